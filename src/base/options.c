@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/options.h"
+
+#include "base/memory.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+enum { MAX_OPTIONS = 64, HELP_WIDTH = 100, HELP_COLUMN = 30 };
+
+static char fold_dash(char c)
+{
+    return c == '_' ? '-' : c;
+}
+
+/* Compare name (n bytes) with an option's name, '-' and '_' alike. */
+static bool same_name(const char *a, const char *b, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (fold_dash(a[i]) != fold_dash(b[i]))
+            return false;
+    return true;
+}
+
+/* Call fn for the option's name and each alias until it returns true. */
+static bool each_name(const struct pc_option *o, bool (*fn)(const char *name, size_t len, void *ctx), void *ctx)
+{
+    if (fn(o->name, strlen(o->name), ctx))
+        return true;
+    for (const char *a = o->aliases; a && *a;) {
+        size_t n = strcspn(a, "|");
+        if (fn(a, n, ctx))
+            return true;
+        a += n + (a[n] == '|');
+    }
+    return false;
+}
+
+struct wanted {
+    const char *name;
+    size_t len;
+};
+
+static bool is_exact(const char *name, size_t len, void *ctx)
+{
+    const struct wanted *w = ctx;
+    return len == w->len && same_name(name, w->name, len);
+}
+
+static bool is_prefix(const char *name, size_t len, void *ctx)
+{
+    const struct wanted *w = ctx;
+    return w->len < len && same_name(name, w->name, w->len);
+}
+
+const struct pc_option *pc_option_find(const struct pc_option *table, const char *name)
+{
+    struct wanted w = {name, strlen(name)};
+    for (const struct pc_option *o = table; o->name; o++)
+        if (each_name(o, is_exact, &w))
+            return o;
+    return NULL;
+}
+
+int pc_edit_distance(const char *a, const char *b)
+{
+    enum { MAX = 64 };
+    size_t n = strnlen(a, MAX), m = strnlen(b, MAX);
+    int row[MAX + 1];
+    for (size_t j = 0; j <= m; j++)
+        row[j] = (int)j;
+    for (size_t i = 1; i <= n; i++) {
+        int diagonal = row[0];
+        row[0] = (int)i;
+        for (size_t j = 1; j <= m; j++) {
+            int change = diagonal + (fold_dash(a[i - 1]) != fold_dash(b[j - 1]));
+            diagonal = row[j];
+            int best = row[j] + 1 < row[j - 1] + 1 ? row[j] + 1 : row[j - 1] + 1;
+            row[j] = change < best ? change : best;
+        }
+    }
+    return row[m];
+}
+
+struct nearest {
+    const char *wanted;
+    char best[65];
+    int distance;
+};
+
+static bool measure(const char *name, size_t len, void *ctx)
+{
+    struct nearest *near = ctx;
+    char text[65];
+    snprintf(text, sizeof text, "%.*s", (int)(len < 64 ? len : 64), name);
+    int d = pc_edit_distance(near->wanted, text);
+    if (d < near->distance) {
+        near->distance = d;
+        memcpy(near->best, text, sizeof text);
+    }
+    return false;
+}
+
+static int unknown_option(const struct pc_option *table, const char *name, size_t len, struct paco_error *err)
+{
+    char wanted[65];
+    snprintf(wanted, sizeof wanted, "%.*s", (int)(len < 64 ? len : 64), name);
+    struct nearest near = {.wanted = wanted, .distance = 1 + (int)strlen(wanted) / 3};
+    for (const struct pc_option *o = table; o->name; o++)
+        each_name(o, measure, &near);
+    if (near.best[0])
+        return pc_error_set(err, PACO_EINVAL, "unknown option --%s (did you mean --%s?)", wanted, near.best);
+    return pc_error_set(err, PACO_EINVAL, "unknown option --%s (-h lists them)", wanted);
+}
+
+static int find_long(const struct pc_option *table, const char *name, size_t len, const struct pc_option **found, struct paco_error *err)
+{
+    struct wanted w = {name, len};
+    *found = NULL;
+    for (const struct pc_option *o = table; o->name; o++)
+        if (each_name(o, is_exact, &w)) {
+            *found = o;
+            return 0;
+        }
+    for (const struct pc_option *o = table; o->name; o++) {
+        if (!each_name(o, is_prefix, &w))
+            continue;
+        if (*found)
+            return pc_error_set(err, PACO_EINVAL, "option --%.*s is ambiguous: --%s or --%s", (int)len, name, (*found)->name, o->name);
+        *found = o;
+    }
+    return *found ? 0 : unknown_option(table, name, len, err);
+}
+
+static bool parse_bool(const char *s, bool *out)
+{
+    static const char *const yes[] = {"true", "1", "yes", "on"}, *const no[] = {"false", "0", "no", "off"};
+    for (size_t i = 0; i < 4; i++) {
+        if (strcasecmp(s, yes[i]) == 0 || strcasecmp(s, no[i]) == 0) {
+            *out = strcasecmp(s, yes[i]) == 0;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool pc_parse_size(const char *text, uint64_t *bytes)
+{
+    static const struct {
+        const char *unit;
+        double factor;
+    } units[] = {{"", 1}, {"B", 1}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12}, {"KiB", 1024}, {"MiB", 1048576},
+        {"GiB", 1073741824.0}, {"TiB", 1099511627776.0}, {"K", 1024}, {"M", 1048576}, {"G", 1073741824.0}};
+    char *end;
+    errno = 0;
+    double x = strtod(text, &end);
+    if (end == text || errno || !(x >= 0) || !isfinite(x))
+        return false;
+    while (*end == ' ')
+        end++;
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        if (strcasecmp(end, units[i].unit) == 0) {
+            x *= units[i].factor;
+            if (x > 9e18)
+                return false;
+            *bytes = (uint64_t)x;
+            return true;
+        }
+    return false;
+}
+
+static int add_string(struct pc_strings *list, const char *s, struct paco_error *err)
+{
+    const char **v = pc_realloc(list->v, list->n + 1, sizeof *v);
+    if (!v)
+        return pc_error_mem(err, (list->n + 1) * sizeof *v, "the command line");
+    v[list->n++] = s;
+    list->v = v;
+    return 0;
+}
+
+static bool is_choice(const char *choices, const char *s)
+{
+    size_t len = strlen(s);
+    for (const char *c = choices; *c;) {
+        size_t n = strcspn(c, "|");
+        if (n == len && strncmp(c, s, n) == 0)
+            return true;
+        c += n + (c[n] == '|');
+    }
+    return false;
+}
+
+static int out_of_range(const struct pc_option *o, const char *s, struct paco_error *err)
+{
+    return pc_error_set(err, PACO_EINVAL, "option --%s: %s is outside %g to %g", o->name, s, o->min, o->max);
+}
+
+static int set_value(const struct pc_option *o, const char *s, void *values, struct paco_error *err)
+{
+    void *at = (char *)values + o->offset;
+    bool bounded = o->min != 0 || o->max != 0;
+    char *end;
+    errno = 0;
+    switch (o->type) {
+    case PC_OPT_FLAG:
+        if (!parse_bool(s, at))
+            return pc_error_set(err, PACO_EINVAL, "option --%s: '%s' is neither true nor false", o->name, s);
+        return 0;
+    case PC_OPT_CHOICE:
+        if (!is_choice(o->choices, s))
+            return pc_error_set(err, PACO_EINVAL, "option --%s: '%s' is none of %s", o->name, s, o->choices);
+        *(const char **)at = s;
+        return 0;
+    case PC_OPT_STRING: *(const char **)at = s; return 0;
+    case PC_OPT_INT: {
+        long long x = strtoll(s, &end, 10);
+        if (end == s || *end || errno)
+            return pc_error_set(err, PACO_EINVAL, "option --%s: '%s' is not a whole number", o->name, s);
+        if (bounded && ((double)x < o->min || (double)x > o->max))
+            return out_of_range(o, s, err);
+        *(int64_t *)at = x;
+        return 0;
+    }
+    case PC_OPT_FLOAT: {
+        double x = strtod(s, &end);
+        if (end == s || *end || !isfinite(x))
+            return pc_error_set(err, PACO_EINVAL, "option --%s: '%s' is not a number", o->name, s);
+        if (bounded && (x < o->min || x > o->max))
+            return out_of_range(o, s, err);
+        *(double *)at = x;
+        return 0;
+    }
+    case PC_OPT_SIZE:
+        if (!pc_parse_size(s, at))
+            return pc_error_set(err, PACO_EINVAL, "option --%s: '%s' is not a size (say 10GB or 512MiB)", o->name, s);
+        return 0;
+    case PC_OPT_LIST: return add_string(at, s, err);
+    case PC_OPT_IGNORED: return 0;
+    }
+    return 0;
+}
+
+struct parse {
+    const struct pc_option *table;
+    int argc, i;
+    char **argv;
+    void *values;
+    struct pc_args *args;
+    struct paco_error *err;
+};
+
+static void mark_given(struct parse *p, const struct pc_option *o)
+{
+    p->args->given |= (uint64_t)1 << (o - p->table);
+}
+
+/* Take o, whose value is attached ("=value" or "-mvalue") or NULL. */
+static int take(struct parse *p, const struct pc_option *o, const char *attached)
+{
+    const char *next = p->i + 1 < p->argc ? p->argv[p->i + 1] : NULL;
+    bool unused;
+    mark_given(p, o);
+    if (o->type == PC_OPT_FLAG) {
+        if (!attached && next && parse_bool(next, &unused) && !isdigit((unsigned char)next[0])) {
+            attached = next;
+            p->i++;
+        }
+        return set_value(o, attached ? attached : "true", p->values, p->err);
+    }
+    if (o->type == PC_OPT_IGNORED) {
+        if (!attached && next && next[0] != '-')
+            p->i++;
+        return add_string(&p->args->ignored, o->help, p->err);
+    }
+    if (!attached) {
+        if (!next)
+            return pc_error_set(p->err, PACO_EINVAL, "option --%s needs a value (%s)", o->name, o->arg ? o->arg : "VALUE");
+        attached = next;
+        p->i++;
+    }
+    return set_value(o, attached, p->values, p->err);
+}
+
+static int parse_short(struct parse *p, const char *arg)
+{
+    for (const struct pc_option *o = p->table; o->name; o++)
+        if (o->short_name && o->short_name == arg[1]) {
+            if (arg[2] && o->type == PC_OPT_FLAG)
+                return pc_error_set(p->err, PACO_EINVAL, "option -%c takes no value (found '%s')", arg[1], arg);
+            return take(p, o, arg[2] ? arg + 2 : NULL);
+        }
+    // "-out" for "--out" is a common slip.
+    if (arg[2] && pc_option_find(p->table, arg + 1))
+        return pc_error_set(p->err, PACO_EINVAL, "unknown option %s (did you mean -%s?)", arg, arg);
+    return pc_error_set(p->err, PACO_EINVAL, "unknown option -%c (-h lists them)", arg[1]);
+}
+
+static int parse_long(struct parse *p, const char *arg)
+{
+    const char *name = arg + 2;
+    size_t len = strcspn(name, "=");
+    const struct pc_option *o;
+    int rc = find_long(p->table, name, len, &o, p->err);
+    return rc < 0 ? rc : take(p, o, name[len] == '=' ? name + len + 1 : NULL);
+}
+
+static int take_environment(struct parse *p)
+{
+    for (const struct pc_option *o = p->table; o->name; o++) {
+        char name[80];
+        int n = snprintf(name, sizeof name, "PACO_%s", o->name);
+        for (int i = 0; i < n && i < (int)sizeof name - 1; i++)
+            name[i] = name[i] == '-' ? '_' : (char)toupper((unsigned char)name[i]);
+        const char *value = getenv(name);
+        if (!value || !*value || o->type == PC_OPT_IGNORED || p->args->given >> (o - p->table) & 1)
+            continue;
+        mark_given(p, o);
+        int rc = set_value(o, value, p->values, p->err);
+        if (rc < 0) {
+            pc_error_prefix(p->err, "environment variable %s", name);
+            return rc;
+        }
+    }
+    return 0;
+}
+
+int pc_options_parse(const struct pc_option *table, int argc, char **argv, void *values, struct pc_args *args, struct paco_error *err)
+{
+    *args = (struct pc_args){0};
+    struct parse p = {table, argc, 0, argv, values, args, err};
+    for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "-h") == 0 || strcmp(argv[i], "--help") == 0) {
+            args->help = true;
+            return 0;
+        }
+    bool only_positional = false;
+    for (; p.i < argc; p.i++) {
+        const char *arg = argv[p.i];
+        int rc = 0;
+        if (only_positional || arg[0] != '-' || arg[1] == '\0')
+            rc = add_string(&args->positional, arg, err);
+        else if (strcmp(arg, "--") == 0)
+            only_positional = true;
+        else
+            rc = arg[1] == '-' ? parse_long(&p, arg) : parse_short(&p, arg);
+        if (rc < 0)
+            return rc;
+    }
+    int rc = take_environment(&p);
+    for (const struct pc_option *o = table; rc == 0 && o->name; o++)
+        if (o->required && !(args->given >> (o - table) & 1))
+            rc = pc_error_set(err, PACO_EINVAL, "option --%s %s is required: %s", o->name, o->arg ? o->arg : "", o->help);
+    return rc;
+}
+
+void pc_args_release(struct pc_args *args)
+{
+    pc_free(args->positional.v);
+    pc_free(args->ignored.v);
+    *args = (struct pc_args){0};
+}
+
+bool pc_args_given(const struct pc_args *args, const struct pc_option *table, size_t offset)
+{
+    for (const struct pc_option *o = table; o->name; o++)
+        if (o->type != PC_OPT_IGNORED && o->offset == offset)
+            return args->given >> (o - table) & 1;
+    return false;
+}
+
+static void wrap(struct pc_buf *out, const char *text, int column)
+{
+    int at = column;
+    while (*text) {
+        int n = (int)strcspn(text, " ");
+        if (at > column && at + 1 + n > HELP_WIDTH) {
+            pc_buf_printf(out, "\n%*s", column, "");
+            at = column;
+        } else if (at > column) {
+            pc_buf_putc(out, ' ');
+            at++;
+        }
+        pc_buf_add(out, text, (size_t)n);
+        at += n;
+        text += n;
+        while (*text == ' ')
+            text++;
+    }
+    pc_buf_putc(out, '\n');
+}
+
+void pc_options_help(const struct pc_option *table, struct pc_buf *out)
+{
+    pc_buf_puts(out, "Options:\n");
+    for (const struct pc_option *o = table; o->name; o++) {
+        char left[128], help[512];
+        const char *arg = o->type == PC_OPT_CHOICE ? o->choices : o->arg;
+        bool has_arg = o->type != PC_OPT_FLAG && o->type != PC_OPT_IGNORED && arg;
+        int n = o->short_name ? snprintf(left, sizeof left, "  -%c, --%s", o->short_name, o->name)
+                              : snprintf(left, sizeof left, "      --%s", o->name);
+        if (has_arg)
+            n += snprintf(left + n, sizeof left - (size_t)n, " %s", arg);
+        snprintf(help, sizeof help, "%s%s%s%s", o->help, o->aliases ? " (also --" : "", o->aliases ? o->aliases : "", o->aliases ? ")" : "");
+        for (char *bar = o->aliases ? strrchr(help, '(') : NULL; bar && (bar = strchr(bar, '|'));)
+            *bar = ',';
+        pc_buf_puts(out, left);
+        if (n >= HELP_COLUMN - 1)
+            pc_buf_printf(out, "\n%*s", HELP_COLUMN, "");
+        else
+            pc_buf_printf(out, "%*s", HELP_COLUMN - n, "");
+        wrap(out, help, HELP_COLUMN);
+    }
+    pc_buf_puts(out, "  -h, --help                  this text\n");
+}

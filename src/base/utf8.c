@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/utf8.h"
+
+/* Length and the range of the second byte for each lead byte: Unicode 15, table 3-7. */
+static size_t sequence(uint8_t lead, uint8_t *lo, uint8_t *hi)
+{
+    *lo = 0x80;
+    *hi = 0xbf;
+    if (lead < 0x80)
+        return 1;
+    if (lead >= 0xc2 && lead <= 0xdf)
+        return 2;
+    if (lead >= 0xe0 && lead <= 0xef) {
+        if (lead == 0xe0)
+            *lo = 0xa0;
+        if (lead == 0xed)
+            *hi = 0x9f;
+        return 3;
+    }
+    if (lead >= 0xf0 && lead <= 0xf4) {
+        if (lead == 0xf0)
+            *lo = 0x90;
+        if (lead == 0xf4)
+            *hi = 0x8f;
+        return 4;
+    }
+    return 0;
+}
+
+size_t pc_utf8_decode(const uint8_t *s, size_t len, uint32_t *cp)
+{
+    *cp = 0xfffd;
+    if (len == 0)
+        return 0;
+    uint8_t lo, hi;
+    size_t n = sequence(s[0], &lo, &hi);
+    if (n == 0 || n > len)
+        return 0;
+    if (n == 1) {
+        *cp = s[0];
+        return 1;
+    }
+    if (s[1] < lo || s[1] > hi)
+        return 0;
+    uint32_t c = s[0] & (0x7fu >> n);
+    for (size_t i = 1; i < n; i++) {
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+        c = c << 6 | (s[i] & 0x3fu);
+    }
+    *cp = c;
+    return n;
+}
+
+size_t pc_utf8_encode(uint32_t cp, uint8_t out[4])
+{
+    if (cp < 0x80) {
+        out[0] = (uint8_t)cp;
+        return 1;
+    }
+    if (cp < 0x800) {
+        out[0] = (uint8_t)(0xc0 | cp >> 6);
+        out[1] = (uint8_t)(0x80 | (cp & 0x3f));
+        return 2;
+    }
+    if (cp < 0x10000) {
+        if (cp >= 0xd800 && cp <= 0xdfff)
+            return 0;
+        out[0] = (uint8_t)(0xe0 | cp >> 12);
+        out[1] = (uint8_t)(0x80 | (cp >> 6 & 0x3f));
+        out[2] = (uint8_t)(0x80 | (cp & 0x3f));
+        return 3;
+    }
+    if (cp > 0x10ffff)
+        return 0;
+    out[0] = (uint8_t)(0xf0 | cp >> 18);
+    out[1] = (uint8_t)(0x80 | (cp >> 12 & 0x3f));
+    out[2] = (uint8_t)(0x80 | (cp >> 6 & 0x3f));
+    out[3] = (uint8_t)(0x80 | (cp & 0x3f));
+    return 4;
+}
+
+bool pc_utf8_valid(const uint8_t *s, size_t len, size_t *bad)
+{
+    for (size_t i = 0; i < len;) {
+        uint32_t cp;
+        size_t n = s[i] < 0x80 ? 1 : pc_utf8_decode(s + i, len - i, &cp);
+        if (n == 0) {
+            if (bad)
+                *bad = i;
+            return false;
+        }
+        i += n;
+    }
+    return true;
+}
+
+size_t pc_utf8_incomplete_tail(const uint8_t *s, size_t len)
+{
+    for (size_t back = 1; back <= 3 && back <= len; back++) {
+        const uint8_t *p = s + len - back;
+        if ((*p & 0xc0) == 0x80)
+            continue;
+        uint8_t lo, hi;
+        size_t n = sequence(*p, &lo, &hi);
+        if (n <= back)
+            return 0;
+        return back >= 2 && (p[1] < lo || p[1] > hi) ? 0 : back;
+    }
+    return 0;
+}
