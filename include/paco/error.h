@@ -2,8 +2,8 @@
 /* Errors: one small struct the caller owns.
  *
  * Every function that can fail returns 0 or a negative `enum paco_code` and takes, as its last parameter, a
- * `struct paco_error *` which may be NULL. The function that meets the failure writes it; callers on the way up
- * put what they were doing in front of it. Nothing in the library prints or exits.
+ * `struct paco_error *` which may be NULL. The function that meets the failure writes it; callers on the way
+ * up put what they were doing in front of it. Nothing in the library prints or exits.
  *
  *     struct paco_error err = {0};
  *     if (paco_recover(&options, &result, &err) < 0)

@@ -101,5 +101,6 @@ int pc_buf_check(const struct pc_buf *b, const char *what, struct paco_error *er
 {
     if (!b->failed)
         return 0;
-    return pc_error_set(err, PACO_ELIMIT, "%s needs more than memory or its limit of %zu bytes", what, b->max);
+    return pc_error_set(
+        err, PACO_ELIMIT, "%s needs more than memory or its limit of %zu bytes", what, b->max);
 }

@@ -9,8 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/** data is always followed by a NUL that len does not count, or NULL while empty. After a failure (memory, or max
- *  reached) `failed` stays set and further appends do nothing: check it once at the end. */
+/** data is always followed by a NUL that len does not count, or NULL while empty. After a failure (memory, or
+ * max reached) `failed` stays set and further appends do nothing: check it once at the end. */
 struct pc_buf {
     char *data;
     size_t len, capacity, max;

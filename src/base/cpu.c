@@ -33,7 +33,8 @@ static unsigned detect(void)
 {
     unsigned long cap = getauxval(AT_HWCAP), cap2 = getauxval(AT_HWCAP2);
     const unsigned long asimd = 1ul << 1, dotprod = 1ul << 20, i8mm = 1ul << 13;
-    return (cap & asimd ? PC_CPU_NEON : 0) | (cap & dotprod ? PC_CPU_DOTPROD : 0) | (cap2 & i8mm ? PC_CPU_I8MM : 0);
+    return (cap & asimd ? PC_CPU_NEON : 0) | (cap & dotprod ? PC_CPU_DOTPROD : 0) |
+           (cap2 & i8mm ? PC_CPU_I8MM : 0);
 }
 #else
 static unsigned detect(void)
@@ -73,7 +74,10 @@ unsigned pc_cpu_flags(void)
 const char *pc_cpu_level(void)
 {
     unsigned flags = pc_cpu_flags();
-    return flags & PC_CPU_AVX512 ? "avx512" : flags & PC_CPU_AVX2 ? "avx2" : flags & PC_CPU_NEON ? "neon" : "scalar";
+    return flags & PC_CPU_AVX512 ? "avx512"
+           : flags & PC_CPU_AVX2 ? "avx2"
+           : flags & PC_CPU_NEON ? "neon"
+                                 : "scalar";
 }
 
 /* cgroup v2 first, then v1; a quota of 150 % of a processor counts as 2, since a pool thread may sleep. */

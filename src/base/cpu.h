@@ -6,8 +6,8 @@
 #include <stdbool.h>
 
 enum pc_cpu_flag {
-    PC_CPU_AVX2 = 1 << 0,        /* AVX2, FMA and F16C together: x86-64-v3 */
-    PC_CPU_AVX512 = 1 << 1,      /* F, BW, CD, DQ, VL together: x86-64-v4 */
+    PC_CPU_AVX2 = 1 << 0,   /* AVX2, FMA and F16C together: x86-64-v3 */
+    PC_CPU_AVX512 = 1 << 1, /* F, BW, CD, DQ, VL together: x86-64-v4 */
     PC_CPU_AVX512_VNNI = 1 << 2,
     PC_CPU_AVX512_BF16 = 1 << 3,
     PC_CPU_NEON = 1 << 4,
@@ -15,11 +15,12 @@ enum pc_cpu_flag {
     PC_CPU_I8MM = 1 << 6,
 };
 
-/** Flags of this processor as the operating system enables them, less what pc_cpu_mask took away. Thread-safe. */
+/** Flags of this processor as the operating system enables them, less what pc_cpu_mask took away.
+ * Thread-safe. */
 unsigned pc_cpu_flags(void);
 
-/** Allow no more than level: "scalar", "avx2", "avx512", "neon" or "native". Call before anything computes. False for an
- *  unknown name. The environment variable PACO_CPU does the same. */
+/** Allow no more than level: "scalar", "avx2", "avx512", "neon" or "native". Call before anything computes.
+ * False for an unknown name. The environment variable PACO_CPU does the same. */
 bool pc_cpu_mask(const char *level);
 
 /** The name of the level in use: "scalar", "avx2", "avx512", "neon". */

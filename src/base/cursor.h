@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A bounds-checked reader over bytes in memory, little-endian, with a sticky error: once a read runs past the end,
- * every later read returns zero and `failed` stays set, so a parser may check once per structure. */
+/* A bounds-checked reader over bytes in memory, little-endian, with a sticky error: once a read runs past the
+ * end, every later read returns zero and `failed` stays set, so a parser may check once per structure. */
 #ifndef PC_BASE_CURSOR_H
 #define PC_BASE_CURSOR_H
 

@@ -11,7 +11,8 @@
 #define PC_SHA256_SIZE 32
 #define PC_SHA256_HEX 65 /* 64 digits and a NUL */
 
-/** A running hash. One thread at a time. Create with pc_sha256_new, reset to start again, free accepts NULL. */
+/** A running hash. One thread at a time. Create with pc_sha256_new, reset to start again, free accepts NULL.
+ */
 struct pc_sha256;
 
 struct pc_sha256 *pc_sha256_new(struct paco_error *err);

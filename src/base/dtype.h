@@ -56,7 +56,8 @@ static inline const char *pc_dtype_name(enum pc_dtype dtype)
 /** Look a dtype up by paco's name. Returns false if there is none. */
 bool pc_dtype_parse(const char *name, enum pc_dtype *out);
 
-/** Bytes of n_elements consecutive elements. False if they are no whole number of blocks or the size overflows. */
+/** Bytes of n_elements consecutive elements. False if they are no whole number of blocks or the size
+ * overflows. */
 bool pc_dtype_size(enum pc_dtype dtype, uint64_t n_elements, uint64_t *size);
 
 #endif

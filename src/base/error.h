@@ -26,14 +26,16 @@ int pc_error_mem(struct paco_error *err, uint64_t size, const char *what);
 int pc_error_path(struct paco_error *err, const char *path);
 int pc_error_at(struct paco_error *err, const char *path, uint64_t offset);
 
-/** Put "PREFIX: " before the message. Returns err's code, or PACO_EINVAL when err is NULL: callers that need the
- *  exact code keep it themselves. */
+/** Put "PREFIX: " before the message. Returns err's code, or PACO_EINVAL when err is NULL: callers that need
+ * the exact code keep it themselves. */
 int pc_error_prefix(struct paco_error *err, const char *fmt, ...) PC_PRINTF(2, 3);
 
-/** Render "path: message (at byte N)" into out, control characters and broken UTF-8 escaped as \xNN. Returns out. */
+/** Render "path: message (at byte N)" into out, control characters and broken UTF-8 escaped as \xNN. Returns
+ * out. */
 char *pc_error_format(const struct paco_error *err, char *out, size_t out_size);
 
-/** Copy text into out, escaping what a terminal must not receive; for names that come from files. Returns out. */
+/** Copy text into out, escaping what a terminal must not receive; for names that come from files. Returns
+ * out. */
 char *pc_printable(const char *text, char *out, size_t out_size);
 
 #endif

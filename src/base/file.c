@@ -68,7 +68,8 @@ void pc_file_close(struct pc_file *f)
 int pc_file_read(const struct pc_file *f, uint64_t offset, void *buf, size_t len, struct paco_error *err)
 {
     if (offset > f->size || len > f->size - offset) {
-        pc_error_set(err, PACO_EFORMAT, "the file ends at byte %llu, but %zu bytes are needed from byte %llu (truncated?)",
+        pc_error_set(err, PACO_EFORMAT,
+            "the file ends at byte %llu, but %zu bytes are needed from byte %llu (truncated?)",
             (unsigned long long)f->size, len, (unsigned long long)offset);
         pc_error_at(err, f->path, offset);
         return PACO_EFORMAT;
@@ -96,7 +97,8 @@ int pc_file_slurp(const char *path, size_t max, struct pc_buf *b, struct paco_er
     if (rc < 0)
         return rc;
     if (f.size > max) {
-        rc = pc_error_set(err, PACO_ELIMIT, "is %llu bytes; a file of this kind has at most %zu", (unsigned long long)f.size, max);
+        rc = pc_error_set(err, PACO_ELIMIT, "is %llu bytes; a file of this kind has at most %zu",
+            (unsigned long long)f.size, max);
         pc_error_path(err, path);
         goto out;
     }
@@ -115,7 +117,8 @@ out:
     return rc;
 }
 
-int pc_fd_write(int fd, const char *path, uint64_t offset, const void *buf, size_t len, struct paco_error *err)
+int pc_fd_write(
+    int fd, const char *path, uint64_t offset, const void *buf, size_t len, struct paco_error *err)
 {
     for (size_t done = 0; done < len;) {
         ssize_t n = pwrite(fd, (const char *)buf + done, len - done, (off_t)(offset + done));

@@ -17,19 +17,21 @@ struct pc_file {
     char *path;    /* as given; owned */
 };
 
-/** Open path for reading. It must be a regular file: a FIFO, device or directory is PACO_EFORMAT at once, a missing file
- *  PACO_ENOENT, a dangling link or a loop of links says so. Close with pc_file_close. */
+/** Open path for reading. It must be a regular file: a FIFO, device or directory is PACO_EFORMAT at once, a
+ * missing file PACO_ENOENT, a dangling link or a loop of links says so. Close with pc_file_close. */
 int pc_file_open(struct pc_file *f, const char *path, struct paco_error *err);
 void pc_file_close(struct pc_file *f);
 
-/** Read exactly len bytes at offset. A range beyond the end is PACO_EFORMAT "ends at N, M needed" with the offset. */
+/** Read exactly len bytes at offset. A range beyond the end is PACO_EFORMAT "ends at N, M needed" with the
+ * offset. */
 int pc_file_read(const struct pc_file *f, uint64_t offset, void *buf, size_t len, struct paco_error *err);
 
 /** Read a whole file of at most max bytes into b (initialised here; release it in any case). */
 int pc_file_slurp(const char *path, size_t max, struct pc_buf *b, struct paco_error *err);
 
 /** Write exactly len bytes at offset, retrying short writes. */
-int pc_fd_write(int fd, const char *path, uint64_t offset, const void *buf, size_t len, struct paco_error *err);
+int pc_fd_write(
+    int fd, const char *path, uint64_t offset, const void *buf, size_t len, struct paco_error *err);
 
 /** Create or replace path with len bytes: temporary file beside it, sync, rename. */
 int pc_file_write_atomic(const char *path, const void *bytes, size_t len, struct paco_error *err);
@@ -38,15 +40,15 @@ int pc_file_write_atomic(const char *path, const void *bytes, size_t len, struct
 char *pc_path_join(const char *dir, const char *name);
 /** The part after the last slash; a view. */
 const char *pc_path_base(const char *path);
-/** True if name is one plain file name: not empty, no slash, no NUL, not "." or "..", at most 255 bytes. Names that come
- *  from an index file must pass this before they touch the disk. */
+/** True if name is one plain file name: not empty, no slash, no NUL, not "." or "..", at most 255 bytes.
+ * Names that come from an index file must pass this before they touch the disk. */
 bool pc_path_is_plain(const char *name);
 bool pc_path_exists(const char *path);
 bool pc_path_is_dir(const char *path);
 bool pc_ends_with(const char *s, const char *suffix);
 
-/** Names in a directory (no "." or ".."), sorted by byte. names and its strings are owned: pc_names_free. At most
- *  100,000 names. */
+/** Names in a directory (no "." or ".."), sorted by byte. names and its strings are owned: pc_names_free. At
+ * most 100,000 names. */
 int pc_dir_list(const char *dir, char ***names, size_t *n, struct paco_error *err);
 void pc_names_free(char **names, size_t n);
 

@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* jansson recurses up to 2048 levels, which is more than some thread stacks; a scan outside strings is exact enough, for
- * text that is not JSON fails in the parser anyway. */
+/* jansson recurses up to 2048 levels, which is more than some thread stacks; a scan outside strings is exact
+ * enough, for text that is not JSON fails in the parser anyway. */
 static bool too_deep(const char *text, size_t len, size_t *at)
 {
     int depth = 0;
@@ -38,7 +38,8 @@ static bool too_deep(const char *text, size_t len, size_t *at)
     return false;
 }
 
-int pc_json_parse(const char *text, size_t len, const char *path, uint64_t base_offset, json_t **out, struct paco_error *err)
+int pc_json_parse(const char *text, size_t len, const char *path, uint64_t base_offset, json_t **out,
+    struct paco_error *err)
 {
     size_t at = 0;
     *out = NULL;
@@ -55,7 +56,8 @@ int pc_json_parse(const char *text, size_t len, const char *path, uint64_t base_
     json_error_t je;
     *out = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &je);
     if (!*out && json_error_code(&je) == json_error_numeric_overflow)
-        *out = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &je);
+        *out = json_loadb(text, len,
+            JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &je);
     if (*out)
         return 0;
     int code = json_error_code(&je) == json_error_out_of_memory ? PACO_EMEM : PACO_EFORMAT;
@@ -99,7 +101,8 @@ const char *pc_json_kind(const json_t *v)
 }
 
 /* The member, or NULL with rc: 0 when it may be absent, an error when it must be there. */
-static const json_t *member(const json_t *obj, const char *key, bool required, int *rc, struct paco_error *err)
+static const json_t *member(
+    const json_t *obj, const char *key, bool required, int *rc, struct paco_error *err)
 {
     const json_t *v = json_object_get(obj, key);
     *rc = 0;
@@ -112,33 +115,39 @@ static const json_t *member(const json_t *obj, const char *key, bool required, i
 
 static int wrong_type(const json_t *v, const char *key, const char *expected, struct paco_error *err)
 {
-    return pc_error_set(err, PACO_EFORMAT, "\"%s\" is %s where %s is expected", key, pc_json_kind(v), expected);
+    return pc_error_set(
+        err, PACO_EFORMAT, "\"%s\" is %s where %s is expected", key, pc_json_kind(v), expected);
 }
 
-static int take_i64(const json_t *v, const char *key, int64_t min, int64_t max, int64_t *out, struct paco_error *err)
+static int take_i64(
+    const json_t *v, const char *key, int64_t min, int64_t max, int64_t *out, struct paco_error *err)
 {
     int64_t x;
     if (json_is_integer(v)) {
         x = json_integer_value(v);
-    } else if (json_is_real(v) && json_real_value(v) == floor(json_real_value(v)) && fabs(json_real_value(v)) < 9e15) {
+    } else if (json_is_real(v) && json_real_value(v) == floor(json_real_value(v)) &&
+               fabs(json_real_value(v)) < 9e15) {
         x = (int64_t)json_real_value(v);
     } else {
         return wrong_type(v, key, "an integer", err);
     }
     if (x < min || x > max)
-        return pc_error_set(err, PACO_EFORMAT, "\"%s\" is %" PRId64 ", outside %" PRId64 " to %" PRId64, key, x, min, max);
+        return pc_error_set(
+            err, PACO_EFORMAT, "\"%s\" is %" PRId64 ", outside %" PRId64 " to %" PRId64, key, x, min, max);
     *out = x;
     return 0;
 }
 
-int pc_json_get_i64(const json_t *obj, const char *key, int64_t min, int64_t max, int64_t *out, struct paco_error *err)
+int pc_json_get_i64(
+    const json_t *obj, const char *key, int64_t min, int64_t max, int64_t *out, struct paco_error *err)
 {
     int rc;
     const json_t *v = member(obj, key, true, &rc, err);
     return v ? take_i64(v, key, min, max, out, err) : rc;
 }
 
-int pc_json_opt_i64(const json_t *obj, const char *key, int64_t min, int64_t max, int64_t *out, struct paco_error *err)
+int pc_json_opt_i64(
+    const json_t *obj, const char *key, int64_t min, int64_t max, int64_t *out, struct paco_error *err)
 {
     int rc;
     const json_t *v = member(obj, key, false, &rc, err);
@@ -225,7 +234,8 @@ void pc_json_write_double(struct pc_buf *b, double x)
 
 static void write_escaped(struct pc_buf *b, uint32_t cp, const char *bytes, size_t n, bool ascii)
 {
-    static const char *const shorts[32] = {[8] = "\\b", [9] = "\\t", [10] = "\\n", [12] = "\\f", [13] = "\\r"};
+    static const char *const shorts[32] = {
+        [8] = "\\b", [9] = "\\t", [10] = "\\n", [12] = "\\f", [13] = "\\r"};
     if (cp == '"' || cp == '\\')
         pc_buf_printf(b, "\\%c", (char)cp);
     else if (cp < 32 && shorts[cp])
@@ -233,7 +243,8 @@ static void write_escaped(struct pc_buf *b, uint32_t cp, const char *bytes, size
     else if (cp < 32 || (ascii && cp >= 127 && cp < 0x10000))
         pc_buf_printf(b, "\\u%04x", cp);
     else if (ascii && cp >= 0x10000)
-        pc_buf_printf(b, "\\u%04x\\u%04x", 0xd800 + ((cp - 0x10000) >> 10), 0xdc00 + ((cp - 0x10000) & 0x3ff));
+        pc_buf_printf(
+            b, "\\u%04x\\u%04x", 0xd800 + ((cp - 0x10000) >> 10), 0xdc00 + ((cp - 0x10000) & 0x3ff));
     else
         pc_buf_add(b, bytes, n);
 }

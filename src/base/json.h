@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* JSON from strangers: jansson behind bounds on size and depth, with errors that name file and byte; and a writer whose
- * numbers are the shortest that read back the same.
+/* JSON from strangers: jansson behind bounds on size and depth, with errors that name file and byte; and a
+ * writer whose numbers are the shortest that read back the same.
  *
- * Values are jansson's `json_t`: *owned* ones are released with json_decref, members are borrowed as usual there. */
+ * Values are jansson's `json_t`: *owned* ones are released with json_decref, members are borrowed as usual
+ * there. */
 #ifndef PC_BASE_JSON_H
 #define PC_BASE_JSON_H
 
@@ -16,19 +17,22 @@
 
 enum { PC_JSON_MAX_DEPTH = 64 };
 
-/** Parse len bytes into *out (owned). Duplicate keys, depth above PC_JSON_MAX_DEPTH, invalid UTF-8 and trailing text are
- *  PACO_EFORMAT with err->offset = base_offset + position and err->path = path (may be NULL). Integers too large for 64
- *  bits (tokenizer_config.json has them) become reals. */
-int pc_json_parse(const char *text, size_t len, const char *path, uint64_t base_offset, json_t **out, struct paco_error *err);
+/** Parse len bytes into *out (owned). Duplicate keys, depth above PC_JSON_MAX_DEPTH, invalid UTF-8 and
+ * trailing text are PACO_EFORMAT with err->offset = base_offset + position and err->path = path (may be
+ * NULL). Integers too large for 64 bits (tokenizer_config.json has them) become reals. */
+int pc_json_parse(const char *text, size_t len, const char *path, uint64_t base_offset, json_t **out,
+    struct paco_error *err);
 
 /** Read and parse a file of at most max_size bytes; the root must be an object. */
 int pc_json_read(const char *path, size_t max_size, json_t **out, struct paco_error *err);
 
-/** Typed members of an object. `get` wants the key present, `opt` leaves *out alone when it is absent or null. A value of
- *  another type or outside [min, max] is PACO_EFORMAT naming key, what was found and what is expected. Strings are
- *  borrowed from obj. Reals with an integral value count as integers. */
-int pc_json_get_i64(const json_t *obj, const char *key, int64_t min, int64_t max, int64_t *out, struct paco_error *err);
-int pc_json_opt_i64(const json_t *obj, const char *key, int64_t min, int64_t max, int64_t *out, struct paco_error *err);
+/** Typed members of an object. `get` wants the key present, `opt` leaves *out alone when it is absent or
+ * null. A value of another type or outside [min, max] is PACO_EFORMAT naming key, what was found and what is
+ * expected. Strings are borrowed from obj. Reals with an integral value count as integers. */
+int pc_json_get_i64(
+    const json_t *obj, const char *key, int64_t min, int64_t max, int64_t *out, struct paco_error *err);
+int pc_json_opt_i64(
+    const json_t *obj, const char *key, int64_t min, int64_t max, int64_t *out, struct paco_error *err);
 int pc_json_get_f64(const json_t *obj, const char *key, double *out, struct paco_error *err);
 int pc_json_opt_f64(const json_t *obj, const char *key, double *out, struct paco_error *err);
 int pc_json_get_str(const json_t *obj, const char *key, const char **out, struct paco_error *err);
@@ -45,11 +49,12 @@ enum pc_json_style {
     PC_JSON_PYTHON,        /* {"a": 1, "b": [2]} in insertion order, as json.dumps() */
 };
 
-/** Append v to b. Non-ASCII text stays UTF-8 in the compact style and is escaped as \uXXXX in the others, as Python does. */
+/** Append v to b. Non-ASCII text stays UTF-8 in the compact style and is escaped as \uXXXX in the others, as
+ * Python does. */
 void pc_json_write(struct pc_buf *b, const json_t *v, enum pc_json_style style);
 
-/** Append the shortest decimal that reads back as x, in Python's repr form ("1e-05", "0.1", "1.0"). NaN and infinities
- *  become null: JSON has no word for them. */
+/** Append the shortest decimal that reads back as x, in Python's repr form ("1e-05", "0.1", "1.0"). NaN and
+ * infinities become null: JSON has no word for them. */
 void pc_json_write_double(struct pc_buf *b, double x);
 
 /** Append len bytes as a quoted JSON string. Invalid UTF-8 becomes U+FFFD. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Open addressing with linear probing at a load below 2/3. The hash is a seeded multiply-fold over 8-byte words: not
- * cryptographic, but its collisions cannot be prepared without the seed. */
+/* Open addressing with linear probing at a load below 2/3. The hash is a seeded multiply-fold over 8-byte
+ * words: not cryptographic, but its collisions cannot be prepared without the seed. */
 #include "base/map.h"
 
 #include "base/memory.h"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A hash map from byte strings to 32-bit values. Seeded per process, so that a hostile file cannot choose collisions. */
+/* A hash map from byte strings to 32-bit values. Seeded per process, so that a hostile file cannot choose
+ * collisions. */
 #ifndef PC_BASE_MAP_H
 #define PC_BASE_MAP_H
 
@@ -15,8 +16,8 @@ struct pc_map {
 
 /** Make room for n keys at once. False when memory is out. */
 bool pc_map_reserve(struct pc_map *m, size_t n);
-/** Add key (len bytes, borrowed) unless present. Returns 1 when added, 0 when it was there (its value is kept), -1 when
- *  memory is out. */
+/** Add key (len bytes, borrowed) unless present. Returns 1 when added, 0 when it was there (its value is
+ * kept), -1 when memory is out. */
 int pc_map_add(struct pc_map *m, const char *key, size_t len, uint32_t value);
 /** True, and *value, if key is present. */
 bool pc_map_get(const struct pc_map *m, const char *key, size_t len, uint32_t *value);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Memory: checked sizes, arenas that die with their owner, and two test hooks.
  *
- * Everything in the library is allocated here, so that a test can fail each allocation in turn and a debug guard can
- * prove that the decode loop allocates nothing. */
+ * Everything in the library is allocated here, so that a test can fail each allocation in turn and a debug
+ * guard can prove that the decode loop allocates nothing. */
 #ifndef PC_BASE_MEMORY_H
 #define PC_BASE_MEMORY_H
 

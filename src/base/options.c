@@ -28,7 +28,8 @@ static bool same_name(const char *a, const char *b, size_t n)
 }
 
 /* Call fn for the option's name and each alias until it returns true. */
-static bool each_name(const struct pc_option *o, bool (*fn)(const char *name, size_t len, void *ctx), void *ctx)
+static bool each_name(
+    const struct pc_option *o, bool (*fn)(const char *name, size_t len, void *ctx), void *ctx)
 {
     if (fn(o->name, strlen(o->name), ctx))
         return true;
@@ -118,7 +119,8 @@ static int unknown_option(const struct pc_option *table, const char *name, size_
     return pc_error_set(err, PACO_EINVAL, "unknown option --%s (-h lists them)", wanted);
 }
 
-static int find_long(const struct pc_option *table, const char *name, size_t len, const struct pc_option **found, struct paco_error *err)
+static int find_long(const struct pc_option *table, const char *name, size_t len,
+    const struct pc_option **found, struct paco_error *err)
 {
     struct wanted w = {name, len};
     *found = NULL;
@@ -131,7 +133,8 @@ static int find_long(const struct pc_option *table, const char *name, size_t len
         if (!each_name(o, is_prefix, &w))
             continue;
         if (*found)
-            return pc_error_set(err, PACO_EINVAL, "option --%.*s is ambiguous: --%s or --%s", (int)len, name, (*found)->name, o->name);
+            return pc_error_set(err, PACO_EINVAL, "option --%.*s is ambiguous: --%s or --%s", (int)len, name,
+                (*found)->name, o->name);
         *found = o;
     }
     return *found ? 0 : unknown_option(table, name, len, err);
@@ -154,8 +157,9 @@ bool pc_parse_size(const char *text, uint64_t *bytes)
     static const struct {
         const char *unit;
         double factor;
-    } units[] = {{"", 1}, {"B", 1}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12}, {"KiB", 1024}, {"MiB", 1048576},
-        {"GiB", 1073741824.0}, {"TiB", 1099511627776.0}, {"K", 1024}, {"M", 1048576}, {"G", 1073741824.0}};
+    } units[] = {{"", 1}, {"B", 1}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12}, {"KiB", 1024},
+        {"MiB", 1048576}, {"GiB", 1073741824.0}, {"TiB", 1099511627776.0}, {"K", 1024}, {"M", 1048576},
+        {"G", 1073741824.0}};
     char *end;
     errno = 0;
     double x = strtod(text, &end);
@@ -238,7 +242,8 @@ static int set_value(const struct pc_option *o, const char *s, void *values, str
     }
     case PC_OPT_SIZE:
         if (!pc_parse_size(s, at))
-            return pc_error_set(err, PACO_EINVAL, "option --%s: '%s' is not a size (say 10GB or 512MiB)", o->name, s);
+            return pc_error_set(
+                err, PACO_EINVAL, "option --%s: '%s' is not a size (say 10GB or 512MiB)", o->name, s);
         return 0;
     case PC_OPT_LIST: return add_string(at, s, err);
     case PC_OPT_IGNORED: return 0;
@@ -280,7 +285,8 @@ static int take(struct parse *p, const struct pc_option *o, const char *attached
     }
     if (!attached) {
         if (!next)
-            return pc_error_set(p->err, PACO_EINVAL, "option --%s needs a value (%s)", o->name, o->arg ? o->arg : "VALUE");
+            return pc_error_set(
+                p->err, PACO_EINVAL, "option --%s needs a value (%s)", o->name, o->arg ? o->arg : "VALUE");
         attached = next;
         p->i++;
     }
@@ -292,7 +298,8 @@ static int parse_short(struct parse *p, const char *arg)
     for (const struct pc_option *o = p->table; o->name; o++)
         if (o->short_name && o->short_name == arg[1]) {
             if (arg[2] && o->type == PC_OPT_FLAG)
-                return pc_error_set(p->err, PACO_EINVAL, "option -%c takes no value (found '%s')", arg[1], arg);
+                return pc_error_set(
+                    p->err, PACO_EINVAL, "option -%c takes no value (found '%s')", arg[1], arg);
             return take(p, o, arg[2] ? arg + 2 : NULL);
         }
     // "-out" for "--out" is a common slip.
@@ -330,7 +337,8 @@ static int take_environment(struct parse *p)
     return 0;
 }
 
-int pc_options_parse(const struct pc_option *table, int argc, char **argv, void *values, struct pc_args *args, struct paco_error *err)
+int pc_options_parse(const struct pc_option *table, int argc, char **argv, void *values, struct pc_args *args,
+    struct paco_error *err)
 {
     *args = (struct pc_args){0};
     struct parse p = {table, argc, 0, argv, values, args, err};
@@ -355,7 +363,8 @@ int pc_options_parse(const struct pc_option *table, int argc, char **argv, void 
     int rc = take_environment(&p);
     for (const struct pc_option *o = table; rc == 0 && o->name; o++)
         if (o->required && !(args->given >> (o - table) & 1))
-            rc = pc_error_set(err, PACO_EINVAL, "option --%s %s is required: %s", o->name, o->arg ? o->arg : "", o->help);
+            rc = pc_error_set(
+                err, PACO_EINVAL, "option --%s %s is required: %s", o->name, o->arg ? o->arg : "", o->help);
     return rc;
 }
 
@@ -406,7 +415,8 @@ void pc_options_help(const struct pc_option *table, struct pc_buf *out)
                               : snprintf(left, sizeof left, "      --%s", o->name);
         if (has_arg)
             n += snprintf(left + n, sizeof left - (size_t)n, " %s", arg);
-        snprintf(help, sizeof help, "%s%s%s%s", o->help, o->aliases ? " (also --" : "", o->aliases ? o->aliases : "", o->aliases ? ")" : "");
+        snprintf(help, sizeof help, "%s%s%s%s", o->help, o->aliases ? " (also --" : "",
+            o->aliases ? o->aliases : "", o->aliases ? ")" : "");
         for (char *bar = o->aliases ? strrchr(help, '(') : NULL; bar && (bar = strchr(bar, '|'));)
             *bar = ',';
         pc_buf_puts(out, left);

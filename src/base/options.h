@@ -3,15 +3,16 @@
  *
  *     struct args { const char *out; bool force; int64_t threads; } a = {.threads = 0};
  *     static const struct pc_option options[] = {
- *         {.name = "out", .aliases = "path_tuned", .type = PC_OPT_STRING, .offset = offsetof(struct args, out),
- *          .arg = "DIR", .help = "where the tuned model goes", .required = true},
- *         {.name = "force", .type = PC_OPT_FLAG, .offset = offsetof(struct args, force), .help = "replace OUT"},
- *         {.name = "threads", .short_name = 't', .type = PC_OPT_INT, .offset = offsetof(struct args, threads),
- *          .arg = "N", .min = 0, .max = 512, .help = "worker threads (0: all processors)"},
- *         {0}};
+ *         {.name = "out", .aliases = "path_tuned", .type = PC_OPT_STRING, .offset = offsetof(struct args,
+ * out), .arg = "DIR", .help = "where the tuned model goes", .required = true},
+ *         {.name = "force", .type = PC_OPT_FLAG, .offset = offsetof(struct args, force), .help = "replace
+ * OUT"},
+ *         {.name = "threads", .short_name = 't', .type = PC_OPT_INT, .offset = offsetof(struct args,
+ * threads), .arg = "N", .min = 0, .max = 512, .help = "worker threads (0: all processors)"}, {0}};
  *
- * A name matches with '-' and '_' alike, by an unambiguous prefix, as "--name value" or "--name=value". An option not on
- * the command line is taken from the environment variable PACO_NAME, else keeps what the struct held before parsing. */
+ * A name matches with '-' and '_' alike, by an unambiguous prefix, as "--name value" or "--name=value". An
+ * option not on the command line is taken from the environment variable PACO_NAME, else keeps what the struct
+ * held before parsing. */
 #ifndef PC_BASE_OPTIONS_H
 #define PC_BASE_OPTIONS_H
 
@@ -23,14 +24,16 @@
 #include <stdint.h>
 
 enum pc_option_type {
-    PC_OPT_FLAG = 1, /* bool; present means true. "--flag False" and "--flag=no" work too, as with python-fire */
-    PC_OPT_STRING,   /* const char *, borrowed from argv or the environment */
-    PC_OPT_CHOICE,   /* const char *, one of .choices ("f32|f16|bf16") */
-    PC_OPT_INT,      /* int64_t within [min, max] (no bound when both are 0) */
-    PC_OPT_FLOAT,    /* double within [min, max] */
-    PC_OPT_SIZE,     /* uint64_t bytes: "10GB" is decimal, "10GiB" binary, plain is bytes */
-    PC_OPT_LIST,     /* struct pc_strings; may be given several times */
-    PC_OPT_IGNORED,  /* upstream's flag without meaning here: takes its value if one follows, says .help once */
+    PC_OPT_FLAG =
+        1, /* bool; present means true. "--flag False" and "--flag=no" work too, as with python-fire */
+    PC_OPT_STRING,  /* const char *, borrowed from argv or the environment */
+    PC_OPT_CHOICE,  /* const char *, one of .choices ("f32|f16|bf16") */
+    PC_OPT_INT,     /* int64_t within [min, max] (no bound when both are 0) */
+    PC_OPT_FLOAT,   /* double within [min, max] */
+    PC_OPT_SIZE,    /* uint64_t bytes: "10GB" is decimal, "10GiB" binary, plain is bytes */
+    PC_OPT_LIST,    /* struct pc_strings; may be given several times */
+    PC_OPT_IGNORED, /* upstream's flag without meaning here: takes its value if one follows, says .help once
+                     */
 };
 
 struct pc_strings {
@@ -59,10 +62,12 @@ struct pc_args {
     uint64_t given;            /* bit i: option i was on the command line or in the environment */
 };
 
-/** Parse argv[0..argc) (no program or command name) into values. table ends with a row of zeros, at most 64 rows. Unknown
- *  options come back as PACO_EINVAL with the nearest name; so do missing required ones, bad numbers and choices.
+/** Parse argv[0..argc) (no program or command name) into values. table ends with a row of zeros, at most 64
+ * rows. Unknown options come back as PACO_EINVAL with the nearest name; so do missing required ones, bad
+ * numbers and choices.
  *  "--" ends options; a lone "-" is positional. */
-int pc_options_parse(const struct pc_option *table, int argc, char **argv, void *values, struct pc_args *args, struct paco_error *err);
+int pc_options_parse(const struct pc_option *table, int argc, char **argv, void *values, struct pc_args *args,
+    struct paco_error *err);
 void pc_args_release(struct pc_args *args);
 
 /** True if the option at that offset was given (on the command line or in the environment). */

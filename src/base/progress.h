@@ -5,8 +5,8 @@
 
 #include <stdint.h>
 
-/** Where a job is. Called from one thread at a time, but not always the same one, as often as the job likes: the
- *  receiver thins out what it shows. */
+/** Where a job is. Called from one thread at a time, but not always the same one, as often as the job likes:
+ * the receiver thins out what it shows. */
 struct pc_progress_event {
     const char *phase;    /* "recovering", "verifying": static or valid for the call */
     const char *item;     /* the tensor or file at hand, may be NULL */

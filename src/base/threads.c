@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A generation counter announces work. Workers spin on it briefly, since a forward pass starts hundreds of short
- * rounds a second, then park on a condition variable, since spinning beside other processes is what makes peers crawl on
- * shared machines. The last worker to leave a round wakes the caller only if it parked.
+/* A generation counter announces work. Workers spin on it briefly, since a forward pass starts hundreds of
+ * short rounds a second, then park on a condition variable, since spinning beside other processes is what
+ * makes peers crawl on shared machines. The last worker to leave a round wakes the caller only if it parked.
  *
- * The round's fields are plain: they are written before the generation is raised (release) and read after it is seen
- * (acquire), and the caller does not start a round before all workers have left the last one. */
+ * The round's fields are plain: they are written before the generation is raised (release) and read after it
+ * is seen (acquire), and the caller does not start a round before all workers have left the last one. */
 #include "base/threads.h"
 
 #include "base/cpu.h"

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* One pool of workers; work is a count of tasks handed out by an atomic counter.
  *
- * The caller works too, so a pool of one has no threads. Idle workers watch for new work for some microseconds, then
- * sleep. Which worker takes which task is not determined: results must depend on i_task alone. */
+ * The caller works too, so a pool of one has no threads. Idle workers watch for new work for some
+ * microseconds, then sleep. Which worker takes which task is not determined: results must depend on i_task
+ * alone. */
 #ifndef PC_BASE_THREADS_H
 #define PC_BASE_THREADS_H
 
@@ -12,14 +13,15 @@
 
 struct pc_pool;
 
-/** n_threads workers, the caller among them; 0 means pc_cpu_count(). *owned*: pc_pool_free. NULL with err set when
- *  threads or memory cannot be had. */
+/** n_threads workers, the caller among them; 0 means pc_cpu_count(). *owned*: pc_pool_free. NULL with err set
+ * when threads or memory cannot be had. */
 struct pc_pool *pc_pool_new(int n_threads, struct paco_error *err);
 void pc_pool_free(struct pc_pool *pool);
 int pc_pool_size(const struct pc_pool *pool);
 
-/** Run fn(arg, i_task, i_worker) for every i_task in [0, n_tasks), i_worker in [0, pc_pool_size), and return when all are
- *  done. One caller at a time; not from inside a task. Stack use of fn stays below 256 KiB. */
-void pc_pool_run(struct pc_pool *pool, int64_t n_tasks, void (*fn)(void *arg, int64_t i_task, int i_worker), void *arg);
+/** Run fn(arg, i_task, i_worker) for every i_task in [0, n_tasks), i_worker in [0, pc_pool_size), and return
+ * when all are done. One caller at a time; not from inside a task. Stack use of fn stays below 256 KiB. */
+void pc_pool_run(
+    struct pc_pool *pool, int64_t n_tasks, void (*fn)(void *arg, int64_t i_task, int i_worker), void *arg);
 
 #endif

@@ -7,18 +7,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/** Decode the code point at s (len bytes left). Returns the bytes it takes, 1 to 4, or 0 when s does not start with a
- *  whole valid sequence; *cp is then U+FFFD. */
+/** Decode the code point at s (len bytes left). Returns the bytes it takes, 1 to 4, or 0 when s does not
+ * start with a whole valid sequence; *cp is then U+FFFD. */
 size_t pc_utf8_decode(const uint8_t *s, size_t len, uint32_t *cp);
 
-/** Write cp (a Unicode scalar value) to out. Returns the bytes written, 1 to 4, or 0 for a surrogate or beyond. */
+/** Write cp (a Unicode scalar value) to out. Returns the bytes written, 1 to 4, or 0 for a surrogate or
+ * beyond. */
 size_t pc_utf8_encode(uint32_t cp, uint8_t out[4]);
 
 /** True if all of s is valid; otherwise *bad (may be NULL) is the offset of the first byte that is not. */
 bool pc_utf8_valid(const uint8_t *s, size_t len, size_t *bad);
 
-/** How many bytes at the end of s are the start of a sequence that more bytes could complete (0 to 3). Streams hold
- *  these back so that half a character is never shown. */
+/** How many bytes at the end of s are the start of a sequence that more bytes could complete (0 to 3).
+ * Streams hold these back so that half a character is never shown. */
 size_t pc_utf8_incomplete_tail(const uint8_t *s, size_t len);
 
 #endif

@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-struct pc_checkpoint *pc_checkpoint_new(const char *kind, const struct pc_checkpoint_ops *ops, const char *path, struct paco_error *err)
+struct pc_checkpoint *pc_checkpoint_new(
+    const char *kind, const struct pc_checkpoint_ops *ops, const char *path, struct paco_error *err)
 {
     struct pc_checkpoint *ck = pc_alloc_zero(1, sizeof *ck);
     if (!ck) {
@@ -25,7 +26,8 @@ struct pc_checkpoint *pc_checkpoint_new(const char *kind, const struct pc_checkp
 
 static bool valid_name(const char *name, size_t len)
 {
-    return len > 0 && len <= PC_MAX_NAME && !memchr(name, 0, len) && pc_utf8_valid((const uint8_t *)name, len, NULL);
+    return len > 0 && len <= PC_MAX_NAME && !memchr(name, 0, len) &&
+           pc_utf8_valid((const uint8_t *)name, len, NULL);
 }
 
 /* Fill the derived fields; false when the element count or size overflows or is no whole number of blocks. */
@@ -43,19 +45,21 @@ static bool derive(struct pc_tensor *t)
     }
     uint64_t n_elements;
     return pc_mul_u64(t->n_rows, t->row_elems, &n_elements) && n_elements <= INT64_MAX &&
-           pc_dtype_size(t->dtype, t->row_elems, &t->row_size) && pc_mul_u64(t->n_rows, t->row_size, &t->size) &&
-           t->size <= INT64_MAX;
+           pc_dtype_size(t->dtype, t->row_elems, &t->row_size) &&
+           pc_mul_u64(t->n_rows, t->row_size, &t->size) && t->size <= INT64_MAX;
 }
 
-int pc_checkpoint_add_tensor(struct pc_checkpoint *ck, const char *name, size_t name_len, enum pc_dtype dtype, int n_dims,
-    const uint64_t *shape, struct paco_error *err)
+int pc_checkpoint_add_tensor(struct pc_checkpoint *ck, const char *name, size_t name_len, enum pc_dtype dtype,
+    int n_dims, const uint64_t *shape, struct paco_error *err)
 {
     if (!valid_name(name, name_len))
-        return pc_error_set(err, PACO_EFORMAT, "tensor %zu has an empty, overlong or non-UTF-8 name", ck->n_tensors);
+        return pc_error_set(
+            err, PACO_EFORMAT, "tensor %zu has an empty, overlong or non-UTF-8 name", ck->n_tensors);
     if (ck->n_tensors == PC_MAX_TENSORS)
         return pc_error_set(err, PACO_ELIMIT, "more than %d tensors", PC_MAX_TENSORS);
     if (n_dims < 0 || n_dims > PC_MAX_DIMS)
-        return pc_error_set(err, PACO_ELIMIT, "tensor '%.*s' has %d dimensions; at most %d are supported", (int)name_len, name, n_dims, PC_MAX_DIMS);
+        return pc_error_set(err, PACO_ELIMIT, "tensor '%.*s' has %d dimensions; at most %d are supported",
+            (int)name_len, name, n_dims, PC_MAX_DIMS);
     if (ck->n_tensors == ck->capacity) {
         size_t capacity = ck->capacity ? ck->capacity * 2 : 64;
         struct pc_tensor *grown = pc_realloc(ck->tensors, capacity, sizeof *grown);
@@ -70,10 +74,12 @@ int pc_checkpoint_add_tensor(struct pc_checkpoint *ck, const char *name, size_t 
     char text[160];
     pc_shape_format(n_dims, t.shape, text, sizeof text);
     if (!derive(&t))
-        return pc_error_set(err, PACO_EFORMAT, "tensor '%.*s': shape %s in %s is no possible size", (int)name_len, name, text, pc_dtype_name(dtype));
+        return pc_error_set(err, PACO_EFORMAT, "tensor '%.*s': shape %s in %s is no possible size",
+            (int)name_len, name, text, pc_dtype_name(dtype));
     if (t.row_size > PC_MAX_ROW_SIZE)
-        return pc_error_set(err, PACO_ELIMIT, "tensor '%.*s': a row of %s is %llu bytes; at most %d are supported", (int)name_len, name,
-            text, (unsigned long long)t.row_size, PC_MAX_ROW_SIZE);
+        return pc_error_set(err, PACO_ELIMIT,
+            "tensor '%.*s': a row of %s is %llu bytes; at most %d are supported", (int)name_len, name, text,
+            (unsigned long long)t.row_size, PC_MAX_ROW_SIZE);
     t.name = pc_arena_strndup(&ck->arena, name, name_len);
     int added = t.name ? pc_map_add(&ck->by_name, t.name, name_len, t.index) : -1;
     if (added < 0)
@@ -102,11 +108,12 @@ const struct pc_tensor *pc_checkpoint_find(const struct pc_checkpoint *ck, const
     return pc_map_get(&ck->by_name, name, strlen(name), &i) ? &ck->tensors[i] : NULL;
 }
 
-int pc_tensor_read(const struct pc_tensor *t, uint64_t row0, uint64_t n_rows, void *buf, struct paco_error *err)
+int pc_tensor_read(
+    const struct pc_tensor *t, uint64_t row0, uint64_t n_rows, void *buf, struct paco_error *err)
 {
     if (row0 > t->n_rows || n_rows > t->n_rows - row0)
-        return pc_error_set(err, PACO_EINVAL, "tensor '%s': rows %llu to %llu of %llu", t->name, (unsigned long long)row0,
-            (unsigned long long)(row0 + n_rows), (unsigned long long)t->n_rows);
+        return pc_error_set(err, PACO_EINVAL, "tensor '%s': rows %llu to %llu of %llu", t->name,
+            (unsigned long long)row0, (unsigned long long)(row0 + n_rows), (unsigned long long)t->n_rows);
     if (n_rows == 0 || t->row_size == 0)
         return 0;
     int rc = t->owner->ops->read(t, row0, n_rows, buf, err);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The checkpoint: an ordered table of named tensors that can be read by rows. The door between files and all else.
+/* The checkpoint: an ordered table of named tensors that can be read by rows. The door between files and all
+ * else.
  *
- * A safetensors directory, a strided pickle, a GGUF file and the sum of two other checkpoints all look like this. A
- * reader fills a struct pc_checkpoint and its ops; nobody above knows which reader it was.
+ * A safetensors directory, a strided pickle, a GGUF file and the sum of two other checkpoints all look like
+ * this. A reader fills a struct pc_checkpoint and its ops; nobody above knows which reader it was.
  *
  *     struct pc_checkpoint *ck;
  *     if (pc_checkpoint_open("model-dir", &ck, &err) < 0) ...
@@ -10,9 +11,10 @@
  *     pc_tensor_read(t, 0, t->n_rows, buf, &err);
  *     pc_checkpoint_close(ck);
  *
- * A row is a slice along the first dimension: a (R, C) matrix has R rows of C elements, a vector of n has n rows of one
- * element (so that any tensor can be read in bounded pieces), a scalar one row of one element. A vector of a block type
- * is one row. The bytes read are in the tensor's own dtype, little-endian, row-major: readers never convert. */
+ * A row is a slice along the first dimension: a (R, C) matrix has R rows of C elements, a vector of n has n
+ * rows of one element (so that any tensor can be read in bounded pieces), a scalar one row of one element. A
+ * vector of a block type is one row. The bytes read are in the tensor's own dtype, little-endian, row-major:
+ * readers never convert. */
 #ifndef PC_FORMAT_CHECKPOINT_H
 #define PC_FORMAT_CHECKPOINT_H
 
@@ -46,14 +48,17 @@ struct pc_tensor {
 };
 
 struct pc_checkpoint_ops {
-    /** Rows [row0, row0 + n_rows) into buf (n_rows * row_size bytes). The range is already checked. Thread-safe. */
+    /** Rows [row0, row0 + n_rows) into buf (n_rows * row_size bytes). The range is already checked.
+     * Thread-safe. */
     int (*read)(const struct pc_tensor *t, uint64_t row0, uint64_t n_rows, void *buf, struct paco_error *err);
-    /** The whole tensor in memory, row-major, valid until close, or NULL if it is not contiguous there. May be NULL. */
+    /** The whole tensor in memory, row-major, valid until close, or NULL if it is not contiguous there. May
+     * be NULL. */
     const void *(*map)(const struct pc_tensor *t);
-    /** The file that holds t and where its bytes start there; false if there is no one place. May be NULL. Messages and
-     *  inspect use it. */
+    /** The file that holds t and where its bytes start there; false if there is no one place. May be NULL.
+     * Messages and inspect use it. */
     bool (*where)(const struct pc_tensor *t, const char **path, uint64_t *offset);
-    /** Release what impl holds. The struct itself, its table and arena are released by pc_checkpoint_close. */
+    /** Release what impl holds. The struct itself, its table and arena are released by pc_checkpoint_close.
+     */
     void (*close)(struct pc_checkpoint *ck);
 };
 
@@ -69,12 +74,13 @@ struct pc_checkpoint {
 };
 
 /** For readers: an empty checkpoint. *owned*. NULL when memory is out. path may be NULL. */
-struct pc_checkpoint *pc_checkpoint_new(const char *kind, const struct pc_checkpoint_ops *ops, const char *path, struct paco_error *err);
+struct pc_checkpoint *pc_checkpoint_new(
+    const char *kind, const struct pc_checkpoint_ops *ops, const char *path, struct paco_error *err);
 
-/** For readers: append a tensor, checking name, shape and size against the bounds above and for duplicates, and deriving
- *  the row fields. name is copied. Messages name the tensor and what is wrong with it. */
-int pc_checkpoint_add_tensor(struct pc_checkpoint *ck, const char *name, size_t name_len, enum pc_dtype dtype, int n_dims,
-    const uint64_t *shape, struct paco_error *err);
+/** For readers: append a tensor, checking name, shape and size against the bounds above and for duplicates,
+ * and deriving the row fields. name is copied. Messages name the tensor and what is wrong with it. */
+int pc_checkpoint_add_tensor(struct pc_checkpoint *ck, const char *name, size_t name_len, enum pc_dtype dtype,
+    int n_dims, const uint64_t *shape, struct paco_error *err);
 
 /** Close files and free everything; NULL is fine. Tensors and maps end here. */
 void pc_checkpoint_close(struct pc_checkpoint *ck);
@@ -82,11 +88,13 @@ void pc_checkpoint_close(struct pc_checkpoint *ck);
 /** The tensor called name, or NULL. Thread-safe. */
 const struct pc_tensor *pc_checkpoint_find(const struct pc_checkpoint *ck, const char *name);
 
-/** Read rows [row0, row0 + n_rows) of t into buf. A range outside the tensor is PACO_EINVAL. Errors from files carry path
- *  and offset, and the tensor's name in front. Thread-safe. */
-int pc_tensor_read(const struct pc_tensor *t, uint64_t row0, uint64_t n_rows, void *buf, struct paco_error *err);
+/** Read rows [row0, row0 + n_rows) of t into buf. A range outside the tensor is PACO_EINVAL. Errors from
+ * files carry path and offset, and the tensor's name in front. Thread-safe. */
+int pc_tensor_read(
+    const struct pc_tensor *t, uint64_t row0, uint64_t n_rows, void *buf, struct paco_error *err);
 
-/** The whole tensor, mapped, valid until its checkpoint is closed; NULL means "not contiguous": read it instead. */
+/** The whole tensor, mapped, valid until its checkpoint is closed; NULL means "not contiguous": read it
+ * instead. */
 const void *pc_tensor_map(const struct pc_tensor *t);
 
 /** "[32001,4096]" into out; returns out. 160 bytes are always enough. */

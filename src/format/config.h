@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What config.json, or a GGUF file's metadata, says of a LLaMA-family model: a plain struct with checked numbers. */
+/* What config.json, or a GGUF file's metadata, says of a LLaMA-family model: a plain struct with checked
+ * numbers. */
 #ifndef PC_FORMAT_CONFIG_H
 #define PC_FORMAT_CONFIG_H
 
@@ -13,8 +14,8 @@ enum pc_rope_scaling { PC_ROPE_DEFAULT, PC_ROPE_LINEAR, PC_ROPE_LLAMA3 };
 
 enum { PC_MAX_EOS = 8 };
 
-/** All counts are checked against sane bounds when read (layers <= 1000, widths <= 2^20, vocabulary <= 2^24 ...), and
- *  against each other (heads divide by key/value heads). */
+/** All counts are checked against sane bounds when read (layers <= 1000, widths <= 2^20, vocabulary <= 2^24
+ * ...), and against each other (heads divide by key/value heads). */
 struct pc_config {
     char architecture[64]; /* "LlamaForCausalLM" */
     int32_t n_layers, hidden_size, intermediate_size;
@@ -42,16 +43,16 @@ struct pc_generation_config {
     int n_eos;
 };
 
-/** Read DIR/config.json. Model types other than llama (and mistral, which is llama to us when no sliding window is in
- *  reach) are PACO_EUNSUPPORTED by name. Understands both `rope_theta`/`rope_scaling` and `rope_parameters`, both
- *  `torch_dtype` and `dtype`. */
+/** Read DIR/config.json. Model types other than llama (and mistral, which is llama to us when no sliding
+ * window is in reach) are PACO_EUNSUPPORTED by name. Understands both `rope_theta`/`rope_scaling` and
+ * `rope_parameters`, both `torch_dtype` and `dtype`. */
 int pc_config_read(const char *path, struct pc_config *out, struct paco_error *err);
 
 /** Read generation_config.json; a missing file leaves the defaults and returns 0. */
 int pc_generation_config_read(const char *path, struct pc_generation_config *out, struct paco_error *err);
 
-/** The config.json text for a model (GGUF to Hugging Face): sorted keys, indent 2, trailing newline, the fields
- *  Transformers 4.28 to 5 need. Owned (pc_free); NULL when memory is out. */
+/** The config.json text for a model (GGUF to Hugging Face): sorted keys, indent 2, trailing newline, the
+ * fields Transformers 4.28 to 5 need. Owned (pc_free); NULL when memory is out. */
 char *pc_config_write(const struct pc_config *config);
 
 #endif

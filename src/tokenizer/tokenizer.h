@@ -33,23 +33,24 @@ enum pc_encode_flag {
     PC_ENCODE_PARSE = 2,   /* recognise added and special tokens inside the text, as Transformers does */
 };
 
-/** Build from a description, which is copied. *owned*: pc_tokenizer_free. Refuses descriptions that contradict
- *  themselves (PACO_EFORMAT, naming the piece). */
+/** Build from a description, which is copied. *owned*: pc_tokenizer_free. Refuses descriptions that
+ * contradict themselves (PACO_EFORMAT, naming the piece). */
 struct pc_tokenizer *pc_tokenizer_new(const struct pc_vocab *vocab, struct paco_error *err);
 void pc_tokenizer_free(struct pc_tokenizer *tok);
 
-/** Append the ids of text (len bytes; any bytes, invalid UTF-8 is handled as the reference handles it) to out.
- *  flags: enum pc_encode_flag. */
-int pc_tokenizer_encode(const struct pc_tokenizer *tok, const char *text, size_t len, unsigned flags, struct pc_ids *out,
-    struct paco_error *err);
+/** Append the ids of text (len bytes; any bytes, invalid UTF-8 is handled as the reference handles it) to
+ * out. flags: enum pc_encode_flag. */
+int pc_tokenizer_encode(const struct pc_tokenizer *tok, const char *text, size_t len, unsigned flags,
+    struct pc_ids *out, struct paco_error *err);
 
-/** Append the text of n ids to out. skip_special leaves out BOS, EOS and other special tokens. Unknown ids are an error
- *  naming the position. The result is valid UTF-8: bytes that never form a character become U+FFFD. */
-int pc_tokenizer_decode(const struct pc_tokenizer *tok, const int32_t *ids, size_t n, bool skip_special, struct pc_buf *out,
-    struct paco_error *err);
+/** Append the text of n ids to out. skip_special leaves out BOS, EOS and other special tokens. Unknown ids
+ * are an error naming the position. The result is valid UTF-8: bytes that never form a character become
+ * U+FFFD. */
+int pc_tokenizer_decode(const struct pc_tokenizer *tok, const int32_t *ids, size_t n, bool skip_special,
+    struct pc_buf *out, struct paco_error *err);
 
-/** Streaming decode: what is shown is always whole characters, and the concatenation of all pieces plus the flush is what
- *  pc_tokenizer_decode gives for all ids. */
+/** Streaming decode: what is shown is always whole characters, and the concatenation of all pieces plus the
+ * flush is what pc_tokenizer_decode gives for all ids. */
 struct pc_decoder {
     const struct pc_tokenizer *tok; /* borrowed until the last call */
     bool skip_special, started;
@@ -61,7 +62,8 @@ int pc_decoder_push(struct pc_decoder *d, int32_t id, struct pc_buf *out, struct
 int pc_decoder_flush(struct pc_decoder *d, struct pc_buf *out, struct paco_error *err);
 
 int32_t pc_tokenizer_n_tokens(const struct pc_tokenizer *tok);
-/** The piece as stored in the vocabulary ("▁the", "Ġthe", "<0x0A>"); NULL for an unknown id. A view into tok. */
+/** The piece as stored in the vocabulary ("▁the", "Ġthe", "<0x0A>"); NULL for an unknown id. A view into tok.
+ */
 const char *pc_tokenizer_piece(const struct pc_tokenizer *tok, int32_t id, size_t *len);
 /** The id whose piece or added token is exactly text, or -1. */
 int32_t pc_tokenizer_find(const struct pc_tokenizer *tok, const char *text, size_t len);

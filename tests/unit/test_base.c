@@ -51,18 +51,22 @@ static void json_writes_as_python_does(void **state)
     (void)state;
     struct pc_buf b;
     pc_buf_init(&b, 4096);
-    json_t *v = json_pack("{s:f, s:[i,b], s:s, s:{}}", "eps", 1e-5, "list", 1, 1, "text", "\xc3\xa9\n\xf0\x9f\x98\x80", "empty");
+    json_t *v = json_pack("{s:f, s:[i,b], s:s, s:{}}", "eps", 1e-5, "list", 1, 1, "text",
+        "\xc3\xa9\n\xf0\x9f\x98\x80", "empty");
     pc_json_write(&b, v, PC_JSON_PYTHON);
-    assert_string_equal(b.data, "{\"eps\": 1e-05, \"list\": [1, true], \"text\": \"\\u00e9\\n\\ud83d\\ude00\", \"empty\": {}}");
+    assert_string_equal(b.data,
+        "{\"eps\": 1e-05, \"list\": [1, true], \"text\": \"\\u00e9\\n\\ud83d\\ude00\", \"empty\": {}}");
     pc_buf_clear(&b);
     pc_json_write(&b, v, PC_JSON_SORTED_PRETTY);
-    assert_contains(b.data, "{\n  \"empty\": {},\n  \"eps\": 1e-05,\n  \"list\": [\n    1,\n    true\n  ],\n");
+    assert_contains(
+        b.data, "{\n  \"empty\": {},\n  \"eps\": 1e-05,\n  \"list\": [\n    1,\n    true\n  ],\n");
     json_decref(v);
     static const struct {
         double x;
         const char *s;
-    } doubles[] = {{0.1, "0.1"}, {1, "1.0"}, {100000, "100000.0"}, {1e16, "1e+16"}, {0.0001, "0.0001"}, {-2.5e-7, "-2.5e-07"}, {1e22, "1e+22"},
-        {5e-324, "5e-324"}, {123456.789, "123456.789"}, {0.30000000000000004, "0.30000000000000004"}};
+    } doubles[] = {{0.1, "0.1"}, {1, "1.0"}, {100000, "100000.0"}, {1e16, "1e+16"}, {0.0001, "0.0001"},
+        {-2.5e-7, "-2.5e-07"}, {1e22, "1e+22"}, {5e-324, "5e-324"}, {123456.789, "123456.789"},
+        {0.30000000000000004, "0.30000000000000004"}};
     for (size_t i = 0; i < sizeof doubles / sizeof *doubles; i++) {
         pc_buf_clear(&b);
         pc_json_write_double(&b, doubles[i].x);
@@ -74,7 +78,8 @@ static void json_writes_as_python_does(void **state)
 static void utf8_refuses_what_the_standard_refuses(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"\x80", "\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80", "\xf0\x80\x80\x80", "\xf4\x90\x80\x80", "\xe2\x82"};
+    static const char *const bad[] = {"\x80", "\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80", "\xf0\x80\x80\x80",
+        "\xf4\x90\x80\x80", "\xe2\x82"};
     uint32_t cp;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_int_equal(pc_utf8_decode((const uint8_t *)bad[i], strlen(bad[i]), &cp), 0);
@@ -133,7 +138,8 @@ static void sha256_of_the_standard(void **state)
     char hex[PC_SHA256_HEX];
     pc_sha256_update(h, "abc", 3);
     pc_sha256_final(h, digest);
-    assert_string_equal(pc_sha256_hex(digest, hex), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    assert_string_equal(
+        pc_sha256_hex(digest, hex), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     pc_sha256_free(h);
 }
 
@@ -146,14 +152,32 @@ struct args {
 };
 
 static const struct pc_option g_table[] = {
-    {.name = "out", .aliases = "path_tuned|target-model-path", .type = PC_OPT_STRING, .offset = offsetof(struct args, out), .arg = "DIR",
-        .help = "where the tuned model goes", .required = true},
-    {.name = "dtype", .type = PC_OPT_CHOICE, .offset = offsetof(struct args, dtype), .choices = "f32|f16", .help = "type"},
+    {.name = "out",
+        .aliases = "path_tuned|target-model-path",
+        .type = PC_OPT_STRING,
+        .offset = offsetof(struct args, out),
+        .arg = "DIR",
+        .help = "where the tuned model goes",
+        .required = true},
+    {.name = "dtype",
+        .type = PC_OPT_CHOICE,
+        .offset = offsetof(struct args, dtype),
+        .choices = "f32|f16",
+        .help = "type"},
     {.name = "force", .type = PC_OPT_FLAG, .offset = offsetof(struct args, force), .help = "replace OUT"},
     {.name = "dry-run", .type = PC_OPT_FLAG, .offset = offsetof(struct args, dry_run), .help = "plan only"},
-    {.name = "threads", .short_name = 't', .type = PC_OPT_INT, .offset = offsetof(struct args, threads), .arg = "N", .min = 0, .max = 512,
+    {.name = "threads",
+        .short_name = 't',
+        .type = PC_OPT_INT,
+        .offset = offsetof(struct args, threads),
+        .arg = "N",
+        .min = 0,
+        .max = 512,
         .help = "threads"},
-    {.name = "max-shard", .type = PC_OPT_SIZE, .offset = offsetof(struct args, max_shard), .help = "shard limit"},
+    {.name = "max-shard",
+        .type = PC_OPT_SIZE,
+        .offset = offsetof(struct args, max_shard),
+        .help = "shard limit"},
     {.name = "diff", .type = PC_OPT_LIST, .offset = offsetof(struct args, diffs), .help = "a diff"},
     {.name = "test_inference", .type = PC_OPT_IGNORED, .help = "--test_inference: use paco generate"},
     {0},
@@ -178,7 +202,9 @@ static void options_take_every_spelling(void **state)
     struct args a;
     struct pc_args rest;
     struct paco_error err;
-    assert_int_equal(parse(&a, &rest, &err, 9, "--path-tuned", "x", "--for", "False", "--max_shard=2GiB", "-t4", "pos", "--diff", "d1"), 0);
+    assert_int_equal(parse(&a, &rest, &err, 9, "--path-tuned", "x", "--for", "False", "--max_shard=2GiB",
+                         "-t4", "pos", "--diff", "d1"),
+        0);
     assert_string_equal(a.out, "x");
     assert_false(a.force);
     assert_int_equal(a.max_shard, 2147483648u);
