@@ -207,7 +207,7 @@ static int out_of_range(const struct pc_option *o, const char *s, struct paco_er
 
 static int set_value(const struct pc_option *o, const char *s, void *values, struct paco_error *err)
 {
-    void *at = (char *)values + o->offset;
+    void *at = o->at ? o->at : (char *)values + o->offset;
     bool bounded = o->min != 0 || o->max != 0;
     char *end;
     errno = 0;
@@ -378,7 +378,7 @@ void pc_args_release(struct pc_args *args)
 bool pc_args_given(const struct pc_args *args, const struct pc_option *table, size_t offset)
 {
     for (const struct pc_option *o = table; o->name; o++)
-        if (o->type != PC_OPT_IGNORED && o->offset == offset)
+        if (o->type != PC_OPT_IGNORED && !o->at && o->offset == offset)
             return args->given >> (o - table) & 1;
     return false;
 }
@@ -406,7 +406,6 @@ static void wrap(struct pc_buf *out, const char *text, int column)
 
 void pc_options_help(const struct pc_option *table, struct pc_buf *out)
 {
-    pc_buf_puts(out, "Options:\n");
     for (const struct pc_option *o = table; o->name; o++) {
         char left[128], help[512];
         const char *arg = o->type == PC_OPT_CHOICE ? o->choices : o->arg;
@@ -426,5 +425,4 @@ void pc_options_help(const struct pc_option *table, struct pc_buf *out)
             pc_buf_printf(out, "%*s", HELP_COLUMN - n, "");
         wrap(out, help, HELP_COLUMN);
     }
-    pc_buf_puts(out, "  -h, --help                  this text\n");
 }

@@ -47,6 +47,7 @@ struct pc_option {
     char short_name;     /* 'm' for -m, or 0 */
     enum pc_option_type type;
     size_t offset;       /* of the value in the command's struct */
+    void *at;            /* where the value lives instead, for options every command shares; else NULL */
     const char *arg;     /* how help names the value: "DIR" */
     const char *help;    /* one line, lower case, no full stop */
     const char *choices; /* for PC_OPT_CHOICE */
@@ -73,7 +74,7 @@ void pc_args_release(struct pc_args *args);
 /** True if the option at that offset was given (on the command line or in the environment). */
 bool pc_args_given(const struct pc_args *args, const struct pc_option *table, size_t offset);
 
-/** Append the "Options:" part of help, wrapped to 100 columns. */
+/** Append a line or more of help per row, wrapped to 100 columns. */
 void pc_options_help(const struct pc_option *table, struct pc_buf *out);
 
 /** The row called name exactly (with - and _ alike, aliases included), or NULL. */

@@ -1,11 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A subcommand: one row in main.c's table, one file cmd_NAME.c with its options and its function. */
+/* A subcommand: one row in main.c's table, one file cmd_NAME.c with its options and its function.
+ *
+ *     static int run(const struct pc_command *self, int argc, char **argv)
+ *     {
+ *         struct values v = {.threads = 0};
+ *         struct pc_args args;
+ *         int code = pc_command_parse(self, argc, argv, &v, &args);
+ *         if (code >= 0)
+ *             return code;
+ *         ...
+ *         if (paco_job(&options, pc_progress_bar(self), &result, &err) < 0)
+ *             code = pc_command_fail(self, &err);
+ *         pc_progress_bar_end();
+ *         pc_args_release(&args);
+ *         return code < 0 ? PC_EXIT_OK : code;
+ *     }
+ *
+ * Results go to stdout, everything else to stderr by the functions here. -h, --quiet, --verbose, --color and
+ * --cpu belong to every command: pc_command_parse adds them to the command's own table. main() flushes stdout
+ * and turns a failed write into exit 1, so a command need not check its printf calls. */
 #ifndef PC_CLI_COMMAND_H
 #define PC_CLI_COMMAND_H
 
+#include "base/buf.h"
 #include "base/error.h"
 #include "base/options.h"
 #include "base/progress.h"
+
+#include <stdbool.h>
 
 enum pc_exit { PC_EXIT_OK = 0, PC_EXIT_FAILED = 1, PC_EXIT_MISUSED = 2 };
 
@@ -21,31 +43,56 @@ struct pc_command {
     int (*run)(const struct pc_command *self, int argc, char **argv);
 };
 
-/** Parse into values. Returns -1 to go on; otherwise the exit code to return at once: help was printed, or the misuse
- *  was. PC_OPT_IGNORED options are remarked on stderr. Release args in the first case. */
-int pc_command_parse(const struct pc_command *self, int argc, char **argv, void *values, struct pc_args *args);
+/** Parse into values. Returns -1 to go on; otherwise the exit code to return at once: help was printed, or
+ * the misuse was. PC_OPT_IGNORED options are remarked on stderr. Release args in the first case. */
+int pc_command_parse(
+    const struct pc_command *self, int argc, char **argv, void *values, struct pc_args *args);
 
-/** Print "paco NAME: MESSAGE" on stderr. Returns PC_EXIT_FAILED, or PC_EXIT_MISUSED for PACO_EINVAL; 128 + SIGINT after
- *  an interrupt. */
+/** Print "paco NAME: MESSAGE" on stderr. Returns PC_EXIT_FAILED, or PC_EXIT_MISUSED for PACO_EINVAL; 128 +
+ * SIGINT after an interrupt. */
 int pc_command_fail(const struct pc_command *self, const struct paco_error *err);
+
+/** Print "paco NAME: MESSAGE" and where help is. Returns PC_EXIT_MISUSED. */
+int pc_command_misuse(const struct pc_command *self, const char *fmt, ...) PC_PRINTF(2, 3);
 
 /** A remark on stderr, "paco NAME: TEXT", unless --quiet. */
 void pc_command_note(const struct pc_command *self, const char *fmt, ...) PC_PRINTF(2, 3);
 
-/** A progress bar on stderr: drawn on a terminal, a line now and then elsewhere; its update asks jobs to stop after
- *  SIGINT or SIGTERM. The struct is valid until the process ends; one bar at a time. */
-const struct pc_progress *pc_progress_bar(const struct pc_command *self);
-/** Erase or finish the bar before other output. */
-void pc_progress_bar_end(void);
+/** What the shared options say. Valid once pc_command_parse returned. */
+bool pc_command_quiet(void);
+bool pc_command_verbose(void);
+/** Whether to colour what goes to stderr (err) or stdout: --color, NO_COLOR, TERM=dumb, and whether it is a
+ * terminal. */
+bool pc_command_color(bool err);
 
-/** Peak resident memory of this process so far, in bytes (getrusage). */
+/** A progress bar on stderr: drawn on a terminal, a line now and then elsewhere; its update asks jobs to stop
+ * after SIGINT, SIGTERM or SIGHUP (a second signal kills). The struct is valid until the process ends; one
+ * bar at a time. */
+const struct pc_progress *pc_progress_bar(const struct pc_command *self);
+/** Finish the bar: before other output, and before the command ends. Signals kill again from here on. */
+void pc_progress_bar_end(void);
+/** The signal that asked a job to stop, or 0. */
+int pc_progress_stopped(void);
+
+/** Peak resident memory of this process so far, in bytes: mapped pages and libraries count. */
 uint64_t pc_peak_rss(void);
 /** Seconds on a monotonic clock. */
 double pc_seconds(void);
-/** "1.23 GB", "45.1 MiB" as people read them (decimal units), into out. Returns out. */
+/** "512 B", "1.23 GB", "45.1 MB" as people read them (decimal units), into out. Returns out. */
 char *pc_human_bytes(uint64_t bytes, char out[32]);
 
-extern const struct pc_command pc_cmd_recover, pc_cmd_diff, pc_cmd_merge, pc_cmd_inspect, pc_cmd_verify, pc_cmd_convert,
-    pc_cmd_tokenize, pc_cmd_generate;
+/** The table, sorted by name, ending with NULL (main.c). */
+extern const struct pc_command *const pc_commands[];
+/** The rows of the options every command shares, ending with zeros (command.c). */
+extern const struct pc_option pc_common_options[];
+/** The command that name, alias or an unambiguous prefix means; else NULL, with err saying which are near. */
+const struct pc_command *pc_command_find(const char *name, struct paco_error *err);
+/** Append the full help text of a command (help.c). */
+void pc_command_help(const struct pc_command *self, struct pc_buf *out);
+/** `paco help [CMD]`; exit code (help.c). */
+int pc_help_main(int argc, char **argv);
+
+extern const struct pc_command pc_cmd_recover, pc_cmd_diff, pc_cmd_merge, pc_cmd_inspect, pc_cmd_verify,
+    pc_cmd_convert, pc_cmd_tokenize, pc_cmd_generate;
 
 #endif

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The progress bar, and the signals that stop a job.
+ *
+ * On a terminal one line is redrawn ten times a second; elsewhere (a pipe, a log, TERM=dumb) a whole line
+ * appears every few seconds. Jobs call update from whichever thread has news, so the state sits behind a
+ * mutex. The rate is an exponential average over some seconds, so that the time left follows a disk that
+ * slows down. Signal handlers only set a flag: the job sees it as the answer of its next update and ends in
+ * an orderly way. They are installed while a bar is in use, and not before: a command that never asks would
+ * otherwise be deaf to Ctrl-C. */
+#include "cli/command.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+static const double REDRAW = 0.1, LINE_EVERY = 5.0, FIRST_LINE = 2.0, RATE_WINDOW = 3.0;
+
+static struct {
+    pthread_mutex_t lock;
+    const struct pc_command *self;
+    bool drawn; /* a bar is on the terminal's current line */
+    bool shown; /* something of this phase was shown */
+    char phase[64], unit[16];
+    uint64_t first, done, total;
+    double start, last_shown, last_sample;
+    uint64_t last_done;
+    double rate; /* units per second, smoothed; 0 = unknown */
+} g_bar = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static volatile sig_atomic_t g_signal;
+static bool g_handling;
+static const int g_signals[] = {SIGINT, SIGTERM, SIGHUP};
+static struct sigaction g_before[3];
+
+static void on_signal(int number)
+{
+    g_signal = number;
+}
+
+static void catch_signals(void)
+{
+    if (g_handling)
+        return;
+    g_handling = true;
+    for (int i = 0; i < 3; i++) {
+        // SA_RESETHAND: the second one kills. What the parent ignores (nohup, a background job) stays
+        // ignored.
+        struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND | SA_RESTART};
+        sigemptyset(&action.sa_mask);
+        if (sigaction(g_signals[i], NULL, &g_before[i]) == 0 && g_before[i].sa_handler != SIG_IGN)
+            sigaction(g_signals[i], &action, NULL);
+    }
+}
+
+static void release_signals(void)
+{
+    for (int i = 0; g_handling && i < 3; i++)
+        sigaction(g_signals[i], &g_before[i], NULL);
+    g_handling = false;
+}
+
+int pc_progress_stopped(void)
+{
+    return g_signal;
+}
+
+static bool on_terminal(void)
+{
+    const char *term = getenv("TERM");
+    return isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0;
+}
+
+static bool is_utf8(void)
+{
+    const char *names[] = {"LC_ALL", "LC_CTYPE", "LANG"};
+    for (int i = 0; i < 3; i++) {
+        const char *value = getenv(names[i]);
+        if (value && *value)
+            return strcasestr(value, "utf-8") || strcasestr(value, "utf8");
+    }
+    return false;
+}
+
+static int terminal_width(void)
+{
+    struct winsize size;
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col ? size.ws_col : 80;
+}
+
+static void erase(void)
+{
+    if (g_bar.drawn)
+        fputs("\r\033[K", stderr);
+    g_bar.drawn = false;
+}
+
+/* "6.31 GB" or "12 tensors". */
+static char *amount(uint64_t n, char out[48])
+{
+    if (strcmp(g_bar.unit, "B") == 0)
+        return pc_human_bytes(n, out);
+    snprintf(out, 48, "%llu %s", (unsigned long long)n, g_bar.unit);
+    return out;
+}
+
+static char *per_second(double rate, char out[56])
+{
+    char number[48];
+    if (strcmp(g_bar.unit, "B") == 0)
+        snprintf(out, 56, "%s/s", pc_human_bytes((uint64_t)rate, number));
+    else
+        snprintf(out, 56, "%.*f %s/s", rate < 10 ? 1 : 0, rate, g_bar.unit);
+    return out;
+}
+
+static char *duration(double seconds, char out[32])
+{
+    long s = (long)(seconds + 0.5);
+    if (seconds < 10)
+        snprintf(out, 32, "%.1f s", seconds);
+    else if (s < 60)
+        snprintf(out, 32, "%ld s", s);
+    else if (s < 3600)
+        snprintf(out, 32, "%ld:%02ld min", s / 60, s % 60);
+    else
+        snprintf(out, 32, "%ld:%02ld h", s / 3600, s / 60 % 60);
+    return out;
+}
+
+static double share(void)
+{
+    double x = g_bar.total ? (double)g_bar.done / (double)g_bar.total : 0;
+    return x > 1 ? 1 : x;
+}
+
+/* "47 %  6.31 of 13.5 GB  1.21 GB/s  5 s left": the words both forms share. */
+static void facts(char *out, size_t size)
+{
+    char a[48], b[48], rate[56], left[32];
+    int n;
+    if (g_bar.total)
+        n = snprintf(
+            out, size, "%3.0f %%  %s of %s", 100 * share(), amount(g_bar.done, a), amount(g_bar.total, b));
+    else
+        n = snprintf(out, size, "%s", amount(g_bar.done, a));
+    if (g_bar.rate > 0 && n > 0 && (size_t)n < size)
+        n += snprintf(out + n, size - (size_t)n, "  %s", per_second(g_bar.rate, rate));
+    if (g_bar.rate > 0 && g_bar.total > g_bar.done && n > 0 && (size_t)n < size)
+        snprintf(out + n, size - (size_t)n, "  %s left",
+            duration((double)(g_bar.total - g_bar.done) / g_bar.rate, left));
+}
+
+/* The bar itself, n columns wide, into out. */
+static void strip(int n, char *out, size_t size)
+{
+    bool wide = is_utf8();
+    const char *full = wide ? "\u2501" : "#", *rest = wide ? "\u2500" : "-";
+    int filled = (int)(share() * n);
+    size_t w = 0;
+    for (int i = 0; i < n; i++) {
+        const char *c = i < filled ? full : rest;
+        size_t len = strlen(c);
+        if (w + len >= size)
+            break;
+        memcpy(out + w, c, len);
+        w += len;
+    }
+    out[w] = '\0';
+}
+
+static void draw(const char *item)
+{
+    char text[256], bar[128] = "", name[128] = "";
+    facts(text, sizeof text);
+    int width = terminal_width() - 1, used = (int)(strlen(g_bar.phase) + strlen(text) + 4);
+    int n_bar = g_bar.total ? width - used : 0;
+    if (n_bar > 20)
+        n_bar = 20;
+    if (n_bar >= 5) {
+        strip(n_bar, bar, sizeof bar);
+        used += n_bar;
+    }
+    int room = width - used - 2;
+    if (item && room >= 12) {
+        char safe[256];
+        pc_printable(item, safe, sizeof safe);
+        // Columns are counted as bytes here: names are ASCII, and a longer one merely shows less.
+        snprintf(name, sizeof name, "  %.*s", room, safe);
+    }
+    const char *on = *bar && pc_command_color(true) ? "\033[36m" : "", *off = *on ? "\033[0m" : "";
+    fprintf(stderr, "\r\033[K%s  %s%s%s%s%.*s%s", g_bar.phase, on, bar, off, *bar ? "  " : "",
+        width > 40 ? 255 : 24, text, name);
+    fflush(stderr);
+    g_bar.drawn = true;
+}
+
+/* The last words of a phase that was long enough to be shown. */
+static void finish_phase(void)
+{
+    erase();
+    if (g_bar.shown && !pc_command_quiet() && g_bar.done > g_bar.first) {
+        char n[48], rate[56], time[32];
+        double seconds = g_bar.last_sample - g_bar.start;
+        fprintf(stderr, "%s: %s in %s", g_bar.phase, amount(g_bar.done, n), duration(seconds, time));
+        if (seconds > 0.05)
+            fprintf(stderr, " (%s)", per_second((double)(g_bar.done - g_bar.first) / seconds, rate));
+        fputc('\n', stderr);
+    }
+    g_bar.shown = false;
+    g_bar.phase[0] = '\0';
+}
+
+static void begin_phase(const struct pc_progress_event *event, double now)
+{
+    finish_phase();
+    snprintf(g_bar.phase, sizeof g_bar.phase, "%s", event->phase ? event->phase : "working");
+    g_bar.first = g_bar.last_done = event->done;
+    g_bar.start = g_bar.last_sample = g_bar.last_shown = now;
+    g_bar.rate = 0;
+}
+
+static void measure(uint64_t done, double now)
+{
+    double dt = now - g_bar.last_sample;
+    if (dt < REDRAW / 2)
+        return;
+    double rate = (double)(done - g_bar.last_done) / dt, since = now - g_bar.start;
+    double window = since < RATE_WINDOW ? since : RATE_WINDOW, weight = dt / window;
+    g_bar.rate += (weight > 1 ? 1 : weight) * (rate - g_bar.rate);
+    g_bar.last_sample = now;
+    g_bar.last_done = done;
+}
+
+static int update(void *ctx, const struct pc_progress_event *event)
+{
+    (void)ctx;
+    double now = pc_seconds();
+    pthread_mutex_lock(&g_bar.lock);
+    bool same =
+        strcmp(g_bar.phase, event->phase ? event->phase : "working") == 0 && event->done >= g_bar.last_done;
+    if (!same)
+        begin_phase(event, now);
+    snprintf(g_bar.unit, sizeof g_bar.unit, "%s", event->unit ? event->unit : "");
+    g_bar.done = event->done;
+    g_bar.total = event->total;
+    measure(event->done, now);
+    bool terminal = on_terminal();
+    double wait = terminal ? REDRAW : g_bar.shown ? LINE_EVERY : FIRST_LINE;
+    if (!pc_command_quiet() && now - g_bar.last_shown >= wait) {
+        g_bar.last_shown = now;
+        g_bar.shown = true;
+        if (terminal) {
+            draw(event->item);
+        } else {
+            char text[256];
+            facts(text, sizeof text);
+            fprintf(stderr, "%s: %s\n", g_bar.phase, text + strspn(text, " "));
+        }
+    }
+    pthread_mutex_unlock(&g_bar.lock);
+    return g_signal != 0;
+}
+
+static void note(void *ctx, const char *text)
+{
+    (void)ctx;
+    pthread_mutex_lock(&g_bar.lock);
+    erase();
+    pc_command_note(g_bar.self, "%s", text);
+    pthread_mutex_unlock(&g_bar.lock);
+}
+
+const struct pc_progress *pc_progress_bar(const struct pc_command *self)
+{
+    static const struct pc_progress progress = {update, note, NULL};
+    pthread_mutex_lock(&g_bar.lock);
+    g_bar.self = self;
+    catch_signals();
+    pthread_mutex_unlock(&g_bar.lock);
+    return &progress;
+}
+
+void pc_progress_bar_end(void)
+{
+    pthread_mutex_lock(&g_bar.lock);
+    finish_phase();
+    release_signals();
+    fflush(stderr);
+    pthread_mutex_unlock(&g_bar.lock);
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Help, from the same rows that parse the command line. */
+#include "cli/command.h"
+
+#include "base/memory.h"
+#include "paco/paco.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void pc_command_help(const struct pc_command *self, struct pc_buf *out)
+{
+    pc_buf_printf(out, "paco %s: %s\n\nusage: paco %s %s\n", self->name, self->summary, self->name,
+        self->usage ? self->usage : "[options]");
+    if (self->alias)
+        pc_buf_printf(out, "Also spelt: paco %s\n", self->alias);
+    if (self->description)
+        pc_buf_printf(out, "\n%s\n", self->description);
+    if (self->options && self->options->name) {
+        pc_buf_puts(out, "\nOptions:\n");
+        pc_options_help(self->options, out);
+    }
+    pc_buf_puts(out, "\nOptions of every command:\n");
+    pc_options_help(pc_common_options, out);
+    pc_buf_puts(out, "  -h, --help                  this text\n");
+    pc_buf_puts(out, "\nEach option has an environment variable too: --out is PACO_OUT; the option wins.\n");
+    if (self->examples)
+        pc_buf_printf(out, "\nExamples:\n%s\n", self->examples);
+}
+
+static void overview(FILE *to)
+{
+    fprintf(to,
+        "paco %s: recover, run and check LLaMA-family models published as weight diffs\n\n"
+        "usage: paco COMMAND [options]\n\nCommands:\n",
+        paco_version());
+    for (const struct pc_command *const *c = pc_commands; *c; c++)
+        fprintf(to, "  %-10s  %s\n", (*c)->name, (*c)->summary);
+    fprintf(to, "\nMore about one: paco help COMMAND\n"
+                "Exit status: 0 done, 1 failed, 2 misused, 128 + N stopped by signal N.\n");
+}
+
+int pc_help_main(int argc, char **argv)
+{
+    if (argc == 0) {
+        overview(stdout);
+        return PC_EXIT_OK;
+    }
+    struct paco_error err = {0};
+    const struct pc_command *c = pc_command_find(argv[0], &err);
+    if (!c) {
+        fprintf(stderr, "paco help: %s\n", err.message);
+        return PC_EXIT_MISUSED;
+    }
+    struct pc_buf out;
+    pc_buf_init(&out, 1 << 20);
+    pc_command_help(c, &out);
+    fwrite(out.data, 1, out.len, stdout);
+    pc_buf_release(&out);
+    return PC_EXIT_OK;
+}
