@@ -96,6 +96,18 @@ int pc_error_at(struct paco_error *err, const char *path, uint64_t offset)
     return pc_error_path(err, path);
 }
 
+int pc_error_file(struct paco_error *err, int code, const char *path, uint64_t offset, const char *fmt, ...)
+{
+    if (err) {
+        va_list args;
+        va_start(args, fmt);
+        write_message(err, code, fmt, args);
+        va_end(args);
+        pc_error_at(err, path, offset);
+    }
+    return code;
+}
+
 int pc_error_prefix(struct paco_error *err, const char *fmt, ...)
 {
     if (!err)

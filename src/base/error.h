@@ -26,6 +26,10 @@ int pc_error_mem(struct paco_error *err, uint64_t size, const char *what);
 int pc_error_path(struct paco_error *err, const char *path);
 int pc_error_at(struct paco_error *err, const char *path, uint64_t offset);
 
+/** All three in one: code, text, file and the byte in it. Returns code. */
+int pc_error_file(struct paco_error *err, int code, const char *path, uint64_t offset, const char *fmt, ...)
+    PC_PRINTF(5, 6);
+
 /** Put "PREFIX: " before the message. Returns err's code, or PACO_EINVAL when err is NULL: callers that need
  * the exact code keep it themselves. */
 int pc_error_prefix(struct paco_error *err, const char *fmt, ...) PC_PRINTF(2, 3);

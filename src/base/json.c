@@ -38,6 +38,22 @@ static bool too_deep(const char *text, size_t len, size_t *at)
     return false;
 }
 
+uint64_t pc_json_count_values(const char *text, size_t len)
+{
+    uint64_t n = 1;
+    bool in_string = false;
+    for (size_t i = 0; i < len; i++) {
+        char c = text[i];
+        if (in_string && c == '\\')
+            i++;
+        else if (c == '"')
+            in_string = !in_string;
+        else if (!in_string)
+            n += c == ',' || c == '[' || c == '{';
+    }
+    return n;
+}
+
 int pc_json_parse(const char *text, size_t len, const char *path, uint64_t base_offset, json_t **out,
     struct paco_error *err)
 {

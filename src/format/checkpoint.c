@@ -44,9 +44,12 @@ static bool derive(struct pc_tensor *t)
         t->n_rows = 1;
     }
     uint64_t n_elements;
-    return pc_mul_u64(t->n_rows, t->row_elems, &n_elements) && n_elements <= INT64_MAX &&
-           pc_dtype_size(t->dtype, t->row_elems, &t->row_size) &&
-           pc_mul_u64(t->n_rows, t->row_size, &t->size) && t->size <= INT64_MAX;
+    if (!pc_mul_u64(t->n_rows, t->row_elems, &n_elements) || n_elements > INT64_MAX ||
+        !pc_dtype_size(t->dtype, t->row_elems, &t->row_size) || !pc_mul_u64(t->n_rows, t->row_size, &t->size))
+        return false;
+    if (n_elements == 0)
+        t->n_rows = 0;
+    return t->size <= INT64_MAX;
 }
 
 int pc_checkpoint_add_tensor(struct pc_checkpoint *ck, const char *name, size_t name_len, enum pc_dtype dtype,

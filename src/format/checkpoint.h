@@ -13,8 +13,8 @@
  *
  * A row is a slice along the first dimension: a (R, C) matrix has R rows of C elements, a vector of n has n
  * rows of one element (so that any tensor can be read in bounded pieces), a scalar one row of one element. A
- * vector of a block type is one row. The bytes read are in the tensor's own dtype, little-endian, row-major:
- * readers never convert. */
+ * vector of a block type is one row; a tensor without elements has no rows, whatever its shape. The bytes
+ * read are in the tensor's own dtype, little-endian, row-major: readers never convert. */
 #ifndef PC_FORMAT_CHECKPOINT_H
 #define PC_FORMAT_CHECKPOINT_H
 
@@ -93,8 +93,8 @@ const struct pc_tensor *pc_checkpoint_find(const struct pc_checkpoint *ck, const
 int pc_tensor_read(
     const struct pc_tensor *t, uint64_t row0, uint64_t n_rows, void *buf, struct paco_error *err);
 
-/** The whole tensor, mapped, valid until its checkpoint is closed; NULL means "not contiguous": read it
- * instead. */
+/** The whole tensor, mapped and aligned to its elements (plain types), valid until its checkpoint is closed;
+ * NULL means "not contiguous there, or not aligned": read it instead. */
 const void *pc_tensor_map(const struct pc_tensor *t);
 
 /** "[32001,4096]" into out; returns out. 160 bytes are always enough. */

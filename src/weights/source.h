@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What a user names with -m MODEL, opened: tensors under Hugging Face's names and in its layout, and a
+ * config.
+ *
+ *     struct pc_source src;
+ *     if (pc_source_open(name, &src, &err) < 0) ...
+ *     const struct pc_tensor *t = pc_checkpoint_find(src.ck, "model.embed_tokens.weight");
+ *     pc_vocabulary_open(src.vocabulary, &tok, &err);
+ *     pc_source_close(&src);
+ *
+ * A name is tried, in this order, as: a directory; a file, by its content and suffix (.gguf, .safetensors,
+ * .bin, .pth, .pt); "org/model", optionally "org/model@revision", in the Hugging Face cache, read in place.
+ */
+#ifndef PC_WEIGHTS_SOURCE_H
+#define PC_WEIGHTS_SOURCE_H
+
+#include "format/checkpoint.h"
+#include "format/config.h"
+
+enum pc_source_kind {
+    PC_SOURCE_DIR,  /* a Hugging Face directory, in the cache or not */
+    PC_SOURCE_GGUF, /* one .gguf file */
+    PC_SOURCE_FILE, /* one .safetensors, .bin or .pth file */
+};
+
+/** An open model. Everything it points to is *owned* and ends with pc_source_close. */
+struct pc_source {
+    enum pc_source_kind kind;
+    /** Hugging Face names and row order whatever the file's; lm_head.weight is absent when a GGUF file ties
+     * it. */
+    struct pc_checkpoint *ck;
+    /** The .gguf file itself, for its metadata (format/gguf.h) and its own names; else NULL. */
+    const struct pc_checkpoint *gguf;
+    struct pc_config config; /* when has_config */
+    bool has_config;         /* config.json in dir, or GGUF metadata */
+    char *path;              /* the directory or file that was opened */
+    char *dir;               /* the directory with config and tokenizer files; the folder of a lone file */
+    const char *vocabulary;  /* what pc_vocabulary_open takes: dir, or path of a .gguf; a view */
+};
+
+/** Open name. A directory without config.json opens with has_config false; one that is malformed is an error.
+ * A name that leads nowhere is PACO_ENOENT with the places that were tried. out is zeroed on failure. */
+int pc_source_open(const char *name, struct pc_source *out, struct paco_error *err);
+
+/** Like pc_source_open for callers that only need the tensors or files: config.json is not read. */
+int pc_source_open_tensors(const char *name, struct pc_source *out, struct paco_error *err);
+
+/** The path name leads to (directory or file), owned (pc_free): the first half of pc_source_open, for callers
+ * that copy files. NULL with err set when there is none. */
+char *pc_source_find(const char *name, struct paco_error *err);
+
+/** Release everything; a zeroed source is fine. */
+void pc_source_close(struct pc_source *src);
+
+#endif
