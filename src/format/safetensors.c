@@ -8,8 +8,10 @@
 #include "base/json.h"
 #include "base/utf8.h"
 #include "format/flat.h"
+#include "format/sniff.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -86,28 +88,43 @@ static uint64_t entry_offset(const struct reader *r, const char *name)
     return 8;
 }
 
+/* What does not look like safetensors may be something else that can be named; if not, say what was found. */
+static int not_safetensors(const struct reader *r, const char *found, uint64_t offset, struct paco_error *err)
+{
+    enum pc_file_kind kind = PC_FILE_UNKNOWN;
+    int rc = pc_sniff(r->file, &kind, err);
+    if (rc < 0)
+        return rc;
+    if (kind != PC_FILE_UNKNOWN && kind != PC_FILE_SAFETENSORS)
+        return pc_sniff_refuse(r->file, kind, "a safetensors file", err);
+    return pc_error_file(
+        err, PACO_EFORMAT, r->file->path, offset, "%s (truncated, or not a safetensors file)", found);
+}
+
 static int read_header(struct reader *r, struct paco_error *err)
 {
-    const char *path = r->file->path;
-    uint8_t prefix[8];
-    if (r->file->size < sizeof prefix)
-        return pc_error_file(err, PACO_EFORMAT, path, r->file->size,
-            "the file is %" PRIu64
-            " bytes; a safetensors file begins with an 8-byte header length (truncated?)",
-            r->file->size);
-    int rc = pc_file_read(r->file, 0, prefix, sizeof prefix, err);
+    uint8_t head[9] = {0};
+    char found[128];
+    size_t n = r->file->size < sizeof head ? (size_t)r->file->size : sizeof head;
+    int rc = pc_file_read(r->file, 0, head, n, err);
     if (rc < 0)
         return rc;
     uint64_t size = 0;
     for (int i = 7; i >= 0; i--)
-        size = size << 8 | prefix[i];
-    if (size > r->file->size - 8)
-        return pc_error_file(err, PACO_EFORMAT, path, 0,
-            "the header is said to be %" PRIu64 " bytes, but %" PRIu64
-            " follow (truncated, or not a safetensors file)",
+        size = size << 8 | head[i];
+    if (n < sizeof head) {
+        snprintf(found, sizeof found, "the file is %zu bytes; a header length and a header are expected", n);
+        return not_safetensors(r, found, n, err);
+    }
+    if (size == 0 || head[8] != '{')
+        return not_safetensors(r, "the header does not begin with '{'", 8, err);
+    if (size > r->file->size - 8) {
+        snprintf(found, sizeof found, "the header is said to be %" PRIu64 " bytes, but %" PRIu64 " follow",
             size, r->file->size - 8);
+        return not_safetensors(r, found, 0, err);
+    }
     if (size > PC_SAFETENSORS_MAX_HEADER)
-        return pc_error_file(err, PACO_ELIMIT, path, 0,
+        return pc_error_file(err, PACO_ELIMIT, r->file->path, 0,
             "the header is %" PRIu64 " bytes; at most %d are read", size, PC_SAFETENSORS_MAX_HEADER);
     r->header = pc_alloc((size_t)size + 1, 1);
     if (!r->header)
@@ -115,13 +132,7 @@ static int read_header(struct reader *r, struct paco_error *err)
     r->header_size = size;
     r->data_start = 8 + size;
     r->data_size = r->file->size - r->data_start;
-    rc = pc_file_read(r->file, 8, r->header, (size_t)size, err);
-    if (rc < 0)
-        return rc;
-    if (size == 0 || r->header[0] != '{')
-        return pc_error_file(
-            err, PACO_EFORMAT, path, 8, "the header does not begin with '{' (not a safetensors file?)");
-    return 0;
+    return pc_file_read(r->file, 8, r->header, (size_t)size, err);
 }
 
 static int parse_header(struct reader *r, struct paco_error *err)

@@ -5,7 +5,8 @@
  * Every version of every function gives the same bits (checkasm compares them by memcmp): widening is exact,
  * narrowing rounds to nearest, ties to even, on the integer, denormals included; NaN stays NaN (quiet, sign
  * and upper payload kept), overflow becomes infinity. F8_E4M3 (no infinity) saturates overflow to NaN as
- * PyTorch does. Block types are exactly GGUF's formulas in F32: docs/formats/blocks.md.
+ * PyTorch does. Where both operands of a sum are NaN, it is unspecified which of them the
+ * result resembles. Block types are exactly GGUF's formulas in F32: docs/formats/blocks.md.
  *
  * dst and src may not overlap, except that src == dst is fine where both element sizes are equal. n counts
  * elements, a multiple of n_block for block types. No alignment is needed. */

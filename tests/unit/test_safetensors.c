@@ -180,7 +180,7 @@ static const struct bad g_bad[] = {
     {"{\"__metadata__\":{\"x\":1}}", 0, PACO_EFORMAT, "__metadata__ 'x' is an integer where a string",
         "\"__metadata__\"", 0},
     {" {}", 0, PACO_EFORMAT, "does not begin with '{'", " ", 0},
-    {"[]", 0, PACO_EFORMAT, "does not begin with '{'", "[", 0},
+    {"[]\x01", 0, PACO_EFORMAT, "does not begin with '{'", "[", 0},
 };
 
 static void names_tensor_finding_expectation_and_offset(void **state)
@@ -229,11 +229,35 @@ static void refuses_duplicates_and_broken_json(void **state)
     assert_contains(err.message, "nested deeper");
 }
 
+static void names_what_is_there_instead(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *bytes, *message;
+    } all[] = {
+        {"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 123456\n", "is a git-lfs pointer"},
+        {"<!DOCTYPE html><html><body>Sign in</body></html>", "is an HTML page, not a safetensors file"},
+        {"{\"error\":\"Entry not found\"}", "is JSON, not a safetensors file"},
+        {"Entry not found", "is a short text"},
+        {"GGUF\3", "is a GGUF file"},
+        {"PK\3\4 and more bytes", "is a zip archive"},
+        {"\x80\x02}q\1 and more", "is a Python pickle"},
+        {"", "is empty"},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        struct pc_checkpoint *ck;
+        struct paco_error err;
+        assert_int_equal(open_bytes(all[i].bytes, strlen(all[i].bytes), &ck, &err), PACO_EFORMAT);
+        assert_contains(err.message, all[i].message);
+        assert_true(err.has_offset && err.offset == 0);
+    }
+}
+
 static void refuses_every_truncation(void **state)
 {
     (void)state;
     struct file f = make(TWO, 20);
-    for (size_t len = 0; len < f.len; len++) {
+    for (size_t len = 1; len < f.len; len++) {
         struct pc_checkpoint *ck;
         struct paco_error err;
         assert_int_equal(open_bytes(f.bytes, len, &ck, &err), PACO_EFORMAT);
@@ -251,8 +275,8 @@ static void bounds_the_header(void **state)
     struct paco_error err;
     struct pc_checkpoint *ck;
     // Sparse: a header of 16 MiB + 1 is refused by its length, before anything is read.
-    unsigned char prefix[8] = {1, 0, 0, 1};
-    const char *path = scratch_write(&s, "big.safetensors", prefix, 8);
+    unsigned char prefix[9] = {1, 0, 0, 1, 0, 0, 0, 0, 0x7b};
+    const char *path = scratch_write(&s, "big.safetensors", prefix, 9);
     assert_int_equal(truncate(path, 8 + 16 * 1024 * 1024 + 1), 0);
     assert_int_equal(pc_safetensors_open(path, &ck, &err), PACO_ELIMIT);
     assert_string_equal(err.message, "the header is 16777217 bytes; at most 16777216 are read");
@@ -345,6 +369,7 @@ int main(void)
         cmocka_unit_test(takes_every_dtype_and_empty_tensors),
         cmocka_unit_test(names_tensor_finding_expectation_and_offset),
         cmocka_unit_test(refuses_duplicates_and_broken_json),
+        cmocka_unit_test(names_what_is_there_instead),
         cmocka_unit_test(refuses_every_truncation),
         cmocka_unit_test(bounds_the_header),
         cmocka_unit_test(survives_every_failed_allocation),
