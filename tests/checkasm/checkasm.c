@@ -17,6 +17,7 @@ static const struct {
     const char *name;
     void (*run)(void);
 } g_families[] = {
+    {"matmul", check_matmul},
     {NULL, NULL},
 };
 

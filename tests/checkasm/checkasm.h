@@ -72,4 +72,7 @@ bool check_bench(void);
 void check_time(const char *function, const struct check_level *level, uint64_t n_bytes,
     void (*fn)(void *arg), void *arg);
 
+/* The families, sorted. */
+void check_matmul(void);
+
 #endif
