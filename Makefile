@@ -1,13 +1,63 @@
 # Everything a person types. The build itself is meson's: see meson.build.
 BUILD ?= build
-.PHONY: all test clean
+PREFIX ?= /usr/local
+FUZZ_SECONDS ?= 60
+JOBS ?=
+export BUILD
 
-all:
-	@test -e $(BUILD)/build.ninja || meson setup $(BUILD) >/dev/null
-	@ninja -C $(BUILD)
+.PHONY: all demo test parity bench install fuzz lint format asan clean help
 
-test: all
-	meson test -C $(BUILD) --print-errorlogs
+all: $(BUILD)/build.ninja
+	@ninja -C $(BUILD) $(if $(JOBS),-j $(JOBS))
 
+$(BUILD)/build.ninja:
+	@tools/install-deps --check build
+	@meson setup $(BUILD) >/dev/null || { tail -n 20 $(BUILD)/meson-logs/meson-log.txt; exit 1; }
+
+## demo: recover a fine-tune from its diff, and talk to it; installs what is missing
+demo:
+	@tools/demo
+
+## test: every test; installs what is missing
+test:
+	@tools/install-deps test
+	@tools/run-tests
+
+## parity: compare with the reference implementations (downloads several hundred MB of Python packages)
+parity: all
+	@tests/parity/run
+
+## bench: speed and memory against what this machine can give
+bench: all
+	@bench/run
+
+## install: program, library, headers, man pages, completion, under PREFIX (default /usr/local)
+install: all
+	@meson configure $(BUILD) -Dprefix=$(abspath $(PREFIX)) >/dev/null
+	@meson install -C $(BUILD) --quiet
+	@echo "installed under $(abspath $(PREFIX))"
+
+## fuzz: every fuzz target for FUZZ_SECONDS each (default 60), with sanitizers; needs clang
+fuzz:
+	@tools/fuzz $(FUZZ_SECONDS)
+
+## asan: unit tests, bad files and fuzz corpus under the address and undefined behaviour sanitizers
+asan:
+	@tools/install-deps test
+	@tools/asan
+
+## lint: white space, static analysis, and the rules of the tree
+lint:
+	@tools/lint
+
+## format: rewrite white space with clang-format
+format:
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+
+## clean: remove what was built
 clean:
-	rm -rf $(BUILD)
+	rm -rf $(BUILD) $(BUILD)-*
+
+help:
+	@echo "make                   build $(BUILD)/paco"
+	@sed -n 's/^## \([a-z]*\): /\1 /p' $(MAKEFILE_LIST) | while read -r n t; do printf 'make %-17s %s\n' "$$n" "$$t"; done

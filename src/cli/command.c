@@ -78,6 +78,10 @@ static int print_help(const struct pc_command *self)
     struct pc_buf out;
     pc_buf_init(&out, 1 << 20);
     pc_command_help(self, &out);
+    if (out.failed) {
+        pc_buf_release(&out);
+        return PC_EXIT_FAILED;
+    }
     fwrite(out.data, 1, out.len, stdout);
     pc_buf_release(&out);
     return PC_EXIT_OK;

@@ -89,6 +89,10 @@ extern const struct pc_option pc_common_options[];
 const struct pc_command *pc_command_find(const char *name, struct paco_error *err);
 /** Append the full help text of a command (help.c). */
 void pc_command_help(const struct pc_command *self, struct pc_buf *out);
+/** Append the manual page of a command, or of the program for NULL, in the man macros (manual.c). */
+void pc_manual(const struct pc_command *self, struct pc_buf *out);
+/** Append the completion script for "bash", "zsh" or "fish" (completion.c); false for another shell. */
+bool pc_completion(const char *shell, struct pc_buf *out);
 /** `paco help [CMD]`; exit code (help.c). */
 int pc_help_main(int argc, char **argv);
 

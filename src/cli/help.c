@@ -2,7 +2,6 @@
 /* Help, from the same rows that parse the command line. */
 #include "cli/command.h"
 
-#include "base/memory.h"
 #include "paco/paco.h"
 
 #include <stdio.h>
@@ -40,22 +39,47 @@ static void overview(FILE *to)
                 "Exit status: 0 done, 1 failed, 2 misused, 128 + N stopped by signal N.\n");
 }
 
+static int print(struct pc_buf *out)
+{
+    struct paco_error err = {0};
+    int rc = pc_buf_check(out, "the help text", &err);
+    if (rc == 0)
+        fwrite(out->data, 1, out->len, stdout);
+    else
+        pc_command_fail(NULL, &err);
+    pc_buf_release(out);
+    return rc == 0 ? PC_EXIT_OK : PC_EXIT_FAILED;
+}
+
+/* paco help [--man] [CMD], paco help --list, paco help --completion SHELL. The flags serve the build, not
+ * people. */
 int pc_help_main(int argc, char **argv)
 {
-    if (argc == 0) {
+    struct paco_error err = {0};
+    struct pc_buf out;
+    pc_buf_init(&out, 1 << 20);
+    if (argc == 2 && strcmp(argv[0], "--completion") == 0) {
+        if (pc_completion(argv[1], &out))
+            return print(&out);
+        pc_error_set(&err, PACO_EINVAL, "--completion %s: bash, zsh or fish", argv[1]);
+        return pc_command_fail(NULL, &err);
+    }
+    if (argc == 1 && strcmp(argv[0], "--list") == 0) {
+        for (const struct pc_command *const *c = pc_commands; *c; c++)
+            pc_buf_printf(&out, "%s\n", (*c)->name);
+        return print(&out);
+    }
+    bool manual = argc > 0 && strcmp(argv[0], "--man") == 0;
+    if (argc == manual && !manual) {
         overview(stdout);
         return PC_EXIT_OK;
     }
-    struct paco_error err = {0};
-    const struct pc_command *c = pc_command_find(argv[0], &err);
-    if (!c) {
-        fprintf(stderr, "paco help: %s\n", err.message);
-        return PC_EXIT_MISUSED;
-    }
-    struct pc_buf out;
-    pc_buf_init(&out, 1 << 20);
-    pc_command_help(c, &out);
-    fwrite(out.data, 1, out.len, stdout);
-    pc_buf_release(&out);
-    return PC_EXIT_OK;
+    const struct pc_command *c = argc > manual ? pc_command_find(argv[manual], &err) : NULL;
+    if (argc > manual && !c)
+        return pc_command_fail(NULL, &err);
+    if (manual)
+        pc_manual(c, &out);
+    else
+        pc_command_help(c, &out);
+    return print(&out);
 }

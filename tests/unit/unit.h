@@ -18,4 +18,12 @@
             fail_msg("'%s' is not in '%s'", (part), (text));                                                 \
     } while (0)
 
+/** Skip the running test, saying why; the test runner repeats it. */
+#define skip_because(...)                                                                                    \
+    do {                                                                                                     \
+        print_message("# SKIP " __VA_ARGS__);                                                                \
+        print_message("\n");                                                                                 \
+        skip();                                                                                              \
+    } while (0)
+
 #endif
