@@ -21,7 +21,7 @@ demo:
 ## test: every test; installs what is missing
 test:
 	@tools/install-deps test
-	@tools/run-tests
+	@tools/run-tests $(if $(TALLY),--add-to $(TALLY))
 
 ## parity: compare with the reference implementations (downloads several hundred MB of Python packages)
 parity: all

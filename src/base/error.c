@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#define PC_ERROR_C
 #include "base/error.h"
 
 #include "base/utf8.h"

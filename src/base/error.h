@@ -42,4 +42,14 @@ char *pc_error_format(const struct paco_error *err, char *out, size_t out_size);
  * out. */
 char *pc_printable(const char *text, char *out, size_t out_size);
 
+#if defined(__clang_analyzer__) && !defined(PC_ERROR_C)
+/* The analyzer cannot see that these never return 0, and would follow paths that do not exist. */
+#define pc_error_set(err, code, ...) (pc_error_set(err, code, __VA_ARGS__), (code))
+#define pc_error_os(err, errno_value, ...) (pc_error_os(err, errno_value, __VA_ARGS__), PACO_EIO)
+#define pc_error_mem(err, size, what) (pc_error_mem(err, size, what), PACO_EMEM)
+#define pc_error_path(err, path) (pc_error_path(err, path), PACO_EIO)
+#define pc_error_at(err, path, offset) (pc_error_at(err, path, offset), PACO_EFORMAT)
+#define pc_error_prefix(err, ...) (pc_error_prefix(err, __VA_ARGS__), PACO_EIO)
+#endif
+
 #endif

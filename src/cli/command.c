@@ -224,16 +224,18 @@ const struct pc_command *pc_command_find(const char *name, struct paco_error *er
     int n_found = 0, distance = 2 + (int)strlen(name) / 3;
     for (const struct pc_command *const *c = pc_commands; *c; c++) {
         const char *names[] = {(*c)->name, (*c)->alias};
+        bool is_prefix = false;
         for (int i = 0; i < 2 && names[i]; i++) {
             if (strcmp(names[i], name) == 0)
                 return *c;
+            is_prefix |= *name && starts_with(names[i], name);
             int d = pc_edit_distance(names[i], name);
             if (d < distance) {
                 distance = d;
                 near = *c;
             }
         }
-        if (*name && (starts_with((*c)->name, name) || ((*c)->alias && starts_with((*c)->alias, name)))) {
+        if (is_prefix) {
             if (n_found++ == 0)
                 found = *c;
             else if (n_found == 2)

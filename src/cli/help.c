@@ -79,7 +79,7 @@ int pc_help_main(int argc, char **argv)
         return pc_command_fail(NULL, &err);
     if (manual)
         pc_manual(c, &out);
-    else
+    else if (c)
         pc_command_help(c, &out);
     return print(&out);
 }

@@ -211,7 +211,7 @@ static int read_entry(const struct reader *r, const json_t *v, struct entry *e, 
     e->n_dims = read_uints(r, e->name, "shape", json_object_get(v, "shape"), PC_MAX_DIMS, e->shape, err);
     if (e->n_dims < 0)
         return e->n_dims;
-    uint64_t range[2];
+    uint64_t range[2] = {0};
     int n = read_uints(r, e->name, "data_offsets", json_object_get(v, "data_offsets"), 2, range, err);
     if (n < 0)
         return n;
