@@ -17,7 +17,10 @@ static const struct {
     const char *name;
     void (*run)(void);
 } g_families[] = {
+    {"attention", check_attention},
     {"matmul", check_matmul},
+    {"silu", check_silu},
+    {"softmax", check_softmax},
     {NULL, NULL},
 };
 

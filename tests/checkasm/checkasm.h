@@ -73,6 +73,9 @@ void check_time(const char *function, const struct check_level *level, uint64_t 
     void (*fn)(void *arg), void *arg);
 
 /* The families, sorted. */
+void check_attention(void);
 void check_matmul(void);
+void check_silu(void);
+void check_softmax(void);
 
 #endif

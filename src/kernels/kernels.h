@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+/* All tables of one level together: what a model is handed. */
+#ifndef PC_KERNELS_KERNELS_H
+#define PC_KERNELS_KERNELS_H
+
+#include "kernels/attention.h"
+#include "kernels/convert.h"
+#include "kernels/matmul.h"
+#include "kernels/silu.h"
+#include "kernels/softmax.h"
+
+struct pc_kernels {
+    struct pc_matmul matmul;
+    struct pc_attention attention;
+    struct pc_silu silu;
+    struct pc_softmax softmax;
+    struct pc_convert convert;
+};
+
+/** Fill every table for cpu_flags (enum pc_cpu_flag). */
+static inline void pc_kernels_init(struct pc_kernels *k, unsigned cpu_flags)
+{
+    pc_matmul_init(&k->matmul, cpu_flags);
+    pc_attention_init(&k->attention, cpu_flags);
+    pc_silu_init(&k->silu, cpu_flags);
+    pc_softmax_init(&k->softmax, cpu_flags);
+    pc_convert_init(&k->convert, cpu_flags);
+}
+
+#endif
