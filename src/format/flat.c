@@ -4,8 +4,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-static int flat_read(
-    const struct pc_tensor *t, uint64_t row0, uint64_t n_rows, void *buf, struct paco_error *err)
+int pc_flat_read(const struct pc_tensor *t, uint64_t row0, uint64_t n_rows, void *buf, struct paco_error *err)
 {
     const struct pc_flat *flat = t->owner->impl;
     // Cannot overflow: the reader has checked that the whole tensor lies inside the file.
@@ -26,7 +25,7 @@ static void *map_file(struct pc_flat *flat)
     return map;
 }
 
-static const void *flat_map(const struct pc_tensor *t)
+const void *pc_flat_map(const struct pc_tensor *t)
 {
     struct pc_flat *flat = t->owner->impl;
     const struct pc_dtype_traits *traits = pc_dtype_traits(t->dtype);
@@ -37,7 +36,7 @@ static const void *flat_map(const struct pc_tensor *t)
     return map ? map + at : NULL;
 }
 
-static bool flat_where(const struct pc_tensor *t, const char **path, uint64_t *offset)
+bool pc_flat_where(const struct pc_tensor *t, const char **path, uint64_t *offset)
 {
     const struct pc_flat *flat = t->owner->impl;
     *path = flat->file.path;
@@ -45,29 +44,27 @@ static bool flat_where(const struct pc_tensor *t, const char **path, uint64_t *o
     return true;
 }
 
-static void flat_close(struct pc_checkpoint *ck)
+void pc_flat_close(struct pc_checkpoint *ck)
 {
     struct pc_flat *flat = ck->impl;
-    if (!flat)
-        return;
     if (flat->map)
         munmap(flat->map, (size_t)flat->file.size);
     pthread_mutex_destroy(&flat->lock);
     pc_file_close(&flat->file);
 }
 
-const struct pc_checkpoint_ops pc_flat_ops = {flat_read, flat_map, flat_where, flat_close};
-
-int pc_flat_open(
-    const char *kind, const char *path, size_t impl_size, struct pc_checkpoint **out, struct paco_error *err)
+int pc_flat_open(const char *kind, const struct pc_checkpoint_ops *ops, const char *path, size_t impl_size,
+    struct pc_checkpoint **out, struct paco_error *err)
 {
     struct pc_file file;
     int rc = pc_file_open(&file, path, err);
     if (rc < 0)
         return rc;
-    struct pc_checkpoint *ck = pc_checkpoint_new(kind, &pc_flat_ops, path, err);
+    struct pc_checkpoint *ck = pc_checkpoint_new(kind, ops, path, err);
     struct pc_flat *flat = ck ? pc_arena_alloc(&ck->arena, 1, impl_size) : NULL;
     if (!flat) {
+        if (ck)
+            ck->ops = NULL; // there is nothing for it to close yet
         pc_checkpoint_close(ck);
         pc_file_close(&file);
         return pc_error_mem(err, impl_size, "a checkpoint");

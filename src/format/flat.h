@@ -18,11 +18,16 @@ struct pc_flat {
     bool map_failed;
 };
 
-extern const struct pc_checkpoint_ops pc_flat_ops;
+/** The members of such a reader's struct pc_checkpoint_ops; close releases file and map. */
+int pc_flat_read(
+    const struct pc_tensor *t, uint64_t row0, uint64_t n_rows, void *buf, struct paco_error *err);
+const void *pc_flat_map(const struct pc_tensor *t);
+bool pc_flat_where(const struct pc_tensor *t, const char **path, uint64_t *offset);
+void pc_flat_close(struct pc_checkpoint *ck);
 
-/** Open path as a checkpoint with pc_flat_ops and impl_size bytes of zeroed impl, a struct pc_flat first.
+/** Open path as a checkpoint with these ops and impl_size bytes of zeroed impl, a struct pc_flat first.
  * *owned*. */
-int pc_flat_open(
-    const char *kind, const char *path, size_t impl_size, struct pc_checkpoint **out, struct paco_error *err);
+int pc_flat_open(const char *kind, const struct pc_checkpoint_ops *ops, const char *path, size_t impl_size,
+    struct pc_checkpoint **out, struct paco_error *err);
 
 #endif

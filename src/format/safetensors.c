@@ -325,11 +325,13 @@ static int fill_table(struct pc_checkpoint *ck, struct reader *r, struct paco_er
     return 0;
 }
 
+static const struct pc_checkpoint_ops g_ops = {pc_flat_read, pc_flat_map, pc_flat_where, pc_flat_close};
+
 int pc_safetensors_open(const char *path, struct pc_checkpoint **out, struct paco_error *err)
 {
     *out = NULL;
     struct pc_checkpoint *ck = NULL;
-    int rc = pc_flat_open("safetensors", path, sizeof(struct pc_flat), &ck, err);
+    int rc = pc_flat_open("safetensors", &g_ops, path, sizeof(struct pc_flat), &ck, err);
     if (rc < 0)
         return rc;
     struct reader r = {.file = &((struct pc_flat *)ck->impl)->file};
