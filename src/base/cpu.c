@@ -19,12 +19,20 @@ static bool has_f16c(void)
     return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
 }
 
+static bool has_sha(void)
+{
+    unsigned a, b, c, d;
+    return __builtin_cpu_supports("sse4.1") && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_SHA);
+}
+
 static unsigned detect(void)
 {
     unsigned flags = 0;
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c())
         flags |= PC_CPU_AVX2;
+    if (has_sha())
+        flags |= PC_CPU_SHA;
     bool v4 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
               __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
               __builtin_cpu_supports("avx512vl");
@@ -58,8 +66,8 @@ static const struct {
     unsigned allowed;
 } g_levels[] = {
     {"scalar", 0},
-    {"avx2", PC_CPU_AVX2},
-    {"avx512", PC_CPU_AVX2 | PC_CPU_AVX512 | PC_CPU_AVX512_VNNI | PC_CPU_AVX512_BF16},
+    {"avx2", PC_CPU_AVX2 | PC_CPU_SHA},
+    {"avx512", PC_CPU_AVX2 | PC_CPU_AVX512 | PC_CPU_AVX512_VNNI | PC_CPU_AVX512_BF16 | PC_CPU_SHA},
     {"neon", PC_CPU_NEON | PC_CPU_DOTPROD | PC_CPU_I8MM},
     {"native", ~0u},
 };
@@ -76,9 +84,20 @@ bool pc_cpu_mask(const char *level)
     return false;
 }
 
+/* Asking the processor traps to the hypervisor on virtual machines: once is enough. */
+static unsigned detected(void)
+{
+    static _Atomic unsigned known, flags;
+    if (!atomic_load_explicit(&known, memory_order_acquire)) {
+        atomic_store_explicit(&flags, detect(), memory_order_relaxed);
+        atomic_store_explicit(&known, 1, memory_order_release);
+    }
+    return atomic_load_explicit(&flags, memory_order_relaxed);
+}
+
 unsigned pc_cpu_flags(void)
 {
-    return detect() & atomic_load_explicit(&g_mask, memory_order_relaxed);
+    return detected() & atomic_load_explicit(&g_mask, memory_order_relaxed);
 }
 
 const char *pc_cpu_level(void)

@@ -35,6 +35,7 @@ enum {
 };
 
 struct pc_checkpoint;
+struct pc_trace;
 
 struct pc_tensor {
     const char *name; /* UTF-8, no NUL; a view into the checkpoint */
@@ -71,6 +72,10 @@ struct pc_checkpoint {
     struct pc_map by_name;
     struct pc_arena arena; /* names and the reader's load-time structures */
     void *impl;
+    /** For nodes made of other checkpoints: like ops->read, telling trace which rows of which files' tensors
+     * the result was made of (algebra/trace.h). NULL for files. */
+    int (*read_traced)(const struct pc_tensor *t, uint64_t row0, uint64_t n_rows, void *buf,
+        struct pc_trace *trace, struct paco_error *err);
 };
 
 /** For readers: an empty checkpoint. *owned*. NULL when memory is out. path may be NULL. */

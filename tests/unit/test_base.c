@@ -2,6 +2,7 @@
 #include "unit.h"
 
 #include "base/buf.h"
+#include "base/cpu.h"
 #include "base/digest.h"
 #include "base/json.h"
 #include "base/map.h"
@@ -143,6 +144,45 @@ static void sha256_of_the_standard(void **state)
     pc_sha256_free(h);
 }
 
+/* Any mixture of lengths, in step, gives what each hash gives alone, at every processor level. */
+static void sha256_of_many_is_that_of_each(void **state)
+{
+    (void)state;
+    enum { N = 5, ROUNDS = 60, SIZE = 9000 };
+    static unsigned char bytes[SIZE];
+    uint32_t seed = 1;
+    for (size_t i = 0; i < SIZE; i++)
+        bytes[i] = (unsigned char)((seed = seed * 1664525u + 1013904223u) >> 24);
+    for (int level = 0; level < 2; level++) {
+        assert_true(pc_cpu_mask(level ? "native" : "scalar"));
+        struct pc_sha256 *together[N], *alone[N];
+        for (int i = 0; i < N; i++) {
+            together[i] = pc_sha256_new(NULL);
+            alone[i] = pc_sha256_new(NULL);
+        }
+        for (int round = 0; round < ROUNDS; round++) {
+            struct pc_sha256_part parts[N];
+            size_t n = (size_t)(round % N) + 1;
+            for (size_t i = 0; i < n; i++) {
+                size_t at = (seed = seed * 1664525u + 1013904223u) % 1000, len = (seed >> 8) % 8000;
+                if (round < ROUNDS / 2)
+                    len -= len % 64;
+                parts[i] = (struct pc_sha256_part){together[i], bytes + at, len};
+                pc_sha256_update(alone[i], bytes + at, len);
+            }
+            pc_sha256_update_many(parts, n);
+        }
+        for (int i = 0; i < N; i++) {
+            uint8_t a[PC_SHA256_SIZE], b[PC_SHA256_SIZE];
+            pc_sha256_final(together[i], a);
+            pc_sha256_final(alone[i], b);
+            assert_memory_equal(a, b, sizeof a);
+            pc_sha256_free(together[i]);
+            pc_sha256_free(alone[i]);
+        }
+    }
+}
+
 struct args {
     const char *out, *dtype;
     bool force, dry_run;
@@ -273,6 +313,7 @@ int main(void)
         cmocka_unit_test(buf_stops_at_its_bound),
         cmocka_unit_test(map_finds_what_was_added),
         cmocka_unit_test(sha256_of_the_standard),
+        cmocka_unit_test(sha256_of_many_is_that_of_each),
         cmocka_unit_test(options_take_every_spelling),
         cmocka_unit_test(options_say_what_is_wrong),
         cmocka_unit_test(pool_runs_every_task_once),
