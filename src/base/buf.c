@@ -20,7 +20,7 @@ void pc_buf_release(struct pc_buf *b)
 void pc_buf_clear(struct pc_buf *b)
 {
     b->len = 0;
-    b->failed = false;
+    b->failed = b->too_large = false;
     if (b->data)
         b->data[0] = '\0';
 }
@@ -30,7 +30,7 @@ char *pc_buf_reserve(struct pc_buf *b, size_t len)
     if (b->failed)
         return NULL;
     if (len > b->max || b->len > b->max - len) {
-        b->failed = true;
+        b->failed = b->too_large = true;
         return NULL;
     }
     if (!b->data || b->capacity - b->len <= len) {
@@ -101,6 +101,7 @@ int pc_buf_check(const struct pc_buf *b, const char *what, struct paco_error *er
 {
     if (!b->failed)
         return 0;
-    return pc_error_set(
-        err, PACO_ELIMIT, "%s needs more than memory or its limit of %zu bytes", what, b->max);
+    if (!b->too_large)
+        return pc_error_mem(err, b->len, what);
+    return pc_error_set(err, PACO_ELIMIT, "%s needs more than its limit of %zu bytes", what, b->max);
 }

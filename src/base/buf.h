@@ -14,7 +14,7 @@
 struct pc_buf {
     char *data;
     size_t len, capacity, max;
-    bool failed;
+    bool failed, too_large; /* too_large: it failed for max, not for memory */
 };
 
 /** An empty buffer that may hold up to max bytes. */

@@ -76,10 +76,15 @@ int pc_json_parse(const char *text, size_t len, const char *path, uint64_t base_
             JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &je);
     if (*out)
         return 0;
-    int code = json_error_code(&je) == json_error_out_of_memory ? PACO_EMEM : PACO_EFORMAT;
-    pc_error_set(err, code, "JSON: %s (line %d, column %d)", je.text, je.line, je.column);
+    // jansson says nothing at all when memory runs out.
+    if (!je.text[0] || json_error_code(&je) == json_error_out_of_memory) {
+        pc_error_mem(err, len, "JSON");
+        pc_error_path(err, path);
+        return PACO_EMEM;
+    }
+    pc_error_set(err, PACO_EFORMAT, "JSON: %s (line %d, column %d)", je.text, je.line, je.column);
     pc_error_at(err, path, base_offset + (je.position > 0 ? (uint64_t)je.position : 0));
-    return code;
+    return PACO_EFORMAT;
 }
 
 int pc_json_read(const char *path, size_t max_size, json_t **out, struct paco_error *err)
