@@ -23,7 +23,8 @@ struct container {
 static const struct container g_containers[] = {
     [PC_SAFETENSORS] = {"model", "safetensors", "model.safetensors.index.json", false, pc_safetensors_place,
         pc_safetensors_seal},
-    [PC_TORCH_BIN] = {"pytorch_model", "bin", "pytorch_model.bin.index.json", true, NULL, NULL},
+    [PC_TORCH_BIN] = {"pytorch_model", "bin", "pytorch_model.bin.index.json", true, pc_torch_place,
+        pc_torch_seal},
 };
 
 static int copy_tensors(
@@ -94,8 +95,6 @@ int pc_layout_new(enum pc_container container, const struct pc_out_tensor *tenso
     uint64_t max_shard, struct pc_layout **out, struct paco_error *err)
 {
     const struct container *c = &g_containers[container];
-    if (!c->place)
-        return pc_error_set(err, PACO_EUNSUPPORTED, "this build cannot write .%s files", c->suffix);
     struct pc_layout *l = pc_alloc_zero(1, sizeof *l);
     if (!l)
         return pc_error_mem(err, sizeof *l, "the plan of the output files");
