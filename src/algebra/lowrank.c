@@ -1,28 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Rows of the product are built up tile by tile: a block of output rows (BLOCK_FLOATS at most) stays in the
- * cache while tiles of A's rows (TILE_FLOATS) pass by, k ascending, so the order of the sum is the documented
- * one whatever the sizes. A is read anew for every block; with 64 rows to a block that is a few per cent of
- * the time. */
+/* A tensor is read in many small pieces, often by several threads, and each piece needs all of A (or of B,
+ * when the tensor is stored transposed). So factors are widened once and kept while pieces of their tensor
+ * are asked for: in a few slots, counted, let go with the tensor's last row. A thread that finds all slots
+ * taken by others loads its own copy.
+ *
+ * Rows of the product are built up tile by tile: those of a piece stay in the cache while tiles of A's rows
+ * pass by, k ascending, so that the order of the sum is the documented one whatever the sizes. */
 #include "algebra/lowrank.h"
 
 #include "algebra/read_f32.h"
+#include "algebra/trace.h"
 #include "kernels/convert.h"
 
+#include <pthread.h>
 #include <string.h>
 
-enum { BLOCK_FLOATS = 256 * 1024, TILE_FLOATS = 64 * 1024 };
-static const uint64_t MAX_TRANSPOSED = (uint64_t)1 << 30;
+enum { N_SLOTS = 16, TILE_FLOATS = 64 * 1024 };
+static const uint64_t MAX_FACTORS = (uint64_t)1 << 30;
 
 struct entry {
     const struct pc_tensor *source; /* the base's tensor or its replacement */
     const struct pc_tensor *a, *b;  /* NULL when only passed through */
     float scale;
-    float *a_rows, *b_columns; /* (r, in) and (r, out) of a transposed term; owned */
+    bool transposed;
+};
+
+/* The factors of one tensor, turned so that its rows are left times right: `left` has a row of r for each of
+ * its rows, `right` is (r, row_elems). */
+struct factors {
+    const struct entry *of; /* NULL: free */
+    unsigned n_users;
+    float *left, *right;
 };
 
 struct lowrank {
     struct entry *entries; /* by tensor index */
-    size_t n;
+    pthread_mutex_t lock;
+    struct factors slots[N_SLOTS];
 };
 
 static uint64_t rank_of(const struct entry *e)
@@ -30,92 +44,96 @@ static uint64_t rank_of(const struct entry *e)
     return e->a->shape[0];
 }
 
-static uint64_t clamp_rows(uint64_t floats, uint64_t row_elems, uint64_t n_rows)
+static void factors_clear(struct factors *f)
 {
-    uint64_t n = row_elems ? floats / row_elems : n_rows;
-    return n < 1 ? 1 : n > n_rows ? n_rows : n;
+    pc_free(f->left);
+    pc_free(f->right);
+    *f = (struct factors){0};
 }
 
-struct scratch {
-    float *acc, *tile, *b;
-    uint64_t block_rows, tile_rows;
-};
-
-static void scratch_release(struct scratch *s)
+/* t (n_rows, n_cols) widened, as it is or turned into (n_cols, n_rows). *out is owned. */
+static int load(const struct pc_tensor *t, bool turn, float **out, struct paco_error *err)
 {
-    pc_free(s->acc);
-    pc_free(s->tile);
-    pc_free(s->b);
-}
-
-static int scratch_init(
-    struct scratch *s, const struct entry *e, uint64_t n_cols, uint64_t n_rows, struct paco_error *err)
-{
-    bool tiled = !e->a_rows;
-    *s = (struct scratch){.block_rows = tiled ? clamp_rows(BLOCK_FLOATS, n_cols, n_rows) : 1};
-    s->tile_rows = clamp_rows(TILE_FLOATS, n_cols, rank_of(e));
-    s->acc = pc_alloc((size_t)(s->block_rows * n_cols), sizeof(float));
-    s->tile = tiled ? pc_alloc((size_t)(s->tile_rows * n_cols), sizeof(float)) : NULL;
-    s->b = tiled ? pc_alloc((size_t)(s->block_rows * rank_of(e)), sizeof(float)) : NULL;
-    if (!s->acc || (tiled && (!s->tile || !s->b))) {
-        scratch_release(s);
-        return pc_error_mem(
-            err, (s->block_rows + s->tile_rows) * n_cols * sizeof(float), "a low-rank product");
+    uint64_t n_rows = t->n_rows, n_cols = t->row_elems;
+    float *v = pc_alloc((size_t)(n_rows * n_cols), sizeof *v),
+          *row = turn ? pc_alloc((size_t)n_cols, sizeof *row) : NULL;
+    int rc = 0;
+    if (!v || (turn && !row))
+        rc = pc_error_mem(err, n_rows * n_cols * sizeof *v, "an adapter's factors");
+    if (rc == 0 && !turn)
+        rc = pc_tensor_read_f32(t, 0, n_rows, v, err);
+    for (uint64_t i = 0; turn && i < n_rows && rc == 0; i++) {
+        rc = pc_tensor_read_f32(t, i, 1, row, err);
+        for (uint64_t j = 0; j < n_cols && rc == 0; j++)
+            v[j * n_rows + i] = row[j];
     }
-    return 0;
+    pc_free(row);
+    *out = v;
+    return rc;
 }
 
-/* s->acc = rows [row0, row0 + n) of B A. */
-static int product_rows(const struct entry *e, struct scratch *s, uint64_t row0, uint64_t n, size_t n_cols,
+static int factors_load(struct factors *f, const struct entry *e, struct paco_error *err)
+{
+    *f = (struct factors){.of = e, .n_users = 1};
+    int rc = load(e->transposed ? e->a : e->b, e->transposed, &f->left, err);
+    if (rc == 0)
+        rc = load(e->transposed ? e->b : e->a, e->transposed, &f->right, err);
+    if (rc < 0)
+        factors_clear(f);
+    return rc;
+}
+
+/* The slot that holds e's factors, else one that nobody uses, else NULL. */
+static struct factors *find_slot(struct lowrank *node, const struct entry *e)
+{
+    struct factors *unused = NULL;
+    for (int i = 0; i < N_SLOTS; i++) {
+        struct factors *f = &node->slots[i];
+        if (f->of == e)
+            return f;
+        if (f->n_users == 0 && (!unused || !f->of))
+            unused = f;
+    }
+    return unused;
+}
+
+/* *out = the factors of e: a slot's, or own when all slots are in use. */
+static int acquire(struct lowrank *node, const struct entry *e, struct factors *own, struct factors **out,
     struct paco_error *err)
 {
-    const struct pc_convert *k = pc_convert();
-    uint64_t r = rank_of(e);
-    int rc = pc_tensor_read_f32(e->b, row0, n, s->b, err);
-    memset(s->acc, 0, (size_t)n * n_cols * sizeof *s->acc);
-    for (uint64_t k0 = 0; k0 < r && rc == 0; k0 += s->tile_rows) {
-        uint64_t n_tile = r - k0 < s->tile_rows ? r - k0 : s->tile_rows;
-        rc = pc_tensor_read_f32(e->a, k0, n_tile, s->tile, err);
-        for (uint64_t i = 0; i < n && rc == 0; i++) {
-            float *acc = s->acc + i * n_cols;
-            for (uint64_t j = 0; j < n_tile; j++)
-                k->add_scaled(acc, acc, s->tile + j * n_cols, s->b[i * r + k0 + j], n_cols);
-        }
+    int rc = 0;
+    pthread_mutex_lock(&node->lock);
+    struct factors *f = find_slot(node, e);
+    if (f && f->of == e) {
+        f->n_users++;
+    } else if (f) {
+        factors_clear(f);
+        rc = factors_load(f, e, err);
     }
-    return rc;
+    pthread_mutex_unlock(&node->lock);
+    *out = f ? f : own;
+    return f ? rc : factors_load(own, e, err);
 }
 
-/* s->acc = row `row` of (B A) transposed. */
-static void transposed_row(const struct entry *e, struct scratch *s, uint64_t row, size_t n_cols)
+static void release(struct lowrank *node, struct factors *f, const struct factors *own, bool last_row)
 {
-    const struct pc_convert *k = pc_convert();
-    uint64_t n_in = e->a->shape[1];
-    memset(s->acc, 0, n_cols * sizeof *s->acc);
-    for (uint64_t j = 0; j < rank_of(e); j++)
-        k->add_scaled(s->acc, s->acc, e->b_columns + j * n_cols, e->a_rows[j * n_in + row], n_cols);
+    pthread_mutex_lock(&node->lock);
+    if (--f->n_users == 0 && (last_row || f == own))
+        factors_clear(f);
+    pthread_mutex_unlock(&node->lock);
 }
 
-static int read_updated(const struct pc_tensor *t, const struct entry *e, uint64_t row0, uint64_t n_rows,
-    float *buf, struct paco_error *err)
+/* acc = rows [row0, row0 + n) of left times right. */
+static void product(const struct factors *f, uint64_t r, uint64_t row0, uint64_t n, size_t n_cols, float *acc)
 {
-    size_t n_cols = (size_t)t->row_elems;
-    struct scratch s;
-    int rc = scratch_init(&s, e, n_cols, n_rows, err);
-    if (rc < 0)
-        return rc;
-    rc = pc_tensor_read_f32(e->source, row0, n_rows, buf, err);
-    for (uint64_t done = 0; done < n_rows && rc == 0; done += s.block_rows) {
-        uint64_t n = n_rows - done < s.block_rows ? n_rows - done : s.block_rows;
-        if (e->a_rows)
-            transposed_row(e, &s, row0 + done, n_cols);
-        else
-            rc = product_rows(e, &s, row0 + done, n, n_cols, err);
-        if (rc == 0)
-            pc_convert()->add_scaled(
-                buf + done * n_cols, buf + done * n_cols, s.acc, e->scale, (size_t)n * n_cols);
-    }
-    scratch_release(&s);
-    return rc;
+    const struct pc_convert *convert = pc_convert();
+    uint64_t tile = n_cols && TILE_FLOATS / n_cols ? TILE_FLOATS / n_cols : 1;
+    memset(acc, 0, (size_t)n * n_cols * sizeof *acc);
+    for (uint64_t k0 = 0; k0 < r; k0 += tile)
+        for (uint64_t i = 0; i < n; i++)
+            for (uint64_t k = k0; k < r && k < k0 + tile; k++)
+                convert->add_scaled(acc + i * n_cols, acc + i * n_cols, f->right + k * n_cols,
+                    f->left[(row0 + i) * r + k], n_cols);
 }
 
 static const struct entry *entry_of(const struct pc_tensor *t)
@@ -124,11 +142,37 @@ static const struct entry *entry_of(const struct pc_tensor *t)
     return &node->entries[t->index];
 }
 
+static int read_updated(const struct pc_tensor *t, uint64_t row0, uint64_t n_rows, float *buf,
+    struct pc_trace *trace, struct paco_error *err)
+{
+    const struct entry *e = entry_of(t);
+    struct factors own = {0}, *f;
+    const float *w;
+    float *acc = pc_trace_scratch(trace, n_rows * t->row_elems * sizeof *acc, err);
+    int rc = acc ? pc_trace_read_f32(e->source, row0, n_rows, buf, &w, trace, err) : PACO_EMEM;
+    if (rc < 0)
+        return rc;
+    if ((rc = acquire(t->owner->impl, e, &own, &f, err)) < 0)
+        return rc;
+    product(f, rank_of(e), row0, n_rows, (size_t)t->row_elems, acc);
+    release(t->owner->impl, f, &own, row0 + n_rows == t->n_rows);
+    pc_convert()->add_scaled(buf, w, acc, e->scale, (size_t)(n_rows * t->row_elems));
+    return 0;
+}
+
+static int lowrank_read_traced(const struct pc_tensor *t, uint64_t row0, uint64_t n_rows, void *buf,
+    struct pc_trace *trace, struct paco_error *err)
+{
+    const struct entry *e = entry_of(t);
+    return e->a ? read_updated(t, row0, n_rows, buf, trace, err)
+                : pc_tensor_read_traced(e->source, row0, n_rows, buf, trace, err);
+}
+
 static int lowrank_read(
     const struct pc_tensor *t, uint64_t row0, uint64_t n_rows, void *buf, struct paco_error *err)
 {
     const struct entry *e = entry_of(t);
-    return e->a ? read_updated(t, e, row0, n_rows, buf, err)
+    return e->a ? pc_read_untraced(t, row0, n_rows, buf, err)
                 : pc_tensor_read(e->source, row0, n_rows, buf, err);
 }
 
@@ -148,16 +192,17 @@ static bool lowrank_where(const struct pc_tensor *t, const char **path, uint64_t
 static void lowrank_close(struct pc_checkpoint *ck)
 {
     struct lowrank *node = ck->impl;
-    for (size_t i = 0; node && i < node->n; i++) {
-        pc_free(node->entries[i].a_rows);
-        pc_free(node->entries[i].b_columns);
-    }
-    if (node)
-        pc_free(node->entries);
+    if (!node)
+        return;
+    for (int i = 0; i < N_SLOTS; i++)
+        factors_clear(&node->slots[i]);
+    pthread_mutex_destroy(&node->lock);
+    pc_free(node->entries);
     pc_free(node);
 }
 
-static const struct pc_checkpoint_ops lowrank_ops = {lowrank_read, lowrank_map, lowrank_where, lowrank_close};
+static const struct pc_checkpoint_ops lowrank_ops = {
+    .read = lowrank_read, .map = lowrank_map, .where = lowrank_where, .close = lowrank_close};
 
 static int check_factors(
     const struct pc_lowrank_term *term, const struct pc_tensor *w, struct paco_error *err)
@@ -181,31 +226,11 @@ static int check_factors(
         return pc_error_set(err, PACO_EUNSUPPORTED,
             "tensor '%s' or its update has a type that cannot be computed with (%s, A %s, B %s)", term->name,
             pc_dtype_name(w->dtype), pc_dtype_name(a->dtype), pc_dtype_name(b->dtype));
+    uint64_t floats;
+    if (!pc_mul_u64(a->shape[0], a->shape[1] + b->shape[0], &floats) || floats > MAX_FACTORS / sizeof(float))
+        return pc_error_set(err, PACO_ELIMIT, "tensor '%s': factors of rank %llu are above 1 GiB", term->name,
+            (unsigned long long)a->shape[0]);
     return 0;
-}
-
-/* Load both factors of a transposed term, B turned so that its columns are rows. */
-static int load_transposed(struct entry *e, struct paco_error *err)
-{
-    uint64_t r = rank_of(e), n_in = e->a->shape[1], n_out = e->b->shape[0], floats;
-    if (!pc_mul_u64(r, n_in + n_out, &floats) || floats > MAX_TRANSPOSED / sizeof(float))
-        return pc_error_set(err, PACO_ELIMIT, "tensor '%s': factors of rank %llu are above 1 GiB",
-            e->source->name, (unsigned long long)r);
-    e->a_rows = pc_alloc((size_t)(r * n_in), sizeof(float));
-    e->b_columns = pc_alloc((size_t)(r * n_out), sizeof(float));
-    float *row = pc_alloc((size_t)r, sizeof(float));
-    int rc = 0;
-    if (!e->a_rows || !e->b_columns || !row)
-        rc = pc_error_mem(err, floats * sizeof(float), "an adapter's factors");
-    if (rc == 0)
-        rc = pc_tensor_read_f32(e->a, 0, r, e->a_rows, err);
-    for (uint64_t i = 0; i < n_out && rc == 0; i++) {
-        rc = pc_tensor_read_f32(e->b, i, 1, row, err);
-        for (uint64_t j = 0; j < r && rc == 0; j++)
-            e->b_columns[j * n_out + i] = row[j];
-    }
-    pc_free(row);
-    return rc;
 }
 
 static int bind_term(const struct pc_checkpoint *base, struct lowrank *node,
@@ -229,7 +254,8 @@ static int bind_term(const struct pc_checkpoint *base, struct lowrank *node,
     e->a = term->a;
     e->b = term->b;
     e->scale = term->scale;
-    return term->transposed ? load_transposed(e, err) : 0;
+    e->transposed = term->transposed;
+    return 0;
 }
 
 int pc_checkpoint_lowrank(const struct pc_checkpoint *base, const struct pc_lowrank_term *terms,
@@ -238,14 +264,15 @@ int pc_checkpoint_lowrank(const struct pc_checkpoint *base, const struct pc_lowr
     struct pc_checkpoint *ck = pc_checkpoint_new("lowrank", &lowrank_ops, base->path, err);
     if (!ck)
         return PACO_EMEM;
+    ck->read_traced = lowrank_read_traced;
     struct lowrank *node = ck->impl = pc_alloc_zero(1, sizeof *node);
-    if (node)
+    if (node) {
+        pthread_mutex_init(&node->lock, NULL);
         node->entries = pc_alloc_zero(base->n_tensors, sizeof *node->entries);
+    }
     int rc = node && node->entries
                  ? 0
                  : pc_error_mem(err, base->n_tensors * sizeof *node->entries, "a low-rank checkpoint");
-    if (rc == 0)
-        node->n = base->n_tensors;
     for (size_t i = 0; i < n_terms && rc == 0; i++)
         rc = bind_term(base, node, &terms[i], err);
     for (size_t i = 0; i < base->n_tensors && rc == 0; i++) {

@@ -9,9 +9,8 @@
  * the same sums land transposed.
  *
  * Tensors no term names pass through in their own dtype, mapped where the base maps them; the others are F32,
- * or when only replaced, what the replacement is. The adapter's factors are read again for each block of
- * rows, since that costs little beside the product: nothing but factors of the transposed kind stays in
- * memory. */
+ * or when only replaced, what the replacement is. The factors of a tensor are in memory, widened, while its
+ * rows are being read. */
 #ifndef PC_ALGEBRA_LOWRANK_H
 #define PC_ALGEBRA_LOWRANK_H
 
@@ -31,7 +30,7 @@ struct pc_lowrank_term {
 /** Make the node. base and the terms' tensors are *borrowed* until *out is closed; terms only for the call.
  * *out is *owned*: pc_checkpoint_close. PACO_ENOENT for a name the base lacks, PACO_EMISMATCH for shapes that
  * do not fit, PACO_EINVAL when a name comes twice, PACO_EUNSUPPORTED for types that cannot be widened,
- * PACO_ELIMIT for transposed factors above 1 GiB; each names the tensor. */
+ * PACO_ELIMIT for factors above 1 GiB; each names the tensor. */
 int pc_checkpoint_lowrank(const struct pc_checkpoint *base, const struct pc_lowrank_term *terms,
     size_t n_terms, struct pc_checkpoint **out, struct paco_error *err);
 

@@ -2,7 +2,9 @@
 #include "memory_checkpoint.h"
 
 #include "algebra/lowrank.h"
+#include "base/threads.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 static uint32_t g_seed = 7;
@@ -220,6 +222,56 @@ static void every_failed_allocation_is_survived(void **state)
     pc_checkpoint_close(base);
 }
 
+enum { N_MANY = 40, SIDE = 24 };
+
+static struct pc_checkpoint *g_many;
+static float g_read[N_MANY][SIDE * SIDE];
+
+static void read_one_row(void *arg, int64_t i, int worker)
+{
+    (void)arg;
+    (void)worker;
+    int64_t i_tensor = i % N_MANY, row = i / N_MANY; // neighbours in time belong to different tensors
+    if (pc_tensor_read(&g_many->tensors[i_tensor], (uint64_t)row, 1, &g_read[i_tensor][row * SIDE], NULL) < 0)
+        g_read[i_tensor][row * SIDE] = -1;
+}
+
+static void threads_share_factors(void **state)
+{
+    (void)state;
+    static float data[N_MANY + SIDE * SIDE];
+    struct pc_lowrank_term terms[N_MANY];
+    char names[N_MANY][8];
+    struct pc_checkpoint *base = memory_checkpoint(), *adapter = memory_checkpoint();
+    for (size_t i = 0; i < sizeof data / sizeof *data; i++)
+        data[i] = noise();
+    for (int i = 0; i < N_MANY; i++) {
+        snprintf(names[i], sizeof names[i], "t%d", i);
+        memory_add(base, names[i], PC_F32, SIDE, SIDE, data + i);
+        memory_add(adapter, names[i], PC_F32, 2, SIDE, data + 2 * i);
+        terms[i] = (struct pc_lowrank_term){.name = names[i], .scale = 1};
+    }
+    memory_add(adapter, "b", PC_F32, SIDE, 2, data);
+    for (int i = 0; i < N_MANY; i++) {
+        terms[i].a = &adapter->tensors[i];
+        terms[i].b = &adapter->tensors[N_MANY];
+    }
+    assert_int_equal(pc_checkpoint_lowrank(base, terms, N_MANY, &g_many, NULL), 0);
+    struct pc_pool *pool = pc_pool_new(20, NULL);
+    assert_non_null(pool);
+    pc_pool_run(pool, N_MANY * SIDE, read_one_row, NULL);
+    pc_pool_free(pool);
+    for (int i = 0; i < N_MANY; i++) {
+        float want[SIDE * SIDE];
+        memcpy(want, data + i, sizeof want);
+        expected(want, data + 2 * i, data, 1, SIDE, SIDE, 2, false);
+        assert_memory_equal(g_read[i], want, sizeof want);
+    }
+    pc_checkpoint_close(g_many);
+    pc_checkpoint_close(base);
+    pc_checkpoint_close(adapter);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -229,6 +281,7 @@ int main(void)
         cmocka_unit_test(what_does_not_fit_is_refused_by_name),
         cmocka_unit_test(a_read_error_names_the_factor),
         cmocka_unit_test(every_failed_allocation_is_survived),
+        cmocka_unit_test(threads_share_factors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
