@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct pc_checkpoint;
+
 enum pc_rope_scaling { PC_ROPE_DEFAULT, PC_ROPE_LINEAR, PC_ROPE_LLAMA3 };
 
 enum { PC_MAX_EOS = 8 };
@@ -47,6 +49,11 @@ struct pc_generation_config {
  * window is in reach) are PACO_EUNSUPPORTED by name. Understands both `rope_theta`/`rope_scaling` and
  * `rope_parameters`, both `torch_dtype` and `dtype`. */
 int pc_config_read(const char *path, struct pc_config *out, struct paco_error *err);
+
+/** The same from the metadata and tensor table of a GGUF checkpoint (pc_gguf_open). LLaMA 3's RoPE scaling,
+ * which GGUF keeps only as the tensor rope_freqs.weight, comes back as PC_ROPE_LLAMA3: that tensor needs no
+ * use after this. */
+int pc_config_from_gguf(const struct pc_checkpoint *gguf, struct pc_config *out, struct paco_error *err);
 
 /** Read generation_config.json; a missing file leaves the defaults and returns 0. */
 int pc_generation_config_read(const char *path, struct pc_generation_config *out, struct paco_error *err);
