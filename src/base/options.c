@@ -265,6 +265,31 @@ static void mark_given(struct parse *p, const struct pc_option *o)
     p->args->given |= (uint64_t)1 << (o - p->table);
 }
 
+/* Set o's value; a list is remembered, for pc_args_release. */
+static int assign(struct parse *p, const struct pc_option *o, const char *s)
+{
+    struct pc_args *args = p->args;
+    struct pc_strings *list = o->type == PC_OPT_LIST ? (void *)((char *)p->values + o->offset) : NULL;
+    bool known = !list;
+    for (int i = 0; i < args->n_lists; i++)
+        known |= args->lists[i] == list;
+    if (!known && args->n_lists == PC_MAX_LIST_OPTIONS)
+        return pc_error_set(p->err, PACO_ELIMIT, "more than %d list options", PC_MAX_LIST_OPTIONS);
+    if (!known)
+        args->lists[args->n_lists++] = list;
+    return set_value(o, s, p->values, p->err);
+}
+
+/* "--raw --diff D": the value was forgotten. A value that looks like an option is written --raw=--diff. */
+static bool is_option(const struct pc_option *table, const char *arg)
+{
+    char name[65];
+    if (strncmp(arg, "--", 2) != 0 || !arg[2])
+        return false;
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(arg + 2, "="), arg + 2);
+    return pc_option_find(table, name) != NULL;
+}
+
 /* Take o, whose value is attached ("=value" or "-mvalue") or NULL. */
 static int take(struct parse *p, const struct pc_option *o, const char *attached)
 {
@@ -276,7 +301,7 @@ static int take(struct parse *p, const struct pc_option *o, const char *attached
             attached = next;
             p->i++;
         }
-        return set_value(o, attached ? attached : "true", p->values, p->err);
+        return assign(p, o, attached ? attached : "true");
     }
     if (o->type == PC_OPT_IGNORED) {
         if (!attached && next && next[0] != '-')
@@ -284,13 +309,16 @@ static int take(struct parse *p, const struct pc_option *o, const char *attached
         return add_string(&p->args->ignored, o->help, p->err);
     }
     if (!attached) {
+        if (next && is_option(p->table, next))
+            return pc_error_set(p->err, PACO_EINVAL, "option --%s needs a value (%s), found option %s",
+                o->name, o->arg ? o->arg : "VALUE", next);
         if (!next)
             return pc_error_set(
                 p->err, PACO_EINVAL, "option --%s needs a value (%s)", o->name, o->arg ? o->arg : "VALUE");
         attached = next;
         p->i++;
     }
-    return set_value(o, attached, p->values, p->err);
+    return assign(p, o, attached);
 }
 
 static int parse_short(struct parse *p, const char *arg)
@@ -328,12 +356,37 @@ static int take_environment(struct parse *p)
         if (!value || !*value || o->type == PC_OPT_IGNORED || p->args->given >> (o - p->table) & 1)
             continue;
         mark_given(p, o);
-        int rc = set_value(o, value, p->values, p->err);
+        int rc = assign(p, o, value);
         if (rc < 0) {
             pc_error_prefix(p->err, "environment variable %s", name);
             return rc;
         }
     }
+    return 0;
+}
+
+static int take_arguments(struct parse *p)
+{
+    bool only_positional = false;
+    int rc = 0;
+    for (; rc == 0 && p->i < p->argc; p->i++) {
+        const char *arg = p->argv[p->i];
+        if (only_positional || arg[0] != '-' || arg[1] == '\0')
+            rc = add_string(&p->args->positional, arg, p->err);
+        else if (strcmp(arg, "--") == 0)
+            only_positional = true;
+        else
+            rc = arg[1] == '-' ? parse_long(p, arg) : parse_short(p, arg);
+    }
+    return rc;
+}
+
+static int check_required(const struct parse *p)
+{
+    for (const struct pc_option *o = p->table; o->name; o++)
+        if (o->required && !(p->args->given >> (o - p->table) & 1))
+            return pc_error_set(p->err, PACO_EINVAL, "option --%s %s is required: %s", o->name,
+                o->arg ? o->arg : "", o->help);
     return 0;
 }
 
@@ -347,24 +400,13 @@ int pc_options_parse(const struct pc_option *table, int argc, char **argv, void 
             args->help = true;
             return 0;
         }
-    bool only_positional = false;
-    for (; p.i < argc; p.i++) {
-        const char *arg = argv[p.i];
-        int rc = 0;
-        if (only_positional || arg[0] != '-' || arg[1] == '\0')
-            rc = add_string(&args->positional, arg, err);
-        else if (strcmp(arg, "--") == 0)
-            only_positional = true;
-        else
-            rc = arg[1] == '-' ? parse_long(&p, arg) : parse_short(&p, arg);
-        if (rc < 0)
-            return rc;
-    }
-    int rc = take_environment(&p);
-    for (const struct pc_option *o = table; rc == 0 && o->name; o++)
-        if (o->required && !(args->given >> (o - table) & 1))
-            rc = pc_error_set(
-                err, PACO_EINVAL, "option --%s %s is required: %s", o->name, o->arg ? o->arg : "", o->help);
+    int rc = take_arguments(&p);
+    if (rc == 0)
+        rc = take_environment(&p);
+    if (rc == 0)
+        rc = check_required(&p);
+    if (rc < 0)
+        pc_args_release(args);
     return rc;
 }
 
@@ -372,6 +414,10 @@ void pc_args_release(struct pc_args *args)
 {
     pc_free(args->positional.v);
     pc_free(args->ignored.v);
+    for (int i = 0; i < args->n_lists; i++) {
+        pc_free(args->lists[i]->v);
+        *args->lists[i] = (struct pc_strings){0};
+    }
     *args = (struct pc_args){0};
 }
 

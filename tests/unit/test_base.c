@@ -254,7 +254,6 @@ static void options_take_every_spelling(void **state)
     assert_true(pc_args_given(&rest, g_table, offsetof(struct args, out)));
     assert_false(pc_args_given(&rest, g_table, offsetof(struct args, dry_run)));
     pc_args_release(&rest);
-    pc_args_release(&(struct pc_args){.positional = a.diffs});
 }
 
 static void options_say_what_is_wrong(void **state)
@@ -273,6 +272,8 @@ static void options_say_what_is_wrong(void **state)
     assert_string_equal(err.message, "option --dtype: 'f3' is none of f32|f16");
     assert_int_equal(parse(&a, &rest, &err, 2, "-t", "4x"), PACO_EINVAL);
     assert_string_equal(err.message, "option --threads: '4x' is not a whole number");
+    assert_int_equal(parse(&a, &rest, &err, 4, "--diff", "d", "--out", "--force"), PACO_EINVAL);
+    assert_string_equal(err.message, "option --out needs a value (DIR), found option --force");
     setenv("PACO_OUT", "from-env", 1);
     assert_int_equal(parse(&a, &rest, &err, 2, "--test_inference", "False"), 0);
     assert_string_equal(a.out, "from-env");

@@ -49,7 +49,8 @@ static void refuse(const char *bytes, size_t len, int code, uint64_t offset, con
     assert_contains(err.message, part);
     assert_true(err.has_offset);
     if (err.offset != offset)
-        fail_msg("'%s' at %llu, not %llu", err.message, (unsigned long long)err.offset, (unsigned long long)offset);
+        fail_msg("'%s' at %llu, not %llu", err.message, (unsigned long long)err.offset,
+            (unsigned long long)offset);
     assert_string_equal(err.path, "x.pkl");
     assert_null(p.root);
     assert_null(p.arena.blocks);

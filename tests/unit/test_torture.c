@@ -80,11 +80,11 @@ static int options(struct paco_error *err)
 {
     static const struct pc_option table[] = {{.name = "device", .type = PC_OPT_IGNORED, .help = "ignored"},
         {.name = "all", .type = PC_OPT_FLAG}, {0}};
-    char words[5][16] = {"a", "--all", "--device", "cpu", "b"};
+    char words[5][16] = {"a", "--add=x", "--device", "cpu", "b"};
     char *argv[5] = {words[0], words[1], words[2], words[3], words[4]};
-    bool all = false;
+    struct pc_strings add = {0};
     struct pc_args args;
-    int rc = pc_options_parse(table, 5, argv, &all, &args, err);
+    int rc = pc_options_parse(table, 5, argv, &add, &args, err);
     pc_args_release(&args);
     return rc;
 }
