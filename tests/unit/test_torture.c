@@ -79,7 +79,7 @@ static int json(struct paco_error *err)
 static int options(struct paco_error *err)
 {
     static const struct pc_option table[] = {{.name = "device", .type = PC_OPT_IGNORED, .help = "ignored"},
-        {.name = "all", .type = PC_OPT_FLAG}, {0}};
+        {.name = "add", .type = PC_OPT_LIST}, {0}};
     char words[5][16] = {"a", "--add=x", "--device", "cpu", "b"};
     char *argv[5] = {words[0], words[1], words[2], words[3], words[4]};
     struct pc_strings add = {0};
