@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 static const double REDRAW = 0.1, LINE_EVERY = 5.0, FIRST_LINE = 2.0, RATE_WINDOW = 3.0;
+enum { BAR_WIDTH = 20 };
 
 static struct {
     pthread_mutex_t lock;
@@ -174,26 +175,22 @@ static void strip(int n, char *out, size_t size)
 
 static void draw(const char *item)
 {
-    char text[256], bar[128] = "", name[128] = "";
+    char text[256], bar[128] = "", name[128] = "", safe[256];
+    int width = terminal_width() - 1, phase = (int)strlen(g_bar.phase) + 2;
     facts(text, sizeof text);
-    int width = terminal_width() - 1, used = (int)(strlen(g_bar.phase) + strlen(text) + 4);
-    int n_bar = g_bar.total ? width - used : 0;
-    if (n_bar > 20)
-        n_bar = 20;
-    if (n_bar >= 5) {
-        strip(n_bar, bar, sizeof bar);
-        used += n_bar;
+    int len = (int)strlen(text), room = width - phase - len - 2;
+    if (g_bar.total && room >= 5) {
+        strip(room < BAR_WIDTH ? room : BAR_WIDTH, bar, sizeof bar);
+        room -= BAR_WIDTH + 2;
     }
-    int room = width - used - 2;
-    if (item && room >= 12) {
-        char safe[256];
-        pc_printable(item, safe, sizeof safe);
-        // Columns are counted as bytes here: names are ASCII, and a longer one merely shows less.
-        snprintf(name, sizeof name, "  %.*s", room, safe);
-    }
+    // Columns are counted as bytes: names are ASCII, and a longer one merely shows less.
+    if (item && room >= 10)
+        snprintf(name, sizeof name, "  %.*s", room, pc_printable(item, safe, sizeof safe));
+    if (len > width - phase)
+        len = width > phase ? width - phase : 0;
     const char *on = *bar && pc_command_color(true) ? "\033[36m" : "", *off = *on ? "\033[0m" : "";
-    fprintf(stderr, "\r\033[K%s  %s%s%s%s%.*s%s", g_bar.phase, on, bar, off, *bar ? "  " : "",
-        width > 40 ? 255 : 24, text, name);
+    fprintf(
+        stderr, "\r\033[K%s  %s%s%s%s%.*s%s", g_bar.phase, on, bar, off, *bar ? "  " : "", len, text, name);
     fflush(stderr);
     g_bar.drawn = true;
 }
@@ -235,6 +232,22 @@ static void measure(uint64_t done, double now)
     g_bar.last_done = done;
 }
 
+static void show(const char *item, double now)
+{
+    bool terminal = on_terminal();
+    if (!terminal && now - g_bar.last_shown < (g_bar.shown ? LINE_EVERY : FIRST_LINE))
+        return;
+    g_bar.last_shown = now;
+    g_bar.shown = true;
+    if (terminal) {
+        draw(item);
+    } else {
+        char text[256];
+        facts(text, sizeof text);
+        fprintf(stderr, "%s: %s\n", g_bar.phase, text + strspn(text, " "));
+    }
+}
+
 static int update(void *ctx, const struct pc_progress_event *event)
 {
     (void)ctx;
@@ -248,19 +261,8 @@ static int update(void *ctx, const struct pc_progress_event *event)
     g_bar.done = event->done;
     g_bar.total = event->total;
     measure(event->done, now);
-    bool terminal = on_terminal();
-    double wait = terminal ? REDRAW : g_bar.shown ? LINE_EVERY : FIRST_LINE;
-    if (!pc_command_quiet() && now - g_bar.last_shown >= wait) {
-        g_bar.last_shown = now;
-        g_bar.shown = true;
-        if (terminal) {
-            draw(event->item);
-        } else {
-            char text[256];
-            facts(text, sizeof text);
-            fprintf(stderr, "%s: %s\n", g_bar.phase, text + strspn(text, " "));
-        }
-    }
+    if (!pc_command_quiet() && now - g_bar.last_shown >= REDRAW)
+        show(event->item, now);
     pthread_mutex_unlock(&g_bar.lock);
     return g_signal != 0;
 }

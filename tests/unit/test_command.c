@@ -5,6 +5,7 @@
 #include "cli/command.h"
 #include "unit.h"
 
+#include <pty.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -147,6 +148,70 @@ static void stops_on_signals(void **state)
     assert_int_equal(WTERMSIG(status), SIGINT);
 }
 
+/* A job of n steps of 30 ms in a child whose stderr is fd; what it wrote there, at most size - 1 bytes. */
+static void watch(int reader, int stderr_fd, int n, char *out, size_t size)
+{
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        dup2(stderr_fd, STDERR_FILENO);
+        close(reader);
+        setenv("TERM", "xterm", 1);
+        setenv("LC_ALL", "C", 1);
+        const struct pc_progress *p = pc_progress_bar(&g_recover);
+        for (int i = 0; i <= n; i++) {
+            pc_progress(p, &(struct pc_progress_event){
+                               "recovering", "model.norm", (uint64_t)i * 1000, (uint64_t)n * 1000, "B"});
+            usleep(30000);
+            if (i == n / 2)
+                p->note(p->ctx, "a remark\033[2J");
+        }
+        pc_progress_bar_end();
+        _exit(0);
+    }
+    close(stderr_fd);
+    size_t len = 0;
+    for (ssize_t got; len + 1 < size && (got = read(reader, out + len, size - 1 - len)) > 0;)
+        len += (size_t)got;
+    out[len] = '\0';
+    close(reader);
+    waitpid(child, NULL, 0);
+}
+
+static void draws_on_a_terminal(void **state)
+{
+    (void)state;
+    static char out[1 << 16];
+    int master, slave;
+    struct winsize size = {.ws_row = 24, .ws_col = 60};
+    assert_int_equal(openpty(&master, &slave, NULL, NULL, &size), 0);
+    parse(&(struct values){0}, "--color never --quiet=no");
+    watch(master, slave, 20, out, sizeof out);
+    assert_contains(out, "\r\033[Krecovering  ####");
+    assert_contains(out, " % ");
+    assert_contains(
+        out, "paco recover: a remark\\x1b[2J\r\n"); // what a file says never reaches the terminal raw
+    assert_contains(out, "\r\033[Krecovering: 20.0 kB in 0.");
+    for (char *line = strtok(out, "\r\n"); line; line = strtok(NULL, "\r\n"))
+        assert_true(strlen(line) < 60 + 3); // the erase code is not shown
+}
+
+static void stays_quiet_in_a_pipe(void **state)
+{
+    (void)state;
+    static char out[1 << 16];
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    watch(ends[0], ends[1], 5, out, sizeof out);
+    assert_string_equal(out, "paco recover: a remark\\x1b[2J\n"); // a short job needs no progress
+    assert_int_equal(pipe(ends), 0);
+    watch(ends[0], ends[1], 80, out, sizeof out);
+    assert_null(strchr(out, '\r'));
+    assert_contains(out, "\nrecovering: ");
+    assert_contains(out, " left\n");
+    assert_contains(out, "\nrecovering: 80.0 kB in 2.");
+}
+
 int main(void)
 {
     // What the person running the tests has set is not what they test.
@@ -158,6 +223,8 @@ int main(void)
         cmocka_unit_test(exit_codes),
         cmocka_unit_test(writes_bytes_as_people_do),
         cmocka_unit_test(stops_on_signals),
+        cmocka_unit_test(draws_on_a_terminal),
+        cmocka_unit_test(stays_quiet_in_a_pipe),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
