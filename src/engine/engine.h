@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The only way to run a model: rows in, logits out.
+ *
+ * A row is one token at one position of one sequence. A step takes any mix of them: the rows of a prompt
+ * (prefill), the next token of many conversations (decode), drafted tokens to be verified. One sequence is a
+ * batch of one.
+ *
+ *     struct pc_engine *e;
+ *     pc_engine_open(weights, &config, &(struct pc_engine_options){.n_threads = 2}, &e, &err);
+ *     struct pc_seq *s;
+ *     pc_seq_new(e, 512, &s, &err);
+ *     struct pc_row row = {.seq = s, .pos = 0, .token = bos, .want_logits = true};
+ *     pc_engine_step(e, &row, 1, &err);
+ *     const float *logits = pc_engine_logits(e, 0);
+ *     ...
+ *     pc_seq_free(s);
+ *     pc_engine_close(e);
+ *
+ * The logits of a row are the same bytes whatever else is in the step, however a prompt is cut into steps,
+ * and at any number of threads. They depend on the tokens up to the row, the weights, and nothing else.
+ *
+ * Keys and values lie in blocks of PC_KV_BLOCK positions counted from the start of the sequence. All memory
+ * is planned when the engine is opened and when a sequence is made; a step allocates nothing, and a guard
+ * proves it. An engine belongs to one thread at a time. */
+#ifndef PC_ENGINE_ENGINE_H
+#define PC_ENGINE_ENGINE_H
+
+#include "base/error.h"
+#include "format/checkpoint.h"
+#include "format/config.h"
+#include "kernels/attention.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct pc_engine;
+struct pc_seq;
+struct pc_variant; /* a row's delta or adapter; there is none yet */
+
+/** Zero means the default in every field. */
+struct pc_engine_options {
+    int n_threads;      /* 0: all processors this process may use */
+    int32_t max_rows;   /* rows computed at once, 128: longer steps are done in such pieces */
+    int32_t max_logits; /* rows of a step that may want logits, 16 */
+    int64_t
+        plan_tokens; /* positions the caller is going to ask of its sequences together: part of the plan */
+    uint64_t memory_limit; /* bytes; 0: what the machine has available */
+    bool scalar;           /* the readable kernels only */
+};
+
+/** What a model takes, in bytes, before any of it is loaded. */
+struct pc_engine_plan {
+    uint64_t weights, kv, scratch; /* kv: for plan_tokens */
+    uint64_t kv_token;             /* of one position */
+};
+
+/** Bind the weights to the configuration, plan the memory, load. weights stays borrowed until
+ * pc_engine_close.
+ *
+ *  Errors: a missing tensor PACO_ENOENT, a shape that is not config's PACO_EMISMATCH, what cannot be computed
+ * with PACO_EUNSUPPORTED, more memory than there is PACO_EMEM with the sum spelt out. */
+int pc_engine_open(const struct pc_checkpoint *weights, const struct pc_config *config,
+    const struct pc_engine_options *options, struct pc_engine **out, struct paco_error *err);
+void pc_engine_close(struct pc_engine *engine);
+
+const struct pc_config *pc_engine_config(const struct pc_engine *engine);
+struct pc_engine_plan pc_engine_plan(const struct pc_engine *engine);
+int pc_engine_n_threads(const struct pc_engine *engine);
+
+/** An empty sequence with room for max_tokens positions. *owned*: pc_seq_free, before the engine is closed.
+ * Memory beyond what is available is PACO_EMEM, in numbers. */
+int pc_seq_new(struct pc_engine *engine, int32_t max_tokens, struct pc_seq **out, struct paco_error *err);
+void pc_seq_free(struct pc_seq *seq);
+
+/** Positions that hold keys and values. */
+int32_t pc_seq_length(const struct pc_seq *seq);
+int32_t pc_seq_capacity(const struct pc_seq *seq);
+
+/** The block of positions [32 i, 32 i + 32) of all layers (model/llama_block.h has its layout), F32. Valid
+ * until the sequence is freed. i_block must be below the capacity in blocks. */
+void *pc_kv_block(struct pc_seq *seq, int32_t i_block);
+
+struct pc_row {
+    struct pc_seq *seq;
+    int32_t pos;
+    int32_t token;
+    const struct pc_variant *variant; /* NULL: the base */
+    bool want_logits;
+};
+
+/** Compute n rows. A sequence's first row of a call may stand at any position up to its length (standing
+ * below it forgets what follows: how drafts are taken back); further rows follow one by one. Rows of several
+ * sequences may be mixed in any order.
+ *
+ *  Errors, each found before anything is changed: a token outside the vocabulary, a position that leaves a
+ * gap or comes twice PACO_EINVAL; a position beyond the capacity, too many logits PACO_ELIMIT; a variant
+ *  PACO_EUNSUPPORTED. */
+int pc_engine_step(struct pc_engine *engine, const struct pc_row *rows, size_t n, struct paco_error *err);
+
+/** The logits (vocab_size) of row i of the last step; NULL if it did not want them. Valid until the next
+ * step. */
+const float *pc_engine_logits(const struct pc_engine *engine, size_t i_row);
+
+#endif

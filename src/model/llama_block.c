@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/llama_block.h"
+
+#include "kernels/rmsnorm.h"
+#include "kernels/rope.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* Queries that go through a tile together, if there are so many; and rows of an element-wise task. */
+enum { QUERIES = 32, ROWS_PER_TASK = 8, ALIGN = 16 };
+
+struct block {
+    const struct pc_compute *compute;
+    const struct pc_config *config;
+    const struct pc_llama_layer *layer;
+    const struct pc_llama_rows *rows;
+    const struct pc_llama_activations *a;
+    float *x;
+    int32_t i_layer;
+};
+
+static size_t group(const struct pc_config *c)
+{
+    return (size_t)(c->n_heads / c->n_kv_heads);
+}
+
+static size_t piece_rows(const struct pc_config *c)
+{
+    return group(c) < QUERIES ? QUERIES / group(c) : 1;
+}
+
+size_t pc_llama_cut(const struct pc_config *config, void *const *seq, const int32_t *pos, size_t n,
+    struct pc_llama_piece *pieces)
+{
+    size_t n_pieces = 0, most = piece_rows(config);
+    for (size_t t = 0; t < n; t++) {
+        struct pc_llama_piece *last = n_pieces ? &pieces[n_pieces - 1] : NULL;
+        if (last && last->n < most && seq[t] == seq[t - 1] && pos[t] > pos[t - 1])
+            last->n++;
+        else
+            pieces[n_pieces++] = (struct pc_llama_piece){(uint32_t)t, 1};
+    }
+    return n_pieces;
+}
+
+uint64_t pc_kv_block_size(const struct pc_config *c)
+{
+    return (uint64_t)c->n_layers * (uint64_t)c->n_kv_heads * 2 * PC_KV_BLOCK * (uint64_t)c->head_dim *
+           sizeof(float);
+}
+
+/* Walk over the buffers in order; with a == NULL only count. */
+static size_t place(
+    struct pc_llama_activations *a, const struct pc_config *c, size_t n_rows, bool keep, float *memory)
+{
+    size_t width = (size_t)c->hidden_size, inner = (size_t)c->intermediate_size, at = 0;
+    size_t q = (size_t)c->n_heads * (size_t)c->head_dim, kv = (size_t)c->n_kv_heads * (size_t)c->head_dim;
+    struct pc_llama_activations unused;
+    if (!a)
+        a = &unused;
+    const struct {
+        float **buffer;
+        size_t width;
+        float **shares; /* the buffer it may share at inference */
+    } rows[] = {{&a->norm_in, width, NULL}, {&a->norm_mid, width, &a->norm_in}, {&a->q, q, NULL},
+        {&a->mix, q, NULL}, {&a->k, kv, NULL}, {&a->v, kv, NULL}, {&a->gate, inner, NULL},
+        {&a->up, inner, NULL}, {&a->act, inner, &a->gate}, {&a->delta, width, NULL}, {&a->x_in, width, NULL},
+        {&a->x_mid, width, NULL}};
+    a->x_in = a->x_mid = NULL;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        bool stream = rows[i].buffer == &a->x_in || rows[i].buffer == &a->x_mid;
+        if (!keep && stream)
+            continue;
+        if (!keep && rows[i].shares) {
+            *rows[i].buffer = *rows[i].shares;
+            continue;
+        }
+        *rows[i].buffer = memory ? memory + at : NULL;
+        at += (n_rows * rows[i].width + ALIGN - 1) / ALIGN * ALIGN;
+    }
+    return at;
+}
+
+size_t pc_llama_activations_size(const struct pc_config *config, size_t n_rows, bool keep)
+{
+    return place(NULL, config, n_rows, keep, NULL);
+}
+
+void pc_llama_activations_place(
+    struct pc_llama_activations *a, const struct pc_config *config, size_t n_rows, bool keep, float *memory)
+{
+    place(a, config, n_rows, keep, memory);
+}
+
+/* Gathered queries, their accumulators, and max, sum, n_keys of each. */
+size_t pc_llama_attention_scratch(const struct pc_config *c)
+{
+    size_t queries = piece_rows(c) * group(c);
+    return 2 * queries * (size_t)c->head_dim + 3 * queries;
+}
+
+/* Run fn over all rows, a few to a task. */
+static void for_rows(struct block *b, void (*fn)(void *, int64_t, int))
+{
+    pc_pool_run(b->compute->pool, (int64_t)((b->rows->n + ROWS_PER_TASK - 1) / ROWS_PER_TASK), fn, b);
+}
+
+static void task_rows(const struct block *b, int64_t i_task, size_t *first, size_t *end)
+{
+    *first = (size_t)i_task * ROWS_PER_TASK;
+    *end = *first + ROWS_PER_TASK < b->rows->n ? *first + ROWS_PER_TASK : b->rows->n;
+}
+
+static void norm_rows(
+    const struct block *b, float *out, float *keep, const float *weight, size_t first, size_t n)
+{
+    size_t width = (size_t)b->config->hidden_size;
+    if (keep)
+        memcpy(keep + first * width, b->x + first * width, n * width * sizeof *keep);
+    pc_rmsnorm_forward(&b->compute->kernels->matmul, out + first * width, b->x + first * width, weight, n,
+        width, b->config->rms_norm_eps);
+}
+
+static void first_norm(void *arg, int64_t i_task, int i_worker)
+{
+    (void)i_worker;
+    const struct block *b = arg;
+    size_t first, end;
+    task_rows(b, i_task, &first, &end);
+    norm_rows(b, b->a->norm_in, b->a->x_in, b->layer->attention_norm, first, end - first);
+}
+
+/* Rotate queries and keys, and put keys and values where attention will look for them. */
+static void rotate_and_store(void *arg, int64_t i_task, int i_worker)
+{
+    (void)i_worker;
+    const struct block *b = arg;
+    const struct pc_config *c = b->config;
+    size_t d = (size_t)c->head_dim, n_q = (size_t)c->n_heads, n_kv = (size_t)c->n_kv_heads, t, end;
+    for (task_rows(b, i_task, &t, &end); t < end; t++) {
+        const float *cos_sin = b->rows->cos_sin + t * d;
+        float *k = b->a->k + t * n_kv * d, *v = b->a->v + t * n_kv * d;
+        pc_rope_forward(b->a->q + t * n_q * d, cos_sin, n_q, d);
+        pc_rope_forward(k, cos_sin, n_kv, d);
+        int32_t pos = b->rows->pos[t];
+        void *kv = b->rows->kv_block(b->rows->seq[t], pos / PC_KV_BLOCK);
+        for (size_t h = 0; h < n_kv; h++) {
+            struct pc_kv_tiles tiles = pc_kv_tiles(c, kv, b->i_layer, (int32_t)h);
+            pc_attention_store(tiles.k, tiles.v, (size_t)pos % PC_KV_BLOCK, k + h * d, v + h * d, d);
+        }
+    }
+}
+
+/* The queries of one piece on one key/value head, row after row, the heads of the group together. A tile is
+ * folded into the rows that have reached it, which are the last ones of the piece. */
+static void attend(void *arg, int64_t i_task, int i_worker)
+{
+    const struct block *b = arg;
+    const struct pc_config *c = b->config;
+    const struct pc_llama_piece piece = b->rows->pieces[i_task / c->n_kv_heads];
+    int32_t head = (int32_t)(i_task % c->n_kv_heads);
+    size_t d = (size_t)c->head_dim, heads = group(c), n = piece.n * heads, span = heads * d;
+    size_t row = (size_t)c->n_heads * d, column = (size_t)head * span;
+    const int32_t *pos = b->rows->pos + piece.first;
+
+    float *q = b->compute->scratch + (size_t)i_worker * b->compute->n_scratch;
+    struct pc_attention_state state = {.acc = q + n * d, .max = q + 2 * n * d, .sum = q + 2 * n * d + n};
+    int32_t *n_keys = (int32_t *)(state.sum + n);
+    for (size_t t = 0; t < piece.n; t++)
+        memcpy(q + t * span, b->a->q + (piece.first + t) * row + column, span * sizeof *q);
+    pc_attention_begin(&state, n, d);
+
+    float scale = 1.0f / sqrtf((float)c->head_dim);
+    int32_t last = pos[piece.n - 1] / PC_KV_BLOCK;
+    size_t t0 = 0;
+    for (int32_t i = 0; i <= last; i++) {
+        while (pos[t0] < i * PC_KV_BLOCK)
+            t0++;
+        for (size_t t = t0; t < piece.n; t++) {
+            int32_t seen = pos[t] + 1 - i * PC_KV_BLOCK;
+            for (size_t h = 0; h < heads; h++)
+                n_keys[t * heads + h] = seen < PC_KV_BLOCK ? seen : PC_KV_BLOCK;
+        }
+        void *kv = b->rows->kv_block(b->rows->seq[piece.first], i);
+        struct pc_kv_tiles tiles = pc_kv_tiles(c, kv, b->i_layer, head);
+        size_t skip = t0 * heads;
+        struct pc_attention_state rest = {state.acc + skip * d, state.max + skip, state.sum + skip};
+        b->compute->kernels->attention.fold(
+            &rest, q + skip * d, n - skip, d, tiles.k, tiles.v, n_keys + skip, scale);
+    }
+    pc_attention_end(&state, n, d);
+    for (size_t t = 0; t < piece.n; t++)
+        memcpy(b->a->mix + (piece.first + t) * row + column, state.acc + t * span, span * sizeof *q);
+}
+
+static void add_rows(const struct block *b, size_t first, size_t end)
+{
+    size_t width = (size_t)b->config->hidden_size;
+    for (size_t i = first * width; i < end * width; i++)
+        b->x[i] += b->a->delta[i];
+}
+
+static void add_and_second_norm(void *arg, int64_t i_task, int i_worker)
+{
+    (void)i_worker;
+    const struct block *b = arg;
+    size_t first, end;
+    task_rows(b, i_task, &first, &end);
+    add_rows(b, first, end);
+    norm_rows(b, b->a->norm_mid, b->a->x_mid, b->layer->mlp_norm, first, end - first);
+}
+
+static void gate(void *arg, int64_t i_task, int i_worker)
+{
+    (void)i_worker;
+    const struct block *b = arg;
+    size_t first, end, inner = (size_t)b->config->intermediate_size;
+    task_rows(b, i_task, &first, &end);
+    b->compute->kernels->silu.mul(b->a->act + first * inner, b->a->gate + first * inner,
+        b->a->up + first * inner, (end - first) * inner);
+}
+
+static void add(void *arg, int64_t i_task, int i_worker)
+{
+    (void)i_worker;
+    size_t first, end;
+    task_rows(arg, i_task, &first, &end);
+    add_rows(arg, first, end);
+}
+
+void pc_llama_block_forward(const struct pc_compute *compute, const struct pc_config *config,
+    const struct pc_llama_weights *weights, int32_t i_layer, const struct pc_llama_rows *rows, float *x,
+    const struct pc_llama_activations *scratch, const struct pc_llama_activations *tape)
+{
+    const struct pc_llama_activations *a = tape ? tape : scratch;
+    const struct pc_llama_layer *layer = weights->layer(weights->ctx, i_layer);
+    const struct pc_weight *w = layer->matrix;
+    struct block b = {compute, config, layer, rows, a, x, i_layer};
+    assert(pc_llama_attention_scratch(config) <= compute->n_scratch);
+
+    for_rows(&b, first_norm);
+    const struct pc_linear qkv[] = {{&w[PC_LLAMA_Q], a->norm_in, a->q}, {&w[PC_LLAMA_K], a->norm_in, a->k},
+        {&w[PC_LLAMA_V], a->norm_in, a->v}};
+    pc_linear_forward(compute, qkv, 3, rows->n);
+    for_rows(&b, rotate_and_store);
+    pc_pool_run(compute->pool, (int64_t)rows->n_pieces * config->n_kv_heads, attend, &b);
+    const struct pc_linear o = {&w[PC_LLAMA_O], a->mix, a->delta};
+    pc_linear_forward(compute, &o, 1, rows->n);
+    for_rows(&b, add_and_second_norm);
+    const struct pc_linear gate_up[] = {
+        {&w[PC_LLAMA_GATE], a->norm_mid, a->gate}, {&w[PC_LLAMA_UP], a->norm_mid, a->up}};
+    pc_linear_forward(compute, gate_up, 2, rows->n);
+    for_rows(&b, gate);
+    const struct pc_linear down = {&w[PC_LLAMA_DOWN], a->act, a->delta};
+    pc_linear_forward(compute, &down, 1, rows->n);
+    for_rows(&b, add);
+}

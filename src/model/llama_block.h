@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+/* One transformer block of the LLaMA family, composed from the kernels once, for inference and training
+ * alike.
+ *
+ * Letters: T rows (tokens of any sequences), C width, H heads on G key/value heads of D, I inner width. With
+ * x (T, C) the residual stream:
+ *
+ *     x += O attention(rope(Q norm1(x)), rope(K norm1(x)), V norm1(x))
+ *     x += DOWN (silu(GATE norm2(x)) * UP norm2(x))
+ *
+ * Keys and values of the rows go into their sequences' blocks first, and attention reads the blocks alone:
+ * whether a key came with this call or an earlier one makes no difference to any bit. */
+#ifndef PC_MODEL_LLAMA_BLOCK_H
+#define PC_MODEL_LLAMA_BLOCK_H
+
+#include "model/llama.h"
+
+/** Consecutive rows of one sequence that attend together. */
+struct pc_llama_piece {
+    uint32_t first, n;
+};
+
+/** Rows of a step: which sequence, which position. Rows of one sequence ascend. */
+struct pc_llama_rows {
+    size_t n;
+    void *const *seq;     /* (T) whatever kv_block knows */
+    const int32_t *pos;   /* (T) absolute, in tokens */
+    const float *cos_sin; /* (T, D) of pc_rope_angles */
+    /** The block of seq that holds positions [32 i, 32 i + 32), laid out as pc_kv_tiles says. */
+    void *(*kv_block)(void *seq, int32_t i_block);
+    const struct pc_llama_piece *pieces; /* of pc_llama_cut */
+    size_t n_pieces;
+};
+
+/** Cut rows into pieces, at most n of them, each of one sequence and of as many rows as share a tile well.
+ *  Returns how many. */
+size_t pc_llama_cut(const struct pc_config *config, void *const *seq, const int32_t *pos, size_t n,
+    struct pc_llama_piece *pieces);
+
+/** The key tile (D, 32) and value tile (32, D) of a layer and key/value head in a block; F32. */
+struct pc_kv_tiles {
+    float *k, *v;
+};
+static inline struct pc_kv_tiles pc_kv_tiles(
+    const struct pc_config *c, void *block, int32_t i_layer, int32_t i_head)
+{
+    size_t tile = (size_t)PC_KV_BLOCK * (size_t)c->head_dim;
+    float *k = (float *)block + ((size_t)i_layer * (size_t)c->n_kv_heads + (size_t)i_head) * 2 * tile;
+    return (struct pc_kv_tiles){k, k + tile};
+}
+
+/** Bytes of a block. */
+uint64_t pc_kv_block_size(const struct pc_config *config);
+
+/** What a block computes on the way to its output. Inference has one, overwritten by each layer; training
+ *  gives each layer its own, the tape, from which backward reads. */
+struct pc_llama_activations {
+    float *x_in, *x_mid;       /* (T, C) the stream before each half; NULL: not kept */
+    float *norm_in, *norm_mid; /* (T, C); may be the same memory at inference */
+    float *q, *mix;            /* (T, H D): rotated queries; attention's output */
+    float *k, *v;              /* (T, G D): rotated keys; values */
+    float *gate, *up, *act;    /* (T, I); act may be gate at inference */
+    float *delta;              /* (T, C) what a half adds to the stream */
+};
+
+/** Floats for the activations of n_rows rows; with keep, every buffer has its own memory (a tape), else those
+ *  that may share do. pc_llama_activations_place cuts them out of memory of that many floats, 64-byte
+ *  aligned. */
+size_t pc_llama_activations_size(const struct pc_config *config, size_t n_rows, bool keep);
+void pc_llama_activations_place(
+    struct pc_llama_activations *a, const struct pc_config *config, size_t n_rows, bool keep, float *memory);
+
+/** Floats of scratch a worker needs for attention. */
+size_t pc_llama_attention_scratch(const struct pc_config *config);
+
+/** Run block i_layer over x (T, C) in place.
+ *
+ *  scratch  activations for at least rows->n rows, used when tape is NULL.
+ *  tape     NULL at inference, else where the activations stay. The numbers are the same either way.
+ *
+ *  Row t of the result depends on row t of x and on its sequence's keys and values up to its position: not on
+ *  the other rows, nor on the number of threads. Allocates nothing, cannot fail. */
+void pc_llama_block_forward(const struct pc_compute *compute, const struct pc_config *config,
+    const struct pc_llama_weights *weights, int32_t i_layer, const struct pc_llama_rows *rows, float *x,
+    const struct pc_llama_activations *scratch, const struct pc_llama_activations *tape);
+
+#endif

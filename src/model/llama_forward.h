@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Tokens to hidden states to logits: what stands before and behind the blocks. */
+#ifndef PC_MODEL_LLAMA_FORWARD_H
+#define PC_MODEL_LLAMA_FORWARD_H
+
+#include "model/llama_block.h"
+
+/** x (T, C) = the embeddings of token (T), each id within the vocabulary; then every block in turn. */
+void pc_llama_forward(const struct pc_compute *compute, struct pc_llama *model, const int32_t *token,
+    const struct pc_llama_rows *rows, float *x, const struct pc_llama_activations *scratch);
+
+/** logits (T, vocab) of n_rows rows of the residual stream x (T, C), which the final norm overwrites. */
+void pc_llama_logits(
+    const struct pc_compute *compute, const struct pc_llama *model, float *x, size_t n_rows, float *logits);
+
+#endif
