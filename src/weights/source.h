@@ -35,14 +35,16 @@ struct pc_source {
     bool has_config;         /* config.json in dir, or GGUF metadata */
     char *path;              /* the directory or file that was opened */
     char *dir;               /* the directory with config and tokenizer files; the folder of a lone file */
-    const char *vocabulary;  /* what pc_vocabulary_open takes: dir, or path of a .gguf; a view */
+    struct pc_source_parts *parts; /* what ck is made of */
+    const char *vocabulary;        /* what pc_vocabulary_open takes: dir, or path of a .gguf; a view */
 };
 
 /** Open name. A directory without config.json opens with has_config false; one that is malformed is an error.
  * A name that leads nowhere is PACO_ENOENT with the places that were tried. out is zeroed on failure. */
 int pc_source_open(const char *name, struct pc_source *out, struct paco_error *err);
 
-/** Like pc_source_open for callers that only need the tensors or files: config.json is not read. */
+/** Like pc_source_open for callers that only need the tensors: config.json is not read. (A GGUF file's
+ * metadata is: its tensors cannot be put in order without.) */
 int pc_source_open_tensors(const char *name, struct pc_source *out, struct paco_error *err);
 
 /** The path name leads to (directory or file), owned (pc_free): the first half of pc_source_open, for callers
