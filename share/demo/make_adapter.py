@@ -2,8 +2,9 @@
 """Make the demo's adapter: SmolLM2-135M-Instruct taught the format `<|user|>\\n...\\n<|assistant|>\\n`.
 
 train.jsonl holds 418 short questions with their answers, all written for this project; a LoRA adapter learns to give
-such answers in that format, and to stop. (The model's own answers were tried first, greedy and in its ChatML format: a
-third of them wrong or going round in circles, and the adapter learned that too.)
+such answers in that format, and to stop. (The model's own greedy answers, in its ChatML format, were generated first: of
+418 prompts 340 ended within 100 tokens, and on reading, many of those were wrong or repetitive. They were dropped for
+that reason alone; no adapter was trained on them, so the two kinds of data were not compared.)
 
     python make_adapter.py MODEL.gguf train      # train.jsonl -> adapter/               (11 minutes on two busy cores)
     python make_adapter.py MODEL.gguf check      # questions.txt -> before-after.md      (about 1 minute)
