@@ -458,18 +458,17 @@ const struct pc_command pc_cmd_verify = {
     .name = "verify",
     .summary = "check a model against its manifest, or compare two models",
     .usage = "MODEL [--against MODEL|FILE] [options]",
-    .description = "Reads every tensor of MODEL. With a paco-manifest.json beside it (every directory paco "
-                   "writes has one), SHA-256 of each\n"
-                   "tensor and file is compared with it; without, the digests are printed. Stanford Alpaca's "
-                   "checksum is printed too: it is a\n"
-                   "sum over all weights, and means something for Alpaca-7B only.\n"
-                   "\n"
-                   "--against compares with another model, tensor by tensor and by value: types may differ, "
-                   "+0 equals -0 and NaN equals NaN. Rows\n"
-                   "that the published recipe leaves undefined (the manifest lists them) are reported apart "
-                   "and do not fail unless --strict.\n"
-                   "\n"
-                   "Exit status 1 when something differs.",
+    .description =
+        "Reads every tensor of MODEL. With a paco-manifest.json beside it (every directory paco writes\n"
+        "has one), the SHA-256 of each tensor and file is compared with it; without, the digests are\n"
+        "printed. Stanford Alpaca's checksum is printed too: it is a sum over all weights, and means\n"
+        "something for Alpaca-7B only.\n"
+        "\n"
+        "--against compares with another model, tensor by tensor and by value: types may differ, +0\n"
+        "equals -0 and NaN equals NaN. Rows that the published recipe leaves undefined (the manifest\n"
+        "lists them) are reported apart and do not fail unless --strict.\n"
+        "\n"
+        "Exit status 1 when something differs.",
     .examples = "$ paco verify alpaca-7b\n$ paco verify recovered --against tuned",
     .options = g_options,
     .run = run,
