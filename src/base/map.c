@@ -17,7 +17,7 @@ struct pc_map_slot {
     uint32_t value;
 };
 
-static uint64_t seed(void)
+uint64_t pc_hash_seed(void)
 {
     static _Atomic uint64_t g_seed;
     uint64_t s = atomic_load_explicit(&g_seed, memory_order_relaxed);
@@ -40,7 +40,7 @@ static uint64_t fold(uint64_t h, uint64_t word)
 
 static uint64_t hash_bytes(const char *key, size_t len)
 {
-    uint64_t h = fold(seed(), len), word;
+    uint64_t h = fold(pc_hash_seed(), len), word;
     for (; len >= 8; key += 8, len -= 8) {
         memcpy(&word, key, 8);
         h = fold(h, word);
@@ -48,7 +48,7 @@ static uint64_t hash_bytes(const char *key, size_t len)
     word = 0;
     if (len)
         memcpy(&word, key, len);
-    return fold(fold(h, word), seed());
+    return fold(fold(h, word), pc_hash_seed());
 }
 
 static struct pc_map_slot *find(const struct pc_map *m, const char *key, size_t len, uint64_t hash)

@@ -23,4 +23,14 @@ int pc_map_add(struct pc_map *m, const char *key, size_t len, uint32_t value);
 bool pc_map_get(const struct pc_map *m, const char *key, size_t len, uint32_t *value);
 void pc_map_release(struct pc_map *m);
 
+/** This process's seed, and a 64-bit key spread over all bits by it: for tables whose numbers a file chose.
+ */
+uint64_t pc_hash_seed(void);
+static inline uint64_t pc_hash_u64(uint64_t key, uint64_t seed)
+{
+    key = (key ^ seed) * 0x9fb21c651e98df25u;
+    key = (key ^ key >> 32) * 0xd6e8feb86659fd93u;
+    return key ^ key >> 32;
+}
+
 #endif

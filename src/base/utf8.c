@@ -109,3 +109,14 @@ size_t pc_utf8_incomplete_tail(const uint8_t *s, size_t len)
     }
     return 0;
 }
+
+size_t pc_utf8_broken(const uint8_t *s, size_t len)
+{
+    uint8_t lo, hi;
+    size_t want = sequence(s[0], &lo, &hi), n = 1;
+    if (want < 2 || len < 2 || s[1] < lo || s[1] > hi)
+        return 1;
+    while (n < want && n < len && (s[n] & 0xc0) == 0x80)
+        n++;
+    return n;
+}

@@ -22,4 +22,8 @@ bool pc_utf8_valid(const uint8_t *s, size_t len, size_t *bad);
  * Streams hold these back so that half a character is never shown. */
 size_t pc_utf8_incomplete_tail(const uint8_t *s, size_t len);
 
+/** Where s (len >= 1 bytes) does not start with a valid sequence: the bytes of its maximal subpart, 1 to 3,
+ * which one U+FFFD replaces in Python, Rust and browsers (Unicode 15, section 3.9). */
+size_t pc_utf8_broken(const uint8_t *s, size_t len);
+
 #endif

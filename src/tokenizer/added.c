@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Added tokens in a text: leftmost first, the longest of those that start at one place, taking white space
+ * with them as their flags say. Transformers' slow tokenizers strip the neighbours instead, which comes to
+ * the same cuts. */
+#include "base/utf8.h"
+#include "tokenizer/tokenizer_parts.h"
+
+#include <utf8proc.h>
+
+bool pc_is_space(uint32_t cp, bool python)
+{
+    if (cp < 0x80)
+        return (cp >= 9 && cp <= 13) || cp == ' ' || (python && cp >= 0x1c && cp <= 0x1f);
+    return cp == 0x85 || cp == 0xa0 || cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200a) || cp == 0x2028 ||
+           cp == 0x2029 || cp == 0x202f || cp == 0x205f || cp == 0x3000;
+}
+
+static bool is_word(uint32_t cp)
+{
+    utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
+    return (c >= UTF8PROC_CATEGORY_LU && c <= UTF8PROC_CATEGORY_ND) || c == UTF8PROC_CATEGORY_PC;
+}
+
+/* The character before text[at]; 0 bytes at the start. Broken UTF-8 counts as single bytes. */
+static size_t char_before(const char *text, size_t at, uint32_t *cp)
+{
+    for (size_t n = 1; n <= 4 && n <= at; n++)
+        if (pc_utf8_decode((const uint8_t *)text + at - n, n, cp) == n)
+            return n;
+    *cp = 0xfffd;
+    return at ? 1 : 0;
+}
+
+static size_t char_after(const char *text, size_t len, size_t at, uint32_t *cp)
+{
+    size_t n = at < len ? pc_utf8_decode((const uint8_t *)text + at, len - at, cp) : 0;
+    return n || at >= len ? n : 1;
+}
+
+static bool is_single_word(const char *text, size_t len, size_t at, size_t end)
+{
+    uint32_t cp;
+    if (char_before(text, at, &cp) && is_word(cp))
+        return false;
+    return !(char_after(text, len, end, &cp) && is_word(cp));
+}
+
+static int add(
+    struct pc_stretches *out, size_t at, size_t len, const struct pc_added *added, struct paco_error *err)
+{
+    if (out->n == out->capacity) {
+        size_t capacity = out->capacity ? out->capacity * 2 : 16;
+        struct pc_stretch *v = pc_realloc(out->v, capacity, sizeof *v);
+        if (!v)
+            return pc_error_mem(err, capacity * sizeof *v, "the parts of a text");
+        out->v = v;
+        out->capacity = capacity;
+    }
+    out->v[out->n++] = (struct pc_stretch){at, len, added};
+    return 0;
+}
+
+int pc_added_split(const struct pc_tokenizer *tok, const struct pc_trie *trie, bool parse, bool python,
+    const char *text, size_t len, struct pc_stretches *out, struct paco_error *err)
+{
+    size_t done = 0; // everything before it is in out
+    uint32_t cp;
+    for (size_t i = 0, n; i < len && trie->n_nodes; i += n) {
+        int32_t which;
+        n = pc_trie_longest(trie, text + i, len - i, &which);
+        if (!n) {
+            n = 1;
+            continue;
+        }
+        const struct pc_added *a = &tok->added[which];
+        size_t start = i, end = i + n;
+        if ((a->special && !parse) || (a->single_word && !is_single_word(text, len, start, end)))
+            continue;
+        for (size_t k;
+             a->lstrip && start > done && (k = char_before(text, start, &cp)) && pc_is_space(cp, python);)
+            start -= k;
+        for (size_t k; a->rstrip && (k = char_after(text, len, end, &cp)) && pc_is_space(cp, python);)
+            end += k;
+        // White space taken by the token before may itself have been one: nothing is left of it.
+        if (start < done)
+            start = done;
+        if (end < start)
+            continue;
+        if ((start > done && add(out, done, start - done, NULL, err) < 0) ||
+            add(out, start, end - start, a, err) < 0)
+            return PACO_EMEM;
+        done = end;
+    }
+    return done < len ? add(out, done, len - done, NULL, err) : 0;
+}

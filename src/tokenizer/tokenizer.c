@@ -1,0 +1,661 @@
+// SPDX-License-Identifier: Apache-2.0
+/* From a description to a tokenizer: copy, check, and work out the tables that encoding wants. */
+#include "tokenizer/tokenizer.h"
+
+#include "base/utf8.h"
+#include "tokenizer/tokenizer_parts.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- GPT-2's alphabet: printable bytes are themselves, the others U+0100 and up in order ---- */
+
+static bool is_printable_byte(unsigned b)
+{
+    return (b >= 0x21 && b <= 0x7e) || (b >= 0xa1 && b <= 0xac) || b >= 0xae;
+}
+
+static uint32_t alphabet_char(unsigned byte)
+{
+    uint32_t n = 0;
+    if (is_printable_byte(byte))
+        return byte;
+    for (unsigned b = 0; b < byte; b++)
+        n += !is_printable_byte(b);
+    return 0x100 + n;
+}
+
+static int alphabet_byte(uint32_t cp)
+{
+    if (cp < 0x100)
+        return is_printable_byte(cp) ? (int)cp : -1;
+    uint32_t n = cp - 0x100;
+    for (unsigned b = 0; b < 0x100; b++)
+        if (!is_printable_byte(b) && n-- == 0)
+            return (int)b;
+    return -1;
+}
+
+bool pc_alphabet_decode(const char *text, size_t len, char *out, size_t *n_out)
+{
+    size_t n = 0;
+    uint32_t cp;
+    for (size_t i = 0, k; i < len; i += k) {
+        k = pc_utf8_decode((const uint8_t *)text + i, len - i, &cp);
+        int byte = k ? alphabet_byte(cp) : -1;
+        if (byte < 0)
+            return false;
+        out[n++] = (char)byte;
+    }
+    *n_out = n;
+    return true;
+}
+
+/* ---- pieces ---- */
+
+static int hex(char c)
+{
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                  : -1;
+}
+
+/* The byte that "<0x0A>" stands for, or -1. */
+static int fallback_byte(const char *s, size_t len)
+{
+    if (len != 6 || memcmp(s, "<0x", 3) != 0 || s[5] != '>' || hex(s[3]) < 0 || hex(s[4]) < 0)
+        return -1;
+    return hex(s[3]) * 16 + hex(s[4]);
+}
+
+/* Text for a message: what a file says must not reach a terminal raw, nor fill it. */
+static const char *show(struct pc_span s, char out[64])
+{
+    char text[48];
+    size_t n = s.len < sizeof text - 1 ? s.len : sizeof text - 1;
+    memcpy(text, s.text, n);
+    text[n] = '\0';
+    return pc_printable(text, out, 64);
+}
+
+/* What decoding a token gives. */
+static bool set_bytes(struct pc_tokenizer *tok, struct pc_token *t)
+{
+    size_t n = 0;
+    char *bytes = pc_arena_alloc(&tok->arena, t->piece_len + 1, 1);
+    if (!bytes)
+        return false;
+    int byte = tok->byte_fallback ? fallback_byte(t->piece, t->piece_len) : -1;
+    if (byte >= 0 && !t->added) {
+        bytes[n++] = (char)byte;
+    } else if (tok->byte_level) {
+        if (!pc_alphabet_decode(t->piece, t->piece_len, bytes, &n)) {
+            memcpy(bytes, t->piece, t->piece_len);
+            n = t->piece_len;
+        }
+    } else {
+        for (size_t i = 0; i < t->piece_len;) {
+            bool mark = t->piece_len - i >= 3 && memcmp(t->piece + i, PC_SPACE_MARK, 3) == 0;
+            bytes[n++] = mark ? ' ' : t->piece[i];
+            i += mark ? 3 : 1;
+        }
+    }
+    t->bytes = bytes;
+    t->bytes_len = (uint32_t)n;
+    return true;
+}
+
+static bool is_normal(enum pc_piece_type type)
+{
+    return type == PC_PIECE_NORMAL || type == PC_PIECE_USER_DEFINED || type == PC_PIECE_UNUSED;
+}
+
+static bool is_spm(const struct pc_tokenizer *tok)
+{
+    return tok->model != PC_VOCAB_MERGES;
+}
+
+static int add_piece(struct pc_tokenizer *tok, const struct pc_piece *p, int32_t id, struct paco_error *err)
+{
+    char shown[64];
+    struct pc_token *t = &tok->tokens[id];
+    if (p->span.len == 0)
+        return is_spm(tok) ? pc_error_set(err, PACO_EFORMAT, "piece %d is empty", id) : 0;
+    if (p->span.len > (is_spm(tok) ? (size_t)PC_MAX_MATCHED : 1u << 20))
+        return pc_error_set(err, PACO_ELIMIT, "piece %d has %zu bytes", id, p->span.len);
+    if (p->type < PC_PIECE_NORMAL || p->type > PC_PIECE_BYTE)
+        return pc_error_set(
+            err, PACO_EFORMAT, "piece %d '%s' has type %d; 1 to 6 exist", id, show(p->span, shown), p->type);
+    if (!isfinite(p->score))
+        return pc_error_set(err, PACO_EFORMAT, "piece %d '%s' has no finite score", id, show(p->span, shown));
+    if (p->type == PC_PIECE_BYTE && fallback_byte(p->span.text, p->span.len) < 0)
+        return pc_error_set(err, PACO_EFORMAT, "piece %d '%s' is a byte piece, but not of the form <0x0A>",
+            id, show(p->span, shown));
+    t->piece = pc_arena_strndup(&tok->arena, p->span.text, p->span.len);
+    if (!t->piece)
+        return pc_error_mem(err, p->span.len, "a piece");
+    t->piece_len = (uint32_t)p->span.len;
+    t->type = (uint8_t)p->type;
+    t->special = p->type == PC_PIECE_CONTROL;
+    bool normal = is_normal(p->type) || !is_spm(tok);
+    int added = pc_map_add(normal ? &tok->pieces : &tok->reserved, t->piece, t->piece_len, (uint32_t)id);
+    if (added < 0)
+        return pc_error_mem(err, t->piece_len, "the table of pieces");
+    if (!added && is_spm(tok))
+        return pc_error_set(err, PACO_EFORMAT, "piece %d '%s' was there before", id, show(p->span, shown));
+    return 0;
+}
+
+static int add_pieces(struct pc_tokenizer *tok, const struct pc_vocab *v, struct paco_error *err)
+{
+    if (!pc_map_reserve(&tok->pieces, v->n_pieces))
+        return pc_error_mem(err, v->n_pieces * 32, "the table of pieces");
+    for (size_t i = 0; i < v->n_pieces; i++) {
+        int rc = add_piece(tok, &v->pieces[i], (int32_t)i, err);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+static int add_added(struct pc_tokenizer *tok, const struct pc_vocab *v, struct paco_error *err)
+{
+    char shown[64];
+    if (!v->n_added)
+        return 0;
+    tok->added = pc_arena_alloc(&tok->arena, v->n_added, sizeof *tok->added);
+    if (!tok->added)
+        return pc_error_mem(err, v->n_added * sizeof *tok->added, "added tokens");
+    for (size_t i = 0; i < v->n_added; i++) {
+        struct pc_added *a = &tok->added[i];
+        *a = v->added[i];
+        if (a->span.len == 0 || a->span.len > PC_MAX_MATCHED)
+            return pc_error_set(err, a->span.len ? PACO_ELIMIT : PACO_EFORMAT,
+                "added token %d has %zu bytes; 1 to %d are allowed", a->id, a->span.len, PC_MAX_MATCHED);
+        char *text = pc_arena_strndup(&tok->arena, a->span.text, a->span.len);
+        if (!text)
+            return pc_error_mem(err, a->span.len, "an added token");
+        struct pc_token *t = &tok->tokens[a->id];
+        if (t->piece && t->added && t->piece_len == a->span.len && memcmp(t->piece, text, t->piece_len) != 0)
+            return pc_error_set(err, PACO_EFORMAT, "added token '%s' has id %d, which '%s' has too",
+                show(a->span, shown), a->id, t->piece);
+        a->span.text = text;
+        t->piece = text;
+        t->piece_len = (uint32_t)a->span.len;
+        t->type = t->type ? t->type : PC_PIECE_USER_DEFINED;
+        t->special = t->special || a->special;
+        t->added = true;
+    }
+    tok->n_added = v->n_added;
+    return 0;
+}
+
+/* Tokens that are looked for after normalisation are looked for in their normalised form. */
+static int add_trigger(struct pc_tokenizer *tok, int32_t i, struct paco_error *err)
+{
+    const struct pc_added *a = &tok->added[i];
+    struct pc_buf form;
+    pc_buf_init(&form, 64 * PC_MAX_MATCHED);
+    int rc = 0;
+    if (a->normalized && tok->segments == PC_SEGMENTS_FAST)
+        rc = pc_normalize(tok->normal, tok->n_normal, a->span.text, a->span.len, &form, err);
+    else
+        pc_buf_add(&form, a->span.text, a->span.len);
+    if (rc == 0)
+        rc = pc_buf_check(&form, "added token", err);
+    struct pc_trie *trie = a->normalized && tok->segments == PC_SEGMENTS_FAST ? &tok->after : &tok->before;
+    if (rc == 0 && form.len && !pc_trie_add(trie, form.data, form.len, i))
+        rc = pc_error_mem(err, form.len, "added tokens");
+    pc_buf_release(&form);
+    return rc;
+}
+
+/* ---- tables ---- */
+
+static void set_byte_ids(struct pc_tokenizer *tok)
+{
+    char text[8];
+    uint32_t id;
+    for (unsigned b = 0; b < 256; b++) {
+        size_t len = tok->byte_level ? pc_utf8_encode(alphabet_char(b), (uint8_t *)text)
+                                     : (size_t)snprintf(text, sizeof text, "<0x%02X>", b);
+        const struct pc_map *map = is_spm(tok) ? &tok->reserved : &tok->pieces;
+        tok->byte_ids[b] = pc_map_get(map, text, len, &id) ? (int32_t)id : -1;
+    }
+    for (unsigned c = 0; c < 128; c++) {
+        text[0] = (char)c;
+        tok->ascii_ids[c] = pc_map_get(&tok->pieces, text, 1, &id) ? (int32_t)id : -1;
+    }
+}
+
+/* True if a U+2581 stands behind another character: the places before marks are then no walls to merges. */
+static bool holds_inner_mark(const char *s, size_t len)
+{
+    for (size_t i = 3; i + 3 <= len; i++)
+        if (memcmp(s + i, PC_SPACE_MARK, 3) == 0 && memcmp(s + i - 3, PC_SPACE_MARK, 3) != 0)
+            return true;
+    // A mark one or two bytes in stands behind a character shorter than it.
+    return (len >= 4 && memcmp(s + 1, PC_SPACE_MARK, 3) == 0) ||
+           (len >= 5 && memcmp(s + 2, PC_SPACE_MARK, 3) == 0);
+}
+
+static int add_merges(struct pc_tokenizer *tok, const struct pc_vocab *v, struct paco_error *err)
+{
+    char left_shown[64], right_shown[64];
+    if (!pc_pairs_reserve(&tok->pairs, v->n_merges))
+        return pc_error_mem(err, v->n_merges * sizeof(struct pc_pair), "merges");
+    struct pc_buf whole;
+    pc_buf_init(&whole, 4 << 20);
+    int rc = 0;
+    tok->can_cut = !tok->byte_level && !tok->ignore_merges;
+    for (size_t i = 0; i < v->n_merges && rc == 0; i++) {
+        const struct pc_merge *m = &v->merges[i];
+        uint32_t left, right, id;
+        pc_buf_clear(&whole);
+        pc_buf_add(&whole, m->left.text, m->left.len);
+        pc_buf_add(&whole, m->right.text, m->right.len);
+        rc = pc_buf_check(&whole, "a merge", err);
+        if (rc < 0)
+            break;
+        if (!pc_map_get(&tok->pieces, m->left.text, m->left.len, &left) ||
+            !pc_map_get(&tok->pieces, m->right.text, m->right.len, &right) ||
+            !pc_map_get(&tok->pieces, whole.data, whole.len, &id))
+            rc = pc_error_set(err, PACO_EFORMAT,
+                "merge %zu, '%s' and '%s', is not of pieces of the vocabulary", i, show(m->left, left_shown),
+                show(m->right, right_shown));
+        else if (!pc_pairs_set(&tok->pairs, (int32_t)left, (int32_t)right, (uint32_t)i, (int32_t)id))
+            rc = pc_error_mem(err, sizeof(struct pc_pair), "merges");
+        tok->can_cut = tok->can_cut && !holds_inner_mark(whole.data, whole.len);
+    }
+    pc_buf_release(&whole);
+    return rc;
+}
+
+struct scored {
+    float score;
+    int32_t id;
+};
+
+static int by_score(const void *a, const void *b)
+{
+    const struct scored *x = a, *y = b;
+    return (x->score < y->score) - (x->score > y->score);
+}
+
+/* Scores become ranks: equal scores the same, the best 0. */
+static int rank_scores(struct pc_tokenizer *tok, const struct pc_vocab *v, struct paco_error *err)
+{
+    struct scored *s = pc_alloc(v->n_pieces, sizeof *s);
+    tok->ranks = pc_alloc((size_t)tok->n_tokens, sizeof *tok->ranks);
+    if (!s || !tok->ranks) {
+        pc_free(s);
+        return pc_error_mem(err, v->n_pieces * sizeof *s, "ranks");
+    }
+    for (int32_t i = 0; i < tok->n_tokens; i++)
+        tok->ranks[i] = PC_NO_RANK;
+    size_t n = 0;
+    for (size_t i = 0; i < v->n_pieces; i++)
+        if (is_normal(v->pieces[i].type))
+            s[n++] = (struct scored){v->pieces[i].score, (int32_t)i};
+    qsort(s, n, sizeof *s, by_score);
+    uint32_t rank = 0;
+    for (size_t i = 0; i < n; i++) {
+        rank += i && s[i].score != s[i - 1].score;
+        tok->ranks[s[i].id] = rank;
+    }
+    pc_free(s);
+    return 0;
+}
+
+/* Every way to put a piece together from two others, so that merging need not build and look up text. */
+static int pair_halves(struct pc_tokenizer *tok, const struct pc_token *t, int32_t id, struct paco_error *err)
+{
+    for (size_t i = 0, k; i < t->piece_len; i += k) {
+        uint32_t left, right;
+        k = pc_char_len(t->piece + i, t->piece_len - i);
+        if (!pc_map_get(&tok->pieces, t->piece + i, k, &left))
+            tok->looks_up_text = true;
+        if (i && pc_map_get(&tok->pieces, t->piece, i, &left) &&
+            pc_map_get(&tok->pieces, t->piece + i, t->piece_len - i, &right) &&
+            !pc_pairs_set(&tok->pairs, (int32_t)left, (int32_t)right, tok->ranks[id], id))
+            return pc_error_mem(err, sizeof(struct pc_pair), "merges");
+    }
+    return 0;
+}
+
+static int add_spm_bpe(struct pc_tokenizer *tok, const struct pc_vocab *v, struct paco_error *err)
+{
+    int rc = rank_scores(tok, v, err);
+    tok->can_cut = true;
+    if (rc == 0 && !pc_pairs_reserve(&tok->pairs, v->n_pieces))
+        rc = pc_error_mem(err, v->n_pieces * sizeof(struct pc_pair), "merges");
+    for (int32_t id = 0; id < (int32_t)v->n_pieces && rc == 0; id++) {
+        const struct pc_token *t = &tok->tokens[id];
+        if (!is_normal(v->pieces[id].type))
+            continue;
+        rc = pair_halves(tok, t, id, err);
+        tok->can_cut = tok->can_cut && !holds_inner_mark(t->piece, t->piece_len);
+        tok->has_unused |= v->pieces[id].type == PC_PIECE_UNUSED;
+    }
+    tok->can_cut = tok->can_cut && !tok->has_unused;
+    return rc;
+}
+
+static int add_unigram(struct pc_tokenizer *tok, const struct pc_vocab *v, struct paco_error *err)
+{
+    tok->scores = pc_alloc(v->n_pieces, sizeof *tok->scores);
+    if (!tok->scores)
+        return pc_error_mem(err, v->n_pieces * sizeof *tok->scores, "scores");
+    tok->min_score = INFINITY;
+    tok->max_score = -INFINITY;
+    for (size_t i = 0; i < v->n_pieces; i++) {
+        const struct pc_piece *p = &v->pieces[i];
+        tok->scores[i] = p->score;
+        if (p->type == PC_PIECE_NORMAL) {
+            tok->min_score = fminf(tok->min_score, p->score);
+            tok->max_score = fmaxf(tok->max_score, p->score);
+        }
+        if (is_normal(p->type) && !pc_trie_add(&tok->trie, p->span.text, p->span.len, (int32_t)i))
+            return pc_error_mem(err, p->span.len, "the trie of pieces");
+    }
+    if (tok->min_score > tok->max_score)
+        return pc_error_set(err, PACO_EFORMAT, "a unigram model without a normal piece");
+    return 0;
+}
+
+static int add_spm(struct pc_tokenizer *tok, const struct pc_vocab *v, struct paco_error *err)
+{
+    int rc = pc_spm_check_charsmap(v->spm.charsmap, v->spm.charsmap_size, err);
+    if (rc < 0)
+        return rc;
+    if (tok->unk < 0)
+        return pc_error_set(err, PACO_EFORMAT, "a SentencePiece model without an unknown piece");
+    tok->spm = v->spm;
+    tok->spm.charsmap =
+        pc_arena_strndup(&tok->arena, v->spm.charsmap_size ? v->spm.charsmap : "", v->spm.charsmap_size);
+    if (!tok->spm.charsmap)
+        return pc_error_mem(err, v->spm.charsmap_size, "a charsmap");
+    for (size_t i = 0; i < v->n_pieces; i++)
+        if (v->pieces[i].type == PC_PIECE_USER_DEFINED &&
+            !pc_trie_add(&tok->user_defined, v->pieces[i].span.text, v->pieces[i].span.len, (int32_t)i))
+            return pc_error_mem(err, v->pieces[i].span.len, "user-defined pieces");
+    for (unsigned b = 0; b < 256 && tok->byte_fallback; b++)
+        if (tok->byte_ids[b] < 0)
+            return pc_error_set(err, PACO_EFORMAT, "byte fallback is on, but there is no piece <0x%02X>", b);
+    return tok->model == PC_VOCAB_SPM_BPE ? add_spm_bpe(tok, v, err) : add_unigram(tok, v, err);
+}
+
+/* With ignore_merges, a whole word's bytes are looked up first. */
+static int add_words(struct pc_tokenizer *tok, size_t n_pieces, struct paco_error *err)
+{
+    if (!tok->ignore_merges || !tok->byte_level)
+        return 0;
+    for (size_t i = 0; i < n_pieces; i++) {
+        const struct pc_token *t = &tok->tokens[i];
+        if (t->piece && !t->added && pc_map_add(&tok->words, t->bytes, t->bytes_len, (uint32_t)i) < 0)
+            return pc_error_mem(err, t->bytes_len, "the table of words");
+    }
+    return 0;
+}
+
+/* ---- steps ---- */
+
+static int copy_span(struct pc_tokenizer *tok, struct pc_span *s, struct paco_error *err)
+{
+    char *copy = pc_arena_strndup(&tok->arena, s->len ? s->text : "", s->len);
+    if (!copy)
+        return pc_error_mem(err, s->len, "a pattern");
+    s->text = copy;
+    return 0;
+}
+
+static int add_normal(struct pc_tokenizer *tok, const struct pc_vocab *v, struct paco_error *err)
+{
+    if (v->n_normal > PC_MAX_STEPS)
+        return pc_error_set(
+            err, PACO_ELIMIT, "a normaliser of %zu steps; at most %d are allowed", v->n_normal, PC_MAX_STEPS);
+    tok->normal = pc_arena_alloc(&tok->arena, v->n_normal, sizeof *tok->normal);
+    if (!tok->normal)
+        return pc_error_mem(err, v->n_normal * sizeof *tok->normal, "a normaliser");
+    for (size_t i = 0; i < v->n_normal; i++) {
+        tok->normal[i] = v->normal[i];
+        if (v->normal[i].kind == PC_NORMAL_REPLACE && v->normal[i].a.len == 0)
+            return pc_error_set(err, PACO_EFORMAT, "normaliser step %zu replaces nothing", i);
+        int rc = copy_span(tok, &tok->normal[i].a, err);
+        if (rc == 0)
+            rc = copy_span(tok, &tok->normal[i].b, err);
+        if (rc < 0)
+            return rc;
+    }
+    tok->n_normal = v->n_normal;
+    return 0;
+}
+
+/* GPT-2's own expression, which "use_regex" stands for. Source: tokenizers, pre_tokenizers/byte_level.rs. */
+static const char gpt2_pattern[] =
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+
+static int add_pre(struct pc_tokenizer *tok, const struct pc_vocab *v, struct paco_error *err)
+{
+    if (v->n_pre > PC_MAX_STEPS)
+        return pc_error_set(
+            err, PACO_ELIMIT, "a pre-tokenizer of %zu steps; at most %d are allowed", v->n_pre, PC_MAX_STEPS);
+    for (size_t i = 0; i < v->n_pre; i++) {
+        const struct pc_pre_step *s = &v->pre[i];
+        struct pc_pre *p = &tok->pre[i];
+        p->step = *s;
+        p->step.pattern = (struct pc_span){0};
+        if (s->kind == PC_PRE_SPLIT)
+            p->regex = pc_regex_new(s->pattern.text, s->pattern.len, s->literal, err);
+        else if (s->kind == PC_PRE_BYTE_LEVEL && s->gpt2_split)
+            p->regex = pc_regex_new(gpt2_pattern, sizeof gpt2_pattern - 1, false, err);
+        else
+            continue;
+        if (!p->regex)
+            return pc_error_prefix(err, "pre-tokenizer step %zu", i);
+    }
+    tok->n_pre = v->n_pre;
+    for (size_t i = 0; i + 1 < v->n_pre; i++)
+        if (v->pre[i].kind == PC_PRE_BYTE_LEVEL)
+            return pc_error_set(err, PACO_EUNSUPPORTED, "a pre-tokenizer with a step behind ByteLevel");
+    return 0;
+}
+
+/* ---- putting it together ---- */
+
+static int check_id(int32_t id, const struct pc_tokenizer *tok, const char *what, struct paco_error *err)
+{
+    if (id >= -1 && id < tok->n_tokens)
+        return 0;
+    return pc_error_set(err, PACO_EFORMAT, "%s is id %d, but the vocabulary has %d", what, id, tok->n_tokens);
+}
+
+static int set_ids(struct pc_tokenizer *tok, const struct pc_vocab *v, struct paco_error *err)
+{
+    tok->bos = v->bos;
+    tok->eos = v->eos;
+    tok->unk = v->unk;
+    tok->pad = v->pad;
+    if (check_id(v->bos, tok, "BOS", err) < 0 || check_id(v->eos, tok, "EOS", err) < 0 ||
+        check_id(v->unk, tok, "UNK", err) < 0 || check_id(v->pad, tok, "PAD", err) < 0)
+        return PACO_EFORMAT;
+    if (v->n_prefix > PC_MAX_AROUND || v->n_suffix > PC_MAX_AROUND)
+        return pc_error_set(err, PACO_ELIMIT, "more than %d tokens around a text", PC_MAX_AROUND);
+    for (size_t i = 0; i < v->n_prefix; i++)
+        if (v->prefix[i] < 0 ||
+            check_id(tok->prefix[i] = v->prefix[i], tok, "a token in front of a text", err) < 0)
+            return PACO_EFORMAT;
+    for (size_t i = 0; i < v->n_suffix; i++)
+        if (v->suffix[i] < 0 ||
+            check_id(tok->suffix[i] = v->suffix[i], tok, "a token behind a text", err) < 0)
+            return PACO_EFORMAT;
+    tok->n_prefix = v->n_prefix;
+    tok->n_suffix = v->n_suffix;
+    return 0;
+}
+
+static int set_tokens(struct pc_tokenizer *tok, const struct pc_vocab *v, struct paco_error *err)
+{
+    uint64_t n = v->n_pieces, most = 2 * ((uint64_t)v->n_pieces + v->n_added) + 4096;
+    if (v->n_pieces > PC_MAX_TOKENS || v->n_added > PC_MAX_TOKENS || v->n_merges > 4 * PC_MAX_TOKENS)
+        return pc_error_set(err, PACO_ELIMIT, "a vocabulary of more than %d tokens", PC_MAX_TOKENS);
+    for (size_t i = 0; i < v->n_added; i++) {
+        if (v->added[i].id < 0 || (uint64_t)v->added[i].id >= most)
+            return pc_error_set(err, PACO_EFORMAT, "an added token has id %d in a vocabulary of %zu",
+                v->added[i].id, v->n_pieces);
+        if ((uint64_t)v->added[i].id >= n)
+            n = (uint64_t)v->added[i].id + 1;
+    }
+    if (n == 0)
+        return pc_error_set(err, PACO_EFORMAT, "an empty vocabulary");
+    tok->tokens = pc_alloc_zero((size_t)n, sizeof *tok->tokens);
+    if (!tok->tokens)
+        return pc_error_mem(err, n * sizeof *tok->tokens, "the vocabulary");
+    tok->n_tokens = (int32_t)n;
+    return 0;
+}
+
+static int finish_tokens(struct pc_tokenizer *tok, const struct pc_vocab *v, struct paco_error *err)
+{
+    for (int32_t i = 0; i < tok->n_tokens; i++)
+        if (tok->tokens[i].piece && !set_bytes(tok, &tok->tokens[i]))
+            return pc_error_mem(err, tok->tokens[i].piece_len, "the vocabulary");
+    if (tok->unk >= 0 && v->unk_surface.len) {
+        struct pc_span surface = v->unk_surface;
+        if (copy_span(tok, &surface, err) < 0)
+            return PACO_EMEM;
+        tok->tokens[tok->unk].bytes = surface.text;
+        tok->tokens[tok->unk].bytes_len = (uint32_t)surface.len;
+    }
+    return 0;
+}
+
+static int build(struct pc_tokenizer *tok, const struct pc_vocab *v, struct paco_error *err)
+{
+    tok->model = v->model;
+    tok->segments = v->segments;
+    tok->strip = v->strip;
+    tok->byte_fallback = v->byte_fallback;
+    tok->fuse_unk = v->fuse_unk;
+    tok->ignore_merges = v->ignore_merges;
+    for (size_t i = 0; i < v->n_pre; i++)
+        tok->byte_level |= v->pre[i].kind == PC_PRE_BYTE_LEVEL;
+    int rc = set_tokens(tok, v, err);
+    if (rc == 0)
+        rc = set_ids(tok, v, err);
+    if (rc == 0)
+        rc = add_pieces(tok, v, err);
+    if (rc == 0)
+        rc = add_normal(tok, v, err);
+    if (rc == 0)
+        rc = add_added(tok, v, err);
+    for (size_t i = 0; i < tok->n_added && rc == 0; i++)
+        rc = add_trigger(tok, (int32_t)i, err);
+    if (rc == 0)
+        rc = add_pre(tok, v, err);
+    if (rc == 0)
+        rc = finish_tokens(tok, v, err);
+    if (rc < 0)
+        return rc;
+    set_byte_ids(tok);
+    rc = is_spm(tok) ? add_spm(tok, v, err) : add_merges(tok, v, err);
+    return rc == 0 ? add_words(tok, v->n_pieces, err) : rc;
+}
+
+struct pc_tokenizer *pc_tokenizer_new(const struct pc_vocab *vocab, struct paco_error *err)
+{
+    struct pc_tokenizer *tok = pc_alloc_zero(1, sizeof *tok);
+    if (!tok) {
+        pc_error_mem(err, sizeof *tok, "a tokenizer");
+        return NULL;
+    }
+    if (build(tok, vocab, err) < 0) {
+        pc_tokenizer_free(tok);
+        return NULL;
+    }
+    return tok;
+}
+
+void pc_tokenizer_free(struct pc_tokenizer *tok)
+{
+    if (!tok)
+        return;
+    for (size_t i = 0; i < PC_MAX_STEPS; i++)
+        pc_regex_free(tok->pre[i].regex);
+    pc_map_release(&tok->pieces);
+    pc_map_release(&tok->reserved);
+    pc_map_release(&tok->words);
+    pc_pairs_release(&tok->pairs);
+    pc_trie_release(&tok->trie);
+    pc_trie_release(&tok->user_defined);
+    pc_trie_release(&tok->before);
+    pc_trie_release(&tok->after);
+    pc_free(tok->ranks);
+    pc_free(tok->scores);
+    pc_free(tok->tokens);
+    pc_arena_release(&tok->arena);
+    pc_free(tok);
+}
+
+/* ---- questions ---- */
+
+int32_t pc_tokenizer_n_tokens(const struct pc_tokenizer *tok)
+{
+    return tok->n_tokens;
+}
+
+const char *pc_tokenizer_piece(const struct pc_tokenizer *tok, int32_t id, size_t *len)
+{
+    if (id < 0 || id >= tok->n_tokens || !tok->tokens[id].piece)
+        return NULL;
+    if (len)
+        *len = tok->tokens[id].piece_len;
+    return tok->tokens[id].piece;
+}
+
+int32_t pc_tokenizer_find(const struct pc_tokenizer *tok, const char *text, size_t len)
+{
+    uint32_t id;
+    for (size_t i = 0; i < tok->n_added; i++)
+        if (tok->added[i].span.len == len && memcmp(tok->added[i].span.text, text, len) == 0)
+            return tok->added[i].id;
+    if (pc_map_get(&tok->reserved, text, len, &id) || pc_map_get(&tok->pieces, text, len, &id))
+        return (int32_t)id;
+    return -1;
+}
+
+bool pc_tokenizer_is_special(const struct pc_tokenizer *tok, int32_t id)
+{
+    return id >= 0 && id < tok->n_tokens && tok->tokens[id].special;
+}
+
+int32_t pc_tokenizer_bos(const struct pc_tokenizer *tok)
+{
+    return tok->bos;
+}
+
+int32_t pc_tokenizer_eos(const struct pc_tokenizer *tok)
+{
+    return tok->eos;
+}
+
+int32_t pc_tokenizer_pad(const struct pc_tokenizer *tok)
+{
+    return tok->pad;
+}
+
+int32_t pc_tokenizer_unk(const struct pc_tokenizer *tok)
+{
+    return tok->unk;
+}
+
+bool pc_tokenizer_adds_bos(const struct pc_tokenizer *tok)
+{
+    for (size_t i = 0; i < tok->n_prefix; i++)
+        if (tok->prefix[i] == tok->bos && tok->bos >= 0)
+            return true;
+    return false;
+}
