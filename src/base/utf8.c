@@ -120,3 +120,44 @@ size_t pc_utf8_broken(const uint8_t *s, size_t len)
         n++;
     return n;
 }
+
+bool pc_is_white_space(uint32_t cp)
+{
+    if (cp < 0x80)
+        return (cp >= 9 && cp <= 13) || cp == ' ';
+    return cp == 0x85 || cp == 0xa0 || cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200a) || cp == 0x2028 ||
+           cp == 0x2029 || cp == 0x202f || cp == 0x205f || cp == 0x3000;
+}
+
+bool pc_is_python_space(uint32_t cp)
+{
+    return (cp >= 0x1c && cp <= 0x1f) || pc_is_white_space(cp);
+}
+
+static size_t last_char(const char *s, size_t len, uint32_t *cp)
+{
+    for (size_t n = 1; n <= 4 && n <= len; n++)
+        if (pc_utf8_decode((const uint8_t *)s + len - n, n, cp) == n)
+            return n;
+    return 0;
+}
+
+void pc_utf8_lstrip(const char **s, size_t *len)
+{
+    uint32_t cp;
+    for (size_t n; (n = pc_utf8_decode((const uint8_t *)*s, *len, &cp)) && pc_is_python_space(cp); *len -= n)
+        *s += n;
+}
+
+void pc_utf8_rstrip(const char **s, size_t *len)
+{
+    uint32_t cp;
+    for (size_t n; (n = last_char(*s, *len, &cp)) && pc_is_python_space(cp);)
+        *len -= n;
+}
+
+void pc_utf8_strip(const char **s, size_t *len)
+{
+    pc_utf8_lstrip(s, len);
+    pc_utf8_rstrip(s, len);
+}

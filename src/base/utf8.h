@@ -26,4 +26,15 @@ size_t pc_utf8_incomplete_tail(const uint8_t *s, size_t len);
  * which one U+FFFD replaces in Python, Rust and browsers (Unicode 15, section 3.9). */
 size_t pc_utf8_broken(const uint8_t *s, size_t len);
 
+/** Unicode's White_Space, the \s of regular expressions; and what Python's str.isspace() and strip() take,
+ * which is U+001C to U+001F more. */
+bool pc_is_white_space(uint32_t cp);
+bool pc_is_python_space(uint32_t cp);
+
+/** Python's str.lstrip(), str.rstrip(), str.strip(): move *s and *len to what is left. Broken UTF-8 is no
+ * space. */
+void pc_utf8_lstrip(const char **s, size_t *len);
+void pc_utf8_rstrip(const char **s, size_t *len);
+void pc_utf8_strip(const char **s, size_t *len);
+
 #endif

@@ -14,13 +14,15 @@ enum pc_format {
     PC_FORMAT_TULU,
     PC_FORMAT_ALPACA,
     PC_FORMAT_VICUNA,
-    PC_FORMAT_CHATML,
+    PC_FORMAT_CHATML, /* with SmolLM2's system message where there is none */
     PC_FORMAT_LLAMA2,
-    PC_FORMAT_LLAMA3
+    PC_FORMAT_LLAMA3,
+    PC_FORMAT_CHATML_PLAIN, /* "chatml-plain": without */
 };
 
 struct pc_message {
-    const char *role; /* "system", "user", "assistant" */
+    const char
+        *role; /* "system", "user", "assistant"; for alpaca also "input", behind the user's instruction */
     const char *content;
 };
 

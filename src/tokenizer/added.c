@@ -7,14 +7,6 @@
 
 #include <utf8proc.h>
 
-bool pc_is_space(uint32_t cp, bool python)
-{
-    if (cp < 0x80)
-        return (cp >= 9 && cp <= 13) || cp == ' ' || (python && cp >= 0x1c && cp <= 0x1f);
-    return cp == 0x85 || cp == 0xa0 || cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200a) || cp == 0x2028 ||
-           cp == 0x2029 || cp == 0x202f || cp == 0x205f || cp == 0x3000;
-}
-
 static bool is_word(uint32_t cp)
 {
     utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
@@ -64,6 +56,7 @@ int pc_added_split(const struct pc_tokenizer *tok, const struct pc_trie *trie, b
     const char *text, size_t len, struct pc_stretches *out, struct paco_error *err)
 {
     size_t done = 0; // everything before it is in out
+    bool (*const is_space)(uint32_t) = python ? pc_is_python_space : pc_is_white_space;
     uint32_t cp;
     for (size_t i = 0, n; i < len && trie->n_nodes; i += n) {
         int32_t which;
@@ -76,10 +69,9 @@ int pc_added_split(const struct pc_tokenizer *tok, const struct pc_trie *trie, b
         size_t start = i, end = i + n;
         if ((a->special && !parse) || (a->single_word && !is_single_word(text, len, start, end)))
             continue;
-        for (size_t k;
-             a->lstrip && start > done && (k = char_before(text, start, &cp)) && pc_is_space(cp, python);)
+        for (size_t k; a->lstrip && start > done && (k = char_before(text, start, &cp)) && is_space(cp);)
             start -= k;
-        for (size_t k; a->rstrip && (k = char_after(text, len, end, &cp)) && pc_is_space(cp, python);)
+        for (size_t k; a->rstrip && (k = char_after(text, len, end, &cp)) && is_space(cp);)
             end += k;
         // White space taken by the token before may itself have been one: nothing is left of it.
         if (start < done)

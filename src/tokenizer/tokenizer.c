@@ -539,6 +539,7 @@ static int build(struct pc_tokenizer *tok, const struct pc_vocab *v, struct paco
     tok->segments = v->segments;
     tok->strip = v->strip;
     tok->byte_fallback = v->byte_fallback;
+    tok->drops_unknown = v->drops_unknown;
     tok->fuse_unk = v->fuse_unk;
     tok->ignore_merges = v->ignore_merges;
     for (size_t i = 0; i < v->n_pre; i++)
@@ -650,6 +651,12 @@ int32_t pc_tokenizer_pad(const struct pc_tokenizer *tok)
 int32_t pc_tokenizer_unk(const struct pc_tokenizer *tok)
 {
     return tok->unk;
+}
+
+bool pc_tokenizer_marks_spaces(const struct pc_tokenizer *tok)
+{
+    uint32_t id;
+    return !tok->byte_level && pc_map_get(&tok->pieces, PC_SPACE_MARK, 3, &id);
 }
 
 bool pc_tokenizer_adds_bos(const struct pc_tokenizer *tok)

@@ -76,4 +76,7 @@ int32_t pc_tokenizer_unk(const struct pc_tokenizer *tok);
 /** Whether its own settings put BOS in front of a text. */
 bool pc_tokenizer_adds_bos(const struct pc_tokenizer *tok);
 
+/** Whether its pieces hold spaces as U+2581, as SentencePiece and so LLaMA's do. */
+bool pc_tokenizer_marks_spaces(const struct pc_tokenizer *tok);
+
 #endif

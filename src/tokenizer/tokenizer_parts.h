@@ -45,7 +45,7 @@ struct pc_tokenizer {
     enum pc_vocab_model model;
     enum pc_segments segments;
     enum pc_strip strip;
-    bool byte_level, byte_fallback, fuse_unk, ignore_merges;
+    bool byte_level, byte_fallback, drops_unknown, fuse_unk, ignore_merges;
     bool has_unused;    /* SentencePiece: merges may have to be undone */
     bool looks_up_text; /* SentencePiece BPE: some piece holds a character that is no piece */
     bool can_cut;       /* no piece holds a U+2581 behind another character: words are independent there */
@@ -152,7 +152,5 @@ static inline size_t pc_char_len(const char *s, size_t left)
 
 /** GPT-2's alphabet: the bytes its characters stand for. Returns false if text has a character outside it. */
 bool pc_alphabet_decode(const char *text, size_t len, char *out, size_t *n_out);
-/** Characters of White_Space; with python, what str.isspace() accepts. */
-bool pc_is_space(uint32_t cp, bool python);
 
 #endif

@@ -135,6 +135,7 @@ struct pc_vocab {
     size_t n_pre;
 
     bool byte_fallback; /* characters without a piece become "<0xNN>" pieces */
+    bool drops_unknown; /* PC_VOCAB_MERGES: what has no piece is left out instead of becoming unk */
     bool fuse_unk;      /* PC_VOCAB_MERGES: neighbouring unknown characters are one unk */
     bool ignore_merges; /* PC_VOCAB_MERGES: a word that is a piece is that piece, whatever the merges say */
     enum pc_segments segments;

@@ -33,17 +33,20 @@ static bool has_all_bytes(const struct pc_tokenizer *tok, const char *s, size_t 
     return true;
 }
 
+static bool may_add_unknown(const struct pc_tokenizer *tok, const struct pc_part *parts, size_t n)
+{
+    if (tok->drops_unknown || tok->unk < 0)
+        return false;
+    return !(tok->fuse_unk && n && parts[n - 1].id == tok->unk);
+}
+
 static size_t parts_of_bytes(const struct pc_tokenizer *tok, const char *s, size_t len, struct pc_part *parts)
 {
     size_t n = 0;
     for (size_t i = 0; i < len; i++) {
         int32_t id = tok->byte_ids[(uint8_t)s[i]];
-        if (id < 0)
-            id = tok->unk;
-        bool fused = tok->fuse_unk && id == tok->unk && n && parts[n - 1].id == id;
-        // Without an unk, what the vocabulary has no word for is left out, as the tokenizers library does.
-        if (id >= 0 && !fused)
-            parts[n++] = (struct pc_part){id, (uint32_t)i};
+        if (id >= 0 || may_add_unknown(tok, parts, n))
+            parts[n++] = (struct pc_part){id >= 0 ? id : tok->unk, (uint32_t)i};
     }
     return n;
 }
@@ -59,11 +62,8 @@ static size_t parts_of_chars(const struct pc_tokenizer *tok, const char *s, size
                 parts[n++] = (struct pc_part){tok->byte_ids[(uint8_t)s[i + j]], (uint32_t)(i + j)};
             continue;
         }
-        bool fused = id < 0 && tok->fuse_unk && n && parts[n - 1].id == tok->unk;
-        if (id < 0)
-            id = tok->unk;
-        if (id >= 0 && !fused)
-            parts[n++] = (struct pc_part){id, (uint32_t)i};
+        if (id >= 0 || may_add_unknown(tok, parts, n))
+            parts[n++] = (struct pc_part){id >= 0 ? id : tok->unk, (uint32_t)i};
     }
     return n;
 }
