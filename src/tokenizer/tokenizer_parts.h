@@ -10,7 +10,7 @@
 
 #include "base/map.h"
 #include "base/memory.h"
-#include "tokenizer/merge.h"
+#include "tokenizer/bpe.h"
 #include "tokenizer/regex.h"
 #include "tokenizer/tokenizer.h"
 #include "tokenizer/trie.h"

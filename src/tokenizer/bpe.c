@@ -2,7 +2,7 @@
 /* Words are short, so the usual case is a scan for the lowest rank over small arrays on the stack. A long one
  * (a megabyte without a space) goes through a linked list and a heap of (rank, position): an entry is stale
  * when its position no longer has that rank to its right, which needs no other bookkeeping. */
-#include "tokenizer/merge.h"
+#include "tokenizer/bpe.h"
 
 #include "base/memory.h"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Byte-pair encoding proper: which two ids merge into what and how early, and the loop that merges them. */
-#ifndef PC_TOKENIZER_MERGE_H
-#define PC_TOKENIZER_MERGE_H
+#ifndef PC_TOKENIZER_BPE_H
+#define PC_TOKENIZER_BPE_H
 
 #include "base/error.h"
 #include "base/map.h"
