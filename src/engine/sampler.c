@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Candidates sit in a heap ordered by logit, so that only as many are sorted as the cuts let through: making
+ * the heap is linear in the vocabulary, and an answer seldom needs more than some hundred of them. */
+#include "engine/sampler.h"
+
+#include "base/cpu.h"
+#include "base/memory.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+struct pc_sampler {
+    struct pc_sampler_options o;
+    struct pc_softmax softmax;
+    size_t n_vocab;
+    int32_t *suppressed;
+    uint64_t n_draws;
+    bool *seen;       /* (V) occurred */
+    int32_t *history; /* (V) the ids that occurred, once each */
+    size_t n_history;
+    float *score, *p; /* (V) */
+    int32_t *heap;    /* (V) */
+};
+
+static uint64_t mix(uint64_t z)
+{
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+static double draw(struct pc_sampler *s)
+{
+    uint64_t start = mix(s->o.seed) + mix(s->o.stream + ((uint64_t)1 << 63));
+    return (double)(mix(start + s->n_draws++ * 0x9e3779b97f4a7c15u) >> 11) * 0x1p-53;
+}
+
+static int check(const struct pc_sampler_options *o, struct paco_error *err)
+{
+    if (!(o->temperature >= 0 && isfinite(o->temperature)))
+        return pc_error_set(
+            err, PACO_EINVAL, "temperature %g; 0 (greedy) or more is expected", o->temperature);
+    if (o->top_k < 0)
+        return pc_error_set(err, PACO_EINVAL, "top-k %d; 0 (off) or more is expected", o->top_k);
+    if (!(o->top_p >= 0 && o->top_p <= 1))
+        return pc_error_set(err, PACO_EINVAL, "top-p %g; 0 (off) to 1 is expected", o->top_p);
+    if (!(o->min_p >= 0 && o->min_p <= 1))
+        return pc_error_set(err, PACO_EINVAL, "min-p %g; 0 (off) to 1 is expected", o->min_p);
+    if (!(o->repetition_penalty >= 0 && isfinite(o->repetition_penalty)))
+        return pc_error_set(
+            err, PACO_EINVAL, "repetition penalty %g; 0 (off) or more is expected", o->repetition_penalty);
+    return 0;
+}
+
+int pc_sampler_new(int32_t vocab_size, const struct pc_sampler_options *options, struct pc_sampler **out,
+    struct paco_error *err)
+{
+    int rc = check(options, err);
+    if (rc < 0)
+        return rc;
+    size_t n = (size_t)vocab_size;
+    struct pc_sampler *s = pc_alloc_zero(1, sizeof *s);
+    if (!s)
+        return pc_error_mem(err, sizeof *s, "a sampler");
+    s->o = *options;
+    s->n_vocab = n;
+    pc_softmax_init(&s->softmax, pc_cpu_flags());
+    s->suppressed = pc_alloc(options->n_suppressed, sizeof *s->suppressed);
+    s->seen = pc_alloc_zero(n, sizeof *s->seen);
+    s->history = pc_alloc(n, sizeof *s->history);
+    s->score = pc_alloc(n, sizeof *s->score);
+    s->p = pc_alloc(n, sizeof *s->p);
+    s->heap = pc_alloc(n, sizeof *s->heap);
+    if (!s->suppressed || !s->seen || !s->history || !s->score || !s->p || !s->heap) {
+        pc_sampler_free(s);
+        return pc_error_mem(err, n * 17, "a sampler");
+    }
+    if (options->n_suppressed)
+        memcpy(s->suppressed, options->suppressed, options->n_suppressed * sizeof *s->suppressed);
+    s->o.suppressed = s->suppressed;
+    *out = s;
+    return 0;
+}
+
+void pc_sampler_free(struct pc_sampler *s)
+{
+    if (!s)
+        return;
+    pc_free(s->suppressed);
+    pc_free(s->seen);
+    pc_free(s->history);
+    pc_free(s->score);
+    pc_free(s->p);
+    pc_free(s->heap);
+    pc_free(s);
+}
+
+void pc_sampler_reset(struct pc_sampler *s, uint64_t stream)
+{
+    for (size_t i = 0; i < s->n_history; i++)
+        s->seen[s->history[i]] = false;
+    s->n_history = 0;
+    s->n_draws = 0;
+    s->o.stream = stream;
+}
+
+void pc_sampler_accept(struct pc_sampler *s, int32_t id)
+{
+    if (id < 0 || (size_t)id >= s->n_vocab || s->seen[id])
+        return;
+    s->seen[id] = true;
+    s->history[s->n_history++] = id;
+}
+
+/* Logits with NaN, suppression and penalty settled. */
+static void make_scores(struct pc_sampler *s, const float *logits)
+{
+    for (size_t i = 0; i < s->n_vocab; i++)
+        s->score[i] = isnan(logits[i]) ? -INFINITY : logits[i];
+    float penalty = (float)s->o.repetition_penalty;
+    for (size_t i = 0; i < s->n_history && penalty > 0 && penalty != 1.0f; i++) {
+        float *x = &s->score[s->history[i]];
+        *x = *x < 0 ? *x * penalty : *x / penalty;
+    }
+    for (size_t i = 0; i < s->o.n_suppressed; i++)
+        if (s->suppressed[i] >= 0 && (size_t)s->suppressed[i] < s->n_vocab)
+            s->score[s->suppressed[i]] = -INFINITY;
+}
+
+static bool better(const float *score, int32_t a, int32_t b)
+{
+    return score[a] > score[b] || (score[a] == score[b] && a < b);
+}
+
+static void sift(const float *score, int32_t *heap, size_t n, size_t at)
+{
+    int32_t id = heap[at];
+    for (size_t child; (child = 2 * at + 1) < n; at = child) {
+        if (child + 1 < n && better(score, heap[child + 1], heap[child]))
+            child++;
+        if (!better(score, heap[child], id))
+            break;
+        heap[at] = heap[child];
+    }
+    heap[at] = id;
+}
+
+static void make_heap(const float *score, int32_t *heap, size_t n)
+{
+    for (size_t i = n / 2; i > 0; i--)
+        sift(score, heap, n, i - 1);
+}
+
+/* Take the best of n; it stays behind the remaining n - 1, so that what was taken stands sorted from the end.
+ */
+static int32_t pop(const float *score, int32_t *heap, size_t n)
+{
+    int32_t best = heap[0];
+    heap[0] = heap[n - 1];
+    heap[n - 1] = best;
+    sift(score, heap, n - 1, 0);
+    return best;
+}
+
+static int32_t greedy(const struct pc_sampler *s)
+{
+    size_t best = 0;
+    for (size_t i = 1; i < s->n_vocab; i++)
+        if (s->score[i] > s->score[best])
+            best = i;
+    return (int32_t)best;
+}
+
+/* Draw from all of the vocabulary, by id. */
+static int32_t draw_any(struct pc_sampler *s, double sum)
+{
+    double target = draw(s) * sum, reached = 0;
+    int32_t last = -1;
+    for (size_t i = 0; i < s->n_vocab; i++) {
+        if (s->p[i] == 0.0f)
+            continue;
+        reached += (double)s->p[i];
+        last = (int32_t)i;
+        if (target < reached)
+            break;
+    }
+    return last;
+}
+
+/* Draw among what top-k, top-p and min-p leave. p is relative to the best one's, which is 1. */
+static int32_t draw_filtered(struct pc_sampler *s, double sum)
+{
+    double top_p = s->o.top_p > 0 ? s->o.top_p : 1;
+    size_t k = s->o.top_k ? (size_t)s->o.top_k : s->n_vocab, n = 0, n_taken = 0, n_kept = 0;
+    /* Too improbable even all together to be inside top_p: no need to sort those. */
+    double hopeless = s->o.top_k ? 0 : (1 - top_p) * sum / (double)s->n_vocab;
+    for (size_t i = 0; i < s->n_vocab; i++)
+        if ((double)s->p[i] > hopeless)
+            s->heap[n++] = (int32_t)i;
+    make_heap(s->score, s->heap, n);
+    if (s->o.top_k) {
+        sum = 0;
+        while (n_taken < n) {
+            if (n_taken >= k && s->score[s->heap[0]] < s->score[s->heap[n - n_taken]])
+                break;
+            sum += (double)s->p[pop(s->score, s->heap, n - n_taken)];
+            n_taken++;
+        }
+    }
+    double kept = 0;
+    for (; n_kept < (s->o.top_k ? n_taken : n); n_kept++) {
+        if (n_taken == n_kept) {
+            if (kept >= top_p * sum)
+                break;
+            pop(s->score, s->heap, n - n_taken++);
+        }
+        float p = s->p[s->heap[n - 1 - n_kept]];
+        if (n_kept > 0 && (kept >= top_p * sum || (double)p < s->o.min_p))
+            break;
+        kept += (double)p;
+    }
+    double target = draw(s) * kept, reached = 0;
+    size_t i = 0;
+    for (; i + 1 < n_kept; i++) {
+        reached += (double)s->p[s->heap[n - 1 - i]];
+        if (target < reached)
+            break;
+    }
+    return s->heap[n - 1 - i];
+}
+
+int pc_sampler_next(struct pc_sampler *s, const float *logits, int32_t *id, struct paco_error *err)
+{
+    make_scores(s, logits);
+    int32_t best = greedy(s);
+    if (s->score[best] == -INFINITY)
+        return pc_error_set(err, PACO_EFORMAT,
+            "no token can be chosen: every logit is NaN or minus infinity (are the weights damaged?)");
+    if (s->o.temperature == 0) {
+        *id = best;
+        return 0;
+    }
+    /* Relative to the best, so that no temperature can overflow what matters. */
+    float temperature = fmaxf((float)s->o.temperature, FLT_MIN), top = s->score[best], max;
+    for (size_t i = 0; i < s->n_vocab && isfinite(top); i++)
+        s->score[i] = (s->score[i] - top) / temperature;
+    double sum = pc_softmax_forward(&s->softmax, s->p, s->score, s->n_vocab, &max);
+    bool filtered = s->o.top_k > 0 || (s->o.top_p > 0 && s->o.top_p < 1) || s->o.min_p > 0;
+    *id = filtered ? draw_filtered(s, sum) : draw_any(s, sum);
+    return 0;
+}
+
+size_t pc_sampler_rank(struct pc_sampler *s, const float *logits, struct pc_ranked *out, size_t n)
+{
+    float max;
+    double sum = pc_softmax_forward(&s->softmax, s->p, logits, s->n_vocab, &max), log_sum = pc_log(sum);
+    size_t n_heap = 0, i = 0;
+    for (size_t v = 0; v < s->n_vocab; v++)
+        if (!isnan(logits[v]))
+            s->heap[n_heap++] = (int32_t)v;
+    make_heap(logits, s->heap, n_heap);
+    for (; i < n && i < n_heap; i++) {
+        int32_t id = pop(logits, s->heap, n_heap - i);
+        out[i] = (struct pc_ranked){id, (double)logits[id] - (double)max - log_sum, logits[id]};
+    }
+    return i;
+}
