@@ -264,7 +264,7 @@ static int op_persistent(struct pc_pickle_machine *m)
     result = pc_pm_make(m, PC_VALUE_NONE);
     if (!result)
         return PACO_ELIMIT;
-    int rc = pc_pickle_persistent(m->arena, *id, result, m->err);
+    int rc = pc_pickle_persistent(m->arena, *id, result, &m->storages, m->err);
     return rc < 0 ? pc_pm_place(m, rc) : pc_pm_push(m, result);
 }
 
@@ -473,6 +473,7 @@ int pc_pickle_read(const struct pc_pickle_input *in, struct pc_pickle *out, stru
     }
     rc = run(m, &out->root);
     out->end = m->pos;
+    out->storages = m->storages;
     if (rc < 0)
         pc_pickle_release(out);
 out:

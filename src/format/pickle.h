@@ -62,8 +62,10 @@ struct pc_pickle_storage {
     const char *key;     /* NUL-terminated, key_len bytes */
     size_t key_len;
     int64_t n_elements;
+    uint64_t at;  /* offset of the opcode that named it */
     bool is_view; /* legacy files: elements [view_offset, view_offset + view_n) of the storage */
     int64_t view_offset, view_n;
+    const struct pc_pickle_storage *next;
 };
 
 /** A tensor over a storage. The numbers are the file's: nothing about them is checked but that they are
@@ -79,7 +81,7 @@ struct pc_pickle_tensor {
 struct pc_value {
     enum pc_value_kind kind;
     bool ordered; /* a DICT that is an OrderedDict */
-    uint64_t at;  /* offset of the opcode that made it */
+    uint64_t at;  /* offset of the opcode that made it, with origin */
     union {
         bool b;
         int64_t i;
@@ -98,18 +100,19 @@ struct pc_value {
     };
 };
 
-/** Where the pickle's bytes are: [start, end) of an open file, or of bytes in memory if file is NULL. Offsets
- * in messages are counted from the same origin. */
+/** Where the pickle's bytes are: [start, end) of an open file, or of bytes in memory if file is NULL. */
 struct pc_pickle_input {
     const struct pc_file *file;
     const uint8_t *bytes;
     uint64_t start, end;
+    uint64_t origin;  /* added to offsets in messages and in values: where in the file bytes[0] is */
     const char *path; /* for messages; may be NULL */
 };
 
 struct pc_pickle {
     struct pc_value *root;
-    uint64_t end; /* offset just after the STOP opcode */
+    const struct pc_pickle_storage *storages; /* every one named, the last first */
+    uint64_t end;                             /* offset just after the STOP opcode, without origin */
     struct pc_arena arena;
 };
 

@@ -137,7 +137,7 @@ struct pc_value *pc_pm_make(struct pc_pickle_machine *m, enum pc_value_kind kind
         return NULL;
     }
     v->kind = kind;
-    v->at = m->at;
+    v->at = m->at + m->in->origin;
     return v;
 }
 

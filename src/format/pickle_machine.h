@@ -19,6 +19,7 @@ struct pc_pickle_machine {
     size_t window_len;
     uint8_t *buffer; /* PC_PICKLE_WINDOW bytes, when reading from a file */
     struct pc_arena *arena;
+    const struct pc_pickle_storage *storages;
     struct pc_value **stack;
     size_t n_stack, stack_capacity;
     size_t marks[PC_PICKLE_MAX_DEPTH]; /* stack height at each open MARK */
@@ -31,7 +32,7 @@ struct pc_pickle_machine {
 /** Give the error in m->err the place of the current opcode. Returns code. */
 static inline int pc_pm_place(struct pc_pickle_machine *m, int code)
 {
-    pc_error_at(m->err, m->in->path, m->at);
+    pc_error_at(m->err, m->in->path, m->at + m->in->origin);
     return code;
 }
 

@@ -283,8 +283,8 @@ static int read_view(const struct pc_value *view, struct pc_pickle_storage *s, s
     return 0;
 }
 
-int pc_pickle_persistent(
-    struct pc_arena *arena, const struct pc_value *id, struct pc_value *out, struct paco_error *err)
+int pc_pickle_persistent(struct pc_arena *arena, const struct pc_value *id, struct pc_value *out,
+    const struct pc_pickle_storage **storages, struct paco_error *err)
 {
     struct pc_value *const *p = id->seq.items;
     if (id->kind != PC_VALUE_TUPLE || id->seq.n < 1)
@@ -307,9 +307,12 @@ int pc_pickle_persistent(
         .dtype = p[1]->global->dtype,
         .key = p[2]->text.s,
         .key_len = p[2]->text.len,
-        .n_elements = p[4]->i};
+        .n_elements = p[4]->i,
+        .at = out->at,
+        .next = *storages};
     int rc = id->seq.n == 6 ? read_view(p[5], s, err) : 0;
     out->kind = PC_VALUE_STORAGE;
     out->storage = s;
+    *storages = s;
     return rc;
 }

@@ -16,8 +16,8 @@ const struct pc_pickle_global *pc_pickle_find_global(
 int pc_pickle_call(struct pc_arena *arena, const struct pc_value *fn, const struct pc_value *args,
     bool is_new, struct pc_value *out, struct paco_error *err);
 
-/** Fill *out with what the persistent id names. */
-int pc_pickle_persistent(
-    struct pc_arena *arena, const struct pc_value *id, struct pc_value *out, struct paco_error *err);
+/** Fill *out with what the persistent id names, and put its storage at the head of the list *storages. */
+int pc_pickle_persistent(struct pc_arena *arena, const struct pc_value *id, struct pc_value *out,
+    const struct pc_pickle_storage **storages, struct paco_error *err);
 
 #endif

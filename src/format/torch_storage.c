@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Bytes of storages, and their CRCs summed on the way.
+ *
+ * Each read of a stored entry sums what it read, outside the lock, and leaves a piece (start, end, CRC);
+ * neighbouring pieces join by crc32_combine. When one piece spans the entry it is compared with the archive's
+ * sum. So the order of reads and the number of threads do not matter, and nothing is summed twice. A range
+ * that overlaps a piece is not counted; with too many loose pieces (random access) new ones are dropped, and
+ * the entry stays unchecked. */
+#include "format/torch_file.h"
+
+#include "base/crc32.h"
+
+#include <string.h>
+
+enum { MAX_PIECES = 256, CHUNK = 256 * 1024 };
+
+int pc_torch_add_storage(
+    struct pc_checkpoint *ck, const struct pc_torch_storage *s, uint32_t *i, struct paco_error *err)
+{
+    struct pc_torch_file *tf = ck->impl;
+    if (tf->n_storages == tf->storages_capacity) {
+        uint32_t capacity = tf->storages_capacity ? tf->storages_capacity * 2 : 64;
+        struct pc_torch_storage *grown =
+            capacity > PC_MAX_TENSORS * 2 ? NULL : pc_realloc(tf->storages, capacity, sizeof *grown);
+        if (!grown)
+            return pc_error_mem(err, (uint64_t)capacity * sizeof *grown, "the table of storages");
+        tf->storages = grown;
+        tf->storages_capacity = capacity;
+    }
+    struct pc_torch_storage *to = &tf->storages[tf->n_storages];
+    *to = *s;
+    to->name = pc_arena_strndup(&ck->arena, s->name, strlen(s->name));
+    if (!to->name)
+        return pc_error_mem(err, strlen(s->name), "a storage's name");
+    if (s->deflated && !tf->inflate && !(tf->inflate = pc_inflate_new(&tf->file)))
+        return pc_error_mem(err, 1024, "inflating");
+    *i = tf->n_storages++;
+    return 0;
+}
+
+static int damaged(const struct pc_torch_file *tf, const struct pc_torch_storage *s, struct paco_error *err)
+{
+    pc_error_set(err, PACO_EFORMAT,
+        "zip entry '%s' is damaged: the CRC-32 of its bytes is not %08x as the archive says; download the "
+        "file again",
+        s->name, s->crc32);
+    pc_error_at(err, tf->file.path, s->offset);
+    return PACO_EFORMAT;
+}
+
+/* Where a piece that starts at `start` belongs; reads mostly go forward, so look from the end. */
+static uint32_t position(const struct pc_torch_storage *s, uint64_t start)
+{
+    uint32_t i = s->n_pieces;
+    while (i > 0 && s->pieces[i - 1].start > start)
+        i--;
+    return i;
+}
+
+static bool overlaps(const struct pc_torch_storage *s, uint64_t start, uint64_t end)
+{
+    uint32_t i = position(s, start);
+    return (i > 0 && s->pieces[i - 1].end > start) || (i < s->n_pieces && s->pieces[i].start < end);
+}
+
+static void settle(struct pc_torch_storage *s, uint32_t crc32)
+{
+    s->sum = crc32 == s->crc32 ? PC_SUM_GOOD : PC_SUM_BAD;
+    pc_free(s->pieces);
+    s->pieces = NULL;
+    s->n_pieces = s->capacity = 0;
+}
+
+static bool make_room(struct pc_torch_storage *s)
+{
+    if (s->n_pieces < s->capacity)
+        return true;
+    uint32_t capacity = s->capacity ? s->capacity * 2 : 4;
+    struct pc_torch_piece *grown = pc_realloc(s->pieces, capacity, sizeof *grown);
+    if (!grown)
+        return false;
+    s->pieces = grown;
+    s->capacity = capacity;
+    return true;
+}
+
+/* Join b to a if they touch. */
+static bool join(struct pc_torch_piece *a, const struct pc_torch_piece *b)
+{
+    if (a->end != b->start)
+        return false;
+    a->crc32 = pc_crc32_combine(a->crc32, b->crc32, b->end - b->start);
+    a->end = b->end;
+    return true;
+}
+
+/* Add a piece that overlaps none. False when memory is out. Called with the lock. */
+static bool add_piece(struct pc_torch_storage *s, const struct pc_torch_piece *piece)
+{
+    uint32_t i = position(s, piece->start);
+    if (i > 0 && join(&s->pieces[i - 1], piece)) {
+        i--;
+    } else {
+        if (s->n_pieces == MAX_PIECES)
+            return true;
+        if (!make_room(s))
+            return false;
+        memmove(&s->pieces[i + 1], &s->pieces[i], (s->n_pieces - i) * sizeof *s->pieces);
+        s->pieces[i] = *piece;
+        s->n_pieces++;
+    }
+    if (i + 1 < s->n_pieces && join(&s->pieces[i], &s->pieces[i + 1])) {
+        s->n_pieces--;
+        memmove(&s->pieces[i + 1], &s->pieces[i + 2], (s->n_pieces - i - 1) * sizeof *s->pieces);
+    }
+    if (s->pieces[i].start == 0 && s->pieces[i].end == s->size)
+        settle(s, s->pieces[i].crc32);
+    return true;
+}
+
+static int sum(struct pc_torch_file *tf, struct pc_torch_storage *s, uint64_t offset, const void *bytes,
+    size_t len, struct paco_error *err)
+{
+    struct pc_torch_piece piece = {offset, offset + len, 0};
+    bool have_memory = true;
+    pthread_mutex_lock(&tf->lock);
+    bool wanted = s->sum == PC_SUM_PENDING && !overlaps(s, piece.start, piece.end);
+    enum pc_torch_sum state = s->sum;
+    pthread_mutex_unlock(&tf->lock);
+    if (wanted) {
+        piece.crc32 = pc_crc32(0, bytes, len);
+        pthread_mutex_lock(&tf->lock);
+        if (s->sum == PC_SUM_PENDING && !overlaps(s, piece.start, piece.end))
+            have_memory = add_piece(s, &piece);
+        state = s->sum;
+        pthread_mutex_unlock(&tf->lock);
+    }
+    if (!have_memory)
+        return pc_error_mem(err, sizeof piece, "checking a CRC");
+    return state == PC_SUM_BAD ? damaged(tf, s, err) : 0;
+}
+
+int pc_torch_storage_read(struct pc_torch_file *tf, struct pc_torch_storage *s, uint64_t offset, void *buf,
+    size_t len, struct paco_error *err)
+{
+    if (s->deflated)
+        return pc_inflate_read(tf->inflate, s, offset, buf, len, err);
+    int rc = pc_file_read(&tf->file, s->offset + offset, buf, len, err);
+    if (rc < 0 || !s->has_crc || len == 0)
+        return rc;
+    return sum(tf, s, offset, buf, len, err);
+}
+
+/* The CRC of a whole stored entry, read in bounded pieces; *crc32 comes in as 0. */
+static int sum_whole(
+    struct pc_torch_file *tf, const struct pc_torch_storage *s, uint32_t *crc32, struct paco_error *err)
+{
+    uint8_t *buf = pc_alloc(CHUNK, 1);
+    if (!buf)
+        return pc_error_mem(err, CHUNK, "checking a CRC");
+    int rc = 0;
+    for (uint64_t at = 0; rc == 0 && at < s->size;) {
+        size_t n = s->size - at < CHUNK ? (size_t)(s->size - at) : CHUNK;
+        rc = pc_file_read(&tf->file, s->offset + at, buf, n, err);
+        if (rc == 0)
+            *crc32 = pc_crc32(*crc32, buf, n);
+        at += n;
+    }
+    pc_free(buf);
+    return rc;
+}
+
+static enum pc_torch_sum state_of(struct pc_torch_file *tf, const struct pc_torch_storage *s)
+{
+    pthread_mutex_lock(&tf->lock);
+    enum pc_torch_sum state = s->sum;
+    pthread_mutex_unlock(&tf->lock);
+    return state;
+}
+
+int pc_torch_storage_check(struct pc_torch_file *tf, struct pc_torch_storage *s, struct paco_error *err)
+{
+    int rc = 0;
+    if (s->deflated || !s->has_crc)
+        return 0;
+    pthread_mutex_lock(&tf->check_lock);
+    if (state_of(tf, s) == PC_SUM_PENDING) {
+        uint32_t crc32 = 0;
+        rc = sum_whole(tf, s, &crc32, err);
+        pthread_mutex_lock(&tf->lock);
+        if (rc == 0 && s->sum == PC_SUM_PENDING)
+            settle(s, crc32);
+        pthread_mutex_unlock(&tf->lock);
+    }
+    if (rc == 0 && state_of(tf, s) == PC_SUM_BAD)
+        rc = damaged(tf, s, err);
+    pthread_mutex_unlock(&tf->check_lock);
+    return rc;
+}
