@@ -7,6 +7,7 @@
 #include "format/merge.h"
 #include "format/safetensors.h"
 #include "format/sniff.h"
+#include "format/torch.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -39,12 +40,17 @@ int pc_file_open_checkpoint(const char *path, struct pc_checkpoint **out, struct
         rc = pc_safetensors_open(path, out, err);
     else if (rc == 0 && pc_ends_with(path, ".gguf"))
         rc = pc_gguf_open(path, out, err);
+    else if (rc == 0 &&
+             (pc_ends_with(path, ".bin") || pc_ends_with(path, ".pt") || pc_ends_with(path, ".pth")))
+        rc = pc_torch_open(path, out, err);
     else if (rc == 0 && kind == PC_FILE_SAFETENSORS)
         rc = pc_safetensors_open(path, out, err);
     else if (rc == 0 && kind == PC_FILE_GGUF)
         rc = pc_gguf_open(path, out, err);
+    else if (rc == 0 && (kind == PC_FILE_ZIP || kind == PC_FILE_PICKLE))
+        rc = pc_torch_open(path, out, err);
     else if (rc == 0)
-        rc = pc_sniff_refuse(&f, kind, "a safetensors or GGUF file", err);
+        rc = pc_sniff_refuse(&f, kind, "a safetensors, PyTorch or GGUF file", err);
     pc_file_close(&f);
     return rc;
 }
