@@ -9,6 +9,7 @@
 #include "format/gguf.h"
 #include "format/safetensors.h"
 #include "unit.h"
+#include "weights/source.h"
 
 #include "gguf_builder.h"
 #include "scratch.h"
@@ -123,6 +124,24 @@ static int gguf(struct paco_error *err)
     return rc < 0 ? rc : read_all(ck, err);
 }
 
+static int open_source(const char *name, struct paco_error *err)
+{
+    struct pc_source source;
+    int rc = pc_source_open(scratch_path(&g_dir, name), &source, err);
+    pc_source_close(&source);
+    return rc;
+}
+
+static int directory(struct paco_error *err)
+{
+    return open_source("hf", err);
+}
+
+static int lone_gguf(struct paco_error *err)
+{
+    return open_source("model.gguf", err);
+}
+
 static void write_safetensors(void)
 {
     static const char header[] = "{\"a\":{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0,16]},"
@@ -133,14 +152,25 @@ static void write_safetensors(void)
     for (int i = 0; i < 24; i++)
         blob_uint(&b, 0, 1);
     scratch_write(&g_dir, "model.safetensors", b.bytes, b.len);
+    scratch_write(&g_dir, "hf/model.safetensors", b.bytes, b.len);
+    scratch_text(&g_dir, "hf/config.json",
+        "{\"model_type\": \"llama\", \"architectures\": [\"LlamaForCausalLM\"], \"vocab_size\": 32, "
+        "\"hidden_size\": 8,"
+        " \"num_hidden_layers\": 1, \"num_attention_heads\": 2, \"intermediate_size\": 16, \"rms_norm_eps\": "
+        "1e-6}");
 }
 
 static void write_gguf(void)
 {
     static struct blob b;
-    blob_head(&b, 3, 1, 2);
+    blob_head(&b, 3, 1, 7);
     blob_key_str(&b, "general.architecture", "llama");
     blob_key_u32(&b, "llama.block_count", 1);
+    blob_key_u32(&b, "llama.embedding_length", 8);
+    blob_key_u32(&b, "llama.feed_forward_length", 16);
+    blob_key_u32(&b, "llama.attention.head_count", 2);
+    blob_key_u32(&b, "llama.vocab_size", 32);
+    blob_key_f32(&b, "llama.attention.layer_norm_rms_epsilon", 1e-6f);
     blob_tensor(&b, "output_norm.weight", 0, 8, 0, 0);
     blob_data(&b, 32, 32);
     scratch_write(&g_dir, "model.gguf", b.bytes, b.len);
@@ -169,18 +199,22 @@ static int teardown(void **state)
         (void)state;                                                                                         \
         torture(name);                                                                                       \
     }
+TORTURE(directory)
 TORTURE(folder)
 TORTURE(gguf)
 TORTURE(json)
+TORTURE(lone_gguf)
 TORTURE(options)
 TORTURE(safetensors)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(torture_directory),
         cmocka_unit_test(torture_folder),
         cmocka_unit_test(torture_gguf),
         cmocka_unit_test(torture_json),
+        cmocka_unit_test(torture_lone_gguf),
         cmocka_unit_test(torture_options),
         cmocka_unit_test(torture_safetensors),
     };
