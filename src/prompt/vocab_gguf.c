@@ -216,7 +216,7 @@ static int read_special(struct source *s, bool llama)
     return rc;
 }
 
-static int read_all(struct source *s, struct pc_tokenizer **out)
+static int read_all(struct source *s)
 {
     const char *model;
     size_t len;
@@ -229,21 +229,20 @@ static int read_all(struct source *s, struct pc_tokenizer **out)
             "tokenizer.ggml.model is '%.*s'; paco reads 'llama' and 'gpt2'", (int)(len < 60 ? len : 60),
             model);
     rc = llama ? read_llama(s) : read_gpt2(s);
-    if (rc == 0)
-        rc = read_special(s, llama);
-    if (rc < 0)
-        return rc;
-    *out = pc_tokenizer_new(&s->vocab, s->err);
-    return *out ? 0 : s->err ? s->err->code : PACO_EFORMAT;
+    return rc == 0 ? read_special(s, llama) : rc;
 }
 
-int pc_vocab_gguf_open(const char *path, struct pc_tokenizer **out, struct paco_error *err)
+int pc_vocab_gguf_read(const char *path,
+    int (*use)(void *ctx, const struct pc_vocab *vocab, struct paco_error *err), void *ctx,
+    struct paco_error *err)
 {
     struct paco_error local = {0};
     struct source s = {.path = path, .err = err ? err : &local};
     int rc = pc_gguf_open(path, &s.ck, s.err);
     if (rc == 0) {
-        rc = read_all(&s, out);
+        rc = read_all(&s);
+        if (rc == 0)
+            rc = use(ctx, &s.vocab, s.err);
         if (rc < 0)
             pc_error_path(s.err, path);
     }
@@ -252,6 +251,18 @@ int pc_vocab_gguf_open(const char *path, struct pc_tokenizer **out, struct paco_
     pc_free(s.added);
     pc_checkpoint_close(s.ck);
     return rc;
+}
+
+static int build(void *ctx, const struct pc_vocab *vocab, struct paco_error *err)
+{
+    struct pc_tokenizer **out = ctx;
+    *out = pc_tokenizer_new(vocab, err);
+    return *out ? 0 : err->code;
+}
+
+int pc_vocab_gguf_open(const char *path, struct pc_tokenizer **out, struct paco_error *err)
+{
+    return pc_vocab_gguf_read(path, build, out, err);
 }
 
 int pc_vocab_gguf_chat_template(const char *path, char **out, struct paco_error *err)

@@ -12,7 +12,12 @@ enum {
     PC_VOCAB_MAX_SIDE_FILE = 16 << 20, /* tokenizer_config.json with its added tokens */
 };
 
-/** The vocabulary inside a GGUF file. */
+/** Read the vocabulary inside a GGUF file and hand it to use, for whose call alone it is valid. use gets an
+ * err that is not NULL; what it returns is returned. */
+int pc_vocab_gguf_read(const char *path,
+    int (*use)(void *ctx, const struct pc_vocab *vocab, struct paco_error *err), void *ctx,
+    struct paco_error *err);
+/** The same as a tokenizer. */
 int pc_vocab_gguf_open(const char *path, struct pc_tokenizer **out, struct paco_error *err);
 /** Its chat template, owned, or NULL in *out. */
 int pc_vocab_gguf_chat_template(const char *path, char **out, struct paco_error *err);
