@@ -233,6 +233,12 @@ int32_t pc_seq_capacity(const struct pc_seq *s)
     return s->capacity;
 }
 
+void pc_seq_truncate(struct pc_seq *s, int32_t n)
+{
+    assert(n >= 0 && n <= s->length);
+    s->length = n;
+}
+
 void *pc_kv_block(struct pc_seq *s, int32_t i_block)
 {
     assert(i_block >= 0 && i_block <= (s->capacity - 1) / PC_KV_BLOCK);

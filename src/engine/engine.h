@@ -77,6 +77,9 @@ void pc_seq_free(struct pc_seq *seq);
 int32_t pc_seq_length(const struct pc_seq *seq);
 int32_t pc_seq_capacity(const struct pc_seq *seq);
 
+/** Forget every position from n on (n up to the length). */
+void pc_seq_truncate(struct pc_seq *seq, int32_t n);
+
 /** The block of positions [32 i, 32 i + 32) of all layers (model/llama_block.h has its layout), F32. Valid
  * until the sequence is freed. i_block must be below the capacity in blocks. */
 void *pc_kv_block(struct pc_seq *seq, int32_t i_block);

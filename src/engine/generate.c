@@ -113,10 +113,11 @@ static int take(struct outlet *out, struct pc_generation *g, int32_t id, struct 
         g->stop = PC_STOP_EOS;
         return 1;
     }
+    size_t len;
+    if (!out->decoder.tok || !pc_tokenizer_piece(out->decoder.tok, id, &len))
+        return 0;
     rc = pc_decoder_push(&out->decoder, id, &out->held, err);
-    if (rc < 0)
-        return rc;
-    return release(out, false, &g->stop);
+    return rc < 0 ? rc : release(out, false, &g->stop);
 }
 
 static int decode(struct pc_engine *engine, struct pc_seq *seq, struct pc_sampler *sampler, size_t i_row,
@@ -161,7 +162,8 @@ static int answer(struct pc_engine *engine, const struct pc_tokenizer *tok, stru
     pc_decoder_init(&out.decoder, tok, true);
     int rc = decode(engine, seq, sampler, i_row, &out, g, err);
     if (rc == 0 && g->stop != PC_STOP_TEXT && !out.closed) {
-        rc = pc_decoder_flush(&out.decoder, &out.held, err);
+        if (tok)
+            rc = pc_decoder_flush(&out.decoder, &out.held, err);
         if (rc == 0)
             release(&out, true, &g->stop);
     }

@@ -56,7 +56,8 @@ struct pc_generation {
 void pc_generation_init(struct pc_generation *g);
 void pc_generation_release(struct pc_generation *g);
 
-/** Answer n_prompt ids with sampler's choices. seq may hold a beginning of the prompt already: its first
+/** Answer n_prompt ids with sampler's choices. tok may be NULL: there is no text then, and no stop by text;
+ * nor is there for a token it has no piece for. seq may hold a beginning of the prompt already: its first
  *  pc_seq_length positions must be those of prompt's tokens (the last token is computed again if all are
  * there).
  *
