@@ -139,6 +139,16 @@ void pc_convert_init(struct pc_convert *table, unsigned cpu_flags)
         .count_nonfinite = count_nonfinite,
     };
     pc_convert_init_blocks(table);
+#ifdef PC_HAVE_AVX2
+    if (!(cpu_flags & PC_CPU_AVX2))
+        return;
+    pc_convert_init_avx2(table);
+#endif
+#ifdef PC_HAVE_AVX512
+    if (!(cpu_flags & PC_CPU_AVX512))
+        return;
+    pc_convert_init_avx512(table);
+#endif
 }
 
 static struct pc_convert g_table;

@@ -9,7 +9,8 @@
  * result resembles. Block types are exactly GGUF's formulas in F32: docs/formats/blocks.md.
  *
  * dst and src may not overlap, except that src == dst is fine where both element sizes are equal. n counts
- * elements, a multiple of n_block for block types. No alignment is needed. */
+ * elements, a multiple of n_block for block types. Floats lie at
+ * multiples of four bytes; what is behind a void pointer needs no alignment. */
 #ifndef PC_KERNELS_CONVERT_H
 #define PC_KERNELS_CONVERT_H
 
