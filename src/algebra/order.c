@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "algebra/order.h"
 
+#include "algebra/rename.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,4 +76,19 @@ int pc_state_dict_order(const struct pc_checkpoint *ck, uint32_t *order, struct 
         order[i] = places[i].index;
     pc_free(places);
     return 0;
+}
+
+int pc_checkpoint_in_order(const struct pc_checkpoint *ck, struct pc_checkpoint **out, struct paco_error *err)
+{
+    uint32_t *order = pc_alloc(ck->n_tensors, sizeof *order);
+    struct pc_rename *table = pc_alloc(ck->n_tensors, sizeof *table);
+    int rc = order && table ? pc_state_dict_order(ck, order, err)
+                            : pc_error_mem(err, ck->n_tensors * sizeof *table, "the order of tensors");
+    for (size_t i = 0; i < ck->n_tensors && rc == 0; i++)
+        table[i] = (struct pc_rename){ck->tensors[order[i]].name, &ck->tensors[order[i]]};
+    if (rc == 0)
+        rc = pc_checkpoint_rename(table, ck->n_tensors, ck->path, out, err);
+    pc_free(table);
+    pc_free(order);
+    return rc;
 }

@@ -11,4 +11,8 @@
  * modeling_llama.py. */
 int pc_state_dict_order(const struct pc_checkpoint *ck, uint32_t *order, struct paco_error *err);
 
+/** ck's tensors in that order, as a checkpoint. ck is *borrowed* until *out, which is *owned*, is closed. */
+int pc_checkpoint_in_order(
+    const struct pc_checkpoint *ck, struct pc_checkpoint **out, struct paco_error *err);
+
 #endif
