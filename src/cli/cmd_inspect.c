@@ -4,6 +4,9 @@
 #include "base/memory.h"
 #include "cli/command.h"
 #include "cli/output.h"
+#include "format/gguf.h"
+#include "prompt/format.h"
+#include "prompt/vocabulary.h"
 #include "weights/adapter.h"
 #include "weights/diagnose.h"
 #include "weights/inspect.h"
@@ -67,8 +70,11 @@ struct job {
     struct pc_census census;
     struct pc_scan *scans; /* with --hash or --scan */
     char content[PC_SHA256_HEX];
+    struct pc_tokenizer *tokenizer; /* NULL: there is none */
+    char *chat_template;            /* or NULL */
+    enum pc_format format;
+    bool format_certain;
     struct pc_notes problems;
-    double started;
 };
 
 static bool is_adapter(const char *path)
@@ -113,6 +119,64 @@ static int look_at_model(struct job *j, struct paco_error *err)
     return 0;
 }
 
+static bool has_tokenizer(const struct pc_source *src)
+{
+    static const char *const names[] = {"tokenizer.json", "tokenizer.model"};
+    bool found = src->gguf && pc_gguf_find(src->gguf, "tokenizer.ggml.model");
+    for (size_t i = 0; i < sizeof names / sizeof *names && !src->gguf && !found; i++) {
+        char *path = pc_path_join(src->dir, names[i]);
+        found = path && pc_path_exists(path);
+        pc_free(path);
+    }
+    return found;
+}
+
+static void compare_ids(struct job *j, const char *what, int32_t config, int32_t tokenizer)
+{
+    if (config >= 0 && tokenizer >= 0 && config != tokenizer)
+        pc_note(&j->problems, "the configuration's %s id is %d, the tokenizer's %d", what, (int)config,
+            (int)tokenizer);
+}
+
+static void check_tokenizer(struct job *j)
+{
+    int64_t n = pc_tokenizer_n_tokens(j->tokenizer);
+    if (j->outline.vocab && (uint64_t)n > j->outline.vocab)
+        pc_note(&j->problems, "the tokenizer has %lld tokens, the embedding only %llu rows", (long long)n,
+            (unsigned long long)j->outline.vocab);
+    if (!j->source.has_config)
+        return;
+    const struct pc_config *c = &j->source.config;
+    compare_ids(j, "BOS", c->bos_id, pc_tokenizer_bos(j->tokenizer));
+    compare_ids(j, "pad", c->pad_id, pc_tokenizer_pad(j->tokenizer));
+    bool eos_known = c->n_eos == 0 || pc_tokenizer_eos(j->tokenizer) < 0;
+    for (int i = 0; i < c->n_eos; i++)
+        eos_known |= c->eos_ids[i] == pc_tokenizer_eos(j->tokenizer);
+    if (!eos_known)
+        compare_ids(j, "EOS", c->eos_ids[0], pc_tokenizer_eos(j->tokenizer));
+}
+
+static int look_at_tokenizer(struct job *j, struct paco_error *err)
+{
+    if (!has_tokenizer(&j->source))
+        return 0;
+    struct paco_error first = {0};
+    int rc = pc_vocabulary_open(j->source.vocabulary, &j->tokenizer, &first);
+    if (rc == PACO_EUNSUPPORTED) {
+        pc_note(&j->problems, "tokenizer: %s", first.message);
+        return 0;
+    }
+    if (rc == 0)
+        rc = pc_vocabulary_chat_template(j->source.vocabulary, &j->chat_template, &first);
+    if (rc < 0) {
+        *err = first;
+        return rc;
+    }
+    j->format = pc_format_detect(j->tokenizer, j->chat_template, &j->format_certain);
+    check_tokenizer(j);
+    return 0;
+}
+
 static int look(struct job *j, struct paco_error *err)
 {
     int rc;
@@ -129,7 +193,7 @@ static int look(struct job *j, struct paco_error *err)
         return rc;
     pc_inspect_census(j->ck, &j->census);
     pc_diagnose_outline(j->ck, &j->outline);
-    return 0;
+    return j->adapter ? 0 : look_at_tokenizer(j, err);
 }
 
 static int read_all(struct job *j, struct paco_error *err)
@@ -180,6 +244,59 @@ static void print_config(const struct pc_config *c)
         printf(", %s scaling by %g", c->rope_scaling == PC_ROPE_LINEAR ? "linear" : "llama3",
             (double)c->rope_factor);
     printf("\n");
+}
+
+/* "byte-level BPE" or "SentencePiece", by the pieces that stand for a space. */
+static const char *tokenizer_kind(const struct pc_tokenizer *tok)
+{
+    static const char byte_level[] = "\xc4\xa0", sentencepiece[] = "\xe2\x96\x81";
+    // LLaMA's pieces have both characters; bytes in GPT-2's alphabet never give the second.
+    if (pc_tokenizer_find(tok, sentencepiece, sizeof sentencepiece - 1) >= 0)
+        return "SentencePiece";
+    return pc_tokenizer_find(tok, byte_level, sizeof byte_level - 1) >= 0 ? "byte-level BPE" : "other";
+}
+
+static void print_special(const struct pc_tokenizer *tok, const char *name, int32_t id)
+{
+    size_t len;
+    const char *piece = id >= 0 ? pc_tokenizer_piece(tok, id, &len) : NULL;
+    char text[64];
+    if (!piece)
+        return;
+    snprintf(text, sizeof text, "%.*s", (int)(len < 60 ? len : 60), piece);
+    printf(", %s %d ", name, (int)id);
+    pc_print_text(text, 0);
+}
+
+static void print_tokenizer(const struct job *j)
+{
+    const struct pc_tokenizer *tok = j->tokenizer;
+    print_row("tokenizer");
+    if (!tok) {
+        printf("none\n");
+        return;
+    }
+    printf("%s, %d tokens", tokenizer_kind(tok), (int)pc_tokenizer_n_tokens(tok));
+    print_special(tok, "BOS", pc_tokenizer_bos(tok));
+    print_special(tok, "EOS", pc_tokenizer_eos(tok));
+    print_special(tok, "pad", pc_tokenizer_pad(tok));
+    print_special(tok, "unk", pc_tokenizer_unk(tok));
+    printf("%s\n", pc_tokenizer_adds_bos(tok) ? "; BOS is put in front" : "");
+    print_row("format");
+    printf("%s%s, %s chat template\n", pc_format_name(j->format), j->format_certain ? "" : " (a guess)",
+        j->chat_template ? "has a" : "no");
+}
+
+static json_t *tokenizer_json(const struct job *j)
+{
+    const struct pc_tokenizer *tok = j->tokenizer;
+    if (!tok)
+        return json_null();
+    return json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:b, s:b, s:s, s:b}", "kind", tokenizer_kind(tok),
+        "vocab_size", (int)pc_tokenizer_n_tokens(tok), "bos_id", (int)pc_tokenizer_bos(tok), "eos_id",
+        (int)pc_tokenizer_eos(tok), "pad_id", (int)pc_tokenizer_pad(tok), "unk_id",
+        (int)pc_tokenizer_unk(tok), "adds_bos", pc_tokenizer_adds_bos(tok), "chat_template",
+        j->chat_template != NULL, "format", pc_format_name(j->format), "format_certain", j->format_certain);
 }
 
 static void print_adapter(const struct pc_adapter_config *c)
@@ -249,6 +366,8 @@ static void print_people(const struct job *j)
         print_adapter(&j->adapter->config);
     if (j->source.has_config)
         print_config(&j->source.config);
+    if (!j->adapter)
+        print_tokenizer(j);
     if (j->v->hash) {
         print_row("content");
         printf("%s\n", j->content);
@@ -304,12 +423,12 @@ static int print_machine(const struct job *j, struct paco_error *err)
         json_array_append_new(tensors, tensor_json(j, i));
     for (size_t i = 0; i < j->problems.n; i++)
         json_array_append_new(problems, json_string(j->problems.v[i]));
-    json_t *o = json_pack("{s:s, s:s, s:s?, s:s?, s:s, s:I, s:I, s:I, s:o, s:o, s:n, s:o}", "path",
+    json_t *o = json_pack("{s:s, s:s, s:s?, s:s?, s:s, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "path",
         j->v->model, "kind", j->kind, "architecture", architecture(j), "known",
         pc_diagnose_known(&j->outline), "container", j->source.gguf ? j->source.gguf->kind : j->ck->kind,
         "n_params", (json_int_t)j->census.n_params, "n_tensors", (json_int_t)j->ck->n_tensors, "bytes",
         (json_int_t)j->census.size, "dtypes", dtypes_json(&j->census), "tensors", tensors, "tokenizer",
-        "problems", problems);
+        tokenizer_json(j), "problems", problems);
     if (o && j->source.has_config)
         json_object_set_new(o, "config", config_json(&j->source.config));
     if (o && !j->adapter)
@@ -326,6 +445,8 @@ static int print_machine(const struct job *j, struct paco_error *err)
 static void job_release(struct job *j)
 {
     pc_adapter_close(j->adapter);
+    pc_tokenizer_free(j->tokenizer);
+    pc_free(j->chat_template);
     pc_source_close(&j->source);
     pc_notes_release(&j->problems);
     pc_free(j->scans);
@@ -345,7 +466,7 @@ static int run(const struct pc_command *self, int argc, char **argv)
         pc_args_release(&args);
         return pc_command_misuse(self, "give one directory or file to look at");
     }
-    struct job j = {.self = self, .v = v, .started = pc_seconds()};
+    struct job j = {.self = self, .v = v};
     int rc = look(&j, &err);
     if (rc == 0)
         rc = read_all(&j, &err);
