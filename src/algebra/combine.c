@@ -377,14 +377,6 @@ static void describe(const struct node *node, const struct pc_checkpoint *out, s
             rep->grown[rep->n_grown++] =
                 (struct pc_grown){&out->tensors[i], p->base->n_rows, p->lead->n_rows - p->base->n_rows};
     }
-    for (size_t i = 0; i < node->base->n_tensors; i++) {
-        const struct pc_tensor *t = &node->base->tensors[i];
-        if (pc_checkpoint_find(node->lead, t->name) || is_inv_freq(t) ||
-            (node->opt.tied && strcmp(t->name, HEAD) == 0))
-            continue;
-        if (rep->n_unused++ == 0)
-            rep->first_unused = t->name;
-    }
 }
 
 static int build(

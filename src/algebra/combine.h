@@ -55,9 +55,6 @@ struct pc_combine_report {
     int n_grown;
     bool doubled;                 /* the diff holds the tied embedding minus twice the base */
     uint32_t n_computed_inv_freq; /* the lead has, the base lacks */
-    uint32_t
-        n_unused; /* tensors of the base that the lead lacks; rotary buffers and a tied head not counted */
-    const char *first_unused; /* name of the first, view into the base */
 };
 
 /** base + diff. base and diff are *borrowed* until *out, which is *owned*, is closed; report may be NULL.

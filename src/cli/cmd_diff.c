@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+/* paco diff: tuned model - base = diff. */
+#include "cli/command.h"
+#include "cli/job_args.h"
+
+#include "paco/weights.h"
+
+struct values {
+    struct pc_job_args job;
+    const char *raw, *tuned;
+};
+
+static struct values g_values;
+
+static const struct pc_option g_options[] = {
+    {.name = "raw",
+        .aliases = "path_raw|base-model-path",
+        .type = PC_OPT_STRING,
+        .offset = offsetof(struct values, raw),
+        .arg = "MODEL",
+        .help = "the base",
+        .required = true},
+    {.name = "tuned",
+        .aliases = "path_tuned|target-model-path",
+        .type = PC_OPT_STRING,
+        .offset = offsetof(struct values, tuned),
+        .arg = "MODEL",
+        .help = "the fine-tuned model",
+        .required = true},
+    PC_JOB_ROWS(struct values, job, "path_diff|delta-path", "where the diff goes",
+        "element type: f32 (default); anything narrower loses what makes a diff exact"),
+    {.name = "device", .type = PC_OPT_IGNORED, .help = "--device is ignored: there is only the processor"},
+    {0},
+};
+
+static int run(const struct pc_command *self, int argc, char **argv)
+{
+    struct values *v = &g_values;
+    struct pc_args args;
+    struct paco_error err = {0};
+    struct paco_job_result result;
+    int code = pc_command_parse(self, argc, argv, v, &args);
+    if (code >= 0)
+        return code;
+    if (args.positional.n) {
+        code = pc_command_misuse(self, "'%s' belongs to no option", args.positional.v[0]);
+        pc_args_release(&args);
+        return code;
+    }
+    struct paco_diff_options o = paco_diff_options_default();
+    o.job = pc_job_options(self, &v->job);
+    o.raw = v->raw;
+    o.tuned = v->tuned;
+    int rc = paco_diff(&o, &result, &err);
+    pc_progress_bar_end();
+    if (rc == 0)
+        rc = pc_job_print(&v->job, &result, false, &err);
+    code = rc < 0 ? pc_command_fail(self, &err) : PC_EXIT_OK;
+    paco_job_result_release(&result);
+    pc_args_release(&args);
+    return code;
+}
+
+const struct pc_command pc_cmd_diff = {
+    .name = "diff",
+    .alias = "make_diff",
+    .summary = "tuned model - base = diff",
+    .usage = "--raw MODEL --tuned MODEL --out DIR [options]",
+    .description =
+        "Makes the weight diff that paco recover, or weight_diff.py, turns back into the tuned model: each\n"
+        "number of the tuned model minus the base's, in F32. Where the tuned model has rows that the base\n"
+        "lacks, the mean of the base's rows is subtracted, so that recovering gives them back.\n"
+        "\n"
+        "Files beside the weights come from the tuned model: see that its licence is among them.",
+    .examples = "$ paco diff --raw llama-7b --tuned my-model --out my-diff\n"
+                "$ paco make_diff --path_raw llama-7b --path_tuned my-model --path_diff my-diff",
+    .options = g_options,
+    .run = run,
+};

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/job_args.h"
+
+#include "base/json.h"
+#include "base/memory.h"
+#include "cli/output.h"
+#include "weights/source.h"
+#include "weights/verify.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Below this rate, in bytes of output a second, no disk has been seen; above it, nothing is promised. */
+static const double GUESSED_RATE = 1e9;
+
+static int update(void *ctx, const struct paco_progress_event *e)
+{
+    struct pc_progress_event event = {e->phase, e->item, e->done, e->total, e->unit};
+    return pc_progress(ctx, &event);
+}
+
+static void note(void *ctx, const char *text)
+{
+    const struct pc_progress *bar = ctx;
+    if (bar->note)
+        bar->note(bar->ctx, text);
+}
+
+static enum paco_dtype dtype_of(const char *name)
+{
+    static const struct {
+        const char *name;
+        enum paco_dtype dtype;
+    } names[] = {{"f16", PACO_DTYPE_F16}, {"bf16", PACO_DTYPE_BF16}, {"keep", PACO_DTYPE_KEEP},
+        {"auto", PACO_DTYPE_AUTO}};
+    for (size_t i = 0; name && i < sizeof names / sizeof *names; i++)
+        if (strcmp(name, names[i].name) == 0)
+            return names[i].dtype;
+    return PACO_DTYPE_F32;
+}
+
+struct paco_job_options pc_job_options(const struct pc_command *self, const struct pc_job_args *a)
+{
+    // A file-size limit shall be an error that names the file, not a signal that kills.
+    signal(SIGXFSZ, SIG_IGN);
+    return (struct paco_job_options){
+        .out = a->out,
+        .dtype = dtype_of(a->dtype),
+        .container =
+            a->format && strcmp(a->format, "bin") == 0 ? PACO_CONTAINER_BIN : PACO_CONTAINER_SAFETENSORS,
+        .max_shard = a->max_shard,
+        .n_threads = (int)a->threads,
+        .force = a->force,
+        .no_repair = a->no_repair,
+        .dry_run = a->dry_run,
+        .on_progress = update,
+        .on_note = note,
+        .ctx = (void *)pc_progress_bar(self),
+    };
+}
+
+static int print_machine(
+    const struct pc_job_args *a, const struct paco_job_result *r, bool with_rows, struct paco_error *err)
+{
+    json_t *warnings = json_array(), *rows = json_array();
+    for (size_t i = 0; i < r->n_warnings; i++)
+        json_array_append_new(warnings, json_string(r->warnings[i]));
+    for (size_t i = 0; i < r->n_undefined_rows; i++)
+        json_array_append_new(
+            rows, json_pack("{s:s,s:I,s:I}", "tensor", r->undefined_rows[i].tensor, "first",
+                      (json_int_t)r->undefined_rows[i].first, "n", (json_int_t)r->undefined_rows[i].n));
+    json_t *o = json_pack("{s:s,s:I,s:I,s:f,s:I,s:o}", "out", r->out, "n_tensors", (json_int_t)r->n_tensors,
+        "bytes_written", (json_int_t)r->bytes_written, "seconds", r->seconds, "peak_rss_bytes",
+        (json_int_t)pc_peak_rss(), "warnings", warnings);
+    if (with_rows && o)
+        json_object_set(o, "undefined_rows", rows);
+    json_decref(rows);
+    if (o)
+        json_object_update_new(
+            o, json_pack("{s:I,s:I,s:b,s:s,s:s,s:s,s:I,s:I}", "n_files", (json_int_t)r->n_files, "n_resumed",
+                   (json_int_t)r->n_resumed, "dry_run", a->dry_run, "content_sha256", r->content_sha256,
+                   "recipe", r->recipe, "licence", r->licence, "n_not_finite", (json_int_t)r->n_not_finite,
+                   "n_changed", (json_int_t)r->n_changed));
+    if (o && r->n_changed)
+        json_object_set_new(o, "max_change", json_real(r->max_change));
+    return pc_print_json(o, err);
+}
+
+static void print_people(const struct pc_job_args *a, const struct paco_job_result *r)
+{
+    char bytes[32], rss[32], rate[32];
+    pc_human_bytes(r->bytes_written, bytes);
+    pc_print_text(r->out, 0);
+    if (a->dry_run) {
+        printf(": would be %u tensors in %u file%s, %s; about %.0f s at %s/s. Nothing was written.\n",
+            r->n_tensors, r->n_files, r->n_files == 1 ? "" : "s", bytes,
+            (double)r->bytes_written / GUESSED_RATE, pc_human_bytes((uint64_t)GUESSED_RATE, rate));
+    } else {
+        double seconds = r->seconds > 1e-3 ? r->seconds : 1e-3;
+        printf(": %u tensors in %u file%s, %s in %.1f s (%s/s), peak memory %s\n", r->n_tensors, r->n_files,
+            r->n_files == 1 ? "" : "s", bytes, r->seconds,
+            pc_human_bytes((uint64_t)((double)r->bytes_written / seconds), rate),
+            pc_human_bytes(pc_peak_rss(), rss));
+        printf("content digest: %s\n", r->content_sha256);
+    }
+    if (r->licence[0]) {
+        printf("licence: ");
+        pc_print_text(r->licence, 0);
+        printf("\n");
+    }
+}
+
+int pc_job_print(
+    const struct pc_job_args *a, const struct paco_job_result *r, bool with_rows, struct paco_error *err)
+{
+    if (a->json)
+        return print_machine(a, r, with_rows, err);
+    print_people(a, r);
+    return 0;
+}
+
+int pc_job_checksum(const struct pc_command *self, const char *dir, int n_threads, struct paco_error *err)
+{
+    struct pc_source src = {0};
+    struct pc_pool *pool = pc_pool_new(n_threads, err);
+    struct pc_scan *scans = NULL;
+    int rc = pool ? pc_source_open(dir, &src, err) : PACO_EMEM;
+    if (rc == 0 && !(scans = pc_alloc_zero(src.ck->n_tensors, sizeof *scans)))
+        rc = pc_error_mem(err, src.ck->n_tensors * sizeof *scans, "sums");
+    if (rc == 0)
+        rc = pc_scan_checkpoint(src.ck, PC_SCAN_VALUES, pool, pc_progress_bar(self), "summing", scans, err);
+    if (rc == 0)
+        pc_command_note(self,
+            "Stanford's checksum is %.4f; Alpaca-7B has %.4f, and means nothing for other models",
+            pc_stanford_sum(src.ck, scans, src.has_config ? src.config.head_dim : 128), PC_STANFORD_SUM);
+    pc_source_close(&src);
+    pc_pool_free(pool);
+    pc_free(scans);
+    return rc;
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What the commands that write models have in common: their options, and how they report. */
+#ifndef PC_CLI_JOB_ARGS_H
+#define PC_CLI_JOB_ARGS_H
+
+#include "cli/command.h"
+
+#include "paco/weights.h"
+
+struct pc_job_args {
+    const char *out, *dtype, *format;
+    uint64_t max_shard;
+    int64_t threads;
+    bool dry_run, force, no_repair, json;
+};
+
+/* Rows for struct TYPE with a struct pc_job_args called MEMBER. OUT_ALIASES are other names of --out. */
+#define PC_JOB_ROWS(TYPE, MEMBER, OUT_ALIASES, OUT_HELP, KEEP_HELP)                                          \
+    {.name = "out",                                                                                          \
+        .aliases = OUT_ALIASES,                                                                              \
+        .short_name = 'o',                                                                                   \
+        .type = PC_OPT_STRING,                                                                               \
+        .offset = offsetof(TYPE, MEMBER.out),                                                                \
+        .arg = "DIR",                                                                                        \
+        .help = OUT_HELP,                                                                                    \
+        .required = true},                                                                                   \
+        {.name = "dtype",                                                                                    \
+            .type = PC_OPT_CHOICE,                                                                           \
+            .offset = offsetof(TYPE, MEMBER.dtype),                                                          \
+            .choices = "f32|f16|bf16|keep|auto",                                                             \
+            .help = KEEP_HELP},                                                                              \
+        {.name = "format",                                                                                   \
+            .type = PC_OPT_CHOICE,                                                                           \
+            .offset = offsetof(TYPE, MEMBER.format),                                                         \
+            .choices = "safetensors|bin",                                                                    \
+            .help = "files to write (default: safetensors)"},                                                \
+        {.name = "max-shard",                                                                                \
+            .type = PC_OPT_SIZE,                                                                             \
+            .offset = offsetof(TYPE, MEMBER.max_shard),                                                      \
+            .arg = "SIZE",                                                                                   \
+            .help = "tensor bytes per file at most, as 10GB or 4GiB (default: 10GB)"},                       \
+        {.name = "dry-run",                                                                                  \
+            .type = PC_OPT_FLAG,                                                                             \
+            .offset = offsetof(TYPE, MEMBER.dry_run),                                                        \
+            .help = "check everything and say what would be written, without writing"},                      \
+        {.name = "force",                                                                                    \
+            .type = PC_OPT_FLAG,                                                                             \
+            .offset = offsetof(TYPE, MEMBER.force),                                                          \
+            .help = "replace the output if it exists, once the new one is complete"},                        \
+        {.name = "no-repair",                                                                                \
+            .type = PC_OPT_FLAG,                                                                             \
+            .offset = offsetof(TYPE, MEMBER.no_repair),                                                      \
+            .help = "copy configuration and tokenizer files as they are, faults and all"},                   \
+        {.name = "threads",                                                                                  \
+            .short_name = 't',                                                                               \
+            .type = PC_OPT_INT,                                                                              \
+            .offset = offsetof(TYPE, MEMBER.threads),                                                        \
+            .arg = "N",                                                                                      \
+            .min = 0,                                                                                        \
+            .max = 512,                                                                                      \
+            .help = "worker threads (0: all processors)"},                                                   \
+    {                                                                                                        \
+        .name = "json", .type = PC_OPT_FLAG, .offset = offsetof(TYPE, MEMBER.json),                          \
+        .help = "print the result as one line of JSON"                                                       \
+    }
+
+/** The job's options from the arguments, with a progress bar. a is *borrowed* as long as the options are
+ * used. */
+struct paco_job_options pc_job_options(const struct pc_command *self, const struct pc_job_args *a);
+
+/** Report on stdout: a line for people, or the JSON object of a job. undefined_rows are listed when the job
+ * has such. */
+int pc_job_print(
+    const struct pc_job_args *a, const struct paco_job_result *r, bool with_rows, struct paco_error *err);
+
+/** Print Stanford's checksum of the model in dir as a remark, as `--check_integrity_naively` wants. */
+int pc_job_checksum(const struct pc_command *self, const char *dir, int n_threads, struct paco_error *err);
+
+#endif

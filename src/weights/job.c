@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weights/job.h"
+
+#include "base/memory.h"
+
+#include <string.h>
+
+static int update(void *ctx, const struct pc_progress_event *e)
+{
+    const struct paco_job_options *opt = ctx;
+    struct paco_progress_event event = {e->phase, e->item, e->done, e->total, e->unit};
+    return opt->on_progress ? opt->on_progress(opt->ctx, &event) : 0;
+}
+
+static void note(void *ctx, const char *text)
+{
+    const struct paco_job_options *opt = ctx;
+    if (opt->on_note)
+        opt->on_note(opt->ctx, text);
+}
+
+int pc_job_begin(struct pc_job *job, const struct paco_job_options *opt, struct paco_error *err)
+{
+    *job = (struct pc_job){.opt = opt, .progress = {.update = update, .note = note, .ctx = (void *)opt}};
+    job->notes.progress = &job->progress;
+    if (!opt->out || !*opt->out)
+        return pc_error_set(err, PACO_EINVAL, "no output was named");
+    job->pool = pc_pool_new(opt->n_threads, err);
+    return job->pool ? 0 : err ? err->code : PACO_EMEM;
+}
+
+void pc_job_end(struct pc_job *job)
+{
+    pc_pool_free(job->pool);
+    pc_notes_release(&job->notes);
+}
+
+struct pc_write_options pc_job_write_options(const struct pc_job *job)
+{
+    const struct paco_job_options *o = job->opt;
+    return (struct pc_write_options){
+        .out_dir = o->out,
+        .container = o->container == PACO_CONTAINER_BIN ? PC_TORCH_BIN : PC_SAFETENSORS,
+        .max_shard = o->max_shard,
+        .no_repair = o->no_repair,
+        .force = o->force,
+        .dry_run = o->dry_run,
+        .pool = job->pool,
+        .progress = &job->progress,
+        .notes = (struct pc_notes *)&job->notes,
+    };
+}
+
+int pc_job_result(struct pc_job *job, const struct pc_write_result *written, struct paco_job_result *result,
+    struct paco_error *err)
+{
+    struct paco_job_result r = {
+        .out = pc_strdup(job->opt->out),
+        .n_tensors = written->n_tensors,
+        .n_files = written->n_files,
+        .n_resumed = written->n_resumed,
+        .bytes_written = written->bytes_written,
+        .seconds = written->seconds,
+        .n_changed = written->n_lossy,
+        .max_change = written->max_error,
+        .n_not_finite = written->n_special,
+        .warnings = job->notes.v,
+        .n_warnings = job->notes.n,
+    };
+    if (!r.out)
+        return pc_error_mem(err, strlen(job->opt->out), "a path");
+    memcpy(r.content_sha256, written->content_sha256, sizeof r.content_sha256);
+    memcpy(r.licence, written->licence, sizeof r.licence);
+    job->notes.v = NULL;
+    job->notes.n = job->notes.capacity = 0;
+    *result = r;
+    return 0;
+}
+
+void paco_job_result_release(struct paco_job_result *r)
+{
+    for (size_t i = 0; i < r->n_warnings; i++)
+        pc_free(r->warnings[i]);
+    for (size_t i = 0; i < r->n_undefined_rows; i++)
+        pc_free(r->undefined_rows[i].tensor);
+    pc_free(r->warnings);
+    pc_free(r->undefined_rows);
+    pc_free(r->out);
+    *r = (struct paco_job_result){0};
+}
+
+void pc_job_note_narrowing(
+    struct pc_job *job, const struct pc_checkpoint *ck, const struct pc_write_result *written)
+{
+    if (job->opt->dtype == PACO_DTYPE_F32 || job->opt->dry_run)
+        return;
+    uint64_t n = 0;
+    for (size_t i = 0; i < ck->n_tensors; i++)
+        n += pc_tensor_n_elements(&ck->tensors[i]);
+    if (written->n_lossy == 0)
+        pc_note(&job->notes, "narrowing lost nothing: all %llu elements are what they were in F32",
+            (unsigned long long)n);
+    else
+        pc_note(&job->notes, "narrowing changed %llu of %llu elements, the largest by %g",
+            (unsigned long long)written->n_lossy, (unsigned long long)n, written->max_error);
+}

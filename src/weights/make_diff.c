@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "algebra/combine.h"
+#include "base/journal.h"
+#include "base/json.h"
+#include "weights/job.h"
+#include "weights/narrow.h"
+#include "weights/pair.h"
+
+struct make_diff {
+    const struct paco_diff_options *opt;
+    struct pc_job job;
+    struct pc_source raw, tuned;
+    struct pc_checkpoint *difference, *out;
+    struct pc_combine_report report;
+};
+
+static int subtract(struct make_diff *m, struct paco_error *err)
+{
+    struct pc_combine_options o = {.tied = pc_pair_tied(&m->tuned),
+        .pad_row = PC_PAD_MEAN,
+        .rope_theta = m->tuned.has_config ? (double)m->tuned.config.rope_theta : 0};
+    int rc = pc_checkpoint_subtract(m->raw.ck, m->tuned.ck, &o, &m->difference, &m->report, err);
+    if (rc == PACO_EMISMATCH)
+        pc_pair_explain(m->raw.ck, "base", m->tuned.ck, "tuned model", err);
+    return rc < 0 ? rc
+                  : pc_pair_check_missing(m->raw.ck, m->tuned.ck, "tuned model", o.tied, &m->job.notes, err);
+}
+
+static int write_out(struct make_diff *m, struct paco_job_result *result, struct paco_error *err)
+{
+    const struct pc_write_input inputs[] = {
+        pc_pair_input("base", &m->raw), pc_pair_input("tuned", &m->tuned)};
+    struct pc_write_options o = pc_job_write_options(&m->job);
+    json_t *settings = json_pack("{s:s}", "dtype", pc_dtype_choice_name(m->opt->job.dtype));
+    if (settings && m->report.n_grown)
+        json_object_set_new(settings, "pad_row", json_string("mean"));
+    o.job = "diff";
+    o.phase = "subtracting";
+    o.inputs = inputs;
+    o.n_inputs = sizeof inputs / sizeof *inputs;
+    o.files_from = m->tuned.kind == PC_SOURCE_GGUF ? NULL : m->tuned.dir;
+    o.settings = settings;
+    struct pc_write_result written = {0};
+    int rc = settings ? pc_write_checkpoint(m->out, &o, &written, err) : pc_error_mem(err, 256, "the job");
+    if (rc == 0) {
+        pc_job_note_narrowing(&m->job, m->out, &written);
+        rc = pc_job_result(&m->job, &written, result, err);
+    }
+    pc_write_result_release(&written);
+    json_decref(settings);
+    return rc;
+}
+
+static int run(struct make_diff *m, struct paco_job_result *result, struct paco_error *err)
+{
+    int rc = pc_pair_open(m->opt->raw, "base", m->opt->tuned, "tuned model", &m->raw, &m->tuned, err);
+    if (rc == 0)
+        rc = pc_journal_check(m->opt->job.out, m->opt->job.force, err);
+    if (rc == 0)
+        rc = subtract(m, err);
+    if (rc == 0)
+        rc = pc_pair_check_tuned(&m->raw, &m->tuned, &m->job.notes, err);
+    if (rc < 0)
+        return rc;
+    for (int i = 0; i < m->report.n_grown; i++)
+        pc_note(&m->job.notes,
+            "%s has %llu rows more than the base: the mean of the base's rows stands for them",
+            m->report.grown[i].t->name, (unsigned long long)m->report.grown[i].n);
+    rc =
+        pc_narrow(m->difference, m->opt->job.dtype, m->tuned.ck, m->job.pool, &m->job.progress, &m->out, err);
+    return rc < 0 ? rc : write_out(m, result, err);
+}
+
+struct paco_diff_options paco_diff_options_default(void)
+{
+    return (struct paco_diff_options){0};
+}
+
+int paco_diff(const struct paco_diff_options *options, struct paco_job_result *result, struct paco_error *err)
+{
+    struct make_diff m = {.opt = options};
+    *result = (struct paco_job_result){0};
+    int rc = pc_job_begin(&m.job, &options->job, err);
+    if (rc == 0)
+        rc = run(&m, result, err);
+    if (rc < 0)
+        paco_job_result_release(result);
+    pc_checkpoint_close(m.out);
+    pc_checkpoint_close(m.difference);
+    pc_source_close(&m.tuned);
+    pc_source_close(&m.raw);
+    pc_job_end(&m.job);
+    return rc;
+}

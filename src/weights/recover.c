@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The sum itself is algebra/combine.h, the writing weights/write.h. Here is what lies between: whether the
+ * two inputs belong together, which recipe made the diff, and what to say about it. */
+#include "algebra/combine.h"
+#include "base/file.h"
+#include "base/journal.h"
+#include "base/json.h"
+#include "weights/job.h"
+#include "weights/manifest_read.h"
+#include "weights/narrow.h"
+#include "weights/pair.h"
+#include "weights/source.h"
+#include "weights/special_tokens.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { MAX_CARD = 256 << 10 };
+
+struct recover {
+    const struct paco_recover_options *opt;
+    struct pc_job job;
+    struct pc_source raw, diff;
+    struct pc_special_tokens raw_tokens, diff_tokens;
+    struct pc_checkpoint *sum, *out;
+    struct pc_combine_report report;
+    enum paco_recipe recipe;
+    bool ours; /* made by paco diff */
+};
+
+static const char *recipe_name(enum paco_recipe recipe)
+{
+    return recipe == PACO_RECIPE_ALPACA ? "alpaca" : "open-instruct";
+}
+
+/* ---- which recipe ---- */
+
+static bool made_by_paco(const struct pc_source *diff)
+{
+    struct pc_manifest m;
+    char *path = pc_path_join(diff->dir, PC_MANIFEST_NAME);
+    bool ours = false;
+    if (path && pc_path_exists(path)) {
+        ours = pc_manifest_read(path, &m, NULL) == 0 && m.job && strcmp(m.job, "diff") == 0;
+        pc_manifest_release(&m);
+    }
+    pc_free(path);
+    return ours;
+}
+
+/* What the model card speaks of; AUTO when of neither. */
+static enum paco_recipe recipe_of_card(const struct pc_source *diff)
+{
+    enum paco_recipe recipe = PACO_RECIPE_AUTO;
+    struct pc_buf b;
+    char *path = pc_path_join(diff->dir, "README.md");
+    if (path && pc_file_slurp(path, MAX_CARD, &b, NULL) == 0 && b.len) {
+        if (memmem(b.data, b.len, "open-instruct", 13))
+            recipe = PACO_RECIPE_OPEN_INSTRUCT;
+        else if (memmem(b.data, b.len, "stanford_alpaca", 15))
+            recipe = PACO_RECIPE_ALPACA;
+        pc_buf_release(&b);
+    }
+    pc_free(path);
+    return recipe;
+}
+
+/* The name of the pad token tells: Open-Instruct's tuned tokenizers say <pad>, Alpaca's [PAD]. Not knowing, a
+ * row is not promised to be right. */
+static void find_recipe(struct recover *r)
+{
+    const char *why = "as asked";
+    r->recipe = r->opt->recipe;
+    r->ours = r->recipe == PACO_RECIPE_AUTO && made_by_paco(&r->diff);
+    if (r->recipe != PACO_RECIPE_AUTO || r->report.n_grown == 0)
+        return;
+    if (r->ours) {
+        r->recipe = PACO_RECIPE_ALPACA;
+        why = "it was made by paco diff";
+    } else if (strcmp(r->diff_tokens.pad, "<pad>") == 0 || strcmp(r->diff_tokens.pad, "[PAD]") == 0) {
+        r->recipe = r->diff_tokens.pad[0] == '<' ? PACO_RECIPE_OPEN_INSTRUCT : PACO_RECIPE_ALPACA;
+        why = r->recipe == PACO_RECIPE_ALPACA ? "its pad token is [PAD]" : "its pad token is <pad>";
+    } else if ((r->recipe = recipe_of_card(&r->diff)) != PACO_RECIPE_AUTO) {
+        why = "its model card names it";
+    } else {
+        r->recipe = PACO_RECIPE_OPEN_INSTRUCT;
+        why = "a guess: nothing in the diff's folder tells; --recipe alpaca if it was made with the mean";
+    }
+    pc_note(&r->job.notes, "recipe: %s (%s)", recipe_name(r->recipe), why);
+}
+
+/* ---- do they belong together ---- */
+
+static int open_inputs(struct recover *r, struct paco_error *err)
+{
+    int rc = pc_pair_open(r->opt->raw, "base", r->opt->diff, "diff", &r->raw, &r->diff, err);
+    if (rc == 0)
+        rc = pc_special_tokens_read(r->raw.dir, &r->raw_tokens, err);
+    if (rc == 0)
+        rc = pc_special_tokens_read(r->diff.dir, &r->diff_tokens, err);
+    return rc;
+}
+
+static int add(struct recover *r, struct paco_error *err)
+{
+    char refusal[320];
+    struct pc_combine_options o = {.tied = pc_pair_tied(&r->diff),
+        .rope_theta = r->diff.has_config ? (double)r->diff.config.rope_theta : 0};
+    o.pad_row = r->opt->pad_row == PACO_PAD_ROW_ZERO   ? PC_PAD_ZERO
+                : r->opt->pad_row == PACO_PAD_ROW_DIFF ? PC_PAD_DIFF
+                                                       : PC_PAD_MEAN;
+    if (r->opt->pad_row == PACO_PAD_ROW_DEFAULT && r->raw_tokens.has_pad) {
+        snprintf(refusal, sizeof refusal,
+            "its tokenizer has a pad token already (%s in %s), so the recipe adds no row; give --pad-row "
+            "mean to add "
+            "rows all the same",
+            r->raw_tokens.pad, r->raw_tokens.pad_file);
+        o.no_growth = refusal;
+    }
+    int rc = pc_checkpoint_add(r->raw.ck, r->diff.ck, &o, &r->sum, &r->report, err);
+    if (rc == PACO_EMISMATCH)
+        pc_pair_explain(r->raw.ck, "base", r->diff.ck, "diff", err);
+    return rc < 0 ? rc : pc_pair_check_missing(r->raw.ck, r->diff.ck, "diff", o.tied, &r->job.notes, err);
+}
+
+/* ---- what to say ---- */
+
+static void note_rows(struct recover *r)
+{
+    const struct pc_combine_report *rep = &r->report;
+    if (rep->n_grown == 0)
+        return;
+    const struct pc_grown *g = &rep->grown[0];
+    char rows[64], token[80] = "", names[128];
+    if (g->n == 1)
+        snprintf(rows, sizeof rows, "row %llu", (unsigned long long)g->first);
+    else
+        snprintf(rows, sizeof rows, "rows %llu to %llu", (unsigned long long)g->first,
+            (unsigned long long)(g->first + g->n - 1));
+    if (g->n == 1 && r->diff_tokens.has_pad && r->diff_tokens.pad_id == (int64_t)g->first)
+        snprintf(token, sizeof token, " (%s)", r->diff_tokens.pad);
+    snprintf(names, sizeof names, "%s%s%s", g->t->name, rep->n_grown > 1 ? " and " : "",
+        rep->n_grown > 1 ? rep->grown[1].t->name : "");
+    bool replaced = r->opt->pad_row == PACO_PAD_ROW_ZERO || r->opt->pad_row == PACO_PAD_ROW_DIFF;
+    const char *is = g->n == 1 ? "is" : "are";
+    if (replaced)
+        pc_note(&r->job.notes, "%s%s of %s %s %s, as asked", rows, token, names, is,
+            r->opt->pad_row == PACO_PAD_ROW_ZERO ? "zero" : "the diff's own");
+    else if (r->recipe == PACO_RECIPE_OPEN_INSTRUCT)
+        pc_note(&r->job.notes,
+            "%llu of %llu rows exact; %s%s of %s %s undefined by the open-instruct recipe, which subtracted "
+            "random rows",
+            (unsigned long long)g->first, (unsigned long long)(g->first + g->n), rows, token, names, is);
+}
+
+static void note_sum(struct recover *r)
+{
+    if (r->report.doubled)
+        pc_note(&r->job.notes,
+            "the diff holds the tied embedding minus twice the base, as the published script makes "
+            "diffs of tied models: the base is added twice there");
+    if (r->report.n_computed_inv_freq)
+        pc_note(&r->job.notes,
+            "%u rotary inv_freq buffers are in the diff but not in the base: the base's are computed",
+            r->report.n_computed_inv_freq);
+    note_rows(r);
+}
+
+static bool rows_undefined(const struct recover *r)
+{
+    return r->report.n_grown > 0 && r->recipe == PACO_RECIPE_OPEN_INSTRUCT;
+}
+
+static json_t *undefined_json(const struct recover *r)
+{
+    json_t *rows = json_array();
+    for (int i = 0; i < r->report.n_grown && rows_undefined(r); i++)
+        json_array_append_new(
+            rows, json_pack("{s:s,s:I,s:I}", "tensor", r->report.grown[i].t->name, "first",
+                      (json_int_t)r->report.grown[i].first, "n", (json_int_t)r->report.grown[i].n));
+    return json_pack("{s:o}", "undefined_rows", rows);
+}
+
+static int undefined_result(const struct recover *r, struct paco_job_result *result, struct paco_error *err)
+{
+    if (r->report.n_grown > 0)
+        snprintf(result->recipe, sizeof result->recipe, "%s", recipe_name(r->recipe));
+    if (!rows_undefined(r))
+        return 0;
+    result->undefined_rows = pc_alloc_zero((size_t)r->report.n_grown, sizeof *result->undefined_rows);
+    for (int i = 0; i < r->report.n_grown && result->undefined_rows; i++) {
+        const struct pc_grown *g = &r->report.grown[i];
+        struct paco_rows *rows = &result->undefined_rows[result->n_undefined_rows];
+        *rows = (struct paco_rows){.tensor = pc_strdup(g->t->name), .first = g->first, .n = g->n};
+        result->n_undefined_rows += rows->tensor != NULL;
+    }
+    return result->n_undefined_rows == (size_t)r->report.n_grown ? 0 : pc_error_mem(err, 64, "the result");
+}
+
+/* ---- the job ---- */
+
+static int write_out(struct recover *r, struct paco_job_result *result, struct paco_error *err)
+{
+    static const char *const pad_names[] = {"mean", "mean", "zero", "diff"};
+    const struct pc_write_input inputs[] = {pc_pair_input("base", &r->raw), pc_pair_input("diff", &r->diff)};
+    struct pc_write_options o = pc_job_write_options(&r->job);
+    json_t *settings = json_pack("{s:s}", "dtype", pc_dtype_choice_name(r->opt->job.dtype)),
+           *extra = undefined_json(r);
+    if (settings && r->report.n_grown)
+        json_object_update_new(settings,
+            json_pack("{s:s,s:s}", "recipe", recipe_name(r->recipe), "pad_row", pad_names[r->opt->pad_row]));
+    o.job = "recover";
+    o.phase = "recovering";
+    o.inputs = inputs;
+    o.n_inputs = sizeof inputs / sizeof *inputs;
+    o.files_from = r->diff.kind == PC_SOURCE_GGUF ? NULL : r->diff.dir;
+    o.settings = settings;
+    o.extra = extra;
+    struct pc_write_result written = {0};
+    int rc = settings && extra ? pc_write_checkpoint(r->out, &o, &written, err)
+                               : pc_error_mem(err, 256, "the job");
+    if (rc == 0) {
+        pc_job_note_narrowing(&r->job, r->out, &written);
+        rc = pc_job_result(&r->job, &written, result, err);
+    }
+    if (rc == 0)
+        rc = undefined_result(r, result, err);
+    pc_write_result_release(&written);
+    json_decref(settings);
+    json_decref(extra);
+    return rc;
+}
+
+static int run(struct recover *r, struct paco_job_result *result, struct paco_error *err)
+{
+    int rc = open_inputs(r, err);
+    if (rc == 0)
+        rc = pc_journal_check(r->opt->job.out, r->opt->job.force, err);
+    if (rc == 0)
+        rc = add(r, err);
+    if (rc == 0)
+        rc = pc_pair_check_diff(&r->raw, &r->diff, &r->job.notes, err);
+    if (rc < 0)
+        return rc;
+    find_recipe(r);
+    note_sum(r);
+    rc = pc_narrow(r->sum, r->opt->job.dtype, r->diff.ck, r->job.pool, &r->job.progress, &r->out, err);
+    return rc < 0 ? rc : write_out(r, result, err);
+}
+
+struct paco_recover_options paco_recover_options_default(void)
+{
+    return (struct paco_recover_options){0};
+}
+
+int paco_recover(
+    const struct paco_recover_options *options, struct paco_job_result *result, struct paco_error *err)
+{
+    struct recover r = {.opt = options};
+    *result = (struct paco_job_result){0};
+    int rc = pc_job_begin(&r.job, &options->job, err);
+    if (rc == 0)
+        rc = run(&r, result, err);
+    if (rc < 0)
+        paco_job_result_release(result);
+    pc_checkpoint_close(r.out);
+    pc_checkpoint_close(r.sum);
+    pc_source_close(&r.diff);
+    pc_source_close(&r.raw);
+    pc_job_end(&r.job);
+    return rc;
+}
