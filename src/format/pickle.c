@@ -70,7 +70,7 @@ static int pack(struct pc_pickle_machine *m, enum pc_value_kind kind, struct pc_
 {
     struct pc_value *t = pc_pm_make(m, kind);
     if (!t)
-        return PACO_ELIMIT;
+        return m->err->code;
     int rc = pc_pm_append(m, t, items, n);
     return rc < 0 ? rc : pc_pm_push(m, t);
 }
@@ -184,7 +184,7 @@ static int op_decimal(struct pc_pickle_machine *m, bool is_long)
     if (len - sign <= 18)
         return push_int(m, strtoll(line, &end, 10));
     char *copy = pc_arena_strndup(m->arena, line, len);
-    return copy ? push_text(m, PC_VALUE_LONG, copy, len) : pc_pm_too_large(m);
+    return copy ? push_text(m, PC_VALUE_LONG, copy, len) : pc_pm_no_room(m, len + 1);
 }
 
 static int op_string(struct pc_pickle_machine *m, unsigned n_length)
@@ -250,7 +250,7 @@ static int op_call(struct pc_pickle_machine *m, bool is_new)
     m->n_stack -= 2;
     result = pc_pm_make(m, PC_VALUE_NONE);
     if (!result)
-        return PACO_ELIMIT;
+        return m->err->code;
     int rc = pc_pickle_call(m->arena, v[0], v[1], is_new, result, m->err);
     return rc < 0 ? pc_pm_place(m, rc) : pc_pm_push(m, result);
 }
@@ -263,7 +263,7 @@ static int op_persistent(struct pc_pickle_machine *m)
     m->n_stack--;
     result = pc_pm_make(m, PC_VALUE_NONE);
     if (!result)
-        return PACO_ELIMIT;
+        return m->err->code;
     int rc = pc_pickle_persistent(m->arena, *id, result, &m->storages, m->err);
     return rc < 0 ? pc_pm_place(m, rc) : pc_pm_push(m, result);
 }
@@ -451,6 +451,7 @@ int pc_pickle_read(const struct pc_pickle_input *in, struct pc_pickle *out, stru
     const size_t largest = 256u << 20, base = 1u << 20, per_byte = 64;
     *out = (struct pc_pickle){
         .arena.limit = size < (largest - base) / per_byte ? base + (size_t)size * per_byte : largest};
+    struct paco_error ignored;
     struct pc_pickle_machine *m = pc_alloc_zero(1, sizeof *m);
     uint8_t *buffer = in->file ? pc_alloc(PC_PICKLE_WINDOW, 1) : NULL;
     int rc;
@@ -463,7 +464,7 @@ int pc_pickle_read(const struct pc_pickle_input *in, struct pc_pickle *out, stru
         .end = in->end,
         .buffer = buffer,
         .arena = &out->arena,
-        .err = err,
+        .err = err ? err : &ignored,
         .window_at = in->start};
     if (size > PC_PICKLE_MAX_SIZE)
         m->end = in->start + PC_PICKLE_MAX_SIZE;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/pickle_machine.h"
 
+#include "format/pickle_torch.h"
+
 #include <string.h>
 
 int pc_pm_bad(struct pc_pickle_machine *m, const char *what)
@@ -8,10 +10,9 @@ int pc_pm_bad(struct pc_pickle_machine *m, const char *what)
     return PC_PM_FAIL(m, PACO_EFORMAT, "malformed pickle: %s", what);
 }
 
-int pc_pm_too_large(struct pc_pickle_machine *m)
+int pc_pm_no_room(struct pc_pickle_machine *m, uint64_t size)
 {
-    return PC_PM_FAIL(
-        m, PACO_ELIMIT, "the pickle's values need too much memory (%zu bytes so far)", m->arena->used);
+    return pc_pm_place(m, pc_pickle_no_room(m->arena, size, m->err));
 }
 
 int pc_pm_take(struct pc_pickle_machine *m, size_t n, const uint8_t **p)
@@ -70,7 +71,7 @@ int pc_pm_take_string(struct pc_pickle_machine *m, uint64_t n, const char **out)
         return rc;
     char *copy = pc_arena_alloc(m->arena, (size_t)n + 1, 1);
     if (!copy)
-        return pc_pm_too_large(m);
+        return pc_pm_no_room(m, n + 1);
     for (uint64_t done = 0; done < n;) {
         size_t piece = n - done < PC_PICKLE_WINDOW ? (size_t)(n - done) : PC_PICKLE_WINDOW;
         const uint8_t *p;
@@ -133,7 +134,7 @@ struct pc_value *pc_pm_make(struct pc_pickle_machine *m, enum pc_value_kind kind
 {
     struct pc_value *v = pc_arena_alloc(m->arena, 1, sizeof *v);
     if (!v) {
-        pc_pm_too_large(m);
+        pc_pm_no_room(m, sizeof *v);
         return NULL;
     }
     v->kind = kind;
@@ -145,7 +146,7 @@ int pc_pm_push_new(struct pc_pickle_machine *m, enum pc_value_kind kind, struct 
 {
     struct pc_value *v = pc_pm_make(m, kind);
     if (!v)
-        return PACO_ELIMIT;
+        return m->err->code;
     if (out)
         *out = v;
     return pc_pm_push(m, v);
@@ -211,7 +212,7 @@ int pc_pm_append(struct pc_pickle_machine *m, struct pc_value *to, struct pc_val
         capacity = capacity > need ? capacity : need;
         struct pc_value **grown = pc_arena_alloc(m->arena, capacity, sizeof *grown);
         if (!grown)
-            return pc_pm_too_large(m);
+            return pc_pm_no_room(m, capacity * sizeof *grown);
         if (to->seq.n)
             memcpy(grown, to->seq.items, to->seq.n * sizeof *grown);
         to->seq.items = grown;

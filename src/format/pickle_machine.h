@@ -26,7 +26,7 @@ struct pc_pickle_machine {
     size_t n_marks;
     struct pc_value **memo; /* by index; NULL where nothing was put */
     size_t memo_capacity, n_memo;
-    struct paco_error *err;
+    struct paco_error *err; /* never NULL */
 };
 
 /** Give the error in m->err the place of the current opcode. Returns code. */
@@ -40,8 +40,8 @@ static inline int pc_pm_place(struct pc_pickle_machine *m, int code)
 
 /** Set the error "malformed pickle: WHAT"; returns PACO_EFORMAT. */
 int pc_pm_bad(struct pc_pickle_machine *m, const char *what);
-/** The arena is at its limit; returns PACO_ELIMIT. */
-int pc_pm_too_large(struct pc_pickle_machine *m);
+/** The arena gave no size bytes; returns PACO_ELIMIT or PACO_EMEM. */
+int pc_pm_no_room(struct pc_pickle_machine *m, uint64_t size);
 
 /** The next n bytes (n <= PC_PICKLE_WINDOW), valid until the next take. */
 int pc_pm_take(struct pc_pickle_machine *m, size_t n, const uint8_t **p);

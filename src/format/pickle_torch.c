@@ -139,6 +139,15 @@ const struct pc_pickle_global *pc_pickle_find_global(
     return NULL;
 }
 
+int pc_pickle_no_room(const struct pc_arena *arena, uint64_t size, struct paco_error *err)
+{
+    // The arena rounds up to 16.
+    if (size + 16 > arena->limit || arena->used > arena->limit - size - 16)
+        return pc_error_set(err, PACO_ELIMIT,
+            "the pickle's values need too much memory (%zu bytes are allowed)", arena->limit);
+    return pc_error_mem(err, size, "the values of a pickle");
+}
+
 static bool is_role(const struct pc_value *v, enum role role)
 {
     return v->kind == PC_VALUE_GLOBAL && v->global->role == role;
@@ -183,7 +192,7 @@ static int call_tensor(struct pc_arena *arena, const struct pc_pickle_global *g,
             err, PACO_EUNSUPPORTED, "a lazily negated or conjugated tensor; save a clone of it");
     struct pc_pickle_tensor *t = pc_arena_alloc(arena, 1, sizeof *t);
     if (!t)
-        return pc_error_set(err, PACO_ELIMIT, "the pickle's values need too much memory");
+        return pc_pickle_no_room(arena, sizeof *t, err);
     *t =
         (struct pc_pickle_tensor){.storage = a[0]->storage, .offset = a[1]->i, .shape = a[2], .stride = a[3]};
     t->dtype = g->role == TENSOR_V3 ? a[6]->global->dtype : a[0]->storage->dtype;
@@ -206,7 +215,7 @@ static int call_ordered_dict(struct pc_arena *arena, const struct pc_pickle_glob
     size_t n = pairs->seq.n;
     struct pc_value **items = pc_arena_alloc(arena, n, 2 * sizeof *items);
     if (!items)
-        return pc_error_set(err, PACO_ELIMIT, "the pickle's values need too much memory");
+        return pc_pickle_no_room(arena, n * 2 * sizeof *items, err);
     for (size_t i = 0; i < n; i++) {
         const struct pc_value *pair = pairs->seq.items[i];
         if ((pair->kind != PC_VALUE_LIST && pair->kind != PC_VALUE_TUPLE) || pair->seq.n != 2)
@@ -302,7 +311,7 @@ int pc_pickle_persistent(struct pc_arena *arena, const struct pc_value *id, stru
             pc_value_describe(p[1]), pc_value_describe(p[2]), pc_value_describe(p[4]));
     struct pc_pickle_storage *s = pc_arena_alloc(arena, 1, sizeof *s);
     if (!s)
-        return pc_error_set(err, PACO_ELIMIT, "the pickle's values need too much memory");
+        return pc_pickle_no_room(arena, sizeof *s, err);
     *s = (struct pc_pickle_storage){.untyped = untyped,
         .dtype = p[1]->global->dtype,
         .key = p[2]->text.s,

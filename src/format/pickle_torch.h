@@ -20,4 +20,8 @@ int pc_pickle_call(struct pc_arena *arena, const struct pc_value *fn, const stru
 int pc_pickle_persistent(struct pc_arena *arena, const struct pc_value *id, struct pc_value *out,
     const struct pc_pickle_storage **storages, struct paco_error *err);
 
+/** The error after pc_arena_alloc gave no size bytes: PACO_ELIMIT if its bound forbids them, else PACO_EMEM.
+ */
+int pc_pickle_no_room(const struct pc_arena *arena, uint64_t size, struct paco_error *err);
+
 #endif

@@ -3,10 +3,10 @@
 #include "unit.h"
 
 #include "format/pickle.h"
+#include "scratch.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #define PICKLE(text) (text), sizeof(text) - 1
 
@@ -502,13 +502,12 @@ static void memo_bombs_are_defused(void **state)
 static void read_from_a_file_in_windows(void **state)
 {
     (void)state;
-    char path[] = "/tmp/paco-pickle-XXXXXX";
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
+    struct scratch dir;
+    scratch_open(&dir);
     size_t len;
     // Strings that straddle every window's end; 7 bytes before it that do not belong to the pickle.
     char *s = repeated(PICKLE("prefix_]q\0("), PICKLE("X\5\0\0\0hello"), 30000, PICKLE("e."), &len);
-    assert_int_equal(write(fd, s, len), len);
+    const char *path = scratch_write(&dir, "x.pkl", s, len);
     struct paco_error err = {0};
     struct pc_file f;
     struct pc_pickle p;
@@ -524,8 +523,7 @@ static void read_from_a_file_in_windows(void **state)
     assert_int_equal(pc_pickle_read(&in, &p, &err), PACO_EFORMAT);
     assert_int_equal(err.offset, len - 12);
     pc_file_close(&f);
-    unlink(path);
-    close(fd);
+    scratch_close(&dir);
     free(s);
 }
 
@@ -543,10 +541,10 @@ static void allocation_failures_are_reported(void **state)
         if (rc == 0) {
             pc_pickle_release(&p);
             assert_true(n >= 3);
-            break;
+            return;
         }
-        assert_true(rc == PACO_EMEM || rc == PACO_ELIMIT);
-        assert_int_equal(err.code, rc);
+        assert_int_equal(rc, PACO_EMEM);
+        assert_contains(err.message, "out of memory");
     }
 }
 

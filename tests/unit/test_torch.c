@@ -1,0 +1,1141 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Checkpoints made here by hand, hostile ones above all; torch_write.c's output read back; and, in
+ * tests/fixtures/torch, files that PyTorch 1.13 and 2.9 wrote. */
+#include "unit.h"
+
+#include "base/digest.h"
+#include "base/file.h"
+#include "base/threads.h"
+#include "format/layout.h"
+#include "format/torch.h"
+#include "scratch.h"
+#include "zip_build.h"
+
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+static struct scratch g_dir;
+
+/* ---- pickles ---- */
+
+/* A tensor of a hand-made state dict. Strides and sizes are signed, so that they may be wrong. */
+struct item {
+    const char *name, *storage_class, *key;
+    int32_t n_elements, offset;
+    int n_dims;
+    int32_t shape[9], stride[9];
+};
+
+static void put_string(struct pc_buf *b, const char *s)
+{
+    pc_buf_putc(b, 'X');
+    zb_put(b, strlen(s), 4);
+    pc_buf_puts(b, s);
+}
+
+static void put_int(struct pc_buf *b, int32_t i)
+{
+    pc_buf_putc(b, 'J');
+    zb_put(b, (uint32_t)i, 4);
+}
+
+static void put_ints(struct pc_buf *b, int n, const int32_t *ints)
+{
+    pc_buf_putc(b, '(');
+    for (int i = 0; i < n; i++)
+        put_int(b, ints[i]);
+    pc_buf_putc(b, 't');
+}
+
+static void put_tensor(struct pc_buf *b, const struct item *t, bool legacy)
+{
+    pc_buf_puts(b, "ctorch._utils\n_rebuild_tensor_v2\n((");
+    put_string(b, "storage");
+    pc_buf_printf(b, "ctorch\n%s\n", t->storage_class);
+    put_string(b, t->key);
+    put_string(b, "cpu");
+    put_int(b, t->n_elements);
+    pc_buf_puts(b, legacy ? "NtQ" : "tQ");
+    put_int(b, t->offset);
+    put_ints(b, t->n_dims, t->shape);
+    put_ints(b, t->n_dims, t->stride);
+    pc_buf_puts(b, "\x89"
+                   "ccollections\nOrderedDict\n)RtR");
+}
+
+static void put_dict(struct pc_buf *b, const struct item *items, size_t n, bool legacy)
+{
+    pc_buf_puts(b, "}(");
+    for (size_t i = 0; i < n; i++) {
+        put_string(b, items[i].name);
+        put_tensor(b, &items[i], legacy);
+    }
+    pc_buf_putc(b, 'u');
+}
+
+static struct pc_buf state_dict(const struct item *items, size_t n)
+{
+    struct pc_buf b;
+    pc_buf_init(&b, 1 << 20);
+    pc_buf_puts(&b, "\x80\2");
+    put_dict(&b, items, n, false);
+    pc_buf_putc(&b, '.');
+    return b;
+}
+
+/* ---- files ---- */
+
+static const char *g_path; /* of the last file written */
+
+static int open_bytes(
+    const char *name, const void *bytes, size_t len, struct pc_checkpoint **ck, struct paco_error *err)
+{
+    *err = (struct paco_error){0};
+    *ck = NULL;
+    g_path = scratch_write(&g_dir, name, bytes, len);
+    return pc_torch_open(g_path, ck, err);
+}
+
+static struct pc_checkpoint *open_zip(const struct zb *z)
+{
+    struct pc_checkpoint *ck;
+    struct paco_error err;
+    if (open_bytes("x.bin", z->b.data, z->b.len, &ck, &err) < 0)
+        fail_msg("%s at %llu", err.message, (unsigned long long)err.offset);
+    return ck;
+}
+
+static void refuse_bytes(const void *bytes, size_t len, int code, const char *part, uint64_t *offset)
+{
+    struct pc_checkpoint *ck;
+    struct paco_error err;
+    assert_int_equal(open_bytes("bad.bin", bytes, len, &ck, &err), code);
+    assert_int_equal(err.code, code);
+    assert_null(ck);
+    assert_contains(err.message, part);
+    assert_string_equal(err.path, g_path);
+    assert_true(err.has_offset && err.offset <= len);
+    *offset = err.offset;
+}
+
+/* A one-storage archive: data/0 holds the bytes 0, 1, 2 ... (mod 251). */
+struct one {
+    struct zb z;
+    struct zb_entry *pkl, *data;
+    uint8_t *bytes;
+};
+
+static void one_finish(struct one *o, const struct item *items, size_t n, size_t storage_size, bool deflated)
+{
+    struct pc_buf pkl = state_dict(items, n);
+    *o = (struct one){.bytes = malloc(storage_size + 1)};
+    assert_non_null(o->bytes);
+    for (size_t i = 0; i < storage_size; i++)
+        o->bytes[i] = (uint8_t)(i % 251);
+    o->pkl = zb_add(&o->z, "archive/data.pkl", pkl.data, pkl.len, deflated);
+    o->data = zb_add(&o->z, "archive/data/0", o->bytes, storage_size, deflated);
+    zb_finish(&o->z);
+    pc_buf_release(&pkl);
+}
+
+static void one_release(struct one *o)
+{
+    pc_buf_release(&o->z.b);
+    free(o->bytes);
+}
+
+/* ---- reading ---- */
+
+static void a_plain_tensor(void **state)
+{
+    (void)state;
+    const struct item items[] = {{"w", "FloatStorage", "0", 6, 0, 2, {2, 3}, {3, 1}}};
+    struct one o;
+    one_finish(&o, items, 1, 24, false);
+    struct pc_checkpoint *ck = open_zip(&o.z);
+    assert_string_equal(ck->kind, "torch");
+    assert_int_equal(ck->n_tensors, 1);
+    const struct pc_tensor *t = pc_checkpoint_find(ck, "w");
+    assert_int_equal(t->dtype, PC_F32);
+    assert_int_equal(t->n_rows, 2);
+    assert_int_equal(t->row_size, 12);
+    uint8_t row[12];
+    struct paco_error err = {0};
+    assert_int_equal(pc_tensor_read(t, 1, 1, row, &err), 0);
+    assert_memory_equal(row, o.bytes + 12, 12);
+    assert_memory_equal(pc_tensor_map(t), o.bytes, 24);
+    const char *path;
+    uint64_t at;
+    assert_true(ck->ops->where(t, &path, &at));
+    assert_string_equal(path, g_path);
+    assert_int_equal(at, o.data->data_at);
+    assert_null(pc_torch_note(ck));
+    assert_int_equal(pc_tensor_read(t, 1, 2, row, &err), PACO_EINVAL);
+    pc_checkpoint_close(ck);
+    one_release(&o);
+}
+
+static uint32_t g_seed = 12345;
+
+static uint32_t random_below(uint32_t n)
+{
+    g_seed = g_seed * 1664525 + 1013904223;
+    return (uint32_t)(((uint64_t)(g_seed >> 8) * n) >> 24);
+}
+
+/* The element of a view that lies at position i of its row-major order, found the slow way. */
+static uint64_t element_at(const struct item *t, uint64_t i)
+{
+    int64_t at = t->offset;
+    for (int d = t->n_dims - 1; d >= 0; d--) {
+        at += (int64_t)(i % (uint64_t)t->shape[d]) * t->stride[d];
+        i /= (uint64_t)t->shape[d];
+    }
+    return (uint64_t)at;
+}
+
+/* A view of random shape, strides in any order, overlapping or far apart, that fits n_elements. */
+static struct item random_view(const char *name, const char *storage_class, uint32_t n_elements)
+{
+    struct item t = {
+        .name = name, .storage_class = storage_class, .key = "0", .n_elements = (int32_t)n_elements};
+    static const uint32_t scales[] = {1, 2, 7, 100, 3000, 20000};
+    int64_t last = 0;
+    t.n_dims = (int)random_below(6);
+    for (int d = 0; d < t.n_dims; d++) {
+        t.shape[d] = 1 + (int32_t)random_below(d == 0 ? 40 : 7);
+        t.stride[d] = (int32_t)(random_below(5) == 0 ? 0
+                                : random_below(3)    ? scales[random_below(6)]
+                                                     : 1 + random_below(5000));
+        if (last + (int64_t)(t.shape[d] - 1) * t.stride[d] >= (int64_t)n_elements)
+            t.stride[d] = 0;
+        last += (int64_t)(t.shape[d] - 1) * t.stride[d];
+    }
+    t.offset = (int32_t)random_below(n_elements - (uint32_t)last);
+    return t;
+}
+
+static void check_rows(const struct pc_tensor *t, const struct item *item, const uint8_t *storage)
+{
+    size_t size = pc_dtype_traits(t->dtype)->block_size;
+    for (uint64_t row = 0; row < t->n_rows;) {
+        uint64_t n = 1 + random_below((uint32_t)(t->n_rows - row));
+        // Exactly as large as promised, so that the address sanitizer sees a byte too many.
+        uint8_t *buf = malloc(n * t->row_size);
+        assert_non_null(buf);
+        struct paco_error err = {0};
+        if (pc_tensor_read(t, row, n, buf, &err) < 0)
+            fail_msg("%s", err.message);
+        for (uint64_t i = 0; i < n * t->row_elems; i++)
+            if (memcmp(buf + i * size, storage + element_at(item, row * t->row_elems + i) * size, size) != 0)
+                fail_msg("%s: element %llu of row %llu differs", t->name, (unsigned long long)i,
+                    (unsigned long long)row);
+        free(buf);
+        row += n;
+    }
+}
+
+/* Random views against the slow way: strides small and large, zero, overlapping, in every order, for each
+ * element size. */
+static void any_view(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        uint32_t size;
+    } classes[] = {{"ByteStorage", 1}, {"HalfStorage", 2}, {"FloatStorage", 4}, {"DoubleStorage", 8}};
+    enum { N = 60, BYTES = 480000 };
+    for (int c = 0; c < 4; c++)
+        for (int deflated = 0; deflated < 2; deflated++) {
+            struct item items[N];
+            char names[N][8];
+            for (int i = 0; i < N; i++) {
+                snprintf(names[i], sizeof names[i], "t%d", i);
+                items[i] = random_view(names[i], classes[c].name, BYTES / classes[c].size);
+            }
+            struct one o;
+            one_finish(&o, items, deflated ? 10 : N, BYTES, deflated);
+            struct pc_checkpoint *ck = open_zip(&o.z);
+            for (size_t i = 0; i < ck->n_tensors; i++)
+                check_rows(&ck->tensors[i], &items[i], o.bytes);
+            pc_checkpoint_close(ck);
+            one_release(&o);
+        }
+}
+
+static void views_are_not_mapped_unless_contiguous(void **state)
+{
+    (void)state;
+    const struct item items[] = {
+        {"plain", "FloatStorage", "0", 24, 0, 2, {4, 6}, {6, 1}},
+        {"rows", "FloatStorage", "0", 24, 6, 2, {2, 6}, {6, 1}},
+        {"transposed", "FloatStorage", "0", 24, 0, 2, {6, 4}, {1, 6}},
+        {"columns", "FloatStorage", "0", 24, 0, 2, {4, 3}, {6, 1}},
+        {"one column", "FloatStorage", "0", 24, 2, 2, {1, 3}, {99, 1}},
+        {"expanded", "FloatStorage", "0", 24, 0, 2, {5, 6}, {0, 1}},
+        {"empty", "FloatStorage", "0", 24, 1000, 2, {0, 6}, {6, 1}},
+        {"scalar", "FloatStorage", "0", 24, 5, 0, {0}, {0}},
+    };
+    static const int at[] = {0, 24, -1, -1, 8, -1, -1, 20};
+    for (int deflated = 0; deflated < 2; deflated++) {
+        struct one o;
+        one_finish(&o, items, 8, 96, deflated);
+        struct pc_checkpoint *ck = open_zip(&o.z);
+        for (int i = 0; i < 8; i++) {
+            const char *path;
+            uint64_t offset;
+            const struct pc_tensor *t = &ck->tensors[i];
+            const void *map = pc_tensor_map(t);
+            if (at[i] < 0 || deflated)
+                assert_null(map);
+            else
+                assert_memory_equal(map, o.bytes + at[i], t->size);
+            if (i != 6)
+                assert_int_equal(ck->ops->where(t, &path, &offset), at[i] >= 0 && !deflated);
+            if (at[i] >= 0 && !deflated)
+                assert_int_equal(offset, o.data->data_at + (size_t)at[i]);
+            check_rows(t, &items[i], o.bytes);
+        }
+        pc_checkpoint_close(ck);
+        one_release(&o);
+    }
+}
+
+static void wrapped_state_dicts(void **state)
+{
+    (void)state;
+    const struct item w = {"w", "FloatStorage", "0", 1, 0, 1, {1}, {1}};
+    static const char *const wrappers[] = {
+        "state_dict", "model", "module", "model_state_dict", "model_state"};
+    for (size_t i = 0; i < 5; i++) {
+        struct pc_buf b;
+        struct zb z = {0};
+        pc_buf_init(&b, 1 << 16);
+        pc_buf_puts(&b, "\x80\2}(");
+        put_string(&b, "epoch");
+        put_int(&b, 3);
+        put_string(&b, wrappers[i]);
+        put_dict(&b, &w, 1, false);
+        put_string(&b, "optimizer");
+        pc_buf_puts(&b, "}u.");
+        zb_add(&z, "data.pkl", b.data, b.len, false);
+        zb_add(&z, "data/0", "\0\0\x80\x3f", 4, false);
+        zb_finish(&z);
+        struct pc_checkpoint *ck = open_zip(&z);
+        assert_int_equal(ck->n_tensors, 1);
+        char note[128];
+        snprintf(note, sizeof note,
+            "the tensors are under '%s', beside 'epoch' (an integer), 'optimizer' (a dict)", wrappers[i]);
+        assert_string_equal(pc_torch_note(ck), note);
+        pc_checkpoint_close(ck);
+        pc_buf_release(&b);
+        pc_buf_release(&z.b);
+    }
+}
+
+static void other_values_are_noted(void **state)
+{
+    (void)state;
+    const struct item w = {"w", "FloatStorage", "0", 1, 0, 1, {1}, {1}};
+    struct pc_buf b;
+    struct zb z = {0};
+    pc_buf_init(&b, 1 << 16);
+    pc_buf_puts(&b, "\x80\2");
+    put_dict(&b, &w, 1, false);
+    pc_buf_puts(&b, "(");
+    for (int i = 0; i < 7; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "n%d", i);
+        put_string(&b, name);
+        pc_buf_putc(&b, 'N');
+    }
+    put_int(&b, 5);
+    put_tensor(&b, &w, false);
+    pc_buf_puts(&b, "u.");
+    zb_add(&z, "p/data.pkl", b.data, b.len, false);
+    zb_add(&z, "p/data/0", "\0\0\x80\x3f", 4, false);
+    zb_finish(&z);
+    struct pc_checkpoint *ck = open_zip(&z);
+    assert_int_equal(ck->n_tensors, 1);
+    assert_string_equal(pc_torch_note(ck),
+        "skipped 8 values that are not tensors: 'n0' (None), 'n1' (None), 'n2' (None), "
+        "'n3' (None), 'n4' (None), ...");
+    pc_checkpoint_close(ck);
+    pc_buf_release(&b);
+    pc_buf_release(&z.b);
+}
+
+/* ---- damage ---- */
+
+static int read_in_steps(
+    const struct pc_tensor *t, uint64_t step, uint64_t *failed_row, struct paco_error *err)
+{
+    uint8_t *buf = malloc(step * t->row_size);
+    assert_non_null(buf);
+    int rc = 0;
+    for (uint64_t row = 0; rc == 0 && row < t->n_rows; row += step) {
+        uint64_t n = t->n_rows - row < step ? t->n_rows - row : step;
+        *failed_row = row;
+        rc = pc_tensor_read(t, row, n, buf, err);
+    }
+    free(buf);
+    return rc;
+}
+
+static void expect_damage(
+    const struct pc_checkpoint *ck, const struct one *o, int rc, const struct paco_error *err)
+{
+    assert_int_equal(rc, PACO_EFORMAT);
+    assert_contains(err->message, "tensor '");
+    assert_contains(err->message, "zip entry 'archive/data/0' is damaged");
+    assert_string_equal(err->path, ck->path);
+    assert_int_equal(err->offset, o->data->data_at);
+}
+
+static void damage_is_found_while_reading(void **state)
+{
+    (void)state;
+    const struct item items[] = {
+        {"low", "FloatStorage", "0", 1000, 0, 2, {60, 10}, {10, 1}},
+        {"high", "FloatStorage", "0", 1000, 600, 2, {40, 10}, {10, 1}},
+        {"across", "FloatStorage", "0", 1000, 0, 2, {10, 100}, {1, 10}},
+    };
+    struct one o;
+    one_finish(&o, items, 3, 4000, false);
+    o.z.b.data[o.data->data_at + 1234] ^= 1;
+    struct paco_error err = {0};
+    uint64_t row;
+    // Two tensors share the storage: the read that completes it fails, whichever comes last.
+    for (int order = 0; order < 2; order++) {
+        struct pc_checkpoint *ck = open_zip(&o.z);
+        assert_int_equal(read_in_steps(&ck->tensors[order], 7, &row, &err), 0);
+        expect_damage(ck, &o, read_in_steps(&ck->tensors[!order], 7, &row, &err), &err);
+        assert_int_equal(row, order ? 56 : 35);
+        // From then on it stays bad.
+        expect_damage(ck, &o, read_in_steps(&ck->tensors[order], 7, &row, &err), &err);
+        assert_int_equal(row, 0);
+        pc_checkpoint_close(ck);
+    }
+    // A view that jumps about is summed whole before the first row.
+    struct pc_checkpoint *ck = open_zip(&o.z);
+    expect_damage(ck, &o, read_in_steps(&ck->tensors[2], 1, &row, &err), &err);
+    assert_int_equal(row, 0);
+    pc_checkpoint_close(ck);
+    one_release(&o);
+}
+
+static void a_sum_of_zero_is_no_sum(void **state)
+{
+    (void)state;
+    const struct item items[] = {{"w", "FloatStorage", "0", 1000, 0, 2, {100, 10}, {10, 1}}};
+    struct one o;
+    uint64_t row;
+    struct paco_error err = {0};
+    one_finish(&o, items, 1, 4000, false);
+    zb_patch(&o.z, o.data->central_at + 16, 0, 4);
+    zb_patch(&o.z, o.data->header_at + 14, 0, 4);
+    struct pc_checkpoint *ck = open_zip(&o.z);
+    assert_int_equal(read_in_steps(&ck->tensors[0], 9, &row, &err), 0);
+    pc_checkpoint_close(ck);
+    one_release(&o);
+}
+
+struct shared_read {
+    const struct pc_tensor *t;
+    uint8_t *out;
+    int64_t n_tasks;
+    _Atomic int n_failed;
+};
+
+/* Chunks in an order far from ascending. */
+static void read_task(void *arg, int64_t i_task, int i_worker)
+{
+    (void)i_worker;
+    struct shared_read *r = arg;
+    uint64_t i = (uint64_t)(i_task * 37 % r->n_tasks), step = r->t->n_rows / (uint64_t)r->n_tasks;
+    struct paco_error err = {0};
+    if (pc_tensor_read(r->t, i * step, step, r->out + i * step * r->t->row_size, &err) < 0)
+        atomic_fetch_add(&r->n_failed, 1);
+}
+
+static void many_threads_read_and_sum(void **state)
+{
+    (void)state;
+    enum { ROWS = 101 * 50, COLS = 100, SIZE = ROWS * COLS * 4 };
+    const struct item items[] = {{"w", "FloatStorage", "0", ROWS * COLS, 0, 2, {ROWS, COLS}, {COLS, 1}}};
+    struct paco_error err = {0};
+    struct pc_pool *pool = pc_pool_new(4, &err);
+    assert_non_null(pool);
+    for (int deflated = 0; deflated < 2; deflated++)
+        for (int damaged = 0; damaged < 2; damaged++) {
+            struct one o;
+            one_finish(&o, items, 1, SIZE, deflated);
+            if (damaged && !deflated)
+                o.z.b.data[o.data->data_at + 1000000] ^= 4;
+            if (damaged && deflated) {
+                // The bytes are sound, the sum is not.
+                zb_patch(&o.z, o.data->header_at + 14, o.data->crc32 ^ 1, 4);
+                zb_patch(&o.z, o.data->central_at + 16, o.data->crc32 ^ 1, 4);
+            }
+            struct pc_checkpoint *ck = open_zip(&o.z);
+            struct shared_read r = {.t = &ck->tensors[0], .out = malloc(SIZE), .n_tasks = 101};
+            assert_non_null(r.out);
+            pc_pool_run(pool, r.n_tasks, read_task, &r);
+            if (damaged)
+                assert_in_range(r.n_failed, 1, 101);
+            else
+                assert_int_equal(r.n_failed, 0);
+            if (!damaged)
+                assert_memory_equal(r.out, o.bytes, SIZE);
+            free(r.out);
+            pc_checkpoint_close(ck);
+            one_release(&o);
+        }
+    pc_pool_free(pool);
+}
+
+static void damaged_streams_are_found(void **state)
+{
+    (void)state;
+    const struct item items[] = {{"w", "ByteStorage", "0", 100000, 0, 2, {1000, 100}, {100, 1}}};
+    static const struct {
+        int what;
+        const char *part;
+    } cases[] = {{0, "is damaged at unpacked byte"}, {1, "ends early at unpacked byte"},
+        {2, "does not end at unpacked byte"}};
+    for (int i = 0; i < 3; i++) {
+        struct one o;
+        uint64_t row;
+        struct paco_error err = {0};
+        one_finish(&o, items, 1, 100000, true);
+        if (cases[i].what == 0) {
+            memset(o.z.b.data + o.data->data_at + 30, 0xff, 8);
+        } else {
+            // It unpacks to fewer or more bytes than the directory and the pickle agree on.
+            static const char zeros[100100];
+            struct pc_buf pkl = state_dict(items, 1);
+            pc_buf_release(&o.z.b);
+            o.z = (struct zb){0};
+            zb_add(&o.z, "a/data.pkl", pkl.data, pkl.len, false);
+            o.data = zb_add(&o.z, "a/data/0", zeros, cases[i].what == 1 ? 99900 : 100100, true);
+            zb_patch(&o.z, o.data->header_at + 22, 100000, 4);
+            o.data->size = 100000;
+            zb_finish(&o.z);
+            pc_buf_release(&pkl);
+        }
+        struct pc_checkpoint *ck = open_zip(&o.z);
+        assert_int_equal(read_in_steps(&ck->tensors[0], 10, &row, &err), PACO_EFORMAT);
+        assert_contains(err.message, cases[i].part);
+        assert_contains(err.message, "tensor 'w'");
+        assert_in_range(err.offset, o.data->data_at, o.data->data_at + o.data->packed_size);
+        pc_checkpoint_close(ck);
+        one_release(&o);
+    }
+}
+
+/* ---- hostile archives ---- */
+
+static void impossible_tensors_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        struct item t;
+        int code;
+        const char *part;
+    } cases[] = {
+        {{"w", "FloatStorage", "0", 6, 0, 2, {2, 3}, {3, -1}}, PACO_EFORMAT,
+            "dimension 1 has size 3 and stride -1"},
+        {{"w", "FloatStorage", "0", 6, 0, 2, {-2, 3}, {3, 1}}, PACO_EFORMAT, "dimension 0 has size -2"},
+        {{"w", "FloatStorage", "0", 6, -1, 1, {2}, {1}}, PACO_EFORMAT, "begins at element -1"},
+        {{"w", "FloatStorage", "0", 6, 1, 2, {2, 3}, {3, 1}}, PACO_EFORMAT,
+            "reaches to element 6 of f32, beyond its storage of 24"},
+        {{"w", "FloatStorage", "0", 6, 0, 1, {2}, {INT32_MAX}}, PACO_EFORMAT,
+            "reaches to element 2147483647"},
+        {{"w", "FloatStorage", "0", 6, 6, 0, {0}, {0}}, PACO_EFORMAT, "reaches to element 6"},
+        {{"w", "FloatStorage", "0", 6, 0, 9, {1, 1, 1, 1, 1, 1, 1, 1, 1}, {1, 1, 1, 1, 1, 1, 1, 1, 1}},
+            PACO_ELIMIT, "has 9 dimensions"},
+        {{"w", "FloatStorage", "0", 6, 0, 2, {INT32_MAX, 100}, {0, 0}}, PACO_ELIMIT,
+            "would expand 24 bytes of storage to"},
+        {{"w", "FloatStorage", "0", 6, 0, 3, {INT32_MAX, INT32_MAX, INT32_MAX}, {0, 0, 0}}, PACO_EFORMAT,
+            "of no possible size"},
+        {{"w", "FloatStorage", "0", 6, 0, 3, {INT32_MAX, INT32_MAX, 1}, {INT32_MAX, INT32_MAX, 1}},
+            PACO_EFORMAT, "reaches to element"},
+        {{"w", "FloatStorage", "0", 6, 0, 3, {INT32_MAX, INT32_MAX, 0}, {1, 1, 1}}, 0, NULL},
+        {{"w", "FloatStorage", "0", 7, 0, 1, {2}, {1}}, PACO_EFORMAT,
+            "tensor 'w': zip entry 'archive/data/0' has 24 bytes, but its storage is 7 elements of f32"},
+        {{"w", "FloatStorage", "0", -6, 0, 1, {2}, {1}}, PACO_EFORMAT, "but its storage is -6 elements"},
+        {{"w", "FloatStorage", "1", 6, 0, 1, {2}, {1}}, PACO_EFORMAT,
+            "zip entry 'archive/data/1', its storage, is not in the archive"},
+        {{"w", "FloatStorage", "../../etc/passwd", 6, 0, 1, {2}, {1}}, PACO_EFORMAT, "is not in the archive"},
+        {{"", "FloatStorage", "0", 6, 0, 1, {2}, {1}}, PACO_EFORMAT, "empty, overlong or non-UTF-8 name"},
+        {{"\xff", "FloatStorage", "0", 6, 0, 1, {2}, {1}}, PACO_EFORMAT, "empty, overlong or non-UTF-8 name"},
+        {{"w", "ComplexFloatStorage", "0", 3, 0, 1, {2}, {1}}, PACO_EUNSUPPORTED,
+            "complex numbers are not supported"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int deflated = 0; deflated < 2; deflated++) {
+            struct one o;
+            uint64_t offset;
+            one_finish(&o, &cases[i].t, 1, 24, deflated);
+            if (cases[i].code == 0) {
+                pc_checkpoint_close(open_zip(&o.z));
+            } else {
+                refuse_bytes(o.z.b.data, o.z.b.len, cases[i].code, cases[i].part, &offset);
+                if (!deflated)
+                    assert_in_range(offset, o.pkl->data_at, o.pkl->data_at + o.pkl->size);
+            }
+            one_release(&o);
+        }
+}
+
+static void names_given_twice_are_refused(void **state)
+{
+    (void)state;
+    const struct item items[] = {
+        {"w", "FloatStorage", "0", 6, 0, 1, {2}, {1}}, {"w", "FloatStorage", "0", 6, 0, 1, {3}, {1}}};
+    struct one o;
+    uint64_t offset;
+    one_finish(&o, items, 2, 24, false);
+    refuse_bytes(o.z.b.data, o.z.b.len, PACO_EFORMAT, "tensor 'w' appears twice", &offset);
+    assert_in_range(offset, o.pkl->data_at + o.pkl->size / 2, o.pkl->data_at + o.pkl->size);
+    one_release(&o);
+}
+
+static void archive_of(struct zb *z, const char *pickle, size_t len)
+{
+    *z = (struct zb){0};
+    zb_add(z, "x/data.pkl", pickle, len, false);
+    zb_finish(z);
+}
+
+static void hostile_and_foreign_archives_are_refused(void **state)
+{
+    (void)state;
+#define PKL(text) text, sizeof(text) - 1
+    static const struct {
+        const char *pickle;
+        size_t len;
+        int code;
+        uint64_t at; /* in the pickle */
+        const char *part;
+    } cases[] = {
+        {PKL("\x80\2"
+             "cposix\nsystem\nX\2\0\0\0id\x85R."),
+            PACO_EUNSUPPORTED, 2, "global 'posix.system'"},
+        {PKL("\x80\2}X\1\0\0\0w"
+             "cbuiltins\neval\nX\1\0\0\0"
+             "1\x85Rs."),
+            PACO_EUNSUPPORTED, 9, "global 'builtins.eval'"},
+        {PKL("\x80\2]."), PACO_EFORMAT, 2, "holds a list where a dict of named tensors is expected"},
+        {PKL("\x80\2}."), PACO_EFORMAT, 2, "holds no named tensors, only an empty dict"},
+        {PKL("\x80\2}X\5\0\0\0stepsK\1s."), PACO_EFORMAT, 2,
+            "holds no named tensors, only 'steps' (an integer)"},
+        {PKL("\x80\2}X\5\0\0\0model}X\1\0\0\0aK\1ss."), PACO_EFORMAT, 2, "only 'model' (a dict)"},
+        {PKL("\x80\2}"), PACO_EFORMAT, 3, "the pickle ends in the middle"},
+        {PKL(""), PACO_EFORMAT, 0, "the pickle ends in the middle"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct zb z;
+        uint64_t offset;
+        archive_of(&z, cases[i].pickle, cases[i].len);
+        refuse_bytes(z.b.data, z.b.len, cases[i].code, cases[i].part, &offset);
+        assert_int_equal(offset, z.entries[0].data_at + cases[i].at);
+        pc_buf_release(&z.b);
+    }
+}
+
+static void archives_of_another_kind_are_refused(void **state)
+{
+    (void)state;
+    uint64_t offset;
+    struct zb z = {0};
+    zb_add(&z, "word/document.xml", "<x/>", 4, true);
+    zb_finish(&z);
+    refuse_bytes(z.b.data, z.b.len, PACO_EFORMAT,
+        "not a PyTorch checkpoint: none of its 1 entries is a data.pkl", &offset);
+    pc_buf_release(&z.b);
+    z = (struct zb){0};
+    zb_add(&z, "a/data.pkl", "\x80\2}.", 4, false);
+    zb_add(&z, "b/data.pkl", "\x80\2}.", 4, false);
+    zb_finish(&z);
+    refuse_bytes(z.b.data, z.b.len, PACO_EFORMAT, "two state dicts, 'a/data.pkl' and 'b/data.pkl'", &offset);
+    assert_int_equal(offset, z.entries[1].central_at);
+    pc_buf_release(&z.b);
+    z = (struct zb){0};
+    zb_add(&z, "a/data.pkl", "\x80\2}.", 4, false);
+    zb_add(&z, "a/constants.pkl", "\x80\2}.", 4, false);
+    zb_finish(&z);
+    refuse_bytes(z.b.data, z.b.len, PACO_EUNSUPPORTED, "is a TorchScript program", &offset);
+    pc_buf_release(&z.b);
+    z = (struct zb){0};
+    zb_add(&z, "a/data.pkl", "\x80\2}.", 4, false);
+    zb_add(&z, "a/byteorder", "big", 3, false);
+    zb_finish(&z);
+    refuse_bytes(z.b.data, z.b.len, PACO_EUNSUPPORTED, "was written on a big-endian machine", &offset);
+    assert_int_equal(offset, z.entries[1].data_at);
+    pc_buf_release(&z.b);
+    // The pickle's own CRC is checked before it is believed.
+    z = (struct zb){0};
+    zb_add(&z, "a/data.pkl", "\x80\2}.", 4, false);
+    zb_finish(&z);
+    z.b.data[z.entries[0].data_at + 2] = ']';
+    refuse_bytes(z.b.data, z.b.len, PACO_EFORMAT, "zip entry 'a/data.pkl' is damaged", &offset);
+    pc_buf_release(&z.b);
+}
+
+static void files_of_another_kind_are_refused(void **state)
+{
+    (void)state;
+    uint64_t offset;
+    static const char lfs[] = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 42\n";
+    refuse_bytes(
+        lfs, sizeof lfs - 1, PACO_EFORMAT, "is a git-lfs pointer, not the file of 42 bytes", &offset);
+    refuse_bytes("<!DOCTYPE html>", 15, PACO_EFORMAT, "is an HTML page, not a PyTorch checkpoint", &offset);
+    refuse_bytes("", 0, PACO_EFORMAT, "is empty", &offset);
+    refuse_bytes(
+        "\2\0\0\0\0\0\0\0{}", 10, PACO_EFORMAT, "is a safetensors file, not a PyTorch checkpoint", &offset);
+    refuse_bytes(
+        "\x80\2}.", 4, PACO_EFORMAT, "is a Python pickle of a dict, but not a PyTorch checkpoint", &offset);
+    refuse_bytes("\x80\2"
+                 "cos\nsystem\n.",
+        13, PACO_EUNSUPPORTED, "global 'os.system'", &offset);
+    assert_int_equal(offset, 2);
+    struct pc_checkpoint *ck;
+    struct paco_error err = {0};
+    assert_int_equal(pc_torch_open(g_dir.dir, &ck, &err), PACO_EFORMAT);
+    assert_contains(err.message, "is a directory");
+    assert_int_equal(pc_torch_open(scratch_path(&g_dir, "absent"), &ck, &err), PACO_ENOENT);
+}
+
+static void truncation_anywhere_is_an_error(void **state)
+{
+    (void)state;
+    const struct item items[] = {{"w", "FloatStorage", "0", 6, 0, 2, {2, 3}, {3, 1}}};
+    struct one o;
+    one_finish(&o, items, 1, 24, false);
+    for (size_t n = 0; n < o.z.b.len; n++) {
+        uint64_t offset;
+        refuse_bytes(o.z.b.data, n, PACO_EFORMAT, "", &offset);
+        if (n >= 8)
+            assert_int_equal(offset, n);
+    }
+    one_release(&o);
+}
+
+/* ---- the legacy form ---- */
+
+/* The header and a state dict of two tensors over storages 'a' (6 floats) and 'b' (4 halves). */
+static struct pc_buf legacy_file(const char *keys, size_t n_keys, bool little)
+{
+    static const struct item items[] = {
+        {"w", "FloatStorage", "a", 6, 0, 2, {2, 3}, {1, 2}}, {"v", "HalfStorage", "b", 4, 1, 1, {3}, {1}}};
+    struct pc_buf b;
+    pc_buf_init(&b, 1 << 16);
+    pc_buf_add(&b,
+        "\x80\2\x8a\nl\xfc\x9c"
+        "F\xf9 j\xa8P\x19.",
+        15);
+    pc_buf_add(&b, "\x80\2M\xe9\3.", 6);
+    pc_buf_puts(&b, "\x80\2}(");
+    put_string(&b, "protocol_version");
+    pc_buf_puts(&b, "M\xe9\3");
+    put_string(&b, "little_endian");
+    pc_buf_puts(&b, little ? "\x88u." : "\x89u.");
+    pc_buf_puts(&b, "\x80\2");
+    put_dict(&b, items, 2, true);
+    pc_buf_puts(&b, ".\x80\2](");
+    for (size_t i = 0; i < n_keys; i++)
+        put_string(&b, (char[]){keys[i], 0});
+    pc_buf_puts(&b, "e.");
+    return b;
+}
+
+static void put_storage(struct pc_buf *b, uint64_t n, size_t size, int first)
+{
+    zb_put(b, n, 8);
+    for (size_t i = 0; i < size; i++)
+        pc_buf_putc(b, (char)(first + (int)i));
+}
+
+static void legacy_files_are_read(void **state)
+{
+    (void)state;
+    // Storages come in the order of the list, not of the dict.
+    struct pc_buf b = legacy_file("ba", 2, true);
+    size_t at_b = b.len + 8, at_a = at_b + 8 + 8;
+    put_storage(&b, 4, 8, 100);
+    put_storage(&b, 6, 24, 0);
+    struct pc_checkpoint *ck;
+    struct paco_error err;
+    if (open_bytes("old.bin", b.data, b.len, &ck, &err) < 0)
+        fail_msg("%s at %llu", err.message, (unsigned long long)err.offset);
+    assert_int_equal(ck->n_tensors, 2);
+    const struct pc_tensor *w = &ck->tensors[0], *v = &ck->tensors[1];
+    uint8_t got[24];
+    assert_int_equal(pc_tensor_read(w, 0, 2, got, &err), 0);
+    static const uint8_t transposed[24] = {
+        0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23};
+    assert_memory_equal(got, transposed, 24);
+    assert_int_equal(pc_tensor_read(v, 0, 3, got, &err), 0);
+    assert_memory_equal(got, "fghijk", 6);
+    const char *path;
+    uint64_t at;
+    assert_true(ck->ops->where(v, &path, &at));
+    assert_int_equal(at, at_b + 2);
+    assert_false(ck->ops->where(w, &path, &at));
+    // Mapped only if the storage happens to lie aligned.
+    if (at_b % 2 == 0)
+        assert_memory_equal(pc_tensor_map(v), "fghijk", 6);
+    else
+        assert_null(pc_tensor_map(v));
+    assert_int_equal(b.len, at_a + 24);
+    pc_checkpoint_close(ck);
+    pc_buf_release(&b);
+}
+
+static void legacy_views_of_storages(void **state)
+{
+    (void)state;
+    for (int wrong = 0; wrong < 2; wrong++) {
+        struct pc_buf b;
+        pc_buf_init(&b, 1 << 16);
+        pc_buf_add(&b,
+            "\x80\2\x8a\nl\xfc\x9c"
+            "F\xf9 j\xa8P\x19.\x80\2M\xe9\3.\x80\2}.",
+            15 + 6 + 4);
+        pc_buf_add(&b, "\x80\2}U\1w", 6);
+        size_t id_at = b.len;
+        pc_buf_puts(
+            &b, "ctorch._utils\n_rebuild_tensor\n((U\7storagectorch\nShortStorage\nU\1aU\3cpuK\6(U\1b");
+        pc_buf_puts(&b, wrong ? "K\5K\2ttQK\1K\1\x85K\1\x85tRs." : "K\2K\3ttQK\1K\2\x85K\1\x85tRs.");
+        // BININT1 of zero cannot be written through a C string; the tensor begins at element 1 of the view
+        // instead.
+        pc_buf_puts(&b, "\x80\2]U\1aa.");
+        put_storage(&b, 6, 12, 0);
+        struct pc_checkpoint *ck;
+        struct paco_error err;
+        int rc = open_bytes("old.bin", b.data, b.len, &ck, &err);
+        if (wrong) {
+            assert_int_equal(rc, PACO_EFORMAT);
+            assert_contains(
+                err.message, "tensor 'w': a view of 2 elements from 5 of storage 'a', which has 6");
+            assert_int_equal(b.data[err.offset], 'Q');
+            assert_true(err.offset > id_at);
+        } else {
+            uint8_t got[4];
+            assert_int_equal(rc, 0);
+            assert_int_equal(pc_tensor_read(&ck->tensors[0], 0, 2, got, &err), 0);
+            assert_memory_equal(got, "\6\7\10\11", 4);
+            pc_checkpoint_close(ck);
+        }
+        pc_buf_release(&b);
+    }
+}
+
+static void broken_legacy_files_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *keys;
+        bool little;
+        uint64_t n_a;
+        size_t size_a;
+        int code;
+        const char *part;
+    } cases[] = {
+        {"ab", false, 6, 24, PACO_EUNSUPPORTED, "was written on a big-endian machine"},
+        {"a", true, 6, 24, PACO_EFORMAT, "tensor 'v': storage 'b' is not in the file's list"},
+        {"aba", true, 6, 24, PACO_EFORMAT, "storage 'a' is listed twice"},
+        {"abc", true, 6, 24, PACO_EFORMAT, "names one that the state dict does not"},
+        {"ab", true, 7, 28, PACO_EFORMAT, "storage 'a' has 7 elements here and 6 in the state dict"},
+        {"ab", true, UINT64_MAX, 24, PACO_EFORMAT, "storage 'a' has -1 elements here"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct pc_buf b = legacy_file(cases[i].keys, strlen(cases[i].keys), cases[i].little);
+        size_t data_at = b.len;
+        uint64_t offset;
+        put_storage(&b, cases[i].n_a, cases[i].size_a, 0);
+        put_storage(&b, 4, 8, 100);
+        refuse_bytes(b.data, b.len, cases[i].code, cases[i].part, &offset);
+        if (cases[i].n_a != 6)
+            assert_int_equal(offset, data_at);
+        pc_buf_release(&b);
+    }
+    struct pc_buf b = legacy_file("ab", 2, true);
+    uint64_t offset;
+    b.data[15 + 3] = 0;
+    refuse_bytes(b.data, b.len, PACO_EUNSUPPORTED, "is not of version 1001", &offset);
+    assert_int_equal(offset, 17);
+    pc_buf_release(&b);
+}
+
+static void legacy_truncation_anywhere_is_an_error(void **state)
+{
+    (void)state;
+    struct pc_buf b = legacy_file("ab", 2, true);
+    put_storage(&b, 6, 24, 0);
+    put_storage(&b, 4, 8, 100);
+    struct pc_checkpoint *ck;
+    struct paco_error err;
+    assert_int_equal(open_bytes("old.bin", b.data, b.len, &ck, &err), 0);
+    pc_checkpoint_close(ck);
+    for (size_t n = 0; n < b.len; n++) {
+        uint64_t offset;
+        refuse_bytes(b.data, n, PACO_EFORMAT, "", &offset);
+    }
+    pc_buf_release(&b);
+}
+
+/* ---- the writer ---- */
+
+static uint8_t pattern(uint32_t i_tensor, uint64_t i_byte)
+{
+    return (uint8_t)(i_tensor * 31 + i_byte * 7 + (i_byte >> 8));
+}
+
+/* Write file i_file of the plan to the scratch directory; returns its path. */
+static const char *write_file(const struct pc_layout *l, uint32_t i_file, const char *name)
+{
+    struct paco_error err = {0};
+    const struct pc_out_file *file = &l->files[i_file];
+    const char *path = scratch_path(&g_dir, name);
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+    assert_true(fd >= 0);
+    // Last tensor first: any order will do.
+    for (uint32_t i = file->first + file->n; i-- > file->first;) {
+        struct pc_out_tensor *t = &l->tensors[i];
+        uint8_t *bytes = malloc(t->size + 1);
+        assert_non_null(bytes);
+        for (uint64_t k = 0; k < t->size; k++)
+            bytes[k] = pattern(i, k);
+        t->crc32 = pc_crc32(0, bytes, t->size);
+        assert_int_equal(pc_fd_write(fd, path, t->offset, bytes, t->size, &err), 0);
+        free(bytes);
+    }
+    assert_int_equal(pc_layout_seal(l, i_file, fd, path, &err), 0);
+    assert_int_equal(lseek(fd, 0, SEEK_END), file->size);
+    close(fd);
+    return path;
+}
+
+static void expect_file(const struct pc_layout *l, uint32_t i_file, const char *path)
+{
+    const struct pc_out_file *file = &l->files[i_file];
+    struct pc_checkpoint *ck;
+    struct paco_error err = {0};
+    if (pc_torch_open(path, &ck, &err) < 0)
+        fail_msg("%s at %llu", err.message, (unsigned long long)err.offset);
+    assert_int_equal(ck->n_tensors, file->n);
+    for (uint32_t i = 0; i < file->n; i++) {
+        const struct pc_out_tensor *want = &l->tensors[file->first + i];
+        const struct pc_tensor *t = &ck->tensors[i];
+        const char *where;
+        uint64_t at;
+        assert_string_equal(t->name, want->name);
+        assert_int_equal(t->dtype, want->dtype);
+        assert_int_equal(t->n_dims, want->n_dims);
+        assert_memory_equal(t->shape, want->shape, (size_t)t->n_dims * sizeof *t->shape);
+        if (t->size) {
+            assert_true(ck->ops->where(t, &where, &at));
+            assert_int_equal(at, want->offset);
+            assert_int_equal(at % 64, 0);
+        }
+        uint8_t *bytes = malloc(t->size + 1);
+        assert_non_null(bytes);
+        assert_int_equal(pc_tensor_read(t, 0, t->n_rows, bytes, &err), 0);
+        for (uint64_t k = 0; k < t->size; k++)
+            assert_int_equal(bytes[k], pattern(file->first + i, k));
+        free(bytes);
+    }
+    pc_checkpoint_close(ck);
+}
+
+static void what_is_written_is_read_back(void **state)
+{
+    (void)state;
+    static const enum pc_dtype dtypes[] = {PC_F32, PC_F16, PC_BF16, PC_F64, PC_F8_E4M3, PC_F8_E5M2, PC_I64,
+        PC_I32, PC_I16, PC_I8, PC_U64, PC_U32, PC_U16, PC_U8, PC_BOOL};
+    enum { N = 40 };
+    struct pc_out_tensor tensors[N] = {0};
+    char names[N][32];
+    for (int i = 0; i < N; i++) {
+        snprintf(names[i], sizeof names[i], "layers.%d.\xc3\xa9", i);
+        tensors[i].name = names[i];
+        tensors[i].dtype = dtypes[i % 15];
+        tensors[i].n_dims = i % 5;
+        for (int d = 0; d < tensors[i].n_dims; d++)
+            tensors[i].shape[d] = (uint64_t)(i * 3 + d) % 7 * (i == 17 ? 50 : 1);
+    }
+    tensors[3].shape[0] = 70000; // needs BININT
+    for (uint64_t max_shard = 0; max_shard < 2; max_shard++) {
+        struct pc_layout *l;
+        struct paco_error err = {0};
+        // In one file, then in one file for each tensor.
+        assert_int_equal(pc_layout_new(PC_TORCH_BIN, tensors, N, max_shard, &l, &err), 0);
+        assert_true(l->wants_crc);
+        if (max_shard)
+            assert_in_range(l->n_files, N / 2, N);
+        else
+            assert_int_equal(l->n_files, 1);
+        for (uint32_t i = 0; i < l->n_files; i++)
+            expect_file(l, i, write_file(l, i, "out.bin"));
+        pc_layout_free(l);
+    }
+}
+
+static void the_bytes_written_depend_on_the_tensors_alone(void **state)
+{
+    (void)state;
+    const struct pc_out_tensor t = {.name = "w", .dtype = PC_F16, .n_dims = 2, .shape = {3, 5}};
+    char hex[2][PC_SHA256_HEX];
+    for (int i = 0; i < 2; i++) {
+        struct pc_layout *l;
+        struct paco_error err = {0};
+        struct pc_buf bytes;
+        uint8_t digest[PC_SHA256_SIZE];
+        assert_int_equal(pc_layout_new(PC_TORCH_BIN, &t, 1, 0, &l, &err), 0);
+        assert_int_equal(
+            pc_file_slurp(write_file(l, 0, i ? "second.bin" : "first.bin"), 1 << 20, &bytes, &err), 0);
+        struct pc_sha256 *h = pc_sha256_new(&err);
+        pc_sha256_update(h, bytes.data, bytes.len);
+        pc_sha256_final(h, digest);
+        pc_sha256_hex(digest, hex[i]);
+        pc_sha256_free(h);
+        pc_buf_release(&bytes);
+        pc_layout_free(l);
+    }
+    assert_string_equal(hex[0], hex[1]);
+}
+
+static void what_torch_has_no_type_for_is_not_written(void **state)
+{
+    (void)state;
+    const struct pc_out_tensor t = {.name = "w", .dtype = PC_Q4_0, .n_dims = 1, .shape = {32}};
+    struct pc_layout *l;
+    struct paco_error err = {0};
+    assert_int_equal(pc_layout_new(PC_TORCH_BIN, &t, 1, 0, &l, &err), PACO_EUNSUPPORTED);
+    assert_string_equal(err.message, "tensor 'w': PyTorch files cannot hold q4_0");
+}
+
+/* 4 GiB and more need ZIP64: a sparse file, whose tensor of zeros has a CRC that needs no reading. */
+static void large_files_are_zip64(void **state)
+{
+    (void)state;
+    const struct pc_out_tensor tensors[] = {
+        {.name = "big", .dtype = PC_F16, .n_dims = 2, .shape = {1u << 16, 40000}},
+        {.name = "after", .dtype = PC_U8, .n_dims = 1, .shape = {10}}};
+    struct pc_layout *l;
+    struct paco_error err = {0};
+    assert_int_equal(pc_layout_new(PC_TORCH_BIN, tensors, 2, UINT64_MAX, &l, &err), 0);
+    assert_true(l->tensors[1].offset > UINT32_MAX);
+    uint32_t crc = 0;
+    uint8_t zeros[4096] = {0}, got[10];
+    crc = pc_crc32(0, zeros, sizeof zeros);
+    for (uint64_t n = sizeof zeros; n < l->tensors[0].size;) {
+        uint64_t add = n < l->tensors[0].size - n ? n : l->tensors[0].size - n;
+        uint32_t rest = pc_crc32(0, zeros, (size_t)(add % sizeof zeros));
+        for (uint64_t k = add / sizeof zeros; k; k--)
+            rest = pc_crc32_combine(rest, pc_crc32(0, zeros, sizeof zeros), sizeof zeros);
+        crc = pc_crc32_combine(crc, rest, add);
+        n += add;
+    }
+    l->tensors[0].crc32 = crc;
+    l->tensors[1].crc32 = pc_crc32(0, "0123456789", 10);
+    const char *path = scratch_path(&g_dir, "big.bin");
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+    assert_int_equal(pc_fd_write(fd, path, l->tensors[1].offset, "0123456789", 10, &err), 0);
+    assert_int_equal(pc_layout_seal(l, 0, fd, path, &err), 0);
+    close(fd);
+    struct pc_checkpoint *ck;
+    if (pc_torch_open(path, &ck, &err) < 0)
+        fail_msg("%s at %llu", err.message, (unsigned long long)err.offset);
+    assert_int_equal(ck->tensors[0].size, (uint64_t)40000 << 17);
+    assert_int_equal(pc_tensor_read(&ck->tensors[1], 0, 10, got, &err), 0);
+    assert_memory_equal(got, "0123456789", 10);
+    pc_checkpoint_close(ck);
+    pc_layout_free(l);
+    unlink(path);
+}
+
+/* ---- genuine files ---- */
+
+/* tests/fixtures/torch/expected.tsv: file, tensor, dtype, shape, SHA-256 of the row-major bytes. */
+static void files_that_torch_wrote(void **state)
+{
+    (void)state;
+    struct pc_buf list;
+    struct paco_error err = {0};
+    struct pc_checkpoint *ck = NULL;
+    char open_file[64] = "";
+    size_t i_tensor = 0, n_lines = 0;
+    assert_int_equal(pc_file_slurp("tests/fixtures/torch/expected.tsv", 1 << 20, &list, &err), 0);
+    for (char *line = strtok(list.data, "\n"); line; line = strtok(NULL, "\n"), n_lines++) {
+        char file[64], name[64], dtype[16], shape[64], want[80], path[160], text[160], hex[PC_SHA256_HEX];
+        assert_int_equal(sscanf(line, "%63s %63s %15s %63s %79s", file, name, dtype, shape, want), 5);
+        if (strcmp(file, open_file) != 0) {
+            if (ck)
+                assert_int_equal(i_tensor, ck->n_tensors);
+            pc_checkpoint_close(ck);
+            snprintf(path, sizeof path, "tests/fixtures/torch/%s", file);
+            if (pc_torch_open(path, &ck, &err) < 0)
+                fail_msg("%s: %s", file, err.message);
+            strcpy(open_file, file);
+            i_tensor = 0;
+        }
+        assert_true(i_tensor < ck->n_tensors);
+        const struct pc_tensor *t = &ck->tensors[i_tensor++];
+        assert_string_equal(t->name, name);
+        assert_string_equal(pc_dtype_name(t->dtype), dtype);
+        assert_string_equal(pc_tensor_shape(t, text, sizeof text), shape);
+        uint8_t *bytes = malloc(t->size + 1), digest[PC_SHA256_SIZE];
+        assert_non_null(bytes);
+        assert_int_equal(pc_tensor_read(t, 0, t->n_rows, bytes, &err), 0);
+        struct pc_sha256 *h = pc_sha256_new(&err);
+        pc_sha256_update(h, bytes, t->size);
+        pc_sha256_final(h, digest);
+        pc_sha256_free(h);
+        free(bytes);
+        if (strcmp(pc_sha256_hex(digest, hex), want) != 0)
+            fail_msg("%s: tensor '%s' differs", file, name);
+    }
+    if (ck)
+        assert_int_equal(i_tensor, ck->n_tensors);
+    pc_checkpoint_close(ck);
+    pc_buf_release(&list);
+    assert_in_range(n_lines, 40, 1000);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_plain_tensor),
+        cmocka_unit_test(any_view),
+        cmocka_unit_test(views_are_not_mapped_unless_contiguous),
+        cmocka_unit_test(wrapped_state_dicts),
+        cmocka_unit_test(other_values_are_noted),
+        cmocka_unit_test(damage_is_found_while_reading),
+        cmocka_unit_test(a_sum_of_zero_is_no_sum),
+        cmocka_unit_test(many_threads_read_and_sum),
+        cmocka_unit_test(damaged_streams_are_found),
+        cmocka_unit_test(impossible_tensors_are_refused),
+        cmocka_unit_test(names_given_twice_are_refused),
+        cmocka_unit_test(hostile_and_foreign_archives_are_refused),
+        cmocka_unit_test(archives_of_another_kind_are_refused),
+        cmocka_unit_test(files_of_another_kind_are_refused),
+        cmocka_unit_test(truncation_anywhere_is_an_error),
+        cmocka_unit_test(legacy_files_are_read),
+        cmocka_unit_test(legacy_views_of_storages),
+        cmocka_unit_test(broken_legacy_files_are_refused),
+        cmocka_unit_test(legacy_truncation_anywhere_is_an_error),
+        cmocka_unit_test(what_is_written_is_read_back),
+        cmocka_unit_test(the_bytes_written_depend_on_the_tensors_alone),
+        cmocka_unit_test(what_torch_has_no_type_for_is_not_written),
+        cmocka_unit_test(large_files_are_zip64),
+        cmocka_unit_test(files_that_torch_wrote),
+    };
+    scratch_open(&g_dir);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    scratch_close(&g_dir);
+    return failed;
+}
