@@ -59,7 +59,7 @@ static int read_kind(const struct pc_checkpoint *ck, struct paco_error *err)
 
 static int read_sizes(const struct pc_checkpoint *ck, struct pc_config *c, struct paco_error *err)
 {
-    int32_t window = 0;
+    int32_t window = 0, value_length = 0;
     int rc = count(ck, "llama.block_count", true, PC_CONFIG_MAX_LAYERS, &c->n_layers, err);
     if (rc == 0)
         rc = count(ck, "llama.embedding_length", true, PC_CONFIG_MAX_WIDTH, &c->hidden_size, err);
@@ -71,6 +71,12 @@ static int read_sizes(const struct pc_checkpoint *ck, struct pc_config *c, struc
         rc = count(ck, "llama.attention.head_count_kv", false, PC_CONFIG_MAX_HEADS, &c->n_kv_heads, err);
     if (rc == 0)
         rc = count(ck, "llama.attention.key_length", false, PC_CONFIG_MAX_HEAD_DIM, &c->head_dim, err);
+    if (rc == 0)
+        rc = count(ck, "llama.attention.value_length", false, PC_CONFIG_MAX_HEAD_DIM, &value_length, err);
+    if (rc == 0 && value_length && value_length != (c->head_dim ? c->head_dim : c->hidden_size / c->n_heads))
+        return pc_error_file(err, PACO_EUNSUPPORTED, ck->path,
+            pc_gguf_find(ck, "llama.attention.value_length")->offset,
+            "'llama.attention.value_length' is %d, another size than that of keys", value_length);
     if (rc == 0)
         rc = count(ck, "llama.context_length", false, PC_CONFIG_MAX_POSITIONS, &c->max_positions, err);
     if (rc == 0)

@@ -72,18 +72,26 @@ char *pc_source_find(const char *name, struct paco_error *err)
     return path;
 }
 
-static int open_gguf(struct pc_source *src, struct pc_checkpoint *gguf, struct paco_error *err)
+/* Takes gguf. A file that is no model paco runs can still be looked at, under its own names. */
+static int open_gguf(
+    struct pc_source *src, struct pc_checkpoint *gguf, bool want_config, struct paco_error *err)
 {
+    src->kind = PC_SOURCE_GGUF;
+    src->vocabulary = src->path;
+    src->gguf = gguf;
+    int rc = pc_config_from_gguf(gguf, &src->config, err);
+    src->has_config = rc == 0;
+    if (rc == PACO_EUNSUPPORTED && !want_config) {
+        *err = (struct paco_error){0};
+        src->ck = gguf;
+        return 0;
+    }
     src->parts = pc_alloc_zero(1, sizeof *src->parts);
     if (!src->parts) {
         pc_checkpoint_close(gguf);
         return pc_error_mem(err, sizeof *src->parts, "a model");
     }
-    src->kind = PC_SOURCE_GGUF;
-    src->vocabulary = src->path;
-    src->gguf = src->parts->gguf = gguf;
-    int rc = pc_config_from_gguf(gguf, &src->config, err);
-    src->has_config = rc == 0;
+    src->parts->gguf = gguf;
     return rc < 0 ? rc : pc_gguf_as_hf(gguf, &src->config, &src->parts->renamed, &src->ck, err);
 }
 
@@ -114,7 +122,7 @@ static int open_path(struct pc_source *src, bool want_config, struct paco_error 
     if (rc < 0)
         return rc;
     if (pc_is_gguf(ck))
-        return open_gguf(src, ck, err);
+        return open_gguf(src, ck, want_config, err);
     src->ck = ck;
     return want_config ? read_config(src, err) : 0;
 }

@@ -43,8 +43,9 @@ struct pc_source {
  * A name that leads nowhere is PACO_ENOENT with the places that were tried. out is zeroed on failure. */
 int pc_source_open(const char *name, struct pc_source *out, struct paco_error *err);
 
-/** Like pc_source_open for callers that only need the tensors: config.json is not read. (A GGUF file's
- * metadata is: its tensors cannot be put in order without.) */
+/** Like pc_source_open for callers that only need the tensors: config.json is not read. GGUF metadata is, for
+ * the layout depends on it; of an architecture paco does not know, the tensors keep their own names and rows.
+ */
 int pc_source_open_tensors(const char *name, struct pc_source *out, struct paco_error *err);
 
 /** The path name leads to (directory or file), owned (pc_free): the first half of pc_source_open, for callers

@@ -344,6 +344,10 @@ static void gguf_says_what_is_wrong(void **state)
     blob_key_u32(&g_blob, "llama.rope.dimension_count", 16);
     assert_int_equal(read_gguf(&c, &err), PACO_EUNSUPPORTED);
     assert_contains(err.message, "'llama.rope.dimension_count' is 16 of 32 elements");
+    build_gguf(0, 1);
+    blob_key_u32(&g_blob, "llama.attention.value_length", 48);
+    assert_int_equal(read_gguf(&c, &err), PACO_EUNSUPPORTED);
+    assert_contains(err.message, "'llama.attention.value_length' is 48, another size than that of keys");
     blob_head(&g_blob, 3, 0, 1);
     blob_key_str(&g_blob, "general.architecture", "qwen2");
     assert_int_equal(read_gguf(&c, &err), PACO_EUNSUPPORTED);

@@ -168,6 +168,27 @@ static void gguf_appears_in_hugging_face_layout(void **state)
     scratch_close(&s);
 }
 
+static void foreign_gguf_can_be_looked_at(void **state)
+{
+    (void)state;
+    struct scratch s;
+    struct pc_source src;
+    struct paco_error err = {0};
+    isolate(&s);
+    blob_head(&g_blob, 3, 1, 1);
+    blob_key_str(&g_blob, "general.architecture", "qwen2");
+    blob_tensor(&g_blob, "blk.0.attn_q.weight", 0, 8, 8, 0);
+    blob_data(&g_blob, 32, 256);
+    const char *path = scratch_write(&s, "q.gguf", g_blob.bytes, g_blob.len);
+    assert_int_equal(pc_source_open(path, &src, &err), PACO_EUNSUPPORTED);
+    assert_int_equal(pc_source_open_tensors(path, &src, &err), 0);
+    assert_false(src.has_config);
+    assert_ptr_equal(src.gguf, src.ck);
+    assert_non_null(pc_checkpoint_find(src.ck, "blk.0.attn_q.weight"));
+    pc_source_close(&src);
+    scratch_close(&s);
+}
+
 static void reads_the_hugging_face_cache(void **state)
 {
     (void)state;
@@ -292,6 +313,7 @@ int main(void)
         cmocka_unit_test(opens_a_lone_file),
         cmocka_unit_test(gguf_names_are_translated),
         cmocka_unit_test(gguf_appears_in_hugging_face_layout),
+        cmocka_unit_test(foreign_gguf_can_be_looked_at),
         cmocka_unit_test(reads_the_hugging_face_cache),
         cmocka_unit_test(the_environment_moves_the_cache),
         cmocka_unit_test(names_on_the_hub),
