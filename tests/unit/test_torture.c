@@ -7,7 +7,9 @@
 #include "base/memory.h"
 #include "base/options.h"
 #include "format/gguf.h"
+#include "format/layout.h"
 #include "format/safetensors.h"
+#include "format/torch.h"
 #include "unit.h"
 #include "weights/source.h"
 
@@ -124,6 +126,41 @@ static int gguf(struct paco_error *err)
     return rc < 0 ? rc : read_all(ck, err);
 }
 
+static int torch_zip(struct paco_error *err)
+{
+    struct pc_checkpoint *ck = NULL;
+    int rc = pc_torch_open("tests/fixtures/torch/era_zip_views.bin", &ck, err);
+    return rc < 0 ? rc : read_all(ck, err);
+}
+
+static int torch_deflated(struct paco_error *err)
+{
+    struct pc_checkpoint *ck = NULL;
+    int rc = pc_torch_open("tests/fixtures/torch/era_deflated_views.bin", &ck, err);
+    return rc < 0 ? rc : read_all(ck, err);
+}
+
+static int torch_legacy(struct paco_error *err)
+{
+    struct pc_checkpoint *ck = NULL;
+    int rc = pc_torch_open("tests/fixtures/torch/era_legacy_views.bin", &ck, err);
+    return rc < 0 ? rc : read_all(ck, err);
+}
+
+static int torch_plan(struct paco_error *err)
+{
+    const struct pc_out_tensor t = {.name = "w", .dtype = PC_F16, .n_dims = 2, .shape = {3, 5}};
+    struct pc_layout *l = NULL;
+    int rc = pc_layout_new(PC_TORCH_BIN, &t, 1, 0, &l, err);
+    if (rc < 0)
+        return rc;
+    int fd = open(scratch_path(&g_dir, "out.bin"), O_WRONLY | O_CREAT, 0600);
+    rc = pc_layout_seal(l, 0, fd, g_dir.path, err);
+    close(fd);
+    pc_layout_free(l);
+    return rc;
+}
+
 static int open_source(const char *name, struct paco_error *err)
 {
     struct pc_source source;
@@ -206,6 +243,10 @@ TORTURE(json)
 TORTURE(lone_gguf)
 TORTURE(options)
 TORTURE(safetensors)
+TORTURE(torch_deflated)
+TORTURE(torch_legacy)
+TORTURE(torch_plan)
+TORTURE(torch_zip)
 
 int main(void)
 {
@@ -217,6 +258,10 @@ int main(void)
         cmocka_unit_test(torture_lone_gguf),
         cmocka_unit_test(torture_options),
         cmocka_unit_test(torture_safetensors),
+        cmocka_unit_test(torture_torch_deflated),
+        cmocka_unit_test(torture_torch_legacy),
+        cmocka_unit_test(torture_torch_plan),
+        cmocka_unit_test(torture_torch_zip),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
