@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Jobs on whole models: recover a fine-tune from its weight diff, and make such a diff.
+/* Jobs on whole models: recover a fine-tune from its weight diff, make such a diff, merge an adapter,
+ * convert.
  *
  *     struct paco_recover_options o = paco_recover_options_default();
  *     struct paco_job_result r;
@@ -144,6 +145,50 @@ struct paco_diff_options paco_diff_options_default(void);
  * makes it exact. Errors as paco_recover's. */
 int paco_diff(
     const struct paco_diff_options *options, struct paco_job_result *result, struct paco_error *err);
+
+/** A file that goes beside the weights: made by the caller, copied from memory. */
+struct paco_file {
+    const char *name;
+    const char *bytes;
+    size_t len;
+};
+
+struct paco_merge_options {
+    struct paco_job_options job;
+    const char *base;    /* NULL: what the adapter's configuration names */
+    const char *adapter; /* a PEFT folder */
+    /** Tokens that the adapter folder's tokenizer knows; 0: not looked at. When they are more than the
+     * embedding has rows, pad_row says what the new rows hold: PACO_PAD_ROW_MEAN or PACO_PAD_ROW_ZERO; the
+     * default is an error. */
+    uint64_t n_tokens;
+    enum paco_pad_row pad_row;
+    const struct paco_file *files; /* more files; win over those of the base's and the adapter's folder */
+    size_t n_files;
+};
+
+struct paco_merge_options paco_merge_options_default(void);
+
+/** Base + adapter = tuned: W + (B A) * alpha / r in F32 for each tensor a LoRA adapter updates, the product
+ * first; tensors it holds whole take the base's place. Configuration, licence and card come from the base,
+ * the tokenizer from the adapter's folder if it has one. Errors as paco_recover's; an adapter that does not
+ * fit the base is PACO_EMISMATCH, one that is no plain LoRA PACO_EUNSUPPORTED. */
+int paco_merge(
+    const struct paco_merge_options *options, struct paco_job_result *result, struct paco_error *err);
+
+struct paco_convert_options {
+    struct paco_job_options job; /* dtype PACO_DTYPE_KEEP: the source's own types, block types as F32 */
+    const char *source;
+    const struct paco_file
+        *files; /* more files: a GGUF's tokenizer, which this library's weights part cannot write */
+    size_t n_files;
+};
+
+struct paco_convert_options paco_convert_options_default(void);
+
+/** The same model in other files: a Hugging Face folder with safetensors or .bin from either, or from a GGUF
+ * file, whose tensors get Hugging Face's names and row order. Errors as paco_recover's. */
+int paco_convert(
+    const struct paco_convert_options *options, struct paco_job_result *result, struct paco_error *err);
 
 #ifdef __cplusplus
 }

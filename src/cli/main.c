@@ -13,9 +13,11 @@
 
 /* One row per command, sorted by name; each is defined in its own cmd_NAME.c. */
 const struct pc_command *const pc_commands[] = {
+    &pc_cmd_convert,
     &pc_cmd_diff,
     &pc_cmd_generate,
     &pc_cmd_inspect,
+    &pc_cmd_merge,
     &pc_cmd_recover,
     &pc_cmd_tokenize,
     &pc_cmd_verify,

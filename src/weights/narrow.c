@@ -130,3 +130,14 @@ const char *pc_dtype_choice_name(enum paco_dtype choice)
     static const char *const names[] = {"f32", "f16", "bf16", "keep", "auto"};
     return names[choice];
 }
+
+enum pc_dtype pc_widest_float(const struct pc_checkpoint *ck)
+{
+    enum pc_dtype best = PC_N_DTYPES;
+    for (size_t i = 0; i < ck->n_tensors; i++) {
+        const struct pc_dtype_traits *t = pc_dtype_traits(ck->tensors[i].dtype);
+        if (t->is_float && (best == PC_N_DTYPES || t->block_size > pc_dtype_traits(best)->block_size))
+            best = ck->tensors[i].dtype;
+    }
+    return best == PC_N_DTYPES ? PC_F32 : best;
+}

@@ -19,6 +19,10 @@ int pc_narrow(const struct pc_checkpoint *ck, enum paco_dtype choice, const stru
     struct pc_pool *pool, const struct pc_progress *progress, struct pc_checkpoint **out,
     struct paco_error *err);
 
+/** The widest plain float type among ck's tensors, by bytes of an element: what Transformers must load it as
+ * to lose nothing. F32 when there is none. */
+enum pc_dtype pc_widest_float(const struct pc_checkpoint *ck);
+
 /** "f32", "f16", "bf16", "keep", "auto". Static storage. */
 const char *pc_dtype_choice_name(enum paco_dtype choice);
 

@@ -78,6 +78,20 @@ static void repair_pad_id(struct file *f, const struct pc_special_tokens *tokens
     json_decref(v);
 }
 
+static void repair_vocab(struct file *f, uint64_t vocab)
+{
+    struct span at;
+    json_t *v = find(f, "vocab_size", &at);
+    if (json_is_integer(v) && vocab && (uint64_t)json_integer_value(v) != vocab) {
+        char was[32], now[32];
+        snprintf(was, sizeof was, "%lld", (long long)json_integer_value(v));
+        snprintf(now, sizeof now, "%llu", (unsigned long long)vocab);
+        splice(f, at, now);
+        say(f, "vocab_size", was, now, "the rows of the embedding");
+    }
+    json_decref(v);
+}
+
 /* Replace a string value that is not what it should be; was NULL means: whatever it is. */
 static void repair_string(struct file *f, const char *key, const char *was, const char *now, const char *why)
 {
@@ -142,8 +156,10 @@ void pc_repair(
         repair_string(&f, "torch_dtype", NULL, dtype, "what is written");
         repair_string(&f, "dtype", NULL, dtype, "what is written");
     }
-    if (config)
+    if (config) {
         repair_architecture(&f);
+        repair_vocab(&f, opt->vocab);
+    }
     if (tokenizer) {
         repair_string(&f, "tokenizer_class", "LLaMATokenizer", "LlamaTokenizer", "its name in Transformers");
         repair_string(

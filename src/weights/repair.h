@@ -13,6 +13,7 @@
 struct pc_repair_options {
     const struct pc_special_tokens *tokens; /* of the folder the files are from */
     enum pc_dtype dtype;                    /* widest float written, for torch_dtype */
+    uint64_t vocab;                         /* rows of the embedding written, for vocab_size; 0: not known */
 };
 
 /** True if files called name can have faults that are known here. */
@@ -20,6 +21,7 @@ bool pc_repair_knows(const char *name);
 
 /** Repair text, the contents of a file called name, in place:
  *   - config.json, generation_config.json: a pad_token_id that is not the id of the tokenizer's pad token;
+ *   - config.json: a vocab_size that is not the number of the embedding's rows;
  *   - config.json: torch_dtype (dtype) other than what is written; the architecture's old name
  * LLaMAForCausalLM;
  *   - tokenizer_config.json: the old class names LLaMATokenizer, LLaMATokenizerFast;

@@ -27,18 +27,28 @@ enum {
     MAX_FILES = 256
 };
 
-static const char *const g_travel[] = {"config.json", "generation_config.json", "tokenizer.json",
-    "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
-    "vocab.txt", "merges.txt", "chat_template.jinja", "chat_template.json", "spiece.model",
-    "sentencepiece.bpe.model", "*.tiktoken", "license*", "licence*", "copying*", "notice*", "use_policy*",
-    "readme*", "model_card*", "modelcard*"};
+enum group { GROUP_NONE, GROUP_TOKENIZER, GROUP_OTHER };
 
-static bool travels(const char *name)
+static const struct {
+    const char *name;
+    enum group group;
+} g_travel[] = {{"config.json", GROUP_OTHER}, {"generation_config.json", GROUP_OTHER},
+    {"tokenizer.json", GROUP_TOKENIZER}, {"tokenizer.model", GROUP_TOKENIZER},
+    {"tokenizer_config.json", GROUP_TOKENIZER}, {"special_tokens_map.json", GROUP_TOKENIZER},
+    {"added_tokens.json", GROUP_TOKENIZER}, {"vocab.json", GROUP_TOKENIZER}, {"vocab.txt", GROUP_TOKENIZER},
+    {"merges.txt", GROUP_TOKENIZER}, {"chat_template.jinja", GROUP_TOKENIZER},
+    {"chat_template.json", GROUP_TOKENIZER}, {"spiece.model", GROUP_TOKENIZER},
+    {"sentencepiece.bpe.model", GROUP_TOKENIZER}, {"*.tiktoken", GROUP_TOKENIZER}, {"license*", GROUP_OTHER},
+    {"licence*", GROUP_OTHER}, {"copying*", GROUP_OTHER}, {"notice*", GROUP_OTHER},
+    {"use_policy*", GROUP_OTHER}, {"readme*", GROUP_OTHER}, {"model_card*", GROUP_OTHER},
+    {"modelcard*", GROUP_OTHER}};
+
+static enum group group_of(const char *name)
 {
     for (size_t i = 0; i < sizeof g_travel / sizeof *g_travel; i++)
-        if (fnmatch(g_travel[i], name, FNM_CASEFOLD | FNM_PERIOD) == 0)
-            return true;
-    return false;
+        if (fnmatch(g_travel[i].name, name, FNM_CASEFOLD | FNM_PERIOD) == 0)
+            return g_travel[i].group;
+    return GROUP_NONE;
 }
 
 static bool below(const char *path, const char *dir)
@@ -103,26 +113,6 @@ static struct pc_sidecar *append(struct pc_sidecars *s, const char *name, struct
     }
     s->n++;
     return f;
-}
-
-int pc_sidecars_add(
-    struct pc_sidecars *s, const char *name, const char *bytes, size_t len, struct paco_error *err)
-{
-    struct pc_sidecar *f = NULL;
-    for (size_t i = 0; i < s->n && !f; i++)
-        if (strcmp(s->v[i].name, name) == 0)
-            f = &s->v[i];
-    if (!f && !(f = append(s, name, err)))
-        return PACO_EMEM;
-    char *text = pc_strndup(bytes, len);
-    if (!text)
-        return pc_error_mem(err, len, name);
-    pc_free(f->source);
-    pc_free(f->text);
-    f->source = NULL;
-    f->text = text;
-    f->size = len;
-    return 0;
 }
 
 static void say_lines(struct pc_sidecars *s, struct pc_notes *notes, char *lines)
@@ -227,10 +217,13 @@ static void read_licence(const struct pc_sidecar *f, char out[128])
     bool card = fnmatch("readme.md", f->name, FNM_CASEFOLD) == 0;
     bool licence = fnmatch("licen[cs]e*", f->name, FNM_CASEFOLD) == 0;
     struct pc_buf b;
-    if ((!card && (!licence || *out)) || !f->source || f->size > MAX_CARD)
+    if ((!card && (!licence || *out)) || f->size > MAX_CARD)
         return;
     char found[128] = "";
-    if (pc_file_slurp(f->source, MAX_CARD, &b, NULL) == 0 && b.len)
+    pc_buf_init(&b, MAX_CARD);
+    if (f->text)
+        pc_buf_add(&b, f->text, (size_t)f->size);
+    if ((f->text || pc_file_slurp(f->source, MAX_CARD, &b, NULL) == 0) && b.len)
         (card ? licence_of_card : first_line)(b.data, b.len, found, sizeof found);
     pc_buf_release(&b);
     if (*found)
@@ -239,28 +232,71 @@ static void read_licence(const struct pc_sidecar *f, char out[128])
 
 /* ---- all ---- */
 
-int pc_sidecars_plan(const char *dir, bool repair, enum pc_dtype dtype, struct pc_notes *notes,
-    struct pc_sidecars *out, struct paco_error *err)
+int pc_sidecars_add(
+    struct pc_sidecars *s, const char *name, const char *bytes, size_t len, struct paco_error *err)
 {
-    *out = (struct pc_sidecars){0};
-    struct pc_special_tokens tokens;
-    struct pc_repair_options opt = {.tokens = &tokens, .dtype = dtype};
+    struct pc_sidecar *f = NULL;
+    for (size_t i = 0; i < s->n && !f; i++)
+        if (strcmp(s->v[i].name, name) == 0)
+            f = &s->v[i];
+    if (!f && !(f = append(s, name, err)))
+        return PACO_EMEM;
+    char *text = pc_strndup(bytes, len);
+    if (!text)
+        return pc_error_mem(err, len, name);
+    pc_free(f->source);
+    pc_free(f->text);
+    f->source = NULL;
+    f->text = text;
+    f->size = len;
+    read_licence(f, s->licence);
+    return 0;
+}
+
+/* Plan the files of dir that belong to group, or to any when group is GROUP_NONE. */
+static int plan_dir(struct pc_sidecars *s, const char *dir, enum group group,
+    const struct pc_repair_options *repair, struct pc_notes *notes, struct paco_error *err)
+{
     char home[PATH_MAX], **names = NULL;
     size_t n = 0;
     home_of(dir, home);
-    int rc = repair ? pc_special_tokens_read(dir, &tokens, err) : 0;
-    if (rc == 0)
-        rc = pc_dir_list(dir, &names, &n, err);
+    int rc = pc_dir_list(dir, &names, &n, err);
     for (size_t i = 0; i < n && rc == 0; i++) {
-        if (!travels(names[i]))
+        enum group g = group_of(names[i]);
+        if (g == GROUP_NONE || (group != GROUP_NONE && g != group))
             continue;
-        rc = out->n == MAX_FILES
+        rc = s->n == MAX_FILES
                  ? pc_error_set(err, PACO_ELIMIT, "more than %d files beside the weights", MAX_FILES)
-                 : plan_one(out, dir, home, names[i], repair ? &opt : NULL, notes, err);
+                 : plan_one(s, dir, home, names[i], repair, notes, err);
     }
+    pc_names_free(names, n);
+    return rc;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct pc_sidecar *)a)->name, ((const struct pc_sidecar *)b)->name);
+}
+
+int pc_sidecars_plan(const struct pc_sidecar_options *options, struct pc_notes *notes,
+    struct pc_sidecars *out, struct paco_error *err)
+{
+    *out = (struct pc_sidecars){0};
+    const char *split = options->tokenizer_dir;
+    struct pc_special_tokens tokens;
+    const struct pc_repair_options opt = {.tokens = &tokens,
+                                       .dtype = options->dtype,
+                                       .vocab = options->vocab},
+                                   *repair = options->repair ? &opt : NULL;
+    int rc = repair ? pc_special_tokens_read(split ? split : options->dir, &tokens, err) : 0;
+    if (rc == 0 && options->dir)
+        rc = plan_dir(out, options->dir, split ? GROUP_OTHER : GROUP_NONE, repair, notes, err);
+    if (rc == 0 && split)
+        rc = plan_dir(out, split, GROUP_TOKENIZER, repair, notes, err);
+    if (out->n)
+        qsort(out->v, out->n, sizeof *out->v, by_name);
     for (size_t i = 0; i < out->n && rc == 0; i++)
         read_licence(&out->v[i], out->licence);
-    pc_names_free(names, n);
     return rc;
 }
 

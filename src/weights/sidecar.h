@@ -24,11 +24,18 @@ struct pc_sidecars {
     char licence[128]; /* README's front matter, or the first line of LICENSE; empty when neither says */
 };
 
-/** Plan what travels from dir: configuration, tokenizer, licence, notice and model card files, told by name.
- * Links that lead out of dir, unless it is a snapshot in the Hugging Face cache and they lead into that, and
- * files above 256 MiB stay behind with a note. With repair, known faults are put right (repair.h); dtype is
- * the widest float type written. Release in any case. */
-int pc_sidecars_plan(const char *dir, bool repair, enum pc_dtype dtype, struct pc_notes *notes,
+struct pc_sidecar_options {
+    const char *dir;           /* configuration, licence, card, or NULL; the tokenizer too, unless: */
+    const char *tokenizer_dir; /* the tokenizer is this folder's, or NULL */
+    bool repair;               /* put known faults right (repair.h) */
+    enum pc_dtype dtype;       /* the widest float type written */
+    uint64_t vocab;            /* rows of the embedding written; 0: not known */
+};
+
+/** Plan what travels: configuration, tokenizer, licence, notice and model card files, told by name. Links
+ * that lead out of their folder, unless it is a snapshot in the Hugging Face cache and they lead into that,
+ * and files above 256 MiB stay behind with a note. Release in any case. */
+int pc_sidecars_plan(const struct pc_sidecar_options *options, struct pc_notes *notes,
     struct pc_sidecars *out, struct paco_error *err);
 /** Add, or replace, one made elsewhere. */
 int pc_sidecars_add(

@@ -126,6 +126,9 @@ static void compare_values(
     pc_convert()->to_f32[a->dtype](p->a, p->raw_a, (size_t)(n * a->row_elems));
     pc_convert()->to_f32[b->dtype](p->b, p->raw_b, (size_t)(n * b->row_elems));
     for (uint64_t r = 0; r < n; r++) {
+        const float *x_row = p->a + r * a->row_elems, *y_row = p->b + r * b->row_elems;
+        if (!bits && memcmp(x_row, y_row, (size_t)a->row_elems * sizeof *x_row) == 0)
+            continue;
         bool undefined = is_undefined(s->rows, c->name, row0 + r);
         for (uint64_t j = 0; j < a->row_elems; j++) {
             uint64_t i = r * a->row_elems + j;

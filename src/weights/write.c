@@ -4,6 +4,7 @@
 #include "base/dtype.h"
 #include "base/file.h"
 #include "weights/manifest_read.h"
+#include "weights/narrow.h"
 #include "weights/scan.h"
 #include "weights/sidecar.h"
 #include "weights/stream.h"
@@ -71,24 +72,16 @@ static int plan_layout(struct writer *w, struct paco_error *err)
     return rc;
 }
 
-/* The widest float type among the tensors, by bytes of an element; F32 when there are none. */
-static enum pc_dtype widest_float(const struct pc_checkpoint *ck)
-{
-    enum pc_dtype best = PC_N_DTYPES;
-    for (size_t i = 0; i < ck->n_tensors; i++) {
-        const struct pc_dtype_traits *t = pc_dtype_traits(ck->tensors[i].dtype);
-        if (t->is_float && (best == PC_N_DTYPES || t->block_size > pc_dtype_traits(best)->block_size))
-            best = ck->tensors[i].dtype;
-    }
-    return best == PC_N_DTYPES ? PC_F32 : best;
-}
-
 static int plan_sidecars(struct writer *w, struct paco_error *err)
 {
     const struct pc_write_options *o = w->opt;
-    int rc = o->files_from ? pc_sidecars_plan(o->files_from, !o->no_repair, widest_float(w->ck), o->notes,
-                                 &w->sidecars, err)
-                           : 0;
+    const struct pc_tensor *embedding = pc_checkpoint_find(w->ck, "model.embed_tokens.weight");
+    const struct pc_sidecar_options from = {.dir = o->files_from,
+        .tokenizer_dir = o->tokenizer_from,
+        .repair = !o->no_repair,
+        .dtype = pc_widest_float(w->ck),
+        .vocab = embedding ? embedding->n_rows : 0};
+    int rc = o->files_from || o->tokenizer_from ? pc_sidecars_plan(&from, o->notes, &w->sidecars, err) : 0;
     for (size_t i = 0; i < o->n_files && rc == 0; i++)
         rc = pc_sidecars_add(&w->sidecars, o->files[i].name, o->files[i].bytes, o->files[i].len, err);
     const char *index = pc_layout_index_name(w->layout);

@@ -61,6 +61,7 @@ struct pc_write_options {
     /** Members added to the manifest ({"undefined_rows": [...]}). May be NULL. */
     const json_t *extra;
     const char *files_from; /* directory whose tokenizer, config and licence files travel along, or NULL */
+    const char *tokenizer_from; /* the tokenizer files come from this directory instead, or NULL */
     const struct pc_write_file *files;
     size_t n_files;
     bool no_repair;       /* copy the files of files_from as they are, faults and all */

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+/* paco convert: the same model in other files. */
+#include "cli/command.h"
+#include "cli/job_args.h"
+#include "cli/vocab_files.h"
+
+#include "paco/weights.h"
+
+#include <string.h>
+
+struct values {
+    struct pc_job_args job;
+    const char *source, *to;
+};
+
+static struct values g_values;
+
+static const struct pc_option g_options[] = {
+    {.name = "model",
+        .short_name = 'm',
+        .type = PC_OPT_STRING,
+        .offset = offsetof(struct values, source),
+        .arg = "MODEL",
+        .help = "what to convert; may also stand without -m"},
+    {.name = "out",
+        .short_name = 'o',
+        .type = PC_OPT_STRING,
+        .offset = offsetof(struct values, job.out),
+        .arg = "DIR",
+        .help = "where it goes",
+        .required = true},
+    {.name = "to",
+        .type = PC_OPT_CHOICE,
+        .offset = offsetof(struct values, to),
+        .choices = "hf|hf-bin|gguf",
+        .help = "a Hugging Face folder with safetensors (hf, the default) or pytorch_model.bin (hf-bin)"},
+    {.name = "type",
+        .aliases = "dtype",
+        .type = PC_OPT_CHOICE,
+        .offset = offsetof(struct values, job.dtype),
+        .choices = "f32|f16|bf16|keep|auto|q8_0|q4_0|q4_1|q4_k|q6_k",
+        .help = "element type: keep (the source's own, block types as f32: nothing is lost; the default), "
+                "f32, f16, bf16, or auto (the "
+                "narrowest that loses nothing; reads twice)"},
+    {.name = "max-shard",
+        .type = PC_OPT_SIZE,
+        .offset = offsetof(struct values, job.max_shard),
+        .arg = "SIZE",
+        .help = "tensor bytes per file at most, as 10GB or 4GiB (default: 10GB)"},
+    {.name = "dry-run",
+        .type = PC_OPT_FLAG,
+        .offset = offsetof(struct values, job.dry_run),
+        .help = "check everything and say what would be written, without writing"},
+    {.name = "force",
+        .type = PC_OPT_FLAG,
+        .offset = offsetof(struct values, job.force),
+        .help = "replace the output if it exists, once the new one is complete"},
+    {.name = "no-repair",
+        .type = PC_OPT_FLAG,
+        .offset = offsetof(struct values, job.no_repair),
+        .help = "copy configuration and tokenizer files as they are, faults and all"},
+    {.name = "threads",
+        .short_name = 't',
+        .type = PC_OPT_INT,
+        .offset = offsetof(struct values, job.threads),
+        .arg = "N",
+        .min = 0,
+        .max = 512,
+        .help = "worker threads (0: all processors)"},
+    {.name = "json",
+        .type = PC_OPT_FLAG,
+        .offset = offsetof(struct values, job.json),
+        .help = "print the result as one line of JSON"},
+    {0},
+};
+
+static int convert(
+    const struct pc_command *self, struct values *v, struct paco_job_result *result, struct paco_error *err)
+{
+    struct pc_vocab_output vocab = {.n_files = 0};
+    struct paco_convert_options o = paco_convert_options_default();
+    v->job.dtype = v->job.dtype ? v->job.dtype : "keep";
+    v->job.format = v->to && strcmp(v->to, "hf-bin") == 0 ? "bin" : "safetensors";
+    o.job = pc_job_options(self, &v->job);
+    o.source = v->source;
+    int rc = pc_vocab_output_make(v->source, &vocab, err);
+    o.files = vocab.files;
+    o.n_files = vocab.n_files;
+    if (rc == 0)
+        rc = paco_convert(&o, result, err);
+    pc_vocab_output_release(&vocab);
+    return rc;
+}
+
+static int check(const struct pc_command *self, const struct values *v, size_t n_positional)
+{
+    if (n_positional > 1 || !v->source)
+        return pc_command_misuse(self, "give one model to convert");
+    if (v->to && strcmp(v->to, "gguf") == 0)
+        return pc_command_misuse(
+            self, "--to gguf comes in a later version; hf and hf-bin are what this one writes");
+    if (v->job.dtype && v->job.dtype[0] == 'q')
+        return pc_command_misuse(self,
+            "--type %s comes in a later version; this one writes f32, f16, bf16, keep and auto",
+            v->job.dtype);
+    return -1;
+}
+
+static int run(const struct pc_command *self, int argc, char **argv)
+{
+    struct values *v = &g_values;
+    struct pc_args args;
+    struct paco_error err = {0};
+    struct paco_job_result result = {.n_tensors = 0};
+    int code = pc_command_parse(self, argc, argv, v, &args);
+    if (code >= 0)
+        return code;
+    if (args.positional.n == 1)
+        v->source = args.positional.v[0];
+    code = check(self, v, args.positional.n);
+    if (code < 0) {
+        int rc = convert(self, v, &result, &err);
+        pc_progress_bar_end();
+        if (rc == 0)
+            rc = pc_job_print(&v->job, &result, false, &err);
+        code = rc < 0 ? pc_command_fail(self, &err) : PC_EXIT_OK;
+        paco_job_result_release(&result);
+    }
+    pc_args_release(&args);
+    return code;
+}
+
+const struct pc_command pc_cmd_convert = {
+    .name = "convert",
+    .summary = "the same model in other files: GGUF to Hugging Face, .bin and safetensors",
+    .usage = "MODEL --out DIR [--to hf|hf-bin] [options]",
+    .description =
+        "Writes a Hugging Face folder from another one, from a lone .safetensors or .bin file, or from a\n"
+        "GGUF file. A GGUF's block types are expanded, exactly, to F32; its configuration, tokenizer and\n"
+        "chat template become the files Transformers reads. Like every job it streams, goes on after an\n"
+        "interruption, and its output appears when it is complete.",
+    .examples = "$ paco convert model.gguf --out model --to hf --type f32\n"
+                "$ paco convert old-model --out new-model --to hf --type auto",
+    .options = g_options,
+    .run = run,
+};

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A model in other files: .bin to safetensors and back, GGUF to Hugging Face. Values stay what they are
+ * unless a narrower type is asked for; block types are expanded, exactly, to F32. */
+#include "algebra/order.h"
+#include "base/journal.h"
+#include "base/memory.h"
+#include "weights/gguf_files.h"
+#include "weights/job.h"
+#include "weights/narrow.h"
+#include "weights/pair.h"
+
+struct convert {
+    const struct paco_convert_options *opt;
+    struct pc_job job;
+    struct pc_source source;
+    struct pc_checkpoint *ordered, *out;
+    struct pc_gguf_files made;
+    struct pc_write_file *files;
+    size_t n_files;
+};
+
+static int write_out(struct convert *c, struct paco_job_result *result, struct paco_error *err)
+{
+    const struct pc_write_input input = pc_pair_input("source", &c->source);
+    struct pc_write_options o = pc_job_write_options(&c->job);
+    json_t *settings = json_pack("{s:s}", "dtype", pc_dtype_choice_name(c->opt->job.dtype));
+    o.job = "convert";
+    o.phase = "converting";
+    o.inputs = &input;
+    o.n_inputs = 1;
+    o.files_from = c->source.gguf ? NULL : c->source.dir;
+    o.files = c->files;
+    o.n_files = c->n_files;
+    o.settings = settings;
+    struct pc_write_result written = {0};
+    int rc = settings ? pc_write_checkpoint(c->out, &o, &written, err) : pc_error_mem(err, 256, "the job");
+    if (rc == 0) {
+        pc_job_note_narrowing(&c->job, c->out, &written);
+        rc = pc_job_result(&c->job, &written, result, err);
+    }
+    pc_write_result_release(&written);
+    json_decref(settings);
+    return rc;
+}
+
+static int run(struct convert *c, struct paco_job_result *result, struct paco_error *err)
+{
+    int rc = pc_source_open(c->opt->source, &c->source, err);
+    if (rc == 0)
+        rc = pc_journal_check(c->opt->job.out, c->opt->job.force, err);
+    if (rc == 0)
+        rc = pc_checkpoint_in_order(c->source.ck, &c->ordered, err);
+    if (rc == 0)
+        rc =
+            pc_narrow(c->ordered, c->opt->job.dtype, c->ordered, c->job.pool, &c->job.progress, &c->out, err);
+    if (rc == 0 && c->source.gguf)
+        rc = pc_gguf_files_make(&c->source, c->out, "convert", &c->made, err);
+    if (rc == 0)
+        rc = pc_job_files(&c->made, c->opt->files, c->opt->n_files, &c->files, &c->n_files, err);
+    return rc < 0 ? rc : write_out(c, result, err);
+}
+
+struct paco_convert_options paco_convert_options_default(void)
+{
+    return (struct paco_convert_options){.job = {.dtype = PACO_DTYPE_KEEP}};
+}
+
+int paco_convert(
+    const struct paco_convert_options *options, struct paco_job_result *result, struct paco_error *err)
+{
+    struct convert c = {.opt = options};
+    *result = (struct paco_job_result){0};
+    int rc = pc_job_begin(&c.job, &options->job, err);
+    if (rc == 0 && (!options->source || !*options->source))
+        rc = pc_error_set(err, PACO_EINVAL, "no source was named");
+    if (rc == 0)
+        rc = run(&c, result, err);
+    if (rc < 0)
+        paco_job_result_release(result);
+    pc_checkpoint_close(c.out);
+    pc_checkpoint_close(c.ordered);
+    pc_source_close(&c.source);
+    pc_gguf_files_release(&c.made);
+    pc_free(c.files);
+    pc_job_end(&c.job);
+    return rc;
+}

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The sum is algebra/lowrank.h, what belongs to what weights/adapter.h, the writing weights/write.h. Here is
+ * what lies between: which base, which tokenizer, and what to do about a tokenizer that knows more tokens
+ * than the embedding. */
+#include "algebra/grow.h"
+#include "algebra/order.h"
+#include "base/file.h"
+#include "base/journal.h"
+#include "base/memory.h"
+#include "weights/adapter.h"
+#include "weights/diagnose.h"
+#include "weights/gguf_files.h"
+#include "weights/job.h"
+#include "weights/narrow.h"
+#include "weights/pair.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct merge {
+    const struct paco_merge_options *opt;
+    struct pc_job job;
+    struct pc_adapter *adapter;
+    struct pc_source base;
+    struct pc_adapter_report report;
+    struct pc_checkpoint *sum, *grown, *ordered, *out;
+    uint64_t n_added; /* rows of the embedding */
+    struct pc_gguf_files made;
+    struct pc_write_file *files;
+    size_t n_files;
+};
+
+/* The base that was named, or the one the adapter names. */
+static int open_base(struct merge *m, struct paco_error *err)
+{
+    const char *named = m->opt->base && *m->opt->base ? m->opt->base : NULL;
+    const char *name = named ? named : m->adapter->config.base;
+    if (!name || !*name)
+        return pc_error_set(
+            err, PACO_EINVAL, "no base was named, and the adapter names none: give it with -m");
+    int rc = pc_source_open(name, &m->base, err);
+    if (rc < 0 && !named)
+        pc_error_prefix(err, "the base that the adapter names (give another place with -m)");
+    else if (rc < 0)
+        pc_error_prefix(err, "the base");
+    else if (!named)
+        pc_note(&m->job.notes, "base: %s, as the adapter's configuration says", name);
+    return rc;
+}
+
+static int check_base(struct merge *m, struct paco_error *err)
+{
+    struct pc_diagnosis d;
+    int rc = pc_diagnose_kind(m->base.ck, &d, err);
+    if (rc == 0 && d.kind == PC_KIND_DIFF) {
+        rc = pc_error_set(err, PACO_EMISMATCH,
+            "the base looks like a weight diff, not a model: %s; recover it first", d.evidence);
+        pc_error_path(err, m->base.path);
+    }
+    return rc;
+}
+
+static int apply(struct merge *m, struct paco_error *err)
+{
+    int rc = pc_adapter_apply(m->adapter, m->base.ck, &m->sum, &m->report, err);
+    if (rc < 0)
+        return rc;
+    if (m->report.ignored_layout)
+        pc_note(&m->job.notes, "fan_in_fan_out is set, but these layers are stored (out, in): it is ignored "
+                               "for them, as PEFT does");
+    if (!m->report.vocab || m->opt->n_tokens <= m->report.vocab)
+        return 0;
+    m->n_added = m->opt->n_tokens - m->report.vocab;
+    if (m->opt->pad_row == PACO_PAD_ROW_DEFAULT)
+        return pc_error_set(err, PACO_EMISMATCH,
+            "the adapter's tokenizer has %llu tokens, the embedding %llu rows. The published script would "
+            "add random rows, other "
+            "ones in each run; choose with --pad-row mean or --pad-row zero",
+            (unsigned long long)m->opt->n_tokens, (unsigned long long)m->report.vocab);
+    pc_note(&m->job.notes, "%llu row%s added for the tokenizer's tokens: %s", (unsigned long long)m->n_added,
+        m->n_added == 1 ? "" : "s", m->opt->pad_row == PACO_PAD_ROW_ZERO ? "zero" : "the mean of the others");
+    return pc_checkpoint_grow(m->sum, m->opt->n_tokens,
+        m->opt->pad_row == PACO_PAD_ROW_ZERO ? PC_GROW_ZERO : PC_GROW_MEAN, &m->grown, err);
+}
+
+static bool has_tokenizer(const char *dir)
+{
+    static const char *const names[] = {"tokenizer.json", "tokenizer.model"};
+    bool found = false;
+    for (size_t i = 0; i < sizeof names / sizeof *names && !found; i++) {
+        char *path = pc_path_join(dir, names[i]);
+        found = path && pc_path_exists(path);
+        pc_free(path);
+    }
+    return found;
+}
+
+static int write_out(struct merge *m, struct paco_job_result *result, struct paco_error *err)
+{
+    static const char *const pad_names[] = {"none", "mean", "zero", "diff"};
+    const struct pc_write_input inputs[] = {
+        pc_pair_input("base", &m->base), {"adapter", m->adapter->dir, m->adapter->ck}};
+    struct pc_write_options o = pc_job_write_options(&m->job);
+    json_t *settings = json_pack("{s:s,s:s}", "dtype", pc_dtype_choice_name(m->opt->job.dtype), "pad_row",
+        m->n_added ? pad_names[m->opt->pad_row] : "none");
+    o.job = "merge";
+    o.phase = "merging";
+    o.inputs = inputs;
+    o.n_inputs = sizeof inputs / sizeof *inputs;
+    o.files_from = m->base.gguf ? NULL : m->base.dir;
+    o.tokenizer_from = has_tokenizer(m->adapter->dir) ? m->adapter->dir : NULL;
+    o.files = m->files;
+    o.n_files = m->n_files;
+    // Rows that were added change vocab_size, repairs or not.
+    o.no_repair = o.no_repair && m->n_added == 0;
+    o.settings = settings;
+    struct pc_write_result written = {0};
+    int rc = settings ? pc_write_checkpoint(m->out, &o, &written, err) : pc_error_mem(err, 256, "the job");
+    if (rc == 0) {
+        pc_job_note_narrowing(&m->job, m->out, &written);
+        rc = pc_job_result(&m->job, &written, result, err);
+    }
+    pc_write_result_release(&written);
+    json_decref(settings);
+    return rc;
+}
+
+static int run(struct merge *m, struct paco_job_result *result, struct paco_error *err)
+{
+    int rc = pc_adapter_open(m->opt->adapter, &m->adapter, err);
+    if (rc == 0)
+        rc = open_base(m, err);
+    if (rc == 0)
+        rc = pc_journal_check(m->opt->job.out, m->opt->job.force, err);
+    if (rc == 0)
+        rc = check_base(m, err);
+    if (rc == 0)
+        rc = apply(m, err);
+    if (rc == 0)
+        rc = pc_checkpoint_in_order(m->grown ? m->grown : m->sum, &m->ordered, err);
+    if (rc == 0)
+        rc =
+            pc_narrow(m->ordered, m->opt->job.dtype, m->base.ck, m->job.pool, &m->job.progress, &m->out, err);
+    if (rc == 0 && m->base.gguf)
+        rc = pc_gguf_files_make(&m->base, m->out, "merge", &m->made, err);
+    if (rc == 0)
+        rc = pc_job_files(&m->made, m->opt->files, m->opt->n_files, &m->files, &m->n_files, err);
+    return rc < 0 ? rc : write_out(m, result, err);
+}
+
+struct paco_merge_options paco_merge_options_default(void)
+{
+    return (struct paco_merge_options){.adapter = NULL};
+}
+
+int paco_merge(
+    const struct paco_merge_options *options, struct paco_job_result *result, struct paco_error *err)
+{
+    struct merge m = {.opt = options};
+    *result = (struct paco_job_result){0};
+    int rc = pc_job_begin(&m.job, &options->job, err);
+    if (rc == 0 && (!options->adapter || !*options->adapter))
+        rc = pc_error_set(err, PACO_EINVAL, "no adapter was named");
+    if (rc == 0)
+        rc = run(&m, result, err);
+    if (rc < 0)
+        paco_job_result_release(result);
+    pc_checkpoint_close(m.out);
+    pc_checkpoint_close(m.ordered);
+    pc_checkpoint_close(m.grown);
+    pc_checkpoint_close(m.sum);
+    pc_gguf_files_release(&m.made);
+    pc_free(m.files);
+    pc_adapter_close(m.adapter);
+    pc_source_close(&m.base);
+    pc_job_end(&m.job);
+    return rc;
+}
