@@ -95,7 +95,7 @@ static int read_kind(const json_t *o, struct pc_config *c, struct paco_error *er
         return pc_error_set(err, PACO_EFORMAT, "the name in \"architectures\" is longer than %zu bytes",
             sizeof c->architecture - 1);
     if (architecture)
-        strcpy(c->architecture, architecture);
+        memcpy(c->architecture, architecture, strlen(architecture) + 1);
     if (!type && !architecture)
         return pc_error_set(
             err, PACO_EFORMAT, "neither \"model_type\" nor \"architectures\" says what model this is");

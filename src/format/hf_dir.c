@@ -26,6 +26,27 @@ static const struct {
 };
 enum { N_WEIGHTS = sizeof g_weights / sizeof *g_weights };
 
+typedef int reader(const char *path, struct pc_checkpoint **out, struct paco_error *err);
+
+/* A name that promises a kind gets that kind's reader and its words for what is wrong; else the content
+ * decides. */
+static reader *reader_of(const char *path, enum pc_file_kind kind)
+{
+    if (pc_ends_with(path, ".safetensors"))
+        return pc_safetensors_open;
+    if (pc_ends_with(path, ".gguf"))
+        return pc_gguf_open;
+    if (pc_ends_with(path, ".bin") || pc_ends_with(path, ".pt") || pc_ends_with(path, ".pth"))
+        return pc_torch_open;
+    switch (kind) {
+    case PC_FILE_SAFETENSORS: return pc_safetensors_open;
+    case PC_FILE_GGUF: return pc_gguf_open;
+    case PC_FILE_ZIP:
+    case PC_FILE_PICKLE: return pc_torch_open;
+    default: return NULL;
+    }
+}
+
 int pc_file_open_checkpoint(const char *path, struct pc_checkpoint **out, struct paco_error *err)
 {
     struct pc_file f;
@@ -35,24 +56,13 @@ int pc_file_open_checkpoint(const char *path, struct pc_checkpoint **out, struct
     if (rc < 0)
         return rc;
     rc = pc_sniff(&f, &kind, err);
-    // A name that promises a kind gets that kind's reader and its words for what is wrong.
-    if (rc == 0 && pc_ends_with(path, ".safetensors"))
-        rc = pc_safetensors_open(path, out, err);
-    else if (rc == 0 && pc_ends_with(path, ".gguf"))
-        rc = pc_gguf_open(path, out, err);
-    else if (rc == 0 &&
-             (pc_ends_with(path, ".bin") || pc_ends_with(path, ".pt") || pc_ends_with(path, ".pth")))
-        rc = pc_torch_open(path, out, err);
-    else if (rc == 0 && kind == PC_FILE_SAFETENSORS)
-        rc = pc_safetensors_open(path, out, err);
-    else if (rc == 0 && kind == PC_FILE_GGUF)
-        rc = pc_gguf_open(path, out, err);
-    else if (rc == 0 && (kind == PC_FILE_ZIP || kind == PC_FILE_PICKLE))
-        rc = pc_torch_open(path, out, err);
-    else if (rc == 0)
-        rc = pc_sniff_refuse(&f, kind, "a safetensors, PyTorch or GGUF file", err);
+    reader *open_file = reader_of(path, kind);
+    if (rc == 0 && !open_file) {
+        pc_sniff_refuse(&f, kind, "a safetensors, PyTorch or GGUF file", err);
+        rc = PACO_EFORMAT;
+    }
     pc_file_close(&f);
-    return rc;
+    return rc < 0 ? rc : open_file(path, out, err);
 }
 
 static int find_weights(const char *dir, char **path)
@@ -219,17 +229,19 @@ static int open_shards(const struct index *x, struct pc_checkpoint **out, struct
     struct pc_checkpoint **parts = pc_alloc_zero(x->n_files, sizeof *parts);
     if (!parts)
         return pc_error_mem(err, x->n_files * sizeof *parts, "a table of shards");
+    const char *kind = NULL;
     int rc = 0;
     size_t n = 0;
-    for (; rc == 0 && n < x->n_files; n += rc == 0) {
+    while (rc == 0 && n < x->n_files) {
         char *path = pc_path_join(x->dir, x->files[n]);
         rc = path ? pc_file_open_checkpoint(path, &parts[n], err)
                   : pc_error_mem(err, strlen(x->dir), "a path");
         pc_free(path);
+        if (rc == 0)
+            kind = parts[n++]->kind;
     }
     if (rc == 0)
-        rc = pc_checkpoint_merge(
-            parts[0]->kind, x->dir, parts, n, take_mapped, (void *)(uintptr_t)x, out, err);
+        rc = pc_checkpoint_merge(kind, x->dir, parts, n, take_mapped, (void *)(uintptr_t)x, out, err);
     else
         while (n-- > 0)
             pc_checkpoint_close(parts[n]);
