@@ -107,13 +107,40 @@ static int no_place(
         pc_diagnose_describe(&o, sizes, sizeof sizes));
 }
 
+/* True in *same if two tensors have the same type, shape and bytes. */
+static int same_bytes(
+    const struct pc_tensor *x, const struct pc_tensor *y, bool *same, struct paco_error *err)
+{
+    *same = x->dtype == y->dtype && pc_tensor_same_shape(x, y);
+    if (!*same || x->size == 0)
+        return 0;
+    uint64_t step = ((uint64_t)1 << 20) / x->row_size;
+    step = step < 1 ? 1 : step;
+    char *a = pc_alloc((size_t)step, (size_t)x->row_size), *b = pc_alloc((size_t)step, (size_t)x->row_size);
+    int rc = a && b ? 0 : pc_error_mem(err, 2 * step * x->row_size, "comparing two tensors");
+    for (uint64_t row = 0; row < x->n_rows && rc == 0 && *same; row += step) {
+        uint64_t n = x->n_rows - row < step ? x->n_rows - row : step;
+        rc = pc_tensor_read(x, row, n, a, err);
+        if (rc == 0)
+            rc = pc_tensor_read(y, row, n, b, err);
+        *same = rc == 0 && memcmp(a, b, (size_t)(n * x->row_size)) == 0;
+    }
+    pc_free(a);
+    pc_free(b);
+    return rc;
+}
+
+/* PEFT writes a tensor saved whole under two names when the vocabulary grew; that is no loss if both are the
+ * same. */
 static int take(const struct pc_tensor **slot, const struct pc_tensor *t, struct paco_error *err)
 {
-    if (*slot)
-        return pc_error_set(
-            err, PACO_EFORMAT, "the adapter's tensors '%s' and '%s' mean the same", (*slot)->name, t->name);
+    bool same = true;
+    int rc = *slot ? same_bytes(*slot, t, &same, err) : 0;
+    if (rc == 0 && !same)
+        rc = pc_error_set(err, PACO_EFORMAT, "the adapter's tensors '%s' and '%s' mean the same, but differ",
+            (*slot)->name, t->name);
     *slot = t;
-    return 0;
+    return rc;
 }
 
 static int bind_tensor(struct binding *b, const struct pc_tensor *t, struct paco_error *err)
@@ -206,29 +233,6 @@ static int finish_update(
     }
     b->report.n_updated++;
     return 0;
-}
-
-/* True in *same if two tensors have the same type, shape and bytes. */
-static int same_bytes(
-    const struct pc_tensor *x, const struct pc_tensor *y, bool *same, struct paco_error *err)
-{
-    *same = x->dtype == y->dtype && pc_tensor_same_shape(x, y);
-    if (!*same || x->size == 0)
-        return 0;
-    uint64_t step = ((uint64_t)1 << 20) / x->row_size;
-    step = step < 1 ? 1 : step;
-    char *a = pc_alloc((size_t)step, (size_t)x->row_size), *b = pc_alloc((size_t)step, (size_t)x->row_size);
-    int rc = a && b ? 0 : pc_error_mem(err, 2 * step * x->row_size, "comparing two tensors");
-    for (uint64_t row = 0; row < x->n_rows && rc == 0 && *same; row += step) {
-        uint64_t n = x->n_rows - row < step ? x->n_rows - row : step;
-        rc = pc_tensor_read(x, row, n, a, err);
-        if (rc == 0)
-            rc = pc_tensor_read(y, row, n, b, err);
-        *same = rc == 0 && memcmp(a, b, (size_t)(n * x->row_size)) == 0;
-    }
-    pc_free(a);
-    pc_free(b);
-    return rc;
 }
 
 /* A tied base has no lm_head. An adapter may still hold one; that is no loss if it is the embedding again. */
