@@ -26,6 +26,9 @@ struct merge {
     struct pc_checkpoint *sum, *grown, *ordered, *out;
     uint64_t n_added; /* rows of the embedding */
     struct pc_gguf_files made;
+    struct pc_buf chat_template; /* the adapter's own */
+    struct paco_file *given;     /* opt->files, and the template */
+    size_t n_given;
     struct pc_write_file *files;
     size_t n_files;
 };
@@ -95,6 +98,29 @@ static bool has_tokenizer(const char *dir)
     return found;
 }
 
+/* An adapter without a tokenizer may still teach a format of its own: chat_template.jinja, which wins over
+ * what the base's tokenizer_config.json says. */
+static int take_template(struct merge *m, struct paco_error *err)
+{
+    enum { MAX_TEMPLATE = 1 << 20 };
+    pc_buf_init(&m->chat_template, MAX_TEMPLATE);
+    m->given = pc_alloc(m->opt->n_files + 1, sizeof *m->given);
+    char *path = pc_path_join(m->adapter->dir, "chat_template.jinja");
+    int rc = m->given && path ? 0 : pc_error_mem(err, strlen(m->adapter->dir), "the adapter's files");
+    for (; rc == 0 && m->n_given < m->opt->n_files; m->n_given++)
+        m->given[m->n_given] = m->opt->files[m->n_given];
+    if (rc == 0 && !has_tokenizer(m->adapter->dir) && pc_path_exists(path)) {
+        rc = pc_file_slurp(path, MAX_TEMPLATE, &m->chat_template, err);
+        if (rc == 0) {
+            m->given[m->n_given++] =
+                (struct paco_file){"chat_template.jinja", m->chat_template.data, m->chat_template.len};
+            pc_note(&m->job.notes, "chat template: the adapter's");
+        }
+    }
+    pc_free(path);
+    return rc;
+}
+
 static int write_out(struct merge *m, struct paco_job_result *result, struct paco_error *err)
 {
     static const char *const pad_names[] = {"none", "mean", "zero", "diff"};
@@ -144,7 +170,9 @@ static int run(struct merge *m, struct paco_job_result *result, struct paco_erro
     if (rc == 0 && m->base.gguf)
         rc = pc_gguf_files_make(&m->base, m->out, "merge", &m->made, err);
     if (rc == 0)
-        rc = pc_job_files(&m->made, m->opt->files, m->opt->n_files, &m->files, &m->n_files, err);
+        rc = take_template(m, err);
+    if (rc == 0)
+        rc = pc_job_files(&m->made, m->given, m->n_given, &m->files, &m->n_files, err);
     return rc < 0 ? rc : write_out(m, result, err);
 }
 
@@ -170,6 +198,8 @@ int paco_merge(
     pc_checkpoint_close(m.grown);
     pc_checkpoint_close(m.sum);
     pc_gguf_files_release(&m.made);
+    pc_buf_release(&m.chat_template);
+    pc_free(m.given);
     pc_free(m.files);
     pc_adapter_close(m.adapter);
     pc_source_close(&m.base);
