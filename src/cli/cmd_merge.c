@@ -130,8 +130,8 @@ const struct pc_command pc_cmd_merge = {
         "base is an error.\n"
         "\n"
         "Configuration, licence and model card come from the base, the tokenizer from the adapter's folder\n"
-        "if it has one, else its chat_template.jinja. When that tokenizer knows more tokens than the embedding has rows, the published\n"
-        "script adds random rows; here --pad-row says what they shall be.",
+        "if it has one, else its chat_template.jinja alone. When that tokenizer knows more tokens than the\n"
+        "embedding has rows, the published script adds random rows; here --pad-row says what they shall be.",
     .examples = "$ paco merge -m llama-7b --adapter my-lora --out tuned\n"
                 "$ paco merge --lora_model_name_or_path my-lora --output_dir tuned --dtype keep",
     .options = g_options,
