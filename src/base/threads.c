@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A generation counter announces work. Workers spin on it briefly, since a forward pass starts hundreds of
- * short rounds a second, then park on a condition variable, since spinning beside other processes is what
- * makes peers crawl on shared machines. The last worker to leave a round wakes the caller only if it parked.
+/* A round of work is one word: its number, whether it is open, and how many workers are inside.
  *
- * The round's fields are plain: they are written before the generation is raised (release) and read after it
- * is seen (acquire), and the caller does not start a round before all workers have left the last one. */
+ * Workers watch the word briefly, since a forward pass starts hundreds of short rounds a second, then park on
+ * a condition variable, since spinning beside other processes is what makes peers crawl on shared machines. A
+ * worker enters a round while it is open. The caller works through the tasks too, closes the round when none
+ * is left, and waits for those inside alone: a worker that the machine did not get round to running in time
+ * is not waited for, it finds the door shut and looks for the next round. So on busy processors a pool is
+ * never slower than its caller by more than a task.
+ *
+ * The round's fields are plain: they are written before the word (release), read after entering by it
+ * (acquire), and written again only when the round is closed and empty. */
 #include "base/threads.h"
 
 #include "base/cpu.h"
@@ -18,6 +23,7 @@
 #include <string.h>
 
 enum { MAX_THREADS = 512, SPINS = 4000, STACK_SIZE = 1 << 20 };
+static const uint64_t OPEN = 1u << 31, INSIDE = (1u << 31) - 1;
 
 struct worker {
     struct pc_pool *pool;
@@ -30,10 +36,9 @@ struct pc_pool {
     struct worker *workers;
     pthread_mutex_t lock;
     pthread_cond_t work, done;
-    _Atomic uint64_t generation;
+    _Atomic uint64_t round; /* number << 32 | OPEN | workers inside */
     _Atomic int64_t next_task;
-    _Atomic int n_busy;
-    bool stop;
+    _Atomic bool stop;
     int64_t n_tasks;
     void (*fn)(void *, int64_t, int);
     void *arg;
@@ -54,20 +59,41 @@ static void take_tasks(struct pc_pool *p, int i_worker)
         p->fn(p->arg, i, i_worker);
 }
 
-static uint64_t wait_for_work(struct pc_pool *p, uint64_t seen)
+/* The number of a round other than the one seen last. */
+static uint64_t wait_for_round(struct pc_pool *p, uint64_t seen)
 {
-    uint64_t g = seen;
+    uint64_t number;
     for (int i = 0; i < SPINS; i++) {
-        g = atomic_load_explicit(&p->generation, memory_order_acquire);
-        if (g != seen)
-            return g;
+        number = atomic_load_explicit(&p->round, memory_order_acquire) >> 32;
+        if (number != seen)
+            return number;
         relax();
     }
     pthread_mutex_lock(&p->lock);
-    while ((g = atomic_load_explicit(&p->generation, memory_order_acquire)) == seen)
+    while ((number = atomic_load_explicit(&p->round, memory_order_acquire) >> 32) == seen)
         pthread_cond_wait(&p->work, &p->lock);
     pthread_mutex_unlock(&p->lock);
-    return g;
+    return number;
+}
+
+static bool enter(struct pc_pool *p, uint64_t number)
+{
+    uint64_t round = atomic_load_explicit(&p->round, memory_order_relaxed);
+    while (round >> 32 == number && (round & OPEN))
+        if (atomic_compare_exchange_weak_explicit(
+                &p->round, &round, round + 1, memory_order_acquire, memory_order_relaxed))
+            return true;
+    return false;
+}
+
+static void leave(struct pc_pool *p)
+{
+    uint64_t round = atomic_fetch_sub_explicit(&p->round, 1, memory_order_release) - 1;
+    if (round & (OPEN | INSIDE))
+        return;
+    pthread_mutex_lock(&p->lock);
+    pthread_cond_signal(&p->done);
+    pthread_mutex_unlock(&p->lock);
 }
 
 static void *worker_main(void *arg)
@@ -75,24 +101,29 @@ static void *worker_main(void *arg)
     struct worker *w = arg;
     struct pc_pool *p = w->pool;
     for (uint64_t seen = 0;;) {
-        seen = wait_for_work(p, seen);
-        if (p->stop)
+        seen = wait_for_round(p, seen);
+        if (atomic_load_explicit(&p->stop, memory_order_relaxed))
             return NULL;
-        take_tasks(p, w->index);
-        if (atomic_fetch_sub_explicit(&p->n_busy, 1, memory_order_acq_rel) == 1) {
-            pthread_mutex_lock(&p->lock);
-            pthread_cond_signal(&p->done);
-            pthread_mutex_unlock(&p->lock);
+        if (enter(p, seen)) {
+            take_tasks(p, w->index);
+            leave(p);
         }
     }
 }
 
+/* Open the next round; no worker is inside the last one. */
 static void announce(struct pc_pool *p)
 {
+    uint64_t number = (atomic_load_explicit(&p->round, memory_order_relaxed) >> 32) + 1;
     pthread_mutex_lock(&p->lock);
-    atomic_fetch_add_explicit(&p->generation, 1, memory_order_release);
+    atomic_store_explicit(&p->round, number << 32 | OPEN, memory_order_release);
     pthread_cond_broadcast(&p->work);
     pthread_mutex_unlock(&p->lock);
+}
+
+static bool anyone_inside(struct pc_pool *p)
+{
+    return (atomic_load_explicit(&p->round, memory_order_acquire) & INSIDE) != 0;
 }
 
 void pc_pool_run(struct pc_pool *p, int64_t n_tasks, void (*fn)(void *, int64_t, int), void *arg)
@@ -106,16 +137,16 @@ void pc_pool_run(struct pc_pool *p, int64_t n_tasks, void (*fn)(void *, int64_t,
     p->arg = arg;
     p->n_tasks = n_tasks;
     atomic_store_explicit(&p->next_task, 0, memory_order_relaxed);
-    atomic_store_explicit(&p->n_busy, p->n_started, memory_order_relaxed);
     announce(p);
     take_tasks(p, 0);
+    atomic_fetch_and_explicit(&p->round, ~OPEN, memory_order_acquire);
     for (int i = 0; i < SPINS; i++) {
-        if (atomic_load_explicit(&p->n_busy, memory_order_acquire) == 0)
+        if (!anyone_inside(p))
             return;
         relax();
     }
     pthread_mutex_lock(&p->lock);
-    while (atomic_load_explicit(&p->n_busy, memory_order_acquire) != 0)
+    while (anyone_inside(p))
         pthread_cond_wait(&p->done, &p->lock);
     pthread_mutex_unlock(&p->lock);
 }
@@ -163,7 +194,7 @@ void pc_pool_free(struct pc_pool *p)
 {
     if (!p)
         return;
-    p->stop = true;
+    atomic_store_explicit(&p->stop, true, memory_order_relaxed);
     announce(p);
     for (int i = 1; i <= p->n_started; i++)
         pthread_join(p->workers[i].thread, NULL);
