@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Words are short, so the usual case is a scan for the lowest rank over small arrays on the stack. A long one
- * (a megabyte without a space) goes through a linked list and a heap of (rank, position): an entry is stale
- * when its position no longer has that rank to its right, which needs no other bookkeeping. */
+ * (a megabyte without a space) goes through a linked list and an agenda of (rank, position): an entry is
+ * stale when its position no longer has that rank to its right, which needs no other bookkeeping. */
 #include "tokenizer/bpe.h"
 
 #include "base/memory.h"
 
 #include <string.h>
 
-enum { SHORT = 48, NONE = UINT32_MAX, DEAD = UINT32_MAX - 1 };
+enum { SHORT = 48, NONE = UINT32_MAX };
 
 /* ---- the table ---- */
 
@@ -126,42 +126,81 @@ struct node {
     struct pair pair; /* with the next one */
 };
 
-struct heap {
-    uint64_t *v; /* rank << 32 | position: the order wanted is the order of numbers */
-    size_t n, capacity;
+/* What may merge, as rank << 32 | position: the order wanted is the order of numbers. Most of it is known at
+ * the start and is sorted once; what merges add goes to a heap, which stays small and so in the cache. */
+struct agenda {
+    uint64_t *sorted;
+    size_t at, n_sorted;
+    uint64_t *heap;
+    size_t n_heap, capacity;
 };
 
-static void sift_down(struct heap *h, size_t i)
+static uint64_t pop_heap(struct agenda *g)
 {
-    uint64_t v = h->v[i];
+    uint64_t top = g->heap[0], v = g->heap[--g->n_heap];
+    size_t i = 0;
     for (;;) {
         size_t child = 2 * i + 1;
-        if (child >= h->n)
+        if (child >= g->n_heap)
             break;
-        child += child + 1 < h->n && h->v[child + 1] < h->v[child];
-        if (h->v[child] >= v)
+        child += child + 1 < g->n_heap && g->heap[child + 1] < g->heap[child];
+        if (g->heap[child] >= v)
             break;
-        h->v[i] = h->v[child];
+        g->heap[i] = g->heap[child];
         i = child;
     }
-    h->v[i] = v;
-}
-
-static uint64_t pop(struct heap *h)
-{
-    uint64_t top = h->v[0];
-    h->v[0] = h->v[--h->n];
-    if (h->n)
-        sift_down(h, 0);
+    g->heap[i] = v;
     return top;
 }
 
-static void push(struct heap *h, uint64_t v)
+static bool pop(struct agenda *g, uint64_t *out)
 {
-    size_t i = h->n++;
-    for (; i && h->v[(i - 1) / 2] > v; i = (i - 1) / 2)
-        h->v[i] = h->v[(i - 1) / 2];
-    h->v[i] = v;
+    bool sorted = g->at < g->n_sorted;
+    if (g->n_heap && (!sorted || g->heap[0] < g->sorted[g->at]))
+        *out = pop_heap(g);
+    else if (sorted)
+        *out = g->sorted[g->at++];
+    else
+        return false;
+    return true;
+}
+
+static bool push(struct agenda *g, uint64_t v)
+{
+    if (g->n_heap == g->capacity) {
+        uint64_t *heap = pc_realloc(g->heap, g->capacity * 2, sizeof *heap);
+        if (!heap)
+            return false;
+        g->heap = heap;
+        g->capacity *= 2;
+    }
+    size_t i = g->n_heap++;
+    for (; i && g->heap[(i - 1) / 2] > v; i = (i - 1) / 2)
+        g->heap[i] = g->heap[(i - 1) / 2];
+    g->heap[i] = v;
+    return true;
+}
+
+/* By rank only: positions are in order already, and each pass keeps the order of equals. The heap's memory,
+ * empty yet, is the second place. */
+static void sort_by_rank(struct agenda *g)
+{
+    enum { BITS = 11, BUCKETS = 1 << BITS };
+    uint64_t highest = 0;
+    for (size_t i = 0; i < g->n_sorted; i++)
+        highest = g->sorted[i] > highest ? g->sorted[i] : highest;
+    for (unsigned shift = 32; shift < 64 && highest >> shift; shift += BITS) {
+        size_t starts[BUCKETS + 1] = {0};
+        for (size_t i = 0; i < g->n_sorted; i++)
+            starts[(g->sorted[i] >> shift) % BUCKETS + 1]++;
+        for (size_t i = 0; i < BUCKETS; i++)
+            starts[i + 1] += starts[i];
+        for (size_t i = 0; i < g->n_sorted; i++)
+            g->heap[starts[(g->sorted[i] >> shift) % BUCKETS]++] = g->sorted[i];
+        uint64_t *swap = g->sorted;
+        g->sorted = g->heap;
+        g->heap = swap;
+    }
 }
 
 struct work {
@@ -169,7 +208,7 @@ struct work {
     const char *text;
     uint32_t len;
     struct node *nodes;
-    struct heap heap;
+    struct agenda agenda;
 };
 
 static uint32_t end_of(const struct work *w, uint32_t i)
@@ -188,17 +227,17 @@ static void pair_up(struct work *w, uint32_t i)
     a->pair = look(w->m, w->text, a->id, b->id, a->start, b->start, end_of(w, a->next));
 }
 
-static void push_pair(struct work *w, uint32_t i)
+static bool push_pair(struct work *w, uint32_t i)
 {
     pair_up(w, i);
-    if (w->nodes[i].pair.rank != PC_NO_RANK)
-        push(&w->heap, (uint64_t)w->nodes[i].pair.rank << 32 | i);
+    const uint32_t rank = w->nodes[i].pair.rank;
+    return rank == PC_NO_RANK || push(&w->agenda, (uint64_t)rank << 32 | i);
 }
 
-static void run(struct work *w)
+static bool run(struct work *w)
 {
-    while (w->heap.n) {
-        uint64_t top = pop(&w->heap);
+    uint64_t top;
+    while (pop(&w->agenda, &top)) {
         uint32_t i = (uint32_t)top;
         struct node *a = &w->nodes[i];
         if (a->pair.rank != top >> 32)
@@ -207,42 +246,47 @@ static void run(struct work *w)
         a->id = a->pair.id;
         a->next = b->next;
         b->pair.rank = PC_NO_RANK;
-        b->prev = DEAD;
         if (a->next != NONE)
             w->nodes[a->next].prev = i;
-        if (a->prev != NONE)
-            push_pair(w, a->prev);
-        push_pair(w, i);
+        if ((a->prev != NONE && !push_pair(w, a->prev)) || !push_pair(w, i))
+            return false;
     }
+    return true;
+}
+
+static void fill(struct work *w, const struct pc_part *parts, size_t n)
+{
+    struct agenda *g = &w->agenda;
+    for (uint32_t i = 0; i < n; i++)
+        w->nodes[i] =
+            (struct node){parts[i].id, parts[i].start, i ? i - 1 : NONE, i + 1 < n ? i + 1 : NONE, {0, 0}};
+    for (uint32_t i = 0; i < n; i++) {
+        pair_up(w, i);
+        if (w->nodes[i].pair.rank != PC_NO_RANK)
+            g->sorted[g->n_sorted++] = (uint64_t)w->nodes[i].pair.rank << 32 | i;
+    }
+    sort_by_rank(g);
 }
 
 static int64_t merge_long(const struct pc_merger *m, const char *text, uint32_t len, struct pc_part *parts,
     size_t n, struct paco_error *err)
 {
-    // Each merge takes one entry at least off and puts at most two on, and there are fewer than n merges.
-    struct work w = {
-        m, text, len, pc_alloc(n, sizeof *w.nodes), {pc_alloc(2 * n, sizeof *w.heap.v), 0, 2 * n}};
-    int64_t left = 0;
-    if (!w.nodes || !w.heap.v) {
-        left = pc_error_mem(err, n * sizeof *w.nodes, "a long word");
-        goto out;
+    struct work w = {m, text, len, pc_alloc(n, sizeof *w.nodes),
+        {.sorted = pc_alloc(n, sizeof *w.agenda.sorted),
+            .heap = pc_alloc(n, sizeof *w.agenda.heap),
+            .capacity = n}};
+    int64_t left = PACO_EMEM;
+    if (w.nodes && w.agenda.sorted && w.agenda.heap) {
+        fill(&w, parts, n);
+        left = run(&w) ? 0 : PACO_EMEM;
     }
-    for (uint32_t i = 0; i < n; i++)
-        w.nodes[i] =
-            (struct node){parts[i].id, parts[i].start, i ? i - 1 : NONE, i + 1 < n ? i + 1 : NONE, {0, 0}};
-    for (uint32_t i = 0; i < n; i++) {
-        pair_up(&w, i);
-        if (w.nodes[i].pair.rank != PC_NO_RANK)
-            w.heap.v[w.heap.n++] = (uint64_t)w.nodes[i].pair.rank << 32 | i;
-    }
-    for (size_t i = w.heap.n / 2; i-- > 0;)
-        sift_down(&w.heap, i);
-    run(&w);
-    for (uint32_t i = 0; i != NONE; i = w.nodes[i].next)
+    for (uint32_t i = 0; left >= 0 && i != NONE; i = w.nodes[i].next)
         parts[left++] = (struct pc_part){w.nodes[i].id, w.nodes[i].start};
-out:
+    if (left < 0)
+        pc_error_mem(err, n * sizeof *w.nodes, "a long word");
     pc_free(w.nodes);
-    pc_free(w.heap.v);
+    pc_free(w.agenda.sorted);
+    pc_free(w.agenda.heap);
     return left;
 }
 
