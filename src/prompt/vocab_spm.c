@@ -165,10 +165,12 @@ static int add_listed(struct spm *s)
     json_t *v;
     json_object_foreach(s->side->added, key, v)
     {
-        if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) > INT32_MAX || !*key)
-            return pc_error_set(s->err, PACO_EFORMAT, "added_tokens.json: '%.40s' has no id", key);
+        int64_t id;
+        (void)v;
+        if (pc_json_get_i64(s->side->added, key, 0, INT32_MAX - 1, &id, s->err) < 0)
+            return pc_error_prefix(s->err, "added_tokens.json");
         struct pc_named_token t = {.span = {key, strlen(key)}, .plain = true};
-        struct pc_added a = entry_of(s, &t, (int32_t)json_integer_value(v));
+        struct pc_added a = entry_of(s, &t, (int32_t)id);
         if (add(s, &a) < 0)
             return PACO_EMEM;
         if (a.id >= s->next_id)
