@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tokens.h"
 
-#include "base/json.h"
 #include "prompt/format.h"
 #include "prompt/vocab_sources.h"
 #include "prompt/vocabulary.h"
-#include "scratch.h"
-
-#define FIXTURES "tests/fixtures/"
 
 static const struct pc_message g_one[] = {{"user", "Your message here!"}};
 static const struct pc_message g_turns[] = {
@@ -189,93 +185,6 @@ static void prompts_in_another_format_stand_out(void **state)
     assert_int_equal(pc_format_of_text("What is a USER: in Unix?"), PC_FORMAT_AUTO);
 }
 
-/* ---- the card's format on the card's tokenizer: ids by the training's own stack ---- */
-
-static size_t read_messages(const json_t *list, struct pc_message *out, size_t max)
-{
-    size_t n = json_array_size(list);
-    assert_true(n <= max);
-    for (size_t i = 0; i < n; i++) {
-        const json_t *m = json_array_get(list, i);
-        out[i] = (struct pc_message){
-            json_string_value(json_array_get(m, 0)), json_string_value(json_array_get(m, 1))};
-    }
-    return n;
-}
-
-static void holds(
-    const struct pc_tokenizer *tok, const struct pc_message *messages, size_t n, const json_t *want)
-{
-    struct pc_ids got = {0}, ids = {0};
-    struct paco_error err = {0};
-    for (size_t i = 0; i < json_array_size(want); i++)
-        assert_int_equal(pc_ids_add(&ids, (int32_t)json_number_value(json_array_get(want, i)), NULL), 0);
-    if (pc_format_encode(PC_FORMAT_TULU, tok, messages, n, -1, &got, &err) < 0)
-        fail_msg("%s", err.message);
-    expect_ids(messages[0].content, &got, ids.v, ids.n);
-    // Without BOS the rest is the same.
-    got.n = 0;
-    assert_int_equal(pc_format_encode(PC_FORMAT_TULU, tok, messages, n, 0, &got, &err), 0);
-    expect_ids("without BOS", &got, ids.v + 1, ids.n - 1);
-    pc_ids_release(&got);
-    pc_ids_release(&ids);
-}
-
-/* The tuned model's folder: LLaMA's tokenizer.model and the side files the era's stack saved. */
-static struct pc_tokenizer *open_tuned(const json_t *files, struct scratch *s)
-{
-    const char *name;
-    json_t *value;
-    char *model = test_data("tokenizer/tokenizer.model");
-    struct pc_buf bytes;
-    struct pc_tokenizer *tok = NULL;
-    struct paco_error err = {0};
-    if (!model)
-        return NULL;
-    assert_int_equal(pc_file_slurp(model, 1 << 24, &bytes, &err), 0);
-    scratch_open(s);
-    scratch_write(s, "tokenizer.model", bytes.data, bytes.len);
-    json_object_foreach((json_t *)files, name, value)
-    {
-        char *text = json_dumps(value, 0);
-        scratch_text(s, name, text);
-        free(text);
-    }
-    if (pc_vocabulary_open(s->dir, &tok, &err) < 0)
-        fail_msg("%s", err.message);
-    pc_buf_release(&bytes);
-    pc_free(model);
-    return tok;
-}
-
-static void conversations_tokenise_as_in_training(void **state)
-{
-    (void)state;
-    struct scratch s;
-    json_t *root = NULL;
-    assert_int_equal(pc_json_read(FIXTURES "prompt/tulu_ids.json", 1 << 20, &root, NULL), 0);
-    struct pc_tokenizer *tok = open_tuned(json_object_get(root, "files"), &s);
-    if (!tok) {
-        json_decref(root);
-        skip();
-    }
-    bool certain = false;
-    assert_int_equal(pc_format_detect(tok, NULL, &certain), PC_FORMAT_TULU);
-    assert_true(certain);
-    const json_t *cases = json_object_get(root, "cases");
-    assert_true(json_array_size(cases) >= 40);
-    for (size_t i = 0; i < json_array_size(cases); i++) {
-        const json_t *c = json_array_get(cases, i);
-        struct pc_message messages[16];
-        size_t n = read_messages(json_object_get(c, "messages"), messages, 16);
-        const json_t *prompt = json_object_get(c, "prompt");
-        holds(tok, messages, n, prompt ? prompt : json_object_get(c, "train"));
-    }
-    scratch_close(&s);
-    pc_tokenizer_free(tok);
-    json_decref(root);
-}
-
 /* Two turns with their answers: 39 ids, no newline behind </s> (2), and the next tag begins with 529, not
  * 29966. */
 static void the_worked_example(void **state)
@@ -295,6 +204,9 @@ static void the_worked_example(void **state)
     assert_int_equal(pc_vocabulary_open(model, &tok, &err), 0);
     assert_int_equal(pc_format_encode(PC_FORMAT_TULU, tok, messages, 4, -1, &ids, &err), 0);
     expect_ids("worked example", &ids, want, 39);
+    ids.n = 0;
+    assert_int_equal(pc_format_encode(PC_FORMAT_TULU, tok, messages, 4, 0, &ids, &err), 0);
+    expect_ids("without BOS", &ids, want + 1, 38);
     ids.n = 0;
     // Meta's two-turn form: each turn a text of its own between <s> and </s>.
     assert_int_equal(pc_format_encode(PC_FORMAT_LLAMA2, tok, messages, 3, 1, &ids, &err), 0);
@@ -328,7 +240,6 @@ int main(void)
         cmocka_unit_test(names_go_both_ways),
         cmocka_unit_test(templates_are_recognised),
         cmocka_unit_test(prompts_in_another_format_stand_out),
-        cmocka_unit_test(conversations_tokenise_as_in_training),
         cmocka_unit_test(the_worked_example),
         cmocka_unit_test(no_bos_where_there_is_none),
     };
