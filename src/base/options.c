@@ -450,20 +450,31 @@ static void wrap(struct pc_buf *out, const char *text, int column)
     pc_buf_putc(out, '\n');
 }
 
+/* "where it goes (also --path_tuned, --target-model-path)" */
+static void describe(const struct pc_option *o, char *out, size_t size)
+{
+    int n = snprintf(out, size, "%s", o->help);
+    const char *a = o->aliases;
+    for (bool first = true; a && *a && n >= 0 && (size_t)n < size; first = false) {
+        int len = (int)strcspn(a, "|");
+        n += snprintf(out + n, size - (size_t)n, "%s--%.*s", first ? " (also " : ", ", len, a);
+        a += len + (a[len] == '|');
+    }
+    if (o->aliases && n >= 0 && (size_t)n + 1 < size)
+        snprintf(out + n, size - (size_t)n, ")");
+}
+
 void pc_options_help(const struct pc_option *table, struct pc_buf *out)
 {
     for (const struct pc_option *o = table; o->name; o++) {
-        char left[128], help[512];
+        char left[128], help[1024];
         const char *arg = o->type == PC_OPT_CHOICE ? o->choices : o->arg;
         bool has_arg = o->type != PC_OPT_FLAG && o->type != PC_OPT_IGNORED && arg;
         int n = o->short_name ? snprintf(left, sizeof left, "  -%c, --%s", o->short_name, o->name)
                               : snprintf(left, sizeof left, "      --%s", o->name);
         if (has_arg)
             n += snprintf(left + n, sizeof left - (size_t)n, " %s", arg);
-        snprintf(help, sizeof help, "%s%s%s%s", o->help, o->aliases ? " (also --" : "",
-            o->aliases ? o->aliases : "", o->aliases ? ")" : "");
-        for (char *bar = o->aliases ? strrchr(help, '(') : NULL; bar && (bar = strchr(bar, '|'));)
-            *bar = ',';
+        describe(o, help, sizeof help);
         pc_buf_puts(out, left);
         if (n >= HELP_COLUMN - 1)
             pc_buf_printf(out, "\n%*s", HELP_COLUMN, "");
