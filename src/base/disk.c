@@ -18,7 +18,8 @@ struct pc_disk {
     struct pc_disk_buffer *buffers, *free, *first, *last; /* first..last: to be written, oldest first */
     int n_buffers, n_busy, n_threads;
     pthread_t threads[MAX_THREADS];
-    bool stop, failed;
+    bool stop, failed; /* failed: nobody gets a buffer any more */
+    bool broken; /* a write failed: what waits is dropped. After a failure elsewhere it is still written */
     struct paco_error err;
 };
 
@@ -152,13 +153,17 @@ static void *writer_main(void *arg)
         if (!b)
             break;
         d->first = b->next;
-        bool skip = d->failed;
+        bool skip = d->broken;
         pthread_mutex_unlock(&d->lock);
         struct pc_disk_batch *batch = b->batch;
         struct paco_error err = {0};
         int rc = skip ? -1 : write_buffer(b, &err);
-        if (rc < 0 && !skip)
+        if (rc < 0 && !skip) {
             pc_disk_fail(d, &err);
+            pthread_mutex_lock(&d->lock);
+            d->broken = true;
+            pthread_mutex_unlock(&d->lock);
+        }
         pc_disk_return(d, b);
         if (rc == 0)
             batch_drop(batch);

@@ -83,7 +83,8 @@ void pc_disk_write(struct pc_disk *disk, struct pc_disk_buffer *b, struct pc_dis
 void pc_disk_batch_end(struct pc_disk_batch *batch);
 /** Until all is written. Returns the first failure. */
 int pc_disk_wait(struct pc_disk *disk, struct paco_error *err);
-/** Record a failure from elsewhere (a `done` that could not), so that everybody stops. */
+/** Record a failure from elsewhere (reading, a `done` that could not), so that everybody stops. What was
+ * handed over before is still written. */
 void pc_disk_fail(struct pc_disk *disk, const struct paco_error *err);
 
 #endif

@@ -21,7 +21,7 @@ enum {
 
 /* A batch is journaled when it is this large or this old. */
 static const uint64_t SETTLE_BYTES = 256 << 20;
-static const double SETTLE_SECONDS = 1;
+static const double SETTLE_SECONDS = 0.25;
 
 struct source {
     const struct pc_tensor *t;
@@ -192,7 +192,8 @@ static int journal_units(struct run *run, const struct unit *list, struct paco_e
 static int settle(struct run *run, bool now, struct paco_error *err)
 {
     pthread_mutex_lock(&run->lock);
-    bool due = now || run->written_bytes >= SETTLE_BYTES || seconds() - run->last_settled >= SETTLE_SECONDS;
+    bool due = now || run->s->journal_each || run->written_bytes >= SETTLE_BYTES ||
+               seconds() - run->last_settled >= SETTLE_SECONDS;
     struct unit *list = NULL;
     if (due && !run->settling) {
         list = run->written;

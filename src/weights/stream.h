@@ -46,6 +46,7 @@ struct pc_stream {
     struct pc_pool *pool;
     const struct pc_progress *progress;
     const char *phase;
+    bool journal_each; /* by itself, instead of some at a time */
 };
 
 /** Read a journal record into s. Records that make no sense for s (a damaged file would have failed its

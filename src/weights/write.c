@@ -267,7 +267,8 @@ static int prepare_stream(struct writer *w, struct paco_error *err)
         .n_inputs = o->n_inputs,
         .pool = o->pool,
         .progress = o->progress,
-        .phase = o->phase};
+        .phase = o->phase,
+        .journal_each = o->journal_each};
     s->results = pc_alloc_zero(w->layout->n_tensors, sizeof *s->results);
     s->files = pc_alloc_zero(n_files, sizeof *s->files);
     s->inputs = pc_alloc_zero(o->n_inputs + 1, sizeof *s->inputs);

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "unit.h"
+
+#include "base/disk.h"
+#include "base/file.h"
+#include "scratch.h"
+
+#include <fcntl.h>
+
+static void count(void *arg)
+{
+    atomic_fetch_add((_Atomic int *)arg, 1);
+}
+
+/* Pieces at all sorts of offsets, laid out as they will be in the file: what arrives is what was given,
+ * whether or not the file system lets pages pass its cache. */
+static void every_byte_arrives(void **state)
+{
+    (void)state;
+    enum { SIZE = 3000017, STEP = 70001 };
+    struct scratch s;
+    scratch_open(&s);
+    for (int direct = 0; direct < 2; direct++) {
+        char path[1100];
+        snprintf(path, sizeof path, "%s", scratch_path(&s, direct ? "direct" : "cached"));
+        struct pc_disk_file f;
+        struct pc_disk *disk;
+        _Atomic int n_done = 0;
+        struct pc_disk_batch batch = {.n_pending = 1, .done = count, .arg = (void *)&n_done};
+        struct paco_error err = {0};
+        assert_int_equal(pc_disk_open(&f, path, SIZE, direct, &err), 0);
+        assert_int_equal(pc_disk_new(STEP + PC_DISK_PAGE, 3, 2, &disk, &err), 0);
+        for (uint64_t at = 0; at < SIZE; at += STEP) {
+            size_t len = SIZE - at < STEP ? (size_t)(SIZE - at) : STEP, start = (size_t)(at % PC_DISK_PAGE);
+            struct pc_disk_buffer *b = pc_disk_take(disk);
+            assert_non_null(b);
+            for (size_t i = 0; i < len; i++)
+                b->data[start + i] = (unsigned char)((at + i) * 2654435761u >> 13);
+            pc_disk_write(disk, b, &f, at, start, len, &batch);
+        }
+        pc_disk_batch_end(&batch);
+        assert_int_equal(pc_disk_wait(disk, &err), 0);
+        assert_int_equal(n_done, 1);
+        pc_disk_free(disk);
+        assert_int_equal(pc_disk_sync(&f, &err), 0);
+        pc_disk_close(&f);
+        struct pc_buf b;
+        assert_int_equal(pc_file_slurp(path, SIZE, &b, &err), 0);
+        assert_int_equal(b.len, SIZE);
+        for (size_t i = 0; i < SIZE; i++)
+            if ((unsigned char)b.data[i] != (unsigned char)(i * 2654435761u >> 13))
+                fail_msg("byte %zu, direct %d", i, direct);
+        pc_buf_release(&b);
+    }
+    scratch_close(&s);
+}
+
+static void a_failed_write_stops_everybody(void **state)
+{
+    (void)state;
+    struct pc_disk *disk;
+    struct paco_error err = {0};
+    struct pc_disk_file f = {.fd = open("/dev/full", O_WRONLY), .direct_fd = -1, .path = "the full disk"};
+    _Atomic int n_done = 0;
+    struct pc_disk_batch batch = {.n_pending = 1, .done = count, .arg = (void *)&n_done};
+    assert_true(f.fd >= 0);
+    assert_int_equal(pc_disk_new(8192, 2, 1, &disk, &err), 0);
+    struct pc_disk_buffer *b = pc_disk_take(disk);
+    memset(b->data, 1, 8192);
+    pc_disk_write(disk, b, &f, 4096, 0, 8192, &batch);
+    pc_disk_batch_end(&batch);
+    assert_int_equal(pc_disk_wait(disk, &err), PACO_ENOSPC);
+    assert_string_equal(err.path, "the full disk");
+    assert_int_equal(err.offset, 4096);
+    assert_null(pc_disk_take(disk));
+    assert_int_equal(n_done, 0);
+    pc_disk_free(disk);
+    close(f.fd);
+}
+
+static void a_size_beyond_the_limit_is_refused_at_once(void **state)
+{
+    (void)state;
+    struct scratch s;
+    struct pc_disk_file f;
+    struct paco_error err = {0};
+    scratch_open(&s);
+    char path[1100];
+    snprintf(path, sizeof path, "%s", scratch_path(&s, "huge"));
+    assert_true(pc_disk_open(&f, path, UINT64_C(1) << 62, false, &err) < 0);
+    assert_string_equal(err.path, path);
+    assert_int_equal(f.fd, -1);
+    scratch_close(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_byte_arrives),
+        cmocka_unit_test(a_failed_write_stops_everybody),
+        cmocka_unit_test(a_size_beyond_the_limit_is_refused_at_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
