@@ -174,3 +174,33 @@ def save(path, model, cfg=None, files=None):
     for name, content in (files or {}).items():
         write(os.path.join(path, name), content)
     return path
+
+
+def gguf(metadata, tensors):
+    """The bytes of a GGUF v3 file. metadata: key to (type, value), types "u32", "f32", "bool", "str", ["str"], ["i32"], ["f32"];
+    tensors: name to (GGML type, shape rows first, bytes)."""
+    codes = {"u32": (4, "<I"), "i32": (5, "<i"), "f32": (6, "<f"), "bool": (7, "<?")}
+
+    def text(s):
+        raw = s if isinstance(s, bytes) else s.encode()
+        return struct.pack("<Q", len(raw)) + raw
+
+    def value(kind, v):
+        if kind == "str":
+            return text(v)
+        return struct.pack(codes[kind][1], v)
+
+    out = struct.pack("<4sIQQ", b"GGUF", 3, len(tensors), len(metadata))
+    for key, (kind, v) in metadata.items():
+        out += text(key)
+        if isinstance(kind, list):
+            inner = 8 if kind[0] == "str" else codes[kind[0]][0]
+            out += struct.pack("<IIQ", 9, inner, len(v)) + b"".join(value(kind[0], x) for x in v)
+        else:
+            out += struct.pack("<I", 8 if kind == "str" else codes[kind][0]) + value(kind, v)
+    data = b""
+    for name, (ggml, shape, raw) in tensors.items():
+        data += b"\0" * (-len(data) % 32)
+        out += text(name) + struct.pack("<I%dQIQ" % len(shape), len(shape), *reversed(shape), ggml, len(data))
+        data += raw
+    return out + b"\0" * (-len(out) % 32) + data
