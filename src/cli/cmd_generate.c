@@ -1,26 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 /* paco generate: an answer to a prompt, or to each line of a file. */
-#include "base/cpu.h"
-#include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
+#include "cli/answering.h"
 #include "cli/command.h"
 #include "cli/input.h"
 #include "cli/output.h"
 #include "cli/prompts.h"
 #include "engine/generate.h"
-#include "prompt/vocabulary.h"
-#include "weights/source.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 
-enum { MAX_INPUT = 1 << 30, DEFAULT_TOKENS = 512, N_TOP = 20, MAX_IDS = 64, PAD_ROW = 32000 };
+enum { MAX_INPUT = 1 << 30, DEFAULT_TOKENS = 512, N_TOP = 20 };
 
 struct values {
-    const char *model, *prompt, *file, *ids, *format, *system, *bos, *dtype;
+    const char *model, *diff, *prompt, *file, *ids, *format, *system, *bos, *dtype;
     struct pc_strings stops;
     int64_t n, top_k, seed, threads, context;
     double temp, top_p, min_p, repeat_penalty;
@@ -35,6 +31,11 @@ static const struct pc_option g_options[] = {
         .arg = "MODEL",
         .help = "model folder, .gguf file, or a name in the Hugging Face cache",
         .required = true},
+    {.name = "diff",
+        .type = PC_OPT_STRING,
+        .offset = offsetof(struct values, diff),
+        .arg = "DIR",
+        .help = "a weight diff: MODEL is its base, and their sum answers"},
     {.name = "prompt",
         .short_name = 'p',
         .type = PC_OPT_STRING,
@@ -162,18 +163,8 @@ static const struct pc_option g_options[] = {
 struct job {
     const struct pc_command *self;
     const struct values *v;
-    const struct pc_args *args;
-    struct pc_source source;
-    struct pc_tokenizer *tok;
-    struct pc_generation_config defaults;
-    struct pc_prompter prompter;
+    struct pc_answering a;
     struct pc_prompts prompts;
-    struct pc_sampler_options sampling;
-    int32_t suppressed[2];
-    int32_t eos[MAX_IDS];
-    size_t n_eos;
-    const char *stops[MAX_IDS];
-    size_t n_stops;
     int32_t context;
     struct pc_engine *engine;
     struct pc_seq *seq;
@@ -183,160 +174,24 @@ struct job {
     struct paco_error err;
 };
 
-static bool given(const struct job *j, size_t offset)
-{
-    return pc_args_given(j->args, g_options, offset);
-}
-
-/* ---- the model's own words about itself ---- */
-
-static int open_model(struct job *j)
-{
-    int rc = pc_source_open(j->v->model, &j->source, &j->err);
-    if (rc < 0)
-        return rc;
-    if (!j->source.has_config) {
-        pc_error_set(&j->err, PACO_ENOENT, "there is no config.json, without which the weights mean nothing");
-        return pc_error_path(&j->err, j->source.dir);
-    }
-    pc_generation_config_read("", &j->defaults, NULL);
-    if (j->source.kind != PC_SOURCE_GGUF) {
-        char *path = pc_path_join(j->source.dir, "generation_config.json");
-        rc = path ? pc_generation_config_read(path, &j->defaults, &j->err)
-                  : pc_error_mem(&j->err, 64, "a path");
-        pc_free(path);
-    }
-    if (rc == 0)
-        rc = pc_vocabulary_open(j->source.vocabulary, &j->tok, &j->err);
-    if (rc == PACO_ENOENT && j->v->ids) { /* ids need no tokenizer; their answer then has no text */
-        j->err = (struct paco_error){0};
-        rc = 0;
-    }
-    return rc;
-}
-
-static int choose_format(struct job *j)
-{
-    struct pc_prompter *p = &j->prompter;
-    *p = (struct pc_prompter){.self = j->self,
-        .tok = j->tok,
-        .format = PC_FORMAT_RAW,
-        .system = j->v->system,
-        .bos = strcmp(j->v->bos, "auto") == 0 ? -1 : strcmp(j->v->bos, "always") == 0};
-    enum pc_format asked = PC_FORMAT_AUTO;
-    pc_format_parse(j->v->format, &asked);
-    if (!j->tok || j->v->ids)
-        return 0;
-    char *chat_template = NULL;
-    bool certain = false;
-    int rc = pc_vocabulary_chat_template(j->source.vocabulary, &chat_template, &j->err);
-    if (rc < 0)
-        return rc;
-    enum pc_format tuned = pc_format_detect(j->tok, chat_template, &certain);
-    pc_free(chat_template);
-    p->tuned = tuned == PC_FORMAT_RAW ? PC_FORMAT_AUTO : tuned;
-    p->format = asked == PC_FORMAT_AUTO ? tuned : asked;
-    if (asked == PC_FORMAT_AUTO && !certain)
-        pc_command_note(j->self,
-            "no prompt format is known for this model: taking %s (--format says otherwise)",
-            pc_format_name(tuned));
-    else if (asked != PC_FORMAT_RAW && asked != PC_FORMAT_AUTO && certain && p->tuned && asked != p->tuned)
-        pc_command_note(j->self, "--format %s, but this model was tuned on %s: expect worse answers",
-            pc_format_name(asked), pc_format_name(tuned));
-    return 0;
-}
-
-static void add_eos(struct job *j, int32_t id)
-{
-    for (size_t i = 0; i < j->n_eos; i++)
-        if (j->eos[i] == id)
-            return;
-    if (id >= 0 && j->n_eos < MAX_IDS)
-        j->eos[j->n_eos++] = id;
-}
-
-/* A stop that is a special token has no text to be found in, so its id ends the answer. */
-static int add_stop(struct job *j, const char *text)
-{
-    int32_t id = j->tok ? pc_tokenizer_find(j->tok, text, strlen(text)) : -1;
-    if (id >= 0 && pc_tokenizer_is_special(j->tok, id))
-        add_eos(j, id);
-    if (j->n_stops == MAX_IDS)
-        return pc_error_set(&j->err, PACO_ELIMIT, "more than %d stops", MAX_IDS);
-    j->stops[j->n_stops++] = text;
-    return 0;
-}
-
-/* What ends an answer: the generation settings' ids, else the config's, else the tokenizer's; and texts. */
-static int choose_ends(struct job *j)
-{
-    const struct pc_config *c = &j->source.config;
-    for (int i = 0; i < j->defaults.n_eos; i++)
-        add_eos(j, j->defaults.eos_ids[i]);
-    for (int i = 0; i < c->n_eos && j->defaults.n_eos == 0; i++)
-        add_eos(j, c->eos_ids[i]);
-    if (j->n_eos == 0 && j->tok)
-        add_eos(j, pc_tokenizer_eos(j->tok));
-    int rc = 0;
-    const char *const *known = pc_format_stops(j->prompter.format);
-    for (; *known && rc == 0; known++)
-        rc = add_stop(j, *known);
-    for (size_t i = 0; i < j->v->stops.n && rc == 0; i++)
-        rc = add_stop(j, j->v->stops.v[i]);
-    return rc;
-}
-
-/* The pad row was added for training and never trained: it must not be chosen. */
-static void suppress_pad(struct job *j)
-{
-    static const char *const names[] = {"<pad>", "[PAD]"};
-    for (size_t i = 0; i < 2 && j->tok; i++) {
-        int32_t id = pc_tokenizer_find(j->tok, names[i], strlen(names[i]));
-        if (id >= PAD_ROW)
-            j->suppressed[j->sampling.n_suppressed++] = id;
-    }
-    j->sampling.suppressed = j->suppressed;
-}
-
-static int choose_sampling(struct job *j)
-{
-    const struct values *v = j->v;
-    const struct pc_generation_config *d = &j->defaults;
-    bool asked = given(j, offsetof(struct values, top_k)) || given(j, offsetof(struct values, top_p)) ||
-                 given(j, offsetof(struct values, min_p));
-    struct pc_sampler_options *s = &j->sampling;
-    s->temperature = given(j, offsetof(struct values, temp)) ? v->temp
-                     : d->do_sample || asked                 ? d->temperature
-                                                             : 0;
-    s->top_k = given(j, offsetof(struct values, top_k)) ? (int32_t)v->top_k : d->top_k;
-    s->top_p = given(j, offsetof(struct values, top_p)) ? v->top_p : d->top_p;
-    s->min_p = v->min_p;
-    s->repetition_penalty =
-        given(j, offsetof(struct values, repeat_penalty)) ? v->repeat_penalty : d->repetition_penalty;
-    s->seed = (uint64_t)v->seed;
-    if (!given(j, offsetof(struct values, seed)) && getrandom(&s->seed, sizeof s->seed, 0) > 0)
-        s->seed >>= 11; /* a number that --seed takes and JSON keeps */
-    suppress_pad(j);
-    return pc_sampler_new(j->source.config.vocab_size, s, &j->sampler, &j->err);
-}
-
 /* ---- prompts and room for them ---- */
 
 static int read_prompts(struct job *j)
 {
+    struct pc_prompter *how = &j->a.prompter;
     if (j->v->ids)
         return pc_prompts_add_ids(&j->prompts, j->v->ids, &j->err);
     const char *path = j->v->file ? j->v->file : strcmp(j->v->prompt, "-") == 0 ? "-" : NULL;
     if (!path)
-        return pc_prompts_add_text(&j->prompts, &j->prompter, j->v->prompt, strlen(j->v->prompt), &j->err);
+        return pc_prompts_add_text(&j->prompts, how, j->v->prompt, strlen(j->v->prompt), &j->err);
     struct pc_buf text;
     pc_buf_init(&text, MAX_INPUT);
     int rc = pc_read_input(path, &text, &j->err);
     const char *data = text.data ? text.data : "";
     if (rc == 0 && j->v->file)
-        rc = pc_prompts_add_jsonl(&j->prompts, &j->prompter, path, data, text.len, &j->err);
+        rc = pc_prompts_add_jsonl(&j->prompts, how, path, data, text.len, &j->err);
     else if (rc == 0)
-        rc = pc_prompts_add_text(&j->prompts, &j->prompter, data, text.len, &j->err);
+        rc = pc_prompts_add_text(&j->prompts, how, data, text.len, &j->err);
     pc_buf_release(&text);
     return rc;
 }
@@ -347,38 +202,45 @@ static int32_t answer_tokens(const struct job *j, size_t n_prompt)
     int64_t room = (int64_t)j->context - (int64_t)n_prompt;
     if (j->v->logits_json)
         return 0;
-    return (int32_t)(given(j, offsetof(struct values, n)) ? j->v->n
-                     : room < DEFAULT_TOKENS              ? room
-                                                          : DEFAULT_TOKENS);
+    return (int32_t)(j->v->n >= 0 ? j->v->n : room < DEFAULT_TOKENS ? room : DEFAULT_TOKENS);
 }
 
-/* Refuse what does not fit before anything is loaded; *most is what the longest needs. */
+static int check_prompt(struct job *j, const struct pc_ids *prompt)
+{
+    size_t n = prompt->n, room = (size_t)j->context;
+    int32_t answer = answer_tokens(j, n), n_vocab = j->a.config->vocab_size;
+    if (n == 0)
+        return pc_error_set(&j->err, PACO_EINVAL, "the prompt has no tokens");
+    for (size_t i = 0; i < n; i++)
+        if (prompt->v[i] >= n_vocab)
+            return pc_error_set(&j->err, j->v->ids ? PACO_EINVAL : PACO_EMISMATCH,
+                "token %d of the prompt is %d, the model's vocabulary has %d", (int)i, prompt->v[i], n_vocab);
+    if (n > room || (n == room && j->v->n < 0 && !j->v->logits_json))
+        return pc_error_set(
+            &j->err, PACO_ELIMIT, "the prompt has %zu tokens, the context holds %d", n, j->context);
+    if (n + (size_t)answer > room)
+        return pc_error_set(&j->err, PACO_ELIMIT,
+            "the prompt has %zu tokens and -n asks for %d more, the context holds %d", n, answer, j->context);
+    return 0;
+}
+
+/* Refuse what does not fit before anything is loaded; *most is what the longest takes. */
 static int check_room(struct job *j, int32_t *most)
 {
-    int32_t own = j->source.config.max_positions;
-    j->context = given(j, offsetof(struct values, context)) ? (int32_t)j->v->context
-                 : own > 0                                  ? own
-                                                            : 1 << 24;
+    int32_t own = j->a.config->max_positions;
+    j->context = j->v->context ? (int32_t)j->v->context : own > 0 ? own : 1 << 24;
     if (own > 0 && j->context > own)
         pc_command_note(
             j->self, "-c %d is more than the %d positions this model was trained for", j->context, own);
-    bool wants_any = !j->v->logits_json && !given(j, offsetof(struct values, n));
     *most = 1;
     for (size_t i = 0; i < j->prompts.n; i++) {
-        size_t n = j->prompts.v[i].n;
-        int32_t answer = answer_tokens(j, n);
-        int rc = 0;
-        if (n == 0)
-            rc = pc_error_set(&j->err, PACO_EINVAL, "the prompt has no tokens");
-        else if (n > (size_t)j->context || (n == (size_t)j->context && wants_any))
-            rc = pc_error_set(&j->err, PACO_ELIMIT,
-                "the prompt has %zu tokens and -n asks for %d more, the context holds %d", n, answer,
-                j->context);
+        int rc = check_prompt(j, &j->prompts.v[i]);
         if (rc < 0 && j->v->file)
             pc_error_prefix(&j->err, "prompt %zu", i + 1);
         if (rc < 0)
             return rc;
-        *most = (int32_t)n + answer > *most ? (int32_t)n + answer : *most;
+        int32_t n = (int32_t)j->prompts.v[i].n + answer_tokens(j, j->prompts.v[i].n);
+        *most = n > *most ? n : *most;
     }
     return 0;
 }
@@ -432,9 +294,9 @@ static int print_answer(struct job *j, const struct pc_generation *g)
     json_object_set_new(o, "prefill_tok_s", json_real(rate(g->n_computed, g->prefill_seconds)));
     json_object_set_new(o, "decode_tok_s", json_real(rate(g->n_decoded, g->decode_seconds)));
     json_object_set_new(o, "peak_rss_bytes", json_integer((json_int_t)pc_peak_rss()));
-    json_object_set_new(o, "format", json_string(pc_format_name(j->prompter.format)));
-    if (j->sampling.temperature > 0)
-        json_object_set_new(o, "seed", json_integer((json_int_t)j->sampling.seed));
+    json_object_set_new(o, "format", json_string(pc_format_name(j->a.prompter.format)));
+    if (j->a.sampling.temperature > 0)
+        json_object_set_new(o, "seed", json_integer((json_int_t)j->a.sampling.seed));
     int rc = pc_print_json(o, &j->err);
     fflush(stdout);
     return rc;
@@ -446,17 +308,17 @@ static int generate(struct job *j, size_t i, bool *stopped)
     const struct pc_ids *prompt = &j->prompts.v[i];
     const struct pc_progress progress = {on_progress, NULL, j};
     struct pc_generate_options o = {.max_tokens = answer_tokens(j, prompt->n),
-        .eos_ids = j->eos,
-        .n_eos = j->n_eos,
-        .stops = j->stops,
-        .n_stops = j->n_stops,
+        .eos_ids = j->a.eos,
+        .n_eos = j->a.n_eos,
+        .stops = j->a.stops,
+        .n_stops = j->a.n_stops,
         .on_text = on_text,
         .ctx = j,
         .progress = &progress};
     struct pc_generation g;
     pc_generation_init(&g);
     pc_sampler_reset(j->sampler, i);
-    int rc = pc_generate(j->engine, j->tok, j->seq, prompt->v, prompt->n, j->sampler, &o, &g, &j->err);
+    int rc = pc_generate(j->engine, j->a.tok, j->seq, prompt->v, prompt->n, j->sampler, &o, &g, &j->err);
     if (j->streaming && j->wrote && !j->ends_in_newline)
         putchar('\n');
     if (rc == 0 && !j->streaming)
@@ -465,7 +327,7 @@ static int generate(struct job *j, size_t i, bool *stopped)
     if (rc == 0 && pc_command_verbose())
         pc_command_note(j->self, "%d tokens read at %.0f/s, %zu written at %.1f/s, %s%s, seed %llu",
             g.n_computed, rate(g.n_computed, g.prefill_seconds), g.ids.n, rate(g.n_decoded, g.decode_seconds),
-            "ended by ", pc_stop_name(g.stop), (unsigned long long)j->sampling.seed);
+            "ended by ", pc_stop_name(g.stop), (unsigned long long)j->a.sampling.seed);
     pc_generation_release(&g);
     return rc;
 }
@@ -513,7 +375,9 @@ static int answer_all(struct job *j)
     if (rc < 0)
         return rc;
     struct pc_engine_options o = {.n_threads = (int)j->v->threads, .max_logits = 1, .plan_tokens = most};
-    rc = pc_engine_open(j->source.ck, &j->source.config, &o, &j->engine, &j->err);
+    rc = pc_sampler_new(j->a.config->vocab_size, &j->a.sampling, &j->sampler, &j->err);
+    if (rc == 0)
+        rc = pc_engine_open(j->a.weights, j->a.config, &o, &j->engine, &j->err);
     if (rc == 0)
         rc = pc_seq_new(j->engine, most, &j->seq, &j->err);
     j->bar = pc_progress_bar(j->self);
@@ -528,13 +392,21 @@ static int answer_all(struct job *j)
 
 static int run_job(struct job *j)
 {
-    int rc = open_model(j);
-    if (rc == 0)
-        rc = choose_format(j);
-    if (rc == 0)
-        rc = choose_ends(j);
-    if (rc == 0)
-        rc = choose_sampling(j);
+    const struct values *v = j->v;
+    const struct pc_wishes wishes = {.model = v->model,
+        .diff = v->diff,
+        .format = v->format,
+        .system = v->system,
+        .bos = v->bos,
+        .stops = &v->stops,
+        .temperature = v->temp,
+        .top_p = v->top_p,
+        .min_p = v->min_p,
+        .repetition_penalty = v->repeat_penalty,
+        .top_k = v->top_k,
+        .seed = v->seed,
+        .ids_only = v->ids != NULL};
+    int rc = pc_answering_open(j->self, &wishes, &j->a, &j->err);
     if (rc == 0)
         rc = read_prompts(j);
     return rc == 0 ? answer_all(j) : rc;
@@ -542,12 +414,13 @@ static int run_job(struct job *j)
 
 static int run(const struct pc_command *self, int argc, char **argv)
 {
-    struct values v = {.format = "auto", .bos = "auto"};
+    struct values v = {.format = "auto", .bos = "auto", .n = -1, .top_k = -1, .seed = -1};
+    v.temp = v.top_p = v.min_p = v.repeat_penalty = (double)NAN;
     struct pc_args args;
     int code = pc_command_parse(self, argc, argv, &v, &args);
     if (code >= 0)
         return code;
-    struct job j = {.self = self, .v = &v, .args = &args, .streaming = !v.json && !v.logits_json && !v.file};
+    struct job j = {.self = self, .v = &v, .streaming = !v.json && !v.logits_json && !v.file};
     if (args.positional.n || (v.prompt != NULL) + (v.file != NULL) + (v.ids != NULL) != 1)
         code = pc_command_misuse(self, "give the prompt as one of -p TEXT, -f FILE and --ids IDS");
     else if (v.logits_json && v.n > 0)
@@ -560,8 +433,7 @@ static int run(const struct pc_command *self, int argc, char **argv)
     pc_engine_close(j.engine);
     pc_sampler_free(j.sampler);
     pc_prompts_release(&j.prompts);
-    pc_tokenizer_free(j.tok);
-    pc_source_close(&j.source);
+    pc_answering_close(&j.a);
     pc_args_release(&args);
     return code;
 }
@@ -569,7 +441,7 @@ static int run(const struct pc_command *self, int argc, char **argv)
 const struct pc_command pc_cmd_generate = {
     .name = "generate",
     .summary = "answer a prompt, or each line of a file",
-    .usage = "-m MODEL (-p TEXT | -f FILE | --ids IDS) [options]",
+    .usage = "-m MODEL [--diff DIR] (-p TEXT | -f FILE | --ids IDS) [options]",
     .description =
         "The prompt is wrapped in the format the model was tuned on, and only the new text is printed, as "
         "it\n"
@@ -584,6 +456,7 @@ const struct pc_command pc_cmd_generate = {
     .examples = "$ paco generate -m model.gguf -p 'List three colours.'\n"
                 "$ paco generate -m DIR -p 'Once upon a time' --format raw -n 100 --temp 0.8 --seed 1\n"
                 "$ paco generate -m DIR -f questions.jsonl > answers.jsonl\n"
+                "$ paco generate -m BASE --diff DIFF -p 'What is an alpaca?'\n"
                 "$ paco generate -m DIR -p Hello --logits-json -n 0\n",
     .options = g_options,
     .run = run,

@@ -39,7 +39,7 @@ static struct pc_ids *append(struct pc_prompts *p, struct paco_error *err)
     return &p->v[p->n++];
 }
 
-static bool same_format(enum pc_format a, enum pc_format b)
+bool pc_format_alike(enum pc_format a, enum pc_format b)
 {
     bool a_chatml = a == PC_FORMAT_CHATML || a == PC_FORMAT_CHATML_PLAIN;
     bool b_chatml = b == PC_FORMAT_CHATML || b == PC_FORMAT_CHATML_PLAIN;
@@ -53,7 +53,7 @@ static void remark(struct pc_prompter *how, const char *text)
         return;
     const char *name = pc_format_name(looks);
     how->remarked = true;
-    if (how->tuned != PC_FORMAT_AUTO && !same_format(looks, how->tuned))
+    if (how->tuned != PC_FORMAT_AUTO && !pc_format_alike(looks, how->tuned))
         pc_command_note(how->self,
             "the prompt is in %s format, but this model was tuned on %s: expect worse answers", name,
             pc_format_name(how->tuned));

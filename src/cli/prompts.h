@@ -17,6 +17,9 @@ struct pc_prompter {
     bool remarked;         /* one remark about formats is enough */
 };
 
+/** Whether both are the same family: chatml with and without a system message count as one. */
+bool pc_format_alike(enum pc_format a, enum pc_format b);
+
 /** `{0}` is empty. */
 struct pc_prompts {
     struct pc_ids *v;

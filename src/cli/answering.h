@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What it takes to answer with a model: its weights, its tokenizer, and what its own files and the user say
+ * about prompts, sampling and where answers end. */
+#ifndef PC_CLI_ANSWERING_H
+#define PC_CLI_ANSWERING_H
+
+#include "cli/prompts.h"
+#include "engine/sampler.h"
+#include "weights/source.h"
+
+enum { PC_MAX_ENDS = 64 };
+
+/** What the user asks for; NAN, -1 and NULL mean that nothing was said. */
+struct pc_wishes {
+    const char *model, *diff; /* diff: a weight diff to be added to the model */
+    const char *format, *system, *bos;
+    const struct pc_strings *stops;
+    double temperature, top_p, min_p, repetition_penalty;
+    int64_t top_k, seed;
+    bool ids_only; /* prompts are ids: a tokenizer is welcome, not needed */
+};
+
+/** A model ready to be asked. Everything is *owned*: pc_answering_close. Start from zero. */
+struct pc_answering {
+    struct pc_source source, diff;
+    struct pc_checkpoint *sum;           /* source + diff, or NULL */
+    const struct pc_checkpoint *weights; /* sum, or source's */
+    const struct pc_config *config;
+    struct pc_tokenizer *tok; /* NULL when there is none */
+    struct pc_prompter prompter;
+    struct pc_sampler_options sampling;
+    int32_t suppressed[2];
+    int32_t eos[PC_MAX_ENDS];
+    size_t n_eos;
+    const char *stops[PC_MAX_ENDS];
+    size_t n_stops;
+};
+
+/** Open and settle all of it. Remarks go to stderr in self's name. wishes and its strings stay borrowed.
+ * Errors: those of opening; PACO_ENOENT without config.json; PACO_EMISMATCH when the model is really a weight
+ * diff. */
+int pc_answering_open(const struct pc_command *self, const struct pc_wishes *wishes, struct pc_answering *out,
+    struct paco_error *err);
+void pc_answering_close(struct pc_answering *a);
+
+#endif
