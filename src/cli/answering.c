@@ -180,6 +180,17 @@ static int read_defaults(const struct pc_source *lead, struct pc_generation_conf
     return rc;
 }
 
+static int open_tokenizer(
+    struct pc_answering *a, const struct pc_wishes *w, const char *vocabulary, struct paco_error *err)
+{
+    int rc = pc_vocabulary_open(vocabulary, &a->tok, err);
+    if (rc != PACO_ENOENT || !w->ids_only)
+        return rc;
+    if (err)
+        *err = (struct paco_error){0};
+    return 0;
+}
+
 int pc_answering_open(
     const struct pc_command *self, const struct pc_wishes *w, struct pc_answering *a, struct paco_error *err)
 {
@@ -189,12 +200,7 @@ int pc_answering_open(
     if (rc == 0)
         rc = read_defaults(lead, &defaults, err);
     if (rc == 0)
-        rc = pc_vocabulary_open(lead->vocabulary, &a->tok, err);
-    if (rc == PACO_ENOENT && w->ids_only && a->config) {
-        if (err)
-            *err = (struct paco_error){0};
-        rc = 0;
-    }
+        rc = open_tokenizer(a, w, lead->vocabulary, err);
     if (rc == 0)
         rc = choose_format(a, self, w, lead->vocabulary, err);
     if (rc == 0)

@@ -1,0 +1,223 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""paco generate as people and programs use it, on a model that counts: behind token t it prefers t + 1."""
+import json
+import os
+import signal
+import struct
+import subprocess
+import time
+
+from tiny import PACO, case, config, finish, llama, paco, paco_json, save, tensor, work
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+V = 64
+# ids 0-3 special, then a-z, a few signs, a space, a newline, and single letters again as filler
+PIECES = ["<unk>", "<s>", "</s>", "<end>"] + list(LETTERS) + ["\u0120", "\u010a"] + list("ABCDEFGHIJKLMNOPQRSTUVWXYZ") + list("0123") + ["<", "|"]
+ID = {p: i for i, p in enumerate(PIECES)}
+SPECIAL = PIECES[:4]
+
+
+def one_hot(rows, at):
+    data = bytearray(4 * V * rows)
+    for i in range(rows):
+        struct.pack_into("<f", data, 4 * (i * V + at(i)), 8.0)
+    return "F32", [rows, V], bytes(data)
+
+
+def tokenizer_json():
+    return {"version": "1.0", "truncation": None, "padding": None,
+            "added_tokens": [{"id": ID[s], "content": s, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
+                              "special": True} for s in SPECIAL],
+            "normalizer": None,
+            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+            "post_processor": None,
+            "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
+            "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+                      "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "vocab": ID, "merges": []}}
+
+
+def model(name, files=None, **more):
+    """A directory whose model counts up."""
+    cfg = dict(config(vocab=V, hidden=V, layers=1, heads=2, kv_heads=1, ff=8), max_position_embeddings=256, **more)
+    weights = {k: (d, s, b"\0" * len(b)) if len(s) == 2 else (d, s, b) for k, (d, s, b) in llama(cfg).items()}
+    weights["model.embed_tokens.weight"] = one_hot(V, lambda i: i)
+    weights["lm_head.weight"] = one_hot(V, lambda i: (i - 1) % V)
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    return save(work(name), weights, cfg, {"tokenizer.json": tokenizer_json(), "tokenizer_config.json": settings, **(files or {})})
+
+
+def says(what, done, part, code=None):
+    case(what, part in done.stderr and (code is None or done.returncode == code), done)
+
+
+def plain(m):
+    d = paco("generate", "-m", m, "-p", "abc", "-n", 4, "--format", "raw")
+    case("only the new text, and a newline", (d.returncode, d.stdout, d.stderr) == (0, "defg\n", ""), d)
+    d = paco("generate", "-m", m, "-p", "abc", "-n", 4)
+    case("auto falls back to raw", d.stdout == "defg\n", d)
+    says("and says so", d, "no prompt format is known for this model: taking raw")
+    d = paco("generate", "-m", m, "-p", "abc", "-n", 0, "--format", "raw")
+    case("-n 0 writes nothing", (d.returncode, d.stdout) == (0, ""), d)
+    d = subprocess.run([PACO, "generate", "-m", m, "-p", "-", "-n", "3", "--format", "raw"], input="a b", capture_output=True, text=True)
+    case("-p - reads standard input", d.stdout == "cde\n", d)
+    d = paco("generate", "-m", m, "-p", "y", "-n", 3, "--format", "raw", "-q")
+    case("a newline of the answer's own is enough", d.stdout == "z \n", repr(d.stdout))
+
+
+def fields(m):
+    j = paco_json("generate", "-m", m, "-p", "abc", "-n", 4, "--format", "raw")
+    case("fields", j and {"text", "ids", "n_prompt", "n_output", "stop", "prefill_tok_s", "decode_tok_s", "peak_rss_bytes"} <= set(j), j)
+    case("values", j and (j["text"], j["ids"], j["n_prompt"], j["n_output"], j["stop"]) ==
+         ("defg", [ID[c] for c in "defg"], 3, 4, "length"), j)
+    d = paco("generate", "-m", m, "-p", "abc", "--logits-json", "-n", 0, "--format", "raw")
+    j = json.loads(d.stdout)
+    case("logits: ids", j["ids"] == [ID[c] for c in "abc"], j)
+    best = j["top"][0]
+    case("logits: the best", len(j["top"]) == 20 and best[0] == ID["d"] and best[2] > 50 and best[1] > -1e-6, j["top"][:2])
+    case("logits: ties by id", [i for i, _, _ in j["top"][1:]] == [i for i in range(20) if i != ID["d"]], j["top"])
+    case("logits: probabilities", all(abs((z - best[2]) - (p - best[1])) < 1e-4 for _, p, z in j["top"]), j["top"][:3])
+    says("logits and tokens", paco("generate", "-m", m, "-p", "a", "--logits-json", "-n", 2), "looks at the prompt alone", 2)
+
+
+def ends(m):
+    j = paco_json("generate", "-m", m, "--ids", str(len(PIECES) - 2), "-n", 20)
+    case("eos ends: the ids have it, the text does not", j["stop"] == "eos" and j["ids"] == [V - 1, 0, 1, 2] and j["text"] == "|", j)
+    d = paco("generate", "-m", m, "-p", "a", "-n", 50, "--stop", "fgh", "--stop", "zzz", "--format", "raw")
+    case("--stop is left out", d.stdout == "bcde\n", d)
+    j = paco_json("generate", "-m", m, "-p", "a", "-n", 50, "--stop", "fgh", "--format", "raw")
+    case("stop in JSON", (j["text"], j["stop"], j["n_output"]) == ("bcde", "stop", 7), j)
+    other = model("counts-to-end", {"generation_config.json": {"eos_token_id": [ID["k"], 2]}})
+    j = paco_json("generate", "-m", other, "-p", "a", "--format", "raw")
+    case("generation_config.json names the end", (j["stop"], j["text"], j["ids"][-1]) == ("eos", "bcdefghij", ID["k"]), j)
+    j = paco_json("generate", "-m", m, "--ids", str(V - 2), "-n", 20, "--stop", "<s>")
+    case("a special token as --stop", j["ids"] == [V - 1, 0, 1], j)
+
+
+def context(m):
+    d = paco("generate", "-m", m, "-p", "abcdef", "-c", 4, "--format", "raw")
+    says("a prompt that does not fit", d, "the prompt has 6 tokens, the context holds 4", 1)
+    d = paco("generate", "-m", m, "-p", "abcdef", "-c", 10, "-n", 5, "--format", "raw")
+    says("an answer that does not fit", d, "the prompt has 6 tokens and -n asks for 5 more, the context holds 10", 1)
+    j = paco_json("generate", "-m", m, "-p", "abcdef", "-c", 10, "--format", "raw")
+    case("without -n what the context leaves", (j["n_output"], j["stop"]) == (4, "length"), j)
+    d = paco("generate", "-m", m, "-p", "ab", "-c", 300, "-n", 1, "--format", "raw")
+    says("more than the model was trained for", d, "-c 300 is more than the 256 positions", 0)
+
+
+def lines(m):
+    path = work("questions.jsonl")
+    with open(path, "w") as f:
+        f.write('{"prompt": "abc"}\n\n{"messages": [{"role": "user", "content": "ab"}, {"role": "assistant", "content": "x"}, '
+                '{"role": "user", "content": "q"}]}\n{"instruction": "k", "input": "m"}\n{"instruction": "abcd", "input": ""}')
+    d = paco("generate", "-m", m, "-f", path, "-n", 2, "--format", "raw")
+    got = [json.loads(line) for line in d.stdout.splitlines()]
+    case("one answer a line", [g["text"] for g in got] == ["de", "rs", "no", "ef"], d)
+    case("prompts as given", [g["n_prompt"] for g in got] == [3, 4, 4, 4], got)
+    for text, complaint in (('{"prompt": "a"}\n{"prompt": 3}', "line 2: "), ("[1]", "line 1: "), ('{"x": 1}', "has none of 'prompt'"),
+                            ('{"messages": []}', "'messages' is empty"), ('{"messages": [{"role": "user"}]}', "message 0: "),
+                            ('{"prompt": "a"', "line 1: "), ('{"prompt": ""}', "prompt 1: the prompt has no tokens")):
+        with open(path, "w") as f:
+            f.write(text)
+        d = paco("generate", "-m", m, "-f", path, "-n", 2, "--format", "raw")
+        case("refused before any answer: " + text[:30].replace("\n", " "), d.returncode in (1, 2) and complaint in d.stderr and d.stdout == "", d)
+
+
+def sampling(m):
+    soft = ["generate", "-m", m, "-p", "abc", "-n", 30, "--format", "raw", "--temp", 100]
+    a, b, c = (paco_json(*soft, "--seed", s) for s in (5, 5, 6))
+    case("the same seed, the same answer", a["ids"] == b["ids"] and a["seed"] == 5, (a, b))
+    case("another seed, another", a["ids"] != c["ids"], (a, c))
+    t = paco_json(*soft, "--seed", 5, "-t", 2), paco_json(*soft, "--seed", 5, "--cpu", "scalar")
+    case("whatever the threads and instructions", t[0]["ids"] == a["ids"] == t[1]["ids"], t)
+    free = paco_json(*soft), paco_json(*soft)
+    case("without a seed they differ, and say theirs", free[0]["ids"] != free[1]["ids"] and free[0]["seed"] != free[1]["seed"], free)
+    case("which repeats them", paco_json(*soft, "--seed", free[0]["seed"])["ids"] == free[0]["ids"], free[0])
+    case("--top-k 1 is greedy", paco_json(*soft, "--top-k", 1, "--seed", 1)["text"][:5] == "defgh", "")
+    case("greedy has no seed", "seed" not in paco_json("generate", "-m", m, "-p", "abc", "-n", 3, "--format", "raw"), "")
+    d = paco("generate", "-m", m, "--ids", ID["a"], "-n", 3, "--repeat-penalty", 100)
+    case("repetition is held back, not forward", d.stdout == "bcd\n", d)
+    chatty = model("samples", {"generation_config.json": {"do_sample": True, "temperature": 100.0, "top_k": 0}})
+    a, b = (paco_json("generate", "-m", chatty, "-p", "abc", "-n", 30, "--format", "raw", "--seed", 3) for _ in range(2))
+    case("generation_config.json asks for sampling", a["ids"] == b["ids"] and a["text"][:3] != "def", a)
+    case("--temp 0 overrides", paco_json("generate", "-m", chatty, "-p", "abc", "-n", 3, "--format", "raw", "--temp", 0)["text"] == "def", "")
+
+
+def formats(m):
+    chat = model("chat", {"chat_template.jinja": "{% for m in messages %}{{'<|user|>\\n' + m['content'] + '\\n<|assistant|>\\n'}}{% endfor %}"})
+    d = paco("generate", "-m", chat, "-p", "### Instruction:\nHi\n### Response:", "-n", 1)
+    says("a prompt in another format", d, "the prompt is in alpaca format, but this model was tuned on tulu")
+    d = paco("generate", "-m", chat, "-p", "### Instruction:\nHi\n### Response:", "-n", 1, "--format", "raw")
+    says("raw too", d, "the prompt is in alpaca format, but this model was tuned on tulu")
+    d = paco("generate", "-m", chat, "-p", "<|user|>\nHi\n<|assistant|>\n", "-n", 1)
+    says("wrapped twice", d, "the prompt is in tulu format already and is wrapped in tulu")
+    d = paco("generate", "-m", chat, "-p", "<|user|>\nHi\n<|assistant|>\n", "-n", 1, "--format", "raw")
+    case("raw in its own format is fine", d.returncode == 0 and d.stderr == "", d)
+    d = paco("generate", "-m", chat, "-p", "Hi", "-n", 1, "--format", "alpaca")
+    says("--format of another family", d, "--format alpaca, but this model was tuned on tulu")
+    d = paco("generate", "-m", chat, "-p", "Hi", "-n", 1, "-q", "--format", "alpaca")
+    case("--quiet", d.stderr == "", d)
+    ids = [paco_json("generate", "-m", m, "-p", "abc", "-n", 1, "--format", "raw", "--bos", b)["n_prompt"] for b in ("auto", "always", "never")]
+    case("--bos", ids == [3, 4, 3], ids)
+
+
+def weights(m):
+    cfg = config()
+    bad = save(work("misfit"), llama(cfg), dict(cfg, intermediate_size=24))
+    says("a shape config.json contradicts", paco("generate", "-m", bad, "--ids", "1 2"),
+         "tensor 'model.layers.0.mlp.gate_proj.weight': shape [16,8], config.json says [24,8]", 1)
+    bad = save(work("bare"), llama(cfg))
+    says("no config.json", paco("generate", "-m", bad, "--ids", "1 2"), "there is no config.json", 1)
+    bad = save(work("diff-as-model"), llama(cfg, spread=0.001, norm=0.0001), cfg)
+    says("a diff is no model", paco("generate", "-m", bad, "--ids", "1 2"), "is a weight diff, not a model", 1)
+    nan = llama(cfg)
+    nan["model.norm.weight"] = tensor("F32", [8], [float("nan")] * 8)
+    bad = save(work("not-a-number"), nan, cfg)
+    says("weights that are no numbers", paco("generate", "-m", bad, "--ids", "1 2", "-n", 2), "every logit is NaN", 1)
+    says("ids beyond the vocabulary", paco("generate", "-m", m, "--ids", "1 64"), "token 1 of the prompt is 64, the model's vocabulary has 64", 2)
+    says("no prompt", paco("generate", "-m", m), "give the prompt as one of", 2)
+    says("a NUL in the prompt", subprocess.run([PACO, "generate", "-m", m, "-p", "-"], input="a\0b", capture_output=True, text=True),
+         "the prompt has a NUL byte at 1", 1)
+
+
+def diff(m):
+    """-m BASE --diff DIR answers as the recovered model does."""
+    base, tuned, cfg = llama(config(), seed=1, spread=0.5), llama(config(), seed=2, spread=0.5), config()
+    b, t = save(work("base"), base, cfg), save(work("tuned"), tuned, cfg)
+    case("paco diff", paco("diff", "--raw", b, "--tuned", t, "--out", work("diff")).returncode == 0)
+    want = paco_json("generate", "-m", t, "--ids", "5 9 3", "-n", 20)
+    got = paco_json("generate", "-m", b, "--diff", work("diff"), "--ids", "5 9 3", "-n", 20)
+    case("base and diff answer as the tuned model", got["ids"] == want["ids"], (got, want))
+    case("which is not the base", paco_json("generate", "-m", b, "--ids", "5 9 3", "-n", 20)["ids"] != want["ids"])
+
+
+def streams(m):
+    """Text comes as it is made; Ctrl-C keeps it; a closed pipe is no crash."""
+    slow = model("slow", None)
+    args = [PACO, "generate", "-m", slow, "-p", "abc", "-n", "250", "--format", "raw"]
+    p = subprocess.Popen(["sh", "-c", '"$@" | head -c 5', "sh", *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    out, err = p.communicate(timeout=60)
+    case("| head", out == b"defgh" and err == b"", (out, err))
+    big = config(vocab=V, hidden=V * 2, layers=2, heads=2, kv_heads=2, ff=V * 4)
+    big.update(max_position_embeddings=100000, eos_token_id=None)
+    heavy = save(work("heavy"), llama(big, spread=0.02), big, {"tokenizer.json": tokenizer_json()})
+    p = subprocess.Popen([PACO, "generate", "-m", heavy, "--ids", "1 2 3", "-n", "90000", "--temp", "1", "-t", "1", "--stop", "never"],
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    first = os.read(p.stdout.fileno(), 1)
+    time.sleep(0.2)
+    p.send_signal(signal.SIGINT)
+    out, err = p.communicate(timeout=60)
+    case("Ctrl-C: exit 130, the text so far, one line", p.returncode == 130 and first and (first + out).endswith(b"\n"), (p.returncode, out[-80:], err))
+    p = subprocess.Popen([PACO, "generate", "-m", heavy, "--ids", "1 2 3", "-n", "90000", "--temp", "1", "--json"],
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    time.sleep(1.0)
+    p.send_signal(signal.SIGINT)
+    out, err = p.communicate(timeout=60)
+    done = p.returncode == 130 and json.loads(out)["stop"] == "cancelled"
+    case("Ctrl-C with --json", done, (p.returncode, out[-200:], err))
+
+
+m = model("counts")
+for check in (plain, fields, ends, context, lines, sampling, formats, weights, diff, streams):
+    check(m)
+finish()
