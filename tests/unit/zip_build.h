@@ -33,7 +33,7 @@ struct zb {
 static inline void zb_put(struct pc_buf *b, uint64_t v, int n_bytes)
 {
     for (int i = 0; i < n_bytes; i++)
-        pc_buf_putc(b, (char)(v >> (8 * i)));
+        pc_buf_putc(b, i < 8 ? (char)(v >> (8 * i)) : 0);
 }
 
 static inline void zb_common(struct pc_buf *b, const struct zb_entry *e, bool zip64)
