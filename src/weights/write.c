@@ -277,8 +277,10 @@ static int prepare_stream(struct writer *w, struct paco_error *err)
     w->files = json_array();
     if (!s->results || !s->files || !s->inputs || !w->paths || !w->scans || !w->files)
         return pc_error_mem(err, w->layout->n_tensors * sizeof *w->scans, "a job's tables");
-    for (uint32_t i = 0; i < n_files; i++)
-        s->files[i].fd = s->files[i].direct_fd = -1;
+    for (uint32_t i = 0; i < n_files; i++) {
+        s->files[i].fd = -1;
+        s->files[i].direct_fd = -1;
+    }
     for (size_t i = 0; i < o->n_inputs; i++) {
         s->inputs[i].ck = o->inputs[i].ck;
         s->inputs[i].tensors = pc_alloc_zero(o->inputs[i].ck->n_tensors, sizeof *s->inputs[i].tensors);
