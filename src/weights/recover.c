@@ -52,15 +52,15 @@ static bool made_by_paco(const struct pc_source *diff)
 static enum paco_recipe recipe_of_card(const struct pc_source *diff)
 {
     enum paco_recipe recipe = PACO_RECIPE_AUTO;
-    struct pc_buf b;
+    struct pc_buf b = {0};
     char *path = pc_path_join(diff->dir, "README.md");
     if (path && pc_file_slurp(path, MAX_CARD, &b, NULL) == 0 && b.data) {
         if (memmem(b.data, b.len, "open-instruct", 13))
             recipe = PACO_RECIPE_OPEN_INSTRUCT;
         else if (memmem(b.data, b.len, "stanford_alpaca", 15))
             recipe = PACO_RECIPE_ALPACA;
-        pc_buf_release(&b);
     }
+    pc_buf_release(&b);
     pc_free(path);
     return recipe;
 }
