@@ -535,6 +535,15 @@ static int read_root(struct reader *r, struct pc_tokenizer **out)
     return *out ? 0 : r->err->code;
 }
 
+/* A value takes some 100 bytes once parsed, a character in the file. */
+static int check_values(const char *text, size_t len, uint64_t most, struct paco_error *err)
+{
+    uint64_t n = pc_json_count_values(text, len);
+    return n <= most ? 0
+                     : pc_error_set(err, PACO_ELIMIT, "holds %llu JSON values; at most %llu are read",
+                           (unsigned long long)n, (unsigned long long)most);
+}
+
 int pc_vocab_json_parse(const char *text, size_t len, const char *path, const struct pc_vocab_side *side,
     struct pc_tokenizer **out, struct paco_error *err)
 {
@@ -542,7 +551,9 @@ int pc_vocab_json_parse(const char *text, size_t len, const char *path, const st
     struct paco_error local = {0};
     struct reader r = {.side = side ? side : &none, .model_unk = -1, .err = err ? err : &local};
     json_t *root = NULL;
-    int rc = pc_json_parse(text, len, path, 0, &root, r.err);
+    int rc = check_values(text, len, PC_VOCAB_MAX_VALUES, r.err);
+    if (rc == 0)
+        rc = pc_json_parse(text, len, path, 0, &root, r.err);
     r.root = root;
     if (rc == 0)
         rc = json_is_object(root) ? read_root(&r, out) : bad(&r, "is not a JSON object");
@@ -565,7 +576,8 @@ int pc_vocab_json_open(
     int rc = pc_file_open(&f, path, err);
     if (rc == 0)
         rc = pc_sniff(&f, &kind, err);
-    if (rc == 0 && kind != PC_FILE_JSON)
+    // Broken UTF-8 is of no known kind; the parser says where.
+    if (rc == 0 && kind != PC_FILE_JSON && kind != PC_FILE_UNKNOWN)
         rc = pc_sniff_refuse(&f, kind, "a tokenizer.json", err);
     pc_file_close(&f);
     if (rc == 0)

@@ -11,6 +11,7 @@
 #include "tokenizer/vocab.h"
 
 enum {
+    PC_VOCAB_MAX_VALUES = 4 << 20,     /* in a tokenizer.json; 256 K pieces and their merges make 2 million */
     PC_VOCAB_MAX_FILE = 128 << 20,     /* tokenizer.json; the largest in use have some 30 MB */
     PC_VOCAB_MAX_MODEL = 16 << 20,     /* tokenizer.model; the largest in use have some 5 MB */
     PC_VOCAB_MAX_MEMORY = 256 << 20,   /* of an unpacked tokenizer.model */

@@ -27,7 +27,7 @@ enum {
     HEAP_KIB = 64 * 1024, /* of the interpreter */
     DEPTH = 100000,
 };
-static const uint64_t BUDGET_BASE = 20 * 1000 * 1000, BUDGET_PER_BYTE = 128;
+static const uint64_t BUDGET_BASE = 2 * 1000 * 1000, BUDGET_PER_BYTE = 128;
 
 struct pc_regex {
     pcre2_code *code;

@@ -200,7 +200,7 @@ static void the_worked_example(void **state)
     struct pc_ids ids = {0};
     struct paco_error err = {0};
     if (!model)
-        skip();
+        skip_because("no LLaMA tokenizer.model in the test data (set PACO_DATA)");
     assert_int_equal(pc_vocabulary_open(model, &tok, &err), 0);
     assert_int_equal(pc_format_encode(PC_FORMAT_TULU, tok, messages, 4, -1, &ids, &err), 0);
     expect_ids("worked example", &ids, want, 39);

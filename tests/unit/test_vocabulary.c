@@ -663,7 +663,7 @@ static void llama(void **state)
     struct pc_tokenizer *tok;
     struct paco_error err = {0};
     if (!path)
-        skip();
+        skip_because("no LLaMA tokenizer.model in the test data (set PACO_DATA)");
     if (pc_vocabulary_open(path, &tok, &err) < 0)
         fail_msg("%s", err.message);
     assert_int_equal(pc_tokenizer_n_tokens(tok), 32000);

@@ -73,14 +73,13 @@ static inline void assert_decodes(const struct pc_tokenizer *tok, const int32_t 
     pc_buf_release(&stream);
 }
 
-/** The path of name in the test data, owned, or NULL after saying that it is not there. */
+/** The path of name in the test data, owned, or NULL when it is not there. */
 static inline char *test_data(const char *name)
 {
     const char *home = getenv("PACO_DATA");
     char *path = pc_path_join(home ? home : "../shared/data", name);
     if (path && pc_path_exists(path))
         return path;
-    print_message("skipped: no %s (set PACO_DATA)\n", path ? path : name);
     pc_free(path);
     return NULL;
 }
