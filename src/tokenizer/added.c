@@ -7,10 +7,15 @@
 
 #include <utf8proc.h>
 
+/* \w of Rust's regular expressions: Alphabetic, marks, decimal digits, connectors, joiners. Alphabetic is
+ * letters, letter numbers, most marks, and circled, squared and parenthesised Latin letters. */
 static bool is_word(uint32_t cp)
 {
     utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
-    return (c >= UTF8PROC_CATEGORY_LU && c <= UTF8PROC_CATEGORY_ND) || c == UTF8PROC_CATEGORY_PC;
+    return (c >= UTF8PROC_CATEGORY_LU && c <= UTF8PROC_CATEGORY_NL) || c == UTF8PROC_CATEGORY_PC ||
+           (cp >= 0x24b6 && cp <= 0x24e9) || (cp >= 0x1f130 && cp <= 0x1f149) ||
+           (cp >= 0x1f150 && cp <= 0x1f169) || (cp >= 0x1f170 && cp <= 0x1f189) || cp == 0x200c ||
+           cp == 0x200d;
 }
 
 /* The character before text[at]; 0 bytes at the start. Broken UTF-8 counts as single bytes. */
