@@ -24,7 +24,7 @@ static int torch_read(
     struct pc_torch_file *tf = t->owner->impl;
     const struct pc_torch_view *view = &tf->views[t->index];
     if (!view->contiguous)
-        return pc_torch_gather(tf, view, t, row0, n_rows, buf, err);
+        return pc_torch_gather(tf, t, row0, n_rows, buf, err);
     return pc_torch_storage_read(tf, &tf->storages[view->i_storage], view->offset + row0 * t->row_size, buf,
         (size_t)(n_rows * t->row_size), err);
 }
@@ -81,6 +81,8 @@ static void torch_close(struct pc_checkpoint *ck)
     pc_inflate_free(tf->inflate);
     pthread_mutex_destroy(&tf->lock);
     pthread_mutex_destroy(&tf->check_lock);
+    pthread_mutex_destroy(&tf->panel_lock);
+    pc_free(tf->panel.bytes);
     pc_file_close(&tf->file);
 }
 
@@ -355,6 +357,7 @@ int pc_torch_open(const char *path, struct pc_checkpoint **out, struct paco_erro
     tf->file = file;
     pthread_mutex_init(&tf->lock, NULL);
     pthread_mutex_init(&tf->check_lock, NULL);
+    pthread_mutex_init(&tf->panel_lock, NULL);
     ck->impl = tf;
     ck->ops = &g_ops;
     rc = load(ck, err);

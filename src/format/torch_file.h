@@ -46,6 +46,13 @@ struct pc_torch_view {
     uint64_t stride[PC_MAX_DIMS]; /* in elements */
 };
 
+/* Rows of one view, gathered ahead. */
+struct pc_torch_panel {
+    uint8_t *bytes; /* owned; NULL until needed */
+    uint32_t i_tensor;
+    uint64_t row0, n_rows; /* n_rows is 0 while there are none */
+};
+
 struct pc_torch_file {
     struct pc_file file;
     struct pc_torch_storage *storages; /* owned */
@@ -55,6 +62,8 @@ struct pc_torch_file {
     const char *note;           /* pc_torch_note's */
     pthread_mutex_t lock;       /* over map, inflate, and every storage's sum and pieces */
     pthread_mutex_t check_lock; /* held while one storage is summed whole */
+    pthread_mutex_t panel_lock;
+    struct pc_torch_panel panel;
     void *map;
     bool map_failed;
     struct pc_inflate *inflate; /* cursors in deflated storages, or NULL while there are none */
@@ -93,8 +102,8 @@ int pc_inflate_read(struct pc_inflate *inflate, const struct pc_torch_storage *s
 struct pc_inflate *pc_inflate_new(const struct pc_file *f);
 void pc_inflate_free(struct pc_inflate *inflate);
 
-/** Rows [row0, row0 + n_rows) of a view that is not contiguous, row-major, into buf. Thread-safe. */
-int pc_torch_gather(struct pc_torch_file *tf, const struct pc_torch_view *view, const struct pc_tensor *t,
-    uint64_t row0, uint64_t n_rows, void *buf, struct paco_error *err);
+/** Rows [row0, row0 + n_rows) of a tensor that is not contiguous, row-major, into buf. Thread-safe. */
+int pc_torch_gather(struct pc_torch_file *tf, const struct pc_tensor *t, uint64_t row0, uint64_t n_rows,
+    void *buf, struct paco_error *err);
 
 #endif

@@ -13,6 +13,7 @@
 enum {
     SCRATCH = 64 * 1024,
     GAP = 4096, /* reading this many useless bytes costs less than another call */
+    PANEL = 4 * 1024 * 1024,
 };
 
 struct dim {
@@ -136,9 +137,10 @@ static void merge_dims(struct gather *g)
     g->n_dims = g->n_dims ? w + 1 : 0;
 }
 
-int pc_torch_gather(struct pc_torch_file *tf, const struct pc_torch_view *view, const struct pc_tensor *t,
-    uint64_t row0, uint64_t n_rows, void *buf, struct paco_error *err)
+static struct gather plan(
+    struct pc_torch_file *tf, const struct pc_tensor *t, uint64_t n_rows, struct paco_error *err)
 {
+    const struct pc_torch_view *view = &tf->views[t->index];
     struct gather g = {.tf = tf, .storage = &tf->storages[view->i_storage], .err = err};
     g.element = pc_dtype_traits(t->dtype)->block_size;
     uint64_t to = g.element;
@@ -152,15 +154,76 @@ int pc_torch_gather(struct pc_torch_file *tf, const struct pc_torch_view *view, 
     g.span[g.n_dims] = g.element;
     for (int i = g.n_dims - 1; i >= 0; i--)
         g.span[i] = g.span[i + 1] + (g.dims[i].n - 1) * g.dims[i].from;
-    // Jumping about, the reads would never add up to a checked CRC.
-    int rc = pc_torch_storage_check(tf, g.storage, err);
-    if (rc < 0)
-        return rc;
+    return g;
+}
+
+static int gather_rows(struct pc_torch_file *tf, const struct pc_tensor *t, uint64_t row0, uint64_t n_rows,
+    void *buf, struct paco_error *err)
+{
+    const struct pc_torch_view *view = &tf->views[t->index];
+    struct gather g = plan(tf, t, n_rows, err);
     g.scratch = pc_alloc(SCRATCH, 1);
     if (!g.scratch)
         return pc_error_mem(err, SCRATCH, "gathering a tensor");
     uint64_t from = view->offset + (t->n_dims ? row0 * view->stride[0] * g.element : 0);
-    rc = gather_box(&g, 0, from, buf);
+    int rc = gather_box(&g, 0, from, buf);
     pc_free(g.scratch);
     return rc;
+}
+
+/* Make the panel hold t's rows from row0 on. Called with its lock. */
+static int fill_panel(
+    struct pc_torch_file *tf, const struct pc_tensor *t, uint64_t row0, struct paco_error *err)
+{
+    struct pc_torch_panel *panel = &tf->panel;
+    uint64_t n = PANEL / t->row_size, left = t->n_rows - row0;
+    if (!panel->bytes && !(panel->bytes = pc_alloc(PANEL, 1)))
+        return pc_error_mem(err, PANEL, "gathering a tensor");
+    n = n < left ? n : left;
+    int rc = gather_rows(tf, t, row0, n, panel->bytes, err);
+    *panel = (struct pc_torch_panel){panel->bytes, t->index, row0, rc < 0 ? 0 : n};
+    return rc;
+}
+
+static int read_panel(struct pc_torch_file *tf, const struct pc_tensor *t, uint64_t row0, uint64_t n_rows,
+    uint8_t *buf, struct paco_error *err)
+{
+    const struct pc_torch_panel *panel = &tf->panel;
+    int rc = 0;
+    pthread_mutex_lock(&tf->panel_lock);
+    while (n_rows) {
+        if (panel->i_tensor != t->index || row0 < panel->row0 || row0 - panel->row0 >= panel->n_rows)
+            rc = fill_panel(tf, t, row0, err);
+        if (rc < 0)
+            break;
+        uint64_t skip = row0 - panel->row0, n = panel->n_rows - skip;
+        n = n < n_rows ? n : n_rows;
+        memcpy(buf, panel->bytes + skip * t->row_size, (size_t)(n * t->row_size));
+        buf += n * t->row_size;
+        row0 += n;
+        n_rows -= n;
+    }
+    pthread_mutex_unlock(&tf->panel_lock);
+    return rc;
+}
+
+/* Runs of the storage shorter than a page gain from more rows; at least twice as many must fit the panel. */
+static bool wants_panel(struct pc_torch_file *tf, const struct pc_tensor *t, uint64_t n_rows)
+{
+    if (n_rows == t->n_rows || n_rows * t->row_size > PANEL / 2)
+        return false;
+    struct gather g = plan(tf, t, n_rows, NULL);
+    return g.n_dims > 0 && g.dims[g.n_dims - 1].n * g.dims[g.n_dims - 1].from < GAP;
+}
+
+int pc_torch_gather(struct pc_torch_file *tf, const struct pc_tensor *t, uint64_t row0, uint64_t n_rows,
+    void *buf, struct paco_error *err)
+{
+    // Jumping about, the reads would never add up to a checked CRC.
+    int rc = pc_torch_storage_check(tf, &tf->storages[tf->views[t->index].i_storage], err);
+    if (rc < 0)
+        return rc;
+    if (wants_panel(tf, t, n_rows))
+        return read_panel(tf, t, row0, n_rows, buf, err);
+    return gather_rows(tf, t, row0, n_rows, buf, err);
 }
