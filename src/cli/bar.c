@@ -139,7 +139,7 @@ static double share(void)
 }
 
 /* "47 %  6.31 of 13.5 GB  1.21 GB/s  5 s left": the words both forms share. */
-static void facts(char *out, size_t size)
+static void facts(bool with_rate, char *out, size_t size)
 {
     char a[48], b[48], rate[56], left[32];
     int n;
@@ -148,7 +148,7 @@ static void facts(char *out, size_t size)
             out, size, "%3.0f %%  %s of %s", 100 * share(), amount(g_bar.done, a), amount(g_bar.total, b));
     else
         n = snprintf(out, size, "%s", amount(g_bar.done, a));
-    if (g_bar.rate > 0 && n > 0 && (size_t)n < size)
+    if (with_rate && g_bar.rate > 0 && n > 0 && (size_t)n < size)
         n += snprintf(out + n, size - (size_t)n, "  %s", per_second(g_bar.rate, rate));
     if (g_bar.rate > 0 && g_bar.total > g_bar.done && n > 0 && (size_t)n < size)
         snprintf(out + n, size - (size_t)n, "  %s left",
@@ -177,7 +177,9 @@ static void draw(const char *item)
 {
     char text[256], bar[128] = "", name[128] = "", safe[256];
     int width = terminal_width() - 1, phase = (int)strlen(g_bar.phase) + 2;
-    facts(text, sizeof text);
+    facts(true, text, sizeof text);
+    if ((int)strlen(text) > width - phase)
+        facts(false, text, sizeof text);
     int len = (int)strlen(text), room = width - phase - len - 2;
     if (g_bar.total && room >= 5) {
         strip(room < BAR_WIDTH ? room : BAR_WIDTH, bar, sizeof bar);
@@ -243,7 +245,7 @@ static void show(const char *item, double now)
         draw(item);
     } else {
         char text[256];
-        facts(text, sizeof text);
+        facts(true, text, sizeof text);
         fprintf(stderr, "%s: %s\n", g_bar.phase, text + strspn(text, " "));
     }
 }

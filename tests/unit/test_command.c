@@ -183,7 +183,7 @@ static void draws_on_a_terminal(void **state)
     (void)state;
     static char out[1 << 16];
     int master, slave;
-    struct winsize size = {.ws_row = 24, .ws_col = 60};
+    struct winsize size = {.ws_row = 24, .ws_col = 80};
     assert_int_equal(openpty(&master, &slave, NULL, NULL, &size), 0);
     parse(&(struct values){0}, "--color never --quiet=no");
     watch(master, slave, 20, out, sizeof out);
@@ -191,9 +191,9 @@ static void draws_on_a_terminal(void **state)
     assert_contains(out, " % ");
     assert_contains(
         out, "paco recover: a remark\\x1b[2J\r\n"); // what a file says never reaches the terminal raw
-    assert_contains(out, "\r\033[Krecovering: 20.0 kB in 0.");
+    assert_contains(out, "\r\033[Krecovering: 20.0 kB in ");
     for (char *line = strtok(out, "\r\n"); line; line = strtok(NULL, "\r\n"))
-        assert_true(strlen(line) < 60 + 3); // the erase code is not shown
+        assert_true(strlen(line) < 80 + 3); // the erase code is not shown
 }
 
 static void stays_quiet_in_a_pipe(void **state)
@@ -209,7 +209,7 @@ static void stays_quiet_in_a_pipe(void **state)
     assert_null(strchr(out, '\r'));
     assert_contains(out, "\nrecovering: ");
     assert_contains(out, " left\n");
-    assert_contains(out, "\nrecovering: 80.0 kB in 2.");
+    assert_contains(out, "\nrecovering: 80.0 kB in ");
 }
 
 int main(void)
