@@ -25,8 +25,13 @@ static int torch_read(
     const struct pc_torch_view *view = &tf->views[t->index];
     if (!view->contiguous)
         return pc_torch_gather(tf, t, row0, n_rows, buf, err);
-    return pc_torch_storage_read(tf, &tf->storages[view->i_storage], view->offset + row0 * t->row_size, buf,
-        (size_t)(n_rows * t->row_size), err);
+    struct pc_torch_storage *s = &tf->storages[view->i_storage];
+    // Bytes that no view reaches would leave the sum open for ever.
+    int rc = s->viewed < s->size ? pc_torch_storage_check(tf, s, err) : 0;
+    if (rc < 0)
+        return rc;
+    return pc_torch_storage_read(
+        tf, s, view->offset + row0 * t->row_size, buf, (size_t)(n_rows * t->row_size), err);
 }
 
 static const char *map_file(struct pc_torch_file *tf)
@@ -190,6 +195,11 @@ static int add_view(
     return 0;
 }
 
+static void count_viewed(struct pc_torch_storage *s, uint64_t size)
+{
+    s->viewed = size < s->size - s->viewed ? s->viewed + size : s->size;
+}
+
 static int add_tensor(struct pc_checkpoint *ck, const struct pc_value *key, const struct pc_value *v,
     pc_torch_resolve *resolve, void *ctx, struct paco_error *err)
 {
@@ -217,6 +227,9 @@ static int add_tensor(struct pc_checkpoint *ck, const struct pc_value *key, cons
     rc = add_view(ck->impl, &view, ck->n_tensors, err);
     if (rc == 0)
         rc = pc_checkpoint_add_tensor(ck, name, key->text.len, t->dtype, n_dims, shape, err);
+    if (rc == 0 && view.contiguous)
+        count_viewed(&((struct pc_torch_file *)ck->impl)->storages[view.i_storage],
+            ck->tensors[ck->n_tensors - 1].size);
     return rc < 0 ? fail_at(ck, v->at, rc, err) : 0;
 }
 

@@ -33,6 +33,7 @@ struct pc_torch_storage {
     bool deflated;
     bool has_crc;
     uint32_t crc32;                /* as the archive states it, if has_crc */
+    uint64_t viewed;               /* bytes that contiguous views will read in order, or more */
     enum pc_torch_sum sum;         /* of a stored entry */
     struct pc_torch_piece *pieces; /* sorted, apart; owned */
     uint32_t n_pieces, capacity;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Bytes of storages, and their CRCs summed on the way.
  *
- * Each read of a stored entry sums what it read, outside the lock, and leaves a piece (start, end, CRC);
- * neighbouring pieces join by crc32_combine. When one piece spans the entry it is compared with the archive's
- * sum. So the order of reads and the number of threads do not matter, and nothing is summed twice. A range
- * that overlaps a piece is not counted; with too many loose pieces (random access) new ones are dropped, and
- * the entry stays unchecked. */
+ * Each read of a stored entry sums what no read before it has summed, outside the lock, and leaves a piece
+ * (start, end, CRC); neighbouring pieces join by crc32_combine. When one piece spans the entry it is compared
+ * with the archive's sum. So the order of reads and the number of threads do not matter, and rows that were
+ * sampled first leave no holes. With too many loose pieces (random access) the shortest is forgotten, and
+ * summed again by whoever reads it next. */
 #include "format/torch_file.h"
 
 #include "base/crc32.h"
@@ -57,10 +57,18 @@ static uint32_t position(const struct pc_torch_storage *s, uint64_t start)
     return i;
 }
 
-static bool overlaps(const struct pc_torch_storage *s, uint64_t start, uint64_t end)
+/* The first stretch of [start, end) that lies in no piece; false when there is none. Pieces that touch are
+ * joined, so behind a piece there is always a gap. */
+static bool next_gap(
+    const struct pc_torch_storage *s, uint64_t start, uint64_t end, struct pc_torch_piece *gap)
 {
     uint32_t i = position(s, start);
-    return (i > 0 && s->pieces[i - 1].end > start) || (i < s->n_pieces && s->pieces[i].start < end);
+    if (i > 0 && s->pieces[i - 1].end > start)
+        start = s->pieces[i - 1].end;
+    if (i < s->n_pieces && s->pieces[i].start < end)
+        end = s->pieces[i].start;
+    *gap = (struct pc_torch_piece){start, end, 0};
+    return start < end;
 }
 
 static void settle(struct pc_torch_storage *s, uint32_t crc32)
@@ -94,15 +102,26 @@ static bool join(struct pc_torch_piece *a, const struct pc_torch_piece *b)
     return true;
 }
 
+/* Of one stream of reads only what lies ahead of it can be the shortest, and that it will read. */
+static void forget_shortest(struct pc_torch_storage *s)
+{
+    uint32_t shortest = 0;
+    for (uint32_t i = 1; i < s->n_pieces; i++)
+        if (s->pieces[i].end - s->pieces[i].start < s->pieces[shortest].end - s->pieces[shortest].start)
+            shortest = i;
+    s->n_pieces--;
+    memmove(&s->pieces[shortest], &s->pieces[shortest + 1], (s->n_pieces - shortest) * sizeof *s->pieces);
+}
+
 /* Add a piece that overlaps none. False when memory is out. Called with the lock. */
 static bool add_piece(struct pc_torch_storage *s, const struct pc_torch_piece *piece)
 {
+    if (s->n_pieces == MAX_PIECES)
+        forget_shortest(s);
     uint32_t i = position(s, piece->start);
     if (i > 0 && join(&s->pieces[i - 1], piece)) {
         i--;
     } else {
-        if (s->n_pieces == MAX_PIECES)
-            return true;
         if (!make_room(s))
             return false;
         memmove(&s->pieces[i + 1], &s->pieces[i], (s->n_pieces - i) * sizeof *s->pieces);
@@ -121,22 +140,25 @@ static bool add_piece(struct pc_torch_storage *s, const struct pc_torch_piece *p
 static int sum(struct pc_torch_file *tf, struct pc_torch_storage *s, uint64_t offset, const void *bytes,
     size_t len, struct paco_error *err)
 {
-    struct pc_torch_piece piece = {offset, offset + len, 0};
+    struct pc_torch_piece gap, again;
+    uint64_t at = offset, end = offset + len;
     bool have_memory = true;
     pthread_mutex_lock(&tf->lock);
-    bool wanted = s->sum == PC_SUM_PENDING && !overlaps(s, piece.start, piece.end);
+    while (have_memory && s->sum == PC_SUM_PENDING && next_gap(s, at, end, &gap)) {
+        pthread_mutex_unlock(&tf->lock);
+        gap.crc32 = pc_crc32(0, (const char *)bytes + (gap.start - offset), (size_t)(gap.end - gap.start));
+        pthread_mutex_lock(&tf->lock);
+        // Another thread may have filled some of it meanwhile: then the rest is found anew.
+        bool still = s->sum == PC_SUM_PENDING && next_gap(s, gap.start, gap.end, &again) &&
+                     again.start == gap.start && again.end == gap.end;
+        if (still)
+            have_memory = add_piece(s, &gap);
+        at = still ? gap.end : gap.start;
+    }
     enum pc_torch_sum state = s->sum;
     pthread_mutex_unlock(&tf->lock);
-    if (wanted) {
-        piece.crc32 = pc_crc32(0, bytes, len);
-        pthread_mutex_lock(&tf->lock);
-        if (s->sum == PC_SUM_PENDING && !overlaps(s, piece.start, piece.end))
-            have_memory = add_piece(s, &piece);
-        state = s->sum;
-        pthread_mutex_unlock(&tf->lock);
-    }
     if (!have_memory)
-        return pc_error_mem(err, sizeof piece, "checking a CRC");
+        return pc_error_mem(err, sizeof gap, "checking a CRC");
     return state == PC_SUM_BAD ? damaged(tf, s, err) : 0;
 }
 

@@ -422,6 +422,52 @@ static void damage_is_found_while_reading(void **state)
     one_release(&o);
 }
 
+/* What has sampled some rows, as a look at the weights does, must not keep the rest from being summed. */
+static void sampled_rows_are_no_holes_in_the_sum(void **state)
+{
+    (void)state;
+    const struct item items[] = {{"w", "FloatStorage", "0", 8000, 0, 2, {800, 10}, {10, 1}}};
+    struct paco_error err = {0};
+    uint8_t row[40];
+    uint64_t at;
+    for (int damaged = 0; damaged < 2; damaged++)
+        for (uint64_t n_sampled = 1; n_sampled <= 800; n_sampled += n_sampled == 1 ? 7 : 264) {
+            struct one o;
+            one_finish(&o, items, 1, 32000, false);
+            if (damaged)
+                o.z.b.data[o.data->data_at + 1234] ^= 1;
+            struct pc_checkpoint *ck = open_zip(&o.z);
+            for (uint64_t i = 0; i < n_sampled; i++)
+                (void)pc_tensor_read(&ck->tensors[0], (i * 7 + 3) % 800, 1, row, NULL);
+            int rc = read_in_steps(&ck->tensors[0], 7, &at, &err);
+            if (damaged)
+                expect_damage(ck, &o, rc, &err);
+            else
+                assert_int_equal(rc, 0);
+            pc_checkpoint_close(ck);
+            one_release(&o);
+        }
+}
+
+/* A slice of a larger storage: nobody reads the rest of it. */
+static void a_slice_is_checked_too(void **state)
+{
+    (void)state;
+    const struct item items[] = {{"w", "FloatStorage", "0", 1000, 100, 2, {60, 10}, {10, 1}}};
+    struct paco_error err = {0};
+    uint64_t row;
+    struct one o;
+    one_finish(&o, items, 1, 4000, false);
+    struct pc_checkpoint *ck = open_zip(&o.z);
+    assert_int_equal(read_in_steps(&ck->tensors[0], 7, &row, &err), 0);
+    pc_checkpoint_close(ck);
+    o.z.b.data[o.data->data_at + 1234] ^= 1;
+    ck = open_zip(&o.z);
+    expect_damage(ck, &o, read_in_steps(&ck->tensors[0], 7, &row, &err), &err);
+    pc_checkpoint_close(ck);
+    one_release(&o);
+}
+
 static void a_sum_of_zero_is_no_sum(void **state)
 {
     (void)state;
@@ -893,6 +939,8 @@ int main(void)
         cmocka_unit_test(wrapped_state_dicts),
         cmocka_unit_test(other_values_are_noted),
         cmocka_unit_test(damage_is_found_while_reading),
+        cmocka_unit_test(sampled_rows_are_no_holes_in_the_sum),
+        cmocka_unit_test(a_slice_is_checked_too),
         cmocka_unit_test(a_sum_of_zero_is_no_sum),
         cmocka_unit_test(many_threads_read_and_sum),
         cmocka_unit_test(damaged_streams_are_found),
