@@ -6,6 +6,7 @@
 #include "cli/command.h"
 #include "prompt/format.h"
 #include "prompt/vocabulary.h"
+#include "weights/source.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -26,7 +27,8 @@ static const struct pc_option options[] = {
         .type = PC_OPT_STRING,
         .offset = offsetof(struct values, model),
         .arg = "MODEL",
-        .help = "model folder, tokenizer.model, tokenizer.json or .gguf file",
+        .help = "model folder, tokenizer.model, tokenizer.json or .gguf file, or a name in the Hugging Face "
+                "cache",
         .required = true},
     {.name = "file",
         .short_name = 'f',
@@ -74,6 +76,7 @@ static const struct pc_option options[] = {
 struct job {
     const struct pc_command *self;
     const struct values *v;
+    char *path; /* of the vocabulary */
     struct pc_tokenizer *tok;
     enum pc_format format;
     struct pc_ids ids;
@@ -257,6 +260,45 @@ static int read_stdin(struct pc_buf *b, struct paco_error *err)
     }
 }
 
+/* Where the vocabulary of a model is: a lone weights file has it in its folder. */
+static char *find_vocabulary(const char *model, struct paco_error *err)
+{
+    static const char *const suffixes[] = {".safetensors", ".bin", ".pth", ".pt"};
+    char *path = pc_source_find(model, err);
+    for (size_t i = 0; path && i < sizeof suffixes / sizeof *suffixes; i++)
+        if (pc_ends_with(path, suffixes[i]) && !pc_path_is_dir(path)) {
+            size_t n = (size_t)(pc_path_base(path) - path);
+            memcpy(path, n ? path : ".", n ? n : 1);
+            path[n ? n : 1] = '\0';
+        }
+    return path;
+}
+
+static int open_model(struct job *j)
+{
+    j->path = find_vocabulary(j->v->model, &j->err);
+    return j->path ? pc_vocabulary_open(j->path, &j->tok, &j->err) : j->err.code;
+}
+
+static int choose_format(struct job *j)
+{
+    if (!j->v->format)
+        return 0;
+    if (!pc_format_parse(j->v->format, &j->format))
+        return pc_error_set(&j->err, PACO_EINVAL, "unknown format '%s'", j->v->format);
+    if (j->format != PC_FORMAT_AUTO)
+        return 0;
+    char *chat_template = NULL;
+    bool certain = true;
+    int rc = pc_vocabulary_chat_template(j->path, &chat_template, &j->err);
+    if (rc == 0)
+        j->format = pc_format_detect(j->tok, chat_template, &certain);
+    if (rc == 0 && !certain)
+        pc_command_note(j->self, "no format is known for this model: taking %s", pc_format_name(j->format));
+    pc_free(chat_template);
+    return rc;
+}
+
 static int run_job(struct job *j, const struct pc_args *args)
 {
     const char *file = j->v->file, *text = args->positional.n ? args->positional.v[0] : NULL;
@@ -264,19 +306,9 @@ static int run_job(struct job *j, const struct pc_args *args)
         file = "-";
     struct pc_buf input;
     pc_buf_init(&input, MAX_INPUT);
-    int rc = pc_vocabulary_open(j->v->model, &j->tok, &j->err);
-    if (rc == 0 && j->v->format && !pc_format_parse(j->v->format, &j->format))
-        rc = pc_error_set(&j->err, PACO_EINVAL, "unknown format '%s'", j->v->format);
-    if (rc == 0 && j->v->format && j->format == PC_FORMAT_AUTO) {
-        char *chat_template = NULL;
-        bool certain = true;
-        rc = pc_vocabulary_chat_template(j->v->model, &chat_template, &j->err);
-        j->format = rc == 0 ? pc_format_detect(j->tok, chat_template, &certain) : PC_FORMAT_RAW;
-        if (rc == 0 && !certain)
-            pc_command_note(
-                j->self, "no format is known for this model: taking %s", pc_format_name(j->format));
-        pc_free(chat_template);
-    }
+    int rc = open_model(j);
+    if (rc == 0)
+        rc = choose_format(j);
     if (rc == 0 && file && strcmp(file, "-") == 0)
         rc = read_stdin(&input, &j->err);
     else if (rc == 0 && file)
@@ -304,6 +336,7 @@ static int run(const struct pc_command *self, int argc, char **argv)
     else
         code = run_job(&j, &args) < 0 ? pc_command_fail(self, &j.err) : PC_EXIT_OK;
     pc_tokenizer_free(j.tok);
+    pc_free(j.path);
     pc_ids_release(&j.ids);
     pc_buf_release(&j.text);
     pc_args_release(&args);

@@ -101,8 +101,10 @@ static int read_rules(struct spm *s)
         .charsmap = n->precompiled_charsmap.data,
         .charsmap_size = n->has_precompiled_charsmap ? n->precompiled_charsmap.len : 0,
     };
-    v->strip = n->add_dummy_prefix || n->remove_extra_whitespaces ? PC_STRIP_PIECE : PC_STRIP_NONE;
     v->segments = pc_vocab_side_flag(s->side, "legacy") == 0 ? PC_SEGMENTS_MODERN : PC_SEGMENTS_LEGACY;
+    if (v->segments == PC_SEGMENTS_MODERN && pc_vocab_side_flag(s->side, "add_prefix_space") == 0)
+        v->spm.add_dummy_prefix = false;
+    v->strip = v->spm.add_dummy_prefix || v->spm.remove_extra_whitespaces ? PC_STRIP_PIECE : PC_STRIP_NONE;
     // Alone, unk reads as SentencePiece's own surface; among side files it is a special token.
     if (s->alone)
         v->unk_surface = t->has_unk_surface

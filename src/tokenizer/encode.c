@@ -68,6 +68,21 @@ static int make_valid(const char **text, size_t *len, struct pc_buf *fixed, stru
     return pc_buf_check(fixed, "text", err);
 }
 
+/* The non-legacy slow tokenizer begins by making the marks in a text spaces, which an added token may then
+ * take with it. */
+static int marks_to_spaces(const char **text, size_t *len, struct pc_buf *fixed, struct paco_error *err)
+{
+    const struct pc_normal_step step = {PC_NORMAL_REPLACE, {PC_SPACE_MARK, 3}, {" ", 1}};
+    if (!memmem(*text, *len, PC_SPACE_MARK, 3))
+        return 0;
+    int rc = pc_normalize(&step, 1, *text, *len, fixed, err);
+    if (rc == 0)
+        rc = pc_buf_check(fixed, "text", err);
+    *text = fixed->data;
+    *len = fixed->len;
+    return rc;
+}
+
 static int encode_normalized(struct pc_encoder *e, size_t at, size_t len, bool first)
 {
     const struct pc_tokenizer *tok = e->tok;
@@ -124,6 +139,8 @@ static int encode_text(struct pc_encoder *e, const char *text, size_t len)
     struct pc_stretches parts = {0};
     pc_buf_init(&fixed, PC_MAX_TEXT);
     int rc = fast ? make_valid(&text, &len, &fixed, e->err) : 0;
+    if (rc == 0 && tok->segments == PC_SEGMENTS_MODERN)
+        rc = marks_to_spaces(&text, &len, &fixed, e->err);
     if (rc == 0)
         rc = pc_added_split(tok, &tok->before, e->flags & PC_ENCODE_PARSE, !fast, text, len, &parts, e->err);
     if (rc == 0 && !fast)

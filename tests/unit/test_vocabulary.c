@@ -337,7 +337,13 @@ static void newer_folders(void **state)
     assert_int_equal(parse_spm(&g_blob, &side, &tok, &err), 0);
     assert_ids(tok, "a</s>  a", PC_ENCODE_PARSE, 5, 2, 4);
     assert_ids(tok, "</s>a", PC_ENCODE_PARSE, 2, 4);
+    // A mark in the text is a space like any other, also to a token that takes spaces.
+    assert_ids(tok, "a</s>" MARK "a", PC_ENCODE_PARSE, 5, 2, 4);
     assert_ids(tok, "</s>a", 0, 3, 0, 4);
+    pc_tokenizer_free(tok);
+    json_object_set_new(side.config, "add_prefix_space", json_false());
+    assert_int_equal(parse_spm(&g_blob, &side, &tok, &err), 0);
+    assert_ids(tok, "a a", 0, 4, 5);
     pc_tokenizer_free(tok);
     json_object_set_new(
         side.config, "added_tokens_decoder", json_loads("{\"x\":{\"content\":\"y\"}}", 0, NULL));
