@@ -538,6 +538,31 @@ static void many_threads_read_and_sum(void **state)
     pc_pool_free(pool);
 }
 
+/* Rows of a transposed matrix, a few at a time: all threads share one panel of rows gathered ahead. */
+static void many_threads_gather(void **state)
+{
+    (void)state;
+    enum { ROWS = 101 * 20, COLS = 700, SIZE = ROWS * COLS * 4 };
+    const struct item items[] = {{"w", "FloatStorage", "0", ROWS * COLS, 0, 2, {ROWS, COLS}, {1, ROWS}}};
+    struct paco_error err = {0};
+    struct pc_pool *pool = pc_pool_new(4, &err);
+    assert_non_null(pool);
+    struct one o;
+    one_finish(&o, items, 1, SIZE, false);
+    struct pc_checkpoint *ck = open_zip(&o.z);
+    struct shared_read r = {.t = &ck->tensors[0], .out = malloc(SIZE), .n_tasks = 101};
+    assert_non_null(r.out);
+    pc_pool_run(pool, r.n_tasks, read_task, &r);
+    assert_int_equal(r.n_failed, 0);
+    for (size_t row = 0; row < ROWS; row++)
+        for (size_t column = 0; column < COLS; column++)
+            assert_memory_equal(r.out + (row * COLS + column) * 4, o.bytes + (column * ROWS + row) * 4, 4);
+    free(r.out);
+    pc_checkpoint_close(ck);
+    one_release(&o);
+    pc_pool_free(pool);
+}
+
 static void damaged_streams_are_found(void **state)
 {
     (void)state;
@@ -943,6 +968,7 @@ int main(void)
         cmocka_unit_test(a_slice_is_checked_too),
         cmocka_unit_test(a_sum_of_zero_is_no_sum),
         cmocka_unit_test(many_threads_read_and_sum),
+        cmocka_unit_test(many_threads_gather),
         cmocka_unit_test(damaged_streams_are_found),
         cmocka_unit_test(impossible_tensors_are_refused),
         cmocka_unit_test(names_given_twice_are_refused),
