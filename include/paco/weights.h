@@ -101,7 +101,7 @@ struct paco_job_result {
     double seconds;
     char content_sha256[65];          /* of names, types, shapes and values; empty after a dry run */
     uint64_t n_changed;               /* elements that narrowing to dtype changed */
-    double max_change;                /* the largest absolute change */
+    double max_change;                /* the largest absolute change; may be infinite */
     uint64_t n_not_finite;            /* elements that are NaN or infinite */
     char licence[128];                /* what the copied files say of the licence, or empty */
     char recipe[32];                  /* "open-instruct", "alpaca", or empty when no rows were added */

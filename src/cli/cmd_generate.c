@@ -347,8 +347,8 @@ static int print_logits(struct job *j, size_t i, bool *stopped)
     for (size_t k = 0; k < n; k++) {
         json_t *row = json_array();
         json_array_append_new(row, json_integer(top[k].id));
-        json_array_append_new(row, json_real(top[k].log_probability));
-        json_array_append_new(row, json_real((double)top[k].logit));
+        json_array_append_new(row, pc_json_number(top[k].log_probability));
+        json_array_append_new(row, pc_json_number((double)top[k].logit));
         json_array_append_new(list, row);
     }
     json_object_set_new(o, "ids", id_list(prompt));

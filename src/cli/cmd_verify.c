@@ -403,7 +403,7 @@ static int print_machine(struct job *j, struct paco_error *err)
     if (o && j->content[0])
         json_object_set_new(o, "content_sha256", json_string(j->content));
     if (o && j->has_stanford)
-        json_object_set_new(o, "stanford_sum", json_real(j->stanford));
+        json_object_set_new(o, "stanford_sum", pc_json_number(j->stanford));
     if (o)
         json_object_update_new(
             o, json_pack("{s:s?, s:b, s:f, s:I}", "against", j->v->against, "manifest", j->has_manifest,

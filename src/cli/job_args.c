@@ -83,7 +83,7 @@ static int print_machine(
                    "recipe", r->recipe, "licence", r->licence, "n_not_finite", (json_int_t)r->n_not_finite,
                    "n_changed", (json_int_t)r->n_changed));
     if (o && r->n_changed)
-        json_object_set_new(o, "max_change", json_real(r->max_change));
+        json_object_set_new(o, "max_change", pc_json_number(r->max_change));
     return pc_print_json(o, err);
 }
 

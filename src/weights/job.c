@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 
+#include <math.h>
 #include <string.h>
 
 static int update(void *ctx, const struct pc_progress_event *e)
@@ -100,6 +101,11 @@ void pc_job_note_narrowing(
     if (written->n_lossy == 0)
         pc_note(&job->notes, "narrowing lost nothing: all %llu elements are what they were in F32",
             (unsigned long long)n);
+    else if (isinf(written->max_error))
+        pc_note(&job->notes,
+            "narrowing changed %llu of %llu elements, some of them to infinity: they are beyond the range of "
+            "the narrower type",
+            (unsigned long long)written->n_lossy, (unsigned long long)n);
     else
         pc_note(&job->notes, "narrowing changed %llu of %llu elements, the largest by %g",
             (unsigned long long)written->n_lossy, (unsigned long long)n, written->max_error);

@@ -5,7 +5,9 @@
 #include "base/crc32.h"
 #include "weights/sweep.h"
 
+#include <float.h>
 #include <inttypes.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,6 +81,17 @@ static int input_of(const struct pc_stream *s, const struct pc_tensor *t)
     return -1;
 }
 
+/* JSON has no infinity, which a narrowed number may be off by; no F32 is as far off as DBL_MAX. */
+static double to_json(double x)
+{
+    return isinf(x) ? DBL_MAX : x;
+}
+
+static double from_json(double x)
+{
+    return x == DBL_MAX ? (double)INFINITY : x;
+}
+
 static json_t *record_of(const struct unit *u)
 {
     const struct pc_stream *s = u->run->s;
@@ -94,8 +107,8 @@ static json_t *record_of(const struct unit *u)
     }
     return json_pack("{s:I,s:s,s:I,s:I,s:I,s:f,s:o}", "tensor", (json_int_t)u->index, "sha256",
         pc_sha256_hex(r->sha256, hex), "crc32", (json_int_t)s->layout->tensors[u->index].crc32, "special",
-        (json_int_t)r->n_special, "lossy", (json_int_t)r->n_lossy, "max_error", r->max_error, "sources",
-        sources);
+        (json_int_t)r->n_special, "lossy", (json_int_t)r->n_lossy, "max_error", to_json(r->max_error),
+        "sources", sources);
 }
 
 static bool parse_hex(const char *hex, uint8_t digest[PC_SHA256_SIZE])
@@ -140,8 +153,10 @@ int pc_stream_restore(struct pc_stream *s, const json_t *record, struct paco_err
         rc = pc_json_opt_f64(record, "max_error", &max_error, err);
     if (rc < 0)
         return rc;
-    struct pc_tensor_result r = {
-        .done = true, .n_special = (uint64_t)special, .n_lossy = (uint64_t)lossy, .max_error = max_error};
+    struct pc_tensor_result r = {.done = true,
+        .n_special = (uint64_t)special,
+        .n_lossy = (uint64_t)lossy,
+        .max_error = from_json(max_error)};
     bool good = parse_hex(json_string_value(json_object_get(record, "sha256")), r.sha256);
     size_t k;
     json_t *source;

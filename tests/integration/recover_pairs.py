@@ -205,6 +205,10 @@ def diffs():
     raw2, d2, _, _ = pair("narrow")
     r = paco_json("recover", "--raw", raw2, "--diff", d2, "--out", work("diffs", "f16"), "--dtype", "f16")
     case("--dtype f16 says what it loses", r and r["n_changed"] > 0 and 0 < r["max_change"] < 1e-3 and any("narrowing changed" in w for w in r["warnings"]), r)
+    large = {**load(d2), "model.layers.0.mlp.up_proj.weight": tensor("F32", [16, 8], [1e6] + [0.0] * 127)}
+    d3 = save(work("diffs", "large"), large, {**config(vocab=VOCAB), "vocab_size": 41}, tuned_tokenizer("[PAD]"))
+    r = paco_json("recover", "--raw", raw2, "--diff", d3, "--out", work("diffs", "inf"), "--dtype", "f16")
+    case("and that numbers became infinite", r and r["max_change"] is None and any("to infinity" in w for w in r["warnings"]), r)
     r = paco_json("make_diff", "--path_raw", raw, "--path_tuned", t, "--path_diff", work("diffs", "kept"), "--dtype", "keep", "--device", "cpu")
     m = json.load(open(work("diffs", "kept", "paco-manifest.json")))
     case("--dtype keep, by upstream's names", {x["dtype"] for x in m["tensors"]} == {"bf16"}, r)
