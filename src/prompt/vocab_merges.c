@@ -86,7 +86,8 @@ static int cut_piece(
         if (rc < 0)
             return rc;
     }
-    qsort(cuts->v + first, cuts->n - first, sizeof *cuts->v, by_ids);
+    if (cuts->n > first)
+        qsort(cuts->v + first, cuts->n - first, sizeof *cuts->v, by_ids);
     for (size_t i = first; i < cuts->n; i++)
         cuts->v[i].order = i;
     return 0;
@@ -119,7 +120,8 @@ int pc_vocab_merges(const struct pc_vocab *v, struct pc_merge **out, size_t *n, 
     if (rc == 0 && !merges)
         rc = pc_error_mem(err, cuts.n * sizeof *merges, "a list of merges");
     if (rc == 0) {
-        qsort(cuts.v, cuts.n, sizeof *cuts.v, by_rank);
+        if (cuts.n)
+            qsort(cuts.v, cuts.n, sizeof *cuts.v, by_rank);
         for (size_t i = 0; i < cuts.n; i++)
             merges[i] = cuts.v[i].merge;
         *out = merges;

@@ -349,8 +349,9 @@ static int check_pieces(const struct pc_vocab *v, struct paco_error *err)
         char shown[128];
         if (s.len == 0)
             continue;
-        if (!pc_utf8_valid((const uint8_t *)s.text, s.len, NULL)) {
-            rc = pc_error_set(err, PACO_EFORMAT, "piece %zu of the vocabulary is no UTF-8", i);
+        if (!pc_utf8_valid((const uint8_t *)s.text, s.len, NULL) || memchr(s.text, 0, s.len)) {
+            rc = pc_error_set(
+                err, PACO_EFORMAT, "piece %zu of the vocabulary is no text: broken UTF-8, or a NUL in it", i);
             break;
         }
         int added = pc_map_add(&seen, s.text, s.len, (uint32_t)i);

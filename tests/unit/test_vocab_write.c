@@ -161,7 +161,7 @@ static void what_cannot_be_written_is_refused(void **state)
         {{.model = PC_VOCAB_MERGES, .pieces = twice, .n_pieces = 3}, PACO_EFORMAT,
             "pieces 0 and 2 of the vocabulary are both 'a'"},
         {{.model = PC_VOCAB_MERGES, .pieces = broken, .n_pieces = 2}, PACO_EFORMAT,
-            "piece 1 of the vocabulary is no UTF-8"},
+            "piece 1 of the vocabulary is no text"},
         {{.model = PC_VOCAB_SPM_BPE, .pieces = too_long, .n_pieces = 1}, PACO_ELIMIT,
             "piece 0 is 200 bytes long"},
     };
