@@ -10,6 +10,7 @@
 #include "weights/adapter.h"
 #include "weights/diagnose.h"
 #include "weights/inspect.h"
+#include "weights/sidecar.h"
 #include "weights/source.h"
 
 #include <stdio.h>
@@ -156,6 +157,20 @@ static void check_tokenizer(struct job *j)
         compare_ids(j, "EOS", c->eos_ids[0], pc_tokenizer_eos(j->tokenizer));
 }
 
+/* Known faults of the small files: those a job would repair. Pad ids are compared above; torch_dtype says how
+ * to load, and a block type's name, which it cannot hold, keeps it out. */
+static int check_faults(struct job *j, struct paco_error *err)
+{
+    const struct pc_sidecar_options options = {.dir = j->source.dir, .repair = true, .dtype = PC_Q4_0};
+    struct pc_sidecars files;
+    int rc = pc_sidecars_plan(&options, NULL, &files, err);
+    for (size_t i = 0; i < files.repairs.n && rc == 0; i++)
+        if (!strstr(files.repairs.v[i], "pad_token_id"))
+            pc_note(&j->problems, "an old fault, which a job would repair: %s", files.repairs.v[i]);
+    pc_sidecars_release(&files);
+    return rc;
+}
+
 static int look_at_tokenizer(struct job *j, struct paco_error *err)
 {
     if (!has_tokenizer(&j->source))
@@ -193,7 +208,10 @@ static int look(struct job *j, struct paco_error *err)
         return rc;
     pc_inspect_census(j->ck, &j->census);
     pc_diagnose_outline(j->ck, &j->outline);
-    return j->adapter ? 0 : look_at_tokenizer(j, err);
+    if (j->adapter)
+        return 0;
+    rc = look_at_tokenizer(j, err);
+    return rc == 0 && j->source.kind == PC_SOURCE_DIR ? check_faults(j, err) : rc;
 }
 
 static int read_all(struct job *j, struct paco_error *err)

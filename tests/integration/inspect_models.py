@@ -54,6 +54,38 @@ def suspicious(cfg, model):
     case("NaN is found by --scan", "'model.norm.weight' holds 2 NaN and 1 infinite values" in text, text)
 
 
+def tokenizers(cfg, model):
+    vocab = {"<unk>": 0, "<s>": 1, "</s>": 2, "\u2581": 3, "a": 4}
+    added = [{"id": i, "content": t, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+             for i, t in enumerate(("<unk>", "<s>", "</s>"))] + [
+                 {"id": 5, "content": "<pad>", "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}]
+    tokenizer = {"version": "1.0", "added_tokens": added, "normalizer": {"type": "Sequence", "normalizers": [
+        {"type": "Prepend", "prepend": "\u2581"}, {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}]},
+        "pre_tokenizer": None, "post_processor": None, "decoder": None, "model": {
+            "type": "BPE", "dropout": None, "unk_token": "<unk>", "continuing_subword_prefix": None, "end_of_word_suffix": None,
+            "fuse_unk": True, "byte_fallback": False, "vocab": vocab, "merges": []}}
+    names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>", "tokenizer_class": "LlamaTokenizer"}
+
+    def look(what, cfg, names, words, vocab=None):
+        files = {"tokenizer.json": {**tokenizer, "model": {**tokenizer["model"], "vocab": vocab or tokenizer["model"]["vocab"]}},
+                 "tokenizer_config.json": names}
+        r = paco_json("inspect", save(work("tok"), model, cfg, files)) or {}
+        text = "\n".join(r.get("problems", ["?"]))
+        case(what, words in text if words else text == "", r.get("problems"))
+        return r
+
+    r = look("a tokenizer in order", {**cfg, "pad_token_id": 5}, names, None)
+    t = r.get("tokenizer") or {}
+    case("what it is", (t.get("kind"), t.get("vocab_size"), t.get("bos_id"), t.get("eos_id"), t.get("pad_id")) == ("SentencePiece", 6, 1, 2, 5), t)
+    look("another pad id in the configuration", {**cfg, "pad_token_id": 0}, names, "the configuration's pad id is 0, the tokenizer's 5")
+    look("another BOS", {**cfg, "bos_token_id": 3}, names, "BOS id is 3, the tokenizer's 1")
+    look("another EOS", {**cfg, "eos_token_id": 4}, names, "EOS id is 4, the tokenizer's 2")
+    look("the old class name", {**cfg, "pad_token_id": 5}, {**names, "tokenizer_class": "LLaMATokenizer"}, "LLaMATokenizer -> LlamaTokenizer")
+    look("empty special tokens", {**cfg, "pad_token_id": 5}, {**names, "bos_token": ""}, "bos_token \"\" -> <s>")
+    look("more tokens than rows", {**cfg, "pad_token_id": 5}, names, "the tokenizer has 40 tokens, the embedding only 32 rows",
+         {**vocab, **{"x%d" % i: i for i in range(6, 40)}})
+
+
 def an_adapter():
     lora = {"base_model.model.model.layers.0.self_attn.q_proj.lora_%s.weight" % k: tensor("F32", s, [0] * 16) for k, s in (("A", [2, 8]), ("B", [8, 2]))}
     d = os.path.dirname(write(work("lora", "adapter_model.safetensors"), safetensors(lora)))
@@ -85,6 +117,7 @@ def main():
     model = llama(cfg)
     a_model(cfg, model)
     suspicious(cfg, model)
+    tokenizers(cfg, model)
     an_adapter()
     unreadable(cfg, model)
     finish()
