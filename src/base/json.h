@@ -53,8 +53,8 @@ enum pc_json_style {
     PC_JSON_PYTHON,        /* {"a": 1, "b": [2]} in insertion order, as json.dumps() */
 };
 
-/** Append v to b. Non-ASCII text stays UTF-8 in the compact style and is escaped as \uXXXX in the others, as
- * Python does. */
+/** Append v to b. What is no UTF-8 (a path, made a value by json_string_nocheck) becomes U+FFFD. Non-ASCII
+ * text stays UTF-8 in the compact style and is escaped as \uXXXX in the others, as Python does. */
 void pc_json_write(struct pc_buf *b, const json_t *v, enum pc_json_style style);
 
 /** Append the shortest decimal that reads back as x, in Python's repr form ("1e-05", "0.1", "1.0"). NaN and

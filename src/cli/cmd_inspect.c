@@ -441,8 +441,8 @@ static int print_machine(const struct job *j, struct paco_error *err)
         json_array_append_new(tensors, tensor_json(j, i));
     for (size_t i = 0; i < j->problems.n; i++)
         json_array_append_new(problems, json_string(j->problems.v[i]));
-    json_t *o = json_pack("{s:s, s:s, s:s?, s:s?, s:s, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "path",
-        j->v->model, "kind", j->kind, "architecture", architecture(j), "known",
+    json_t *o = json_pack("{s:o, s:s, s:s?, s:s?, s:s, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "path",
+        json_string_nocheck(j->v->model), "kind", j->kind, "architecture", architecture(j), "known",
         pc_diagnose_known(&j->outline), "container", j->source.gguf ? j->source.gguf->kind : j->ck->kind,
         "n_params", (json_int_t)j->census.n_params, "n_tensors", (json_int_t)j->ck->n_tensors, "bytes",
         (json_int_t)j->census.size, "dtypes", dtypes_json(&j->census), "tensors", tensors, "tokenizer",

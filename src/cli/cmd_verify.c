@@ -396,18 +396,20 @@ static int print_machine(struct job *j, struct paco_error *err)
     for (size_t i = 0; i < j->found.n; i++)
         if (j->found.v[i].verdict != PC_SAME && j->found.v[i].verdict != PC_EQUAL)
             json_array_append_new(list, finding_json(&j->found.v[i]));
-    json_t *o = json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:o, s:O}", "model", j->v->model, "ok", j->passed,
-        "n_tensors", (json_int_t)j->model.ck->n_tensors, "n_identical", (json_int_t)count(&j->found, PC_SAME),
-        "n_equal", (json_int_t)count(&j->found, PC_EQUAL), "n_undefined",
-        (json_int_t)count(&j->found, PC_UNDEFINED), "findings", list, "files", j->files);
+    json_t *o =
+        json_pack("{s:o, s:b, s:I, s:I, s:I, s:I, s:o, s:O}", "model", json_string_nocheck(j->v->model), "ok",
+            j->passed, "n_tensors", (json_int_t)j->model.ck->n_tensors, "n_identical",
+            (json_int_t)count(&j->found, PC_SAME), "n_equal", (json_int_t)count(&j->found, PC_EQUAL),
+            "n_undefined", (json_int_t)count(&j->found, PC_UNDEFINED), "findings", list, "files", j->files);
     if (o && j->content[0])
         json_object_set_new(o, "content_sha256", json_string(j->content));
     if (o && j->has_stanford)
         json_object_set_new(o, "stanford_sum", pc_json_number(j->stanford));
     if (o)
         json_object_update_new(
-            o, json_pack("{s:s?, s:b, s:f, s:I}", "against", j->v->against, "manifest", j->has_manifest,
-                   "seconds", pc_seconds() - j->started, "peak_rss_bytes", (json_int_t)pc_peak_rss()));
+            o, json_pack("{s:o?, s:b, s:f, s:I}", "against", json_string_nocheck(j->v->against), "manifest",
+                   j->has_manifest, "seconds", pc_seconds() - j->started, "peak_rss_bytes",
+                   (json_int_t)pc_peak_rss()));
     return pc_print_json(o, err);
 }
 

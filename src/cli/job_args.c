@@ -70,18 +70,18 @@ static int print_machine(
         json_array_append_new(
             rows, json_pack("{s:s,s:I,s:I}", "tensor", r->undefined_rows[i].tensor, "first",
                       (json_int_t)r->undefined_rows[i].first, "n", (json_int_t)r->undefined_rows[i].n));
-    json_t *o = json_pack("{s:s,s:I,s:I,s:f,s:I,s:o}", "out", r->out, "n_tensors", (json_int_t)r->n_tensors,
-        "bytes_written", (json_int_t)r->bytes_written, "seconds", r->seconds, "peak_rss_bytes",
-        (json_int_t)pc_peak_rss(), "warnings", warnings);
+    json_t *o = json_pack("{s:o,s:I,s:I,s:f,s:I,s:o}", "out", json_string_nocheck(r->out), "n_tensors",
+        (json_int_t)r->n_tensors, "bytes_written", (json_int_t)r->bytes_written, "seconds", r->seconds,
+        "peak_rss_bytes", (json_int_t)pc_peak_rss(), "warnings", warnings);
     if (with_rows && o)
         json_object_set(o, "undefined_rows", rows);
     json_decref(rows);
     if (o)
         json_object_update_new(
-            o, json_pack("{s:I,s:I,s:b,s:s,s:s,s:s,s:I,s:I}", "n_files", (json_int_t)r->n_files, "n_resumed",
+            o, json_pack("{s:I,s:I,s:b,s:s,s:s,s:o,s:I,s:I}", "n_files", (json_int_t)r->n_files, "n_resumed",
                    (json_int_t)r->n_resumed, "dry_run", a->dry_run, "content_sha256", r->content_sha256,
-                   "recipe", r->recipe, "licence", r->licence, "n_not_finite", (json_int_t)r->n_not_finite,
-                   "n_changed", (json_int_t)r->n_changed));
+                   "recipe", r->recipe, "licence", json_string_nocheck(r->licence), "n_not_finite",
+                   (json_int_t)r->n_not_finite, "n_changed", (json_int_t)r->n_changed));
     if (o && r->n_changed)
         json_object_set_new(o, "max_change", pc_json_number(r->max_change));
     return pc_print_json(o, err);

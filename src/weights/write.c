@@ -402,9 +402,9 @@ static json_t *inputs_json(const struct writer *w, struct paco_error *err)
             json_decref(inputs);
             return NULL;
         }
-        json_array_append_new(
-            inputs, json_pack("{s:s,s:s,s:s,s:I}", "role", in->role, "name", pc_path_base(path),
-                        "content_sha256", hex, "n_tensors", (json_int_t)in->ck->n_tensors));
+        json_array_append_new(inputs,
+            json_pack("{s:s,s:o,s:s,s:I}", "role", in->role, "name", json_string_nocheck(pc_path_base(path)),
+                "content_sha256", hex, "n_tensors", (json_int_t)in->ck->n_tensors));
     }
     return inputs;
 }

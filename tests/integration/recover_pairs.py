@@ -202,6 +202,11 @@ def diffs():
     case("--dtype auto finds BF16", {x["dtype"] for x in m["tensors"]} == {"bf16"} and any("lost nothing" in w for w in r["warnings"]), r)
     case("and keeps every value", paco("verify", work("diffs", "auto"), "--against", t).returncode == 0)
     case("in the configuration too", json.load(open(work("diffs", "auto", "config.json")))["torch_dtype"] == "bfloat16")
+    odd = work("diffs", os.fsdecode(b"no UTF-8 \xe9"))
+    r = paco_json("recover", "--raw", raw, "--diff", d, "--out", odd)
+    case("a name that is no UTF-8", r and r["out"].endswith("no UTF-8 \ufffd") and os.path.isdir(odd), r)
+    for args in (["verify", odd, "--against", odd], ["inspect", odd], ["recover", "--raw", odd, "--diff", d, "--out", work("diffs", "twice")]):
+        case(args[0] + " takes it too", paco_json(*args) is not None)
     raw2, d2, _, _ = pair("narrow")
     r = paco_json("recover", "--raw", raw2, "--diff", d2, "--out", work("diffs", "f16"), "--dtype", "f16")
     case("--dtype f16 says what it loses", r and r["n_changed"] > 0 and 0 < r["max_change"] < 1e-3 and any("narrowing changed" in w for w in r["warnings"]), r)
