@@ -26,7 +26,9 @@ static int open_sum(struct pc_answering *a, const struct pc_wishes *w, struct pa
     rc = pc_checkpoint_add(a->source.ck, a->diff.ck, &o, &a->sum, NULL, err);
     if (rc == PACO_EMISMATCH)
         pc_pair_explain(a->source.ck, "base", a->diff.ck, "diff", err);
-    return rc < 0 ? rc : pc_pair_check_missing(a->source.ck, a->diff.ck, "diff", o.tied, NULL, err);
+    if (rc == 0)
+        rc = pc_pair_check_missing(a->source.ck, a->diff.ck, "diff", o.tied, NULL, err);
+    return rc < 0 ? rc : pc_pair_check_diff(&a->source, &a->diff, NULL, err);
 }
 
 /* A diff has every tensor a model has, and would answer with noise. */

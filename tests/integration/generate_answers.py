@@ -188,6 +188,7 @@ def diff(m):
     want = paco_json("generate", "-m", t, "--ids", "5 9 3", "-n", 20)
     got = paco_json("generate", "-m", b, "--diff", work("diff"), "--ids", "5 9 3", "-n", 20)
     case("base and diff answer as the tuned model", got["ids"] == want["ids"], (got, want))
+    says("the tuned model is no diff", paco("generate", "-m", b, "--diff", t, "--ids", "1 2"), "looks like a whole model", 1)
     case("which is not the base", paco_json("generate", "-m", b, "--ids", "5 9 3", "-n", 20)["ids"] != want["ids"])
 
 
