@@ -63,6 +63,8 @@ int pc_prefill(struct pc_engine *engine, struct pc_seq *seq, const int32_t *prom
         at += n;
         *i_row = n - 1;
     }
+    struct pc_progress_event done = {"reading the prompt", NULL, n_prompt, n_prompt, "tokens"};
+    pc_progress(progress, &done); /* a wish to stop is heard at the next token */
     return 0;
 }
 
