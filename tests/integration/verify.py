@@ -96,6 +96,15 @@ def undefined_rows(cfg, model):
     case("and hides nothing else", r and r["findings"][0]["n_different"] == 1 and r["findings"][0]["row"] == 0, r)
 
 
+def stanford(cfg):
+    for total, words in ((50637.18, "(pass: Alpaca-7B"), (50640, "(fail, if this is meant to be Alpaca-7B"), (3, "says something of Alpaca-7B only")):
+        d = save(work("sum"), {"w": tensor("F32", [2], [total - 1, 1])}, cfg)
+        done = paco("verify", d)
+        case("Stanford's checksum of %g" % total, done.returncode == 0 and words in done.stdout, done.stdout)
+    r = paco_json("verify", save(work("sum"), {"w": tensor("F32", [2], [50636, 1])}, cfg))
+    case("and for programs", r and r["stanford_sum"] == 50637.0, r)
+
+
 def misuse():
     case("no model: exit 2", paco("verify").returncode == 2)
     case("two models: exit 2", paco("verify", "a", "b").returncode == 2)
@@ -110,6 +119,7 @@ def main():
     against_manifest(cfg, model)
     against_models(cfg, model)
     undefined_rows(cfg, model)
+    stanford(cfg)
     misuse()
     finish()
 
