@@ -25,7 +25,7 @@
 #include <unistd.h>
 
 static const char SUFFIX[] = ".paco-partial", NAME[] = ".paco-journal";
-static const char COMPLETE[] = "complete";
+static const char COMPLETE[] = "complete", ASIDE[] = ".paco-old";
 enum { SUM_DIGITS = 16, MAX_JOURNAL = 1 << 28, MAX_DEPTH = 64, MAX_TRIES = 100 };
 
 struct pc_journal {
@@ -538,17 +538,15 @@ static int exchange(struct pc_journal *j, struct paco_error *err)
         return 0;
     if (errno != EINVAL && errno != ENOSYS && errno != ENOTSUP)
         return os_error(j->target, "cannot put the new directory in place", err);
-    // No exchange on this file system: the old one steps aside for a moment.
-    char *aside = append(j->target, ".paco-old");
-    int rc = aside ? pc_dir_remove(aside, err) : pc_error_mem(err, PATH_MAX, "a path");
+    // No exchange on this file system: the old one steps aside, into the new one, where no name is a user's.
+    char *aside = pc_path_join(j->work, ASIDE);
+    int rc = aside ? 0 : pc_error_mem(err, PATH_MAX, "a path");
     if (rc == 0 && rename(j->target, aside) < 0)
         rc = os_error(j->target, "cannot move the old directory aside", err);
     if (rc == 0 && rename(j->work, j->target) < 0) {
         rc = os_error(j->target, "cannot put the new directory in place", err);
         (void)rename(aside, j->target);
     }
-    if (rc == 0 && rename(aside, j->work) < 0)
-        rc = os_error(aside, "cannot move the old directory", err);
     pc_free(aside);
     return rc;
 }
@@ -565,6 +563,21 @@ static int put_in_place(struct pc_journal *j, struct paco_error *err)
         err, PACO_EEXIST, "appeared while it was being written; the finished work is in %s", j->work);
     pc_error_path(err, j->target);
     return PACO_EEXIST;
+}
+
+/* The journal goes last: as long as it stands, the same call comes back to finish this. */
+static void tidy_up(const struct pc_journal *j)
+{
+    char *aside = pc_path_join(j->target, ASIDE), *path = pc_path_join(j->target, NAME);
+    if (pc_path_exists(j->work))
+        (void)pc_dir_remove(j->work, NULL);
+    if (aside && pc_path_exists(aside))
+        (void)pc_dir_remove(aside, NULL);
+    if (path)
+        (void)unlink(path);
+    (void)sync_dir(j->target, NULL);
+    pc_free(path);
+    pc_free(aside);
 }
 
 int pc_journal_commit(struct pc_journal *j, struct paco_error *err)
@@ -585,13 +598,8 @@ int pc_journal_commit(struct pc_journal *j, struct paco_error *err)
     j->complete = true;
     j->in_place = true;
     rc = sync_dir(j->parent, err);
-    char *path = pc_path_join(j->target, NAME);
-    if (path)
-        (void)unlink(path);
-    pc_free(path);
-    (void)sync_dir(j->target, NULL);
-    if (pc_path_exists(j->work))
-        (void)pc_dir_remove(j->work, NULL);
+    if (rc == 0)
+        tidy_up(j);
     return rc;
 }
 
