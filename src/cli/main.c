@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 /* One row per command, sorted by name; each is defined in its own cmd_NAME.c. */
@@ -34,6 +35,17 @@ static int fill_standard_descriptors(void)
         if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", modes[fd]) != fd)
             return -1;
     return 0;
+}
+
+/* The shards of a job are open all at once, and systems that allow a process 1,024 files allow more on
+ * request. */
+static void raise_open_files(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
 }
 
 /* A full disk may only show when stdout is closed. A reader that went away (`| head`) is no failure worth
@@ -84,6 +96,7 @@ int main(int argc, char **argv)
 {
     if (fill_standard_descriptors() < 0)
         return PC_EXIT_FAILED;
+    raise_open_files();
     // A parent may leave SIGPIPE ignored; `paco inspect | head` should end quietly all the same.
     signal(SIGPIPE, SIG_DFL);
     return close_stdout(dispatch(argc, argv));

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import resource
 import shutil
 import struct
 import sys
@@ -202,6 +203,10 @@ def diffs():
     case("--dtype auto finds BF16", {x["dtype"] for x in m["tensors"]} == {"bf16"} and any("lost nothing" in w for w in r["warnings"]), r)
     case("and keeps every value", paco("verify", work("diffs", "auto"), "--against", t).returncode == 0)
     case("in the configuration too", json.load(open(work("diffs", "auto", "config.json")))["torch_dtype"] == "bfloat16")
+    few = paco("recover", "--raw", raw, "--diff", d, "--out", work("diffs", "shards"), "--max-shard", "64",
+               preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (16, resource.getrlimit(resource.RLIMIT_NOFILE)[1])))
+    case("more shards than files a process may open at first", few.returncode == 0 and
+         len(os.listdir(work("diffs", "shards"))) > 16, few.stderr)
     odd = work("diffs", os.fsdecode(b"no UTF-8 \xe9"))
     r = paco_json("recover", "--raw", raw, "--diff", d, "--out", odd)
     case("a name that is no UTF-8", r and r["out"].endswith("no UTF-8 \ufffd") and os.path.isdir(odd), r)
