@@ -15,6 +15,8 @@ struct pc_job_args {
 };
 
 /* Rows for struct TYPE with a struct pc_job_args called MEMBER. OUT_ALIASES are other names of --out. */
+// Designators and member names take no parentheses.
+// NOLINTBEGIN(bugprone-macro-parentheses)
 #define PC_JOB_ROWS(TYPE, MEMBER, OUT_ALIASES, OUT_HELP, KEEP_HELP)                                          \
     {.name = "out",                                                                                          \
         .aliases = OUT_ALIASES,                                                                              \
@@ -63,6 +65,7 @@ struct pc_job_args {
         .name = "json", .type = PC_OPT_FLAG, .offset = offsetof(TYPE, MEMBER.json),                          \
         .help = "print the result as one line of JSON"                                                       \
     }
+// NOLINTEND(bugprone-macro-parentheses)
 
 /** The job's options from the arguments, with a progress bar. a is *borrowed* as long as the options are
  * used. */
