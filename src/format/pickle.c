@@ -156,7 +156,7 @@ static int op_long(struct pc_pickle_machine *m, unsigned n_length)
     int rc = pc_pm_take_uint(m, n_length, &n);
     if (rc == 0)
         rc = pc_pm_take_string(m, n, &s);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     if (n > 8)
         return push_text(m, PC_VALUE_LONG, s, (size_t)n);
@@ -194,7 +194,7 @@ static int op_string(struct pc_pickle_machine *m, unsigned n_length)
     int rc = pc_pm_take_uint(m, n_length, &n);
     if (rc == 0)
         rc = pc_pm_take_string(m, n, &s);
-    return rc < 0 ? rc : push_text(m, PC_VALUE_STR, s, (size_t)n);
+    return rc != 0 ? rc : push_text(m, PC_VALUE_STR, s, (size_t)n);
 }
 
 static int op_bytes(struct pc_pickle_machine *m, unsigned n_length)

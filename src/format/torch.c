@@ -5,6 +5,7 @@
 #include "format/sniff.h"
 #include "format/torch_file.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -124,7 +125,8 @@ static int read_shape(struct pc_checkpoint *ck, const char *name, const struct p
     if (t->offset < 0)
         return FAIL(ck, v->at, PACO_EFORMAT, err, "tensor '%s' begins at element %lld of its storage", name,
             (long long)t->offset);
-    *out = (struct bounds){.n_elements = 1, .last = (uint64_t)t->offset};
+    out->n_elements = 1;
+    out->last = (uint64_t)t->offset;
     for (size_t i = 0; i < n_dims; i++) {
         int64_t n = t->shape->seq.items[i]->i, step = t->stride->seq.items[i]->i;
         if (n < 0 || step < 0)
@@ -326,6 +328,7 @@ int pc_torch_fill(struct pc_checkpoint *ck, const struct pc_value *root, pc_torc
     struct paco_error *err)
 {
     const char *under;
+    assert(root);
     const struct pc_value *dict = find_state_dict(root, &under);
     if (!dict)
         return no_state_dict(ck, root, err);

@@ -203,7 +203,7 @@ int pc_torch_legacy_load(struct pc_checkpoint *ck, struct paco_error *err)
 {
     struct pc_torch_file *tf = ck->impl;
     struct legacy l = {0};
-    struct pc_pickle dict;
+    struct pc_pickle dict = {0};
     int rc = read_header(tf, &l, err);
     if (rc == 0)
         rc = next_pickle(tf, &l, &dict, err);

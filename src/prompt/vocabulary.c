@@ -42,7 +42,7 @@ static int kind_of(const char *path, enum pc_file_kind *kind, struct paco_error 
 
 int pc_vocabulary_open(const char *path, struct pc_tokenizer **out, struct paco_error *err)
 {
-    enum pc_file_kind kind;
+    enum pc_file_kind kind = PC_FILE_UNKNOWN;
     *out = NULL;
     if (pc_path_is_dir(path))
         return open_dir(path, out, err);
@@ -103,7 +103,7 @@ static int template_of_dir(const char *dir, char **out, struct paco_error *err)
 
 int pc_vocabulary_chat_template(const char *path, char **out, struct paco_error *err)
 {
-    enum pc_file_kind kind;
+    enum pc_file_kind kind = PC_FILE_UNKNOWN;
     *out = NULL;
     if (pc_path_is_dir(path))
         return template_of_dir(path, out, err);

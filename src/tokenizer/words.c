@@ -118,7 +118,7 @@ static int put_spm(struct pc_encoder *e, const char *text, size_t len, int32_t i
         id = (int32_t)found;
     if (id < 0 || id == tok->unk)
         return pc_encode_unknown(e, text, len);
-    uint32_t left = tok->tokens[id].type == PC_PIECE_UNUSED ? e->last_left[id] : 0;
+    uint32_t left = tok->tokens[id].type == PC_PIECE_UNUSED && e->last_left ? e->last_left[id] : 0;
     if (!left || left >= len)
         return add_id(e, id);
     for (int half = 0; half < 2; half++) {

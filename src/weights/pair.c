@@ -159,7 +159,7 @@ static bool surely_diff(const struct pc_diagnosis *d)
 int pc_pair_check_diff(const struct pc_source *base, const struct pc_source *diff, struct pc_notes *notes,
     struct paco_error *err)
 {
-    struct pc_diagnosis b, d;
+    struct pc_diagnosis b = {0}, d = {0};
     double agreement = 0;
     int rc = pc_diagnose_kind(base->ck, &b, err);
     if (rc == 0)

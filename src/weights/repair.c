@@ -41,6 +41,7 @@ static void splice(struct file *f, struct span at, const char *value)
 static json_t *find(const struct file *f, const char *key, struct span *at)
 {
     json_t *v = NULL;
+    *at = (struct span){0};
     if (!f->text->data || !pc_json_find(f->text->data, f->text->len, key, &at->start, &at->end))
         return NULL;
     // Wrapped, for the parser takes objects and arrays only at the root.
@@ -125,7 +126,7 @@ static void repair_architecture(struct file *f)
 /* The text itself, or "content" in the object that may stand for it. */
 static void repair_token(struct file *f, const char *key, const char *now)
 {
-    struct span at, inner;
+    struct span at, inner = {0};
     json_t *v = find(f, key, &at);
     const json_t *content = json_is_object(v) ? json_object_get(v, "content") : v;
     const char *text = json_string_value(content);
