@@ -192,6 +192,13 @@ def diff(m):
     case("which is not the base", paco_json("generate", "-m", b, "--ids", "5 9 3", "-n", 20)["ids"] != want["ids"])
 
 
+def catches(p, number):
+    """True once the process has a handler for the signal."""
+    with open("/proc/%d/status" % p.pid) as f:
+        caught = next(line for line in f if line.startswith("SigCgt:"))
+    return int(caught.split()[1], 16) >> (number - 1) & 1
+
+
 def streams(m):
     """Text comes as it is made; Ctrl-C keeps it; a closed pipe is no crash."""
     slow = model("slow", None)
@@ -211,11 +218,18 @@ def streams(m):
     case("Ctrl-C: exit 130, the text so far, one line", p.returncode == 130 and first and (first + out).endswith(b"\n"), (p.returncode, out[-80:], err))
     p = subprocess.Popen([PACO, "generate", "-m", heavy, "--ids", "1 2 3", "-n", "90000", "--temp", "1", "--json"],
                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    time.sleep(1.0)
+    while p.poll() is None and not catches(p, signal.SIGINT):
+        time.sleep(0.01)
     p.send_signal(signal.SIGINT)
     out, err = p.communicate(timeout=60)
     done = p.returncode == 130 and json.loads(out)["stop"] == "cancelled"
     case("Ctrl-C with --json", done, (p.returncode, out[-200:], err))
+    p = subprocess.Popen([PACO, "generate", "-m", heavy, "--ids", "1 2 3", "-n", "90000", "--temp", "1", "-t", "1", "--stop", "never"],
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    os.read(p.stdout.fileno(), 1)
+    os.truncate(os.path.join(heavy, "model.safetensors"), 5000)
+    out, err = p.communicate(timeout=60)
+    case("a file cut short while it is in use", p.returncode == 1 and b"was cut short" in err, (p.returncode, err))
 
 
 m = model("counts")
