@@ -50,9 +50,8 @@ struct pc_regex_run {
     "\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}"
 #define LETTERS "\\p{L}" PC_UNICODE_NEW_L
 #define MARKS "\\p{M}" PC_UNICODE_NEW_M
-#define NUMBERS "\\p{N}" PC_UNICODE_NEW_N
-#define PUNCTUATION "\\p{P}" PC_UNICODE_NEW_P
-#define WORD LETTERS MARKS "\\p{Nd}\\p{Pc}"
+#define DIGITS "\\p{Nd}" PC_UNICODE_NEW_Nd
+#define WORD LETTERS MARKS DIGITS "\\p{Pc}"
 
 struct dialect {
     const char *p, *begin, *end;
@@ -82,9 +81,26 @@ static void put_set(struct dialect *d, const char *inside, bool negated)
 static int put_property(struct dialect *d)
 {
     static const struct {
-        char name;
-        const char *inside;
-    } known[] = {{'L', LETTERS}, {'M', MARKS}, {'N', NUMBERS}, {'P', PUNCTUATION}};
+        const char *name, *inside;
+    } known[] = {
+        {"L", LETTERS},
+        {"Lu", "\\p{Lu}" PC_UNICODE_NEW_Lu},
+        {"Ll", "\\p{Ll}" PC_UNICODE_NEW_Ll},
+        {"Lm", "\\p{Lm}" PC_UNICODE_NEW_Lm},
+        {"Lo", "\\p{Lo}" PC_UNICODE_NEW_Lo},
+        {"M", MARKS},
+        {"Mn", "\\p{Mn}" PC_UNICODE_NEW_Mn},
+        {"Mc", "\\p{Mc}" PC_UNICODE_NEW_Mc},
+        {"N", "\\p{N}" PC_UNICODE_NEW_N},
+        {"Nd", DIGITS},
+        {"No", "\\p{No}" PC_UNICODE_NEW_No},
+        {"P", "\\p{P}" PC_UNICODE_NEW_P},
+        {"Pd", "\\p{Pd}" PC_UNICODE_NEW_Pd},
+        {"Po", "\\p{Po}" PC_UNICODE_NEW_Po},
+        {"S", "\\p{S}" PC_UNICODE_NEW_S},
+        {"Sm", "\\p{Sm}" PC_UNICODE_NEW_Sm},
+        {"So", "\\p{So}" PC_UNICODE_NEW_So},
+    };
     const char *q = d->p + 2;
     bool negated = d->p[1] == 'P', braces = q < d->end && *q == '{';
     q += braces;
@@ -96,7 +112,8 @@ static int put_property(struct dialect *d)
     if (!stop || q >= d->end)
         return refuse(d, "an unfinished \\p");
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (stop - name == 1 && *name == known[i].name && !(negated && d->in_class)) {
+        if (strlen(known[i].name) == (size_t)(stop - name) &&
+            memcmp(name, known[i].name, (size_t)(stop - name)) == 0 && !(negated && d->in_class)) {
             put_set(d, known[i].inside, negated);
             d->p = stop + braces;
             return 0;
@@ -116,12 +133,12 @@ static int put_escape(struct dialect *d)
     case 's': put_set(d, SPACES, false); break;
     case 'S': put_set(d, NOT_SPACES, false); break;
     case 'w': put_set(d, WORD, false); break;
-    case 'd': put_set(d, "\\p{Nd}", false); break;
-    case 'D': put_set(d, "\\P{Nd}", false); break;
+    case 'd': put_set(d, DIGITS, false); break;
+    case 'D':
     case 'W':
         if (d->in_class)
-            return refuse(d, "\\W in a class");
-        put_set(d, WORD, true);
+            return refuse(d, "\\D or \\W in a class");
+        put_set(d, d->p[1] == 'D' ? DIGITS : WORD, true);
         break;
     case 'u':
         if (d->end - d->p < 6)

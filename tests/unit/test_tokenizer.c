@@ -6,6 +6,7 @@
 #include "prompt/vocabulary.h"
 #include "tokenizer/bpe.h"
 #include "tokenizer/regex.h"
+#include "tokenizer/tokenizer_parts.h"
 #include "tokenizer/trie.h"
 #include "tokenizer/vocab.h"
 
@@ -526,6 +527,11 @@ static void classes_are_onigurumas(void **state)
         {"^\\w", "\xcc\x81", 2},            // marks are of words
         {"^\\d", "\xd9\xa3", 2},
         {"^\\d", "\xc2\xb2", 0},
+        {"^\\d", "\xf0\x96\xb5\xb7", 4}, // U+16D77, since Unicode 16
+        {"^\\D", "\xf0\x96\xb5\xb7", 0},
+        {"^\\p{Ll}", "\xea\x9f\x8d", 3}, // U+A7CD, since Unicode 16
+        {"^[\\p{Lu}\\p{Ll}]", "\xea\x9f\x8d", 3},
+        {"^\\p{Latin}", "x", 1},
         {"^\\u00e9", "\xc3\xa9", 2},
         {"^[]a]+", "]a", 2},
         {"^[^]a]", "]", 0},
@@ -552,7 +558,7 @@ static void expressions_out_of_reach_are_named(void **state)
         {"[a[bc]]", PACO_EUNSUPPORTED, "a class in a class at byte 2"},
         {"[a&&b]", PACO_EUNSUPPORTED, "&& in a class at byte 2"},
         {"x\\h", PACO_EUNSUPPORTED, "this escape at byte 1"},
-        {"[\\W]", PACO_EUNSUPPORTED, "\\W in a class"},
+        {"[\\W]", PACO_EUNSUPPORTED, "\\D or \\W in a class"},
         {"(*NO_JIT)a", PACO_EUNSUPPORTED, "(* at byte 0"},
         {"a\\", PACO_EUNSUPPORTED, "a lone backslash at byte 1"},
         {"\\p{L", PACO_EUNSUPPORTED, "an unfinished \\p"},
@@ -600,6 +606,32 @@ static void hostile_expressions_end(void **state)
         pc_tokenizer_free(tok);
     }
     assert_true(n_stopped >= 2);
+}
+
+/* ---- Unicode's forms, as the tokenizers library knows them ---- */
+
+static void forms_are_the_librarys(void **state)
+{
+    (void)state;
+    static const struct {
+        enum pc_normal_kind kind;
+        const char *in, *out;
+    } cases[] = {
+        {PC_NORMAL_NFC, "e\xcc\x81", "\xc3\xa9"}, {PC_NORMAL_NFD, "\xc3\xa9x", "e\xcc\x81x"},
+        {PC_NORMAL_NFKC, "\xef\xac\x81", "fi"}, {PC_NORMAL_NFKD, "\xe2\x91\xa0", "1"},
+        {PC_NORMAL_NFC, "\xcc\x81\xcc\xa7", "\xcc\xa7\xcc\x81"},         // marks in their order
+        {PC_NORMAL_NFC, "\xcc\x9a\xe0\xa2\x9c", "\xcc\x9a\xe0\xa2\x9c"}, // U+089C is younger
+        {PC_NORMAL_NFC, "a\xe0\xa2\x9c\xcc\x81\xcc\xa7", "a\xe0\xa2\x9c\xcc\xa7\xcc\x81"},
+        {PC_NORMAL_NFKC, "\xe3\x8b\xbf", "\xe3\x8b\xbf"}, // the era of 2019
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct pc_normal_step step = {.kind = cases[i].kind};
+        struct pc_buf out;
+        pc_buf_init(&out, 100);
+        assert_int_equal(pc_normalize(&step, 1, cases[i].in, strlen(cases[i].in), &out, NULL), 0);
+        assert_string_equal(out.data, cases[i].out);
+        pc_buf_release(&out);
+    }
 }
 
 /* ---- memory ---- */
@@ -668,6 +700,7 @@ int main(void)
         cmocka_unit_test(classes_are_onigurumas),
         cmocka_unit_test(expressions_out_of_reach_are_named),
         cmocka_unit_test(hostile_expressions_end),
+        cmocka_unit_test(forms_are_the_librarys),
         cmocka_unit_test(runs_out_of_memory_quietly),
         cmocka_unit_test(tries),
     };
