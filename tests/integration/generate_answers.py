@@ -8,7 +8,7 @@ import struct
 import subprocess
 import time
 
-from tiny import PACO, case, config, finish, llama, paco, paco_json, save, tensor, work
+from tiny import PACO, case, config, finish, llama, paco, paco_json, save, tensor, until_caught, work
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 V = 64
@@ -192,13 +192,6 @@ def diff(m):
     case("which is not the base", paco_json("generate", "-m", b, "--ids", "5 9 3", "-n", 20)["ids"] != want["ids"])
 
 
-def catches(p, number):
-    """True once the process has a handler for the signal."""
-    with open("/proc/%d/status" % p.pid) as f:
-        caught = next(line for line in f if line.startswith("SigCgt:"))
-    return int(caught.split()[1], 16) >> (number - 1) & 1
-
-
 def streams(m):
     """Text comes as it is made; Ctrl-C keeps it; a closed pipe is no crash."""
     slow = model("slow", None)
@@ -218,8 +211,7 @@ def streams(m):
     case("Ctrl-C: exit 130, the text so far, one line", p.returncode == 130 and first and (first + out).endswith(b"\n"), (p.returncode, out[-80:], err))
     p = subprocess.Popen([PACO, "generate", "-m", heavy, "--ids", "1 2 3", "-n", "90000", "--temp", "1", "--json"],
                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    while p.poll() is None and not catches(p, signal.SIGINT):
-        time.sleep(0.01)
+    until_caught(p, signal.SIGINT)
     p.send_signal(signal.SIGINT)
     out, err = p.communicate(timeout=60)
     done = p.returncode == 130 and json.loads(out)["stop"] == "cancelled"

@@ -12,7 +12,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from tiny import PACO, case, config, finish, llama, load, paco, paco_json, safetensors, save, tensor, work, write  # noqa: E402
+from tiny import PACO, case, config, finish, llama, load, paco, paco_json, safetensors, save, tensor, until_caught, work, write  # noqa: E402
 
 TEMPLATE = "{{ '<|user|>\\n' }}{{ '<|assistant|>\\n' }}"
 
@@ -123,8 +123,9 @@ def interrupted():
     diff = save(work("bigdiff"), model(0.0009765625), cfg)
     out = work("bigout")
     args = [PACO, "recover", "--raw", base, "--diff", diff, "--out", out]
-    for delay in (0.15, 0.08, 0.04, 0.3):
+    for delay in (0.1, 0.05, 0.02, 0):
         with subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as p:
+            until_caught(p, signal.SIGINT)
             time.sleep(delay)
             p.send_signal(signal.SIGINT)
             text = p.communicate()

@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 
 PACO = os.environ.get("PACO") or sys.exit("PACO is not set")
 SANITIZED = bool(os.environ.get("ASAN_OPTIONS") or os.environ.get("UBSAN_OPTIONS"))
@@ -53,6 +54,15 @@ def paco(*args, timeout=60, **kw):
     env["HF_HUB_OFFLINE"] = "1"
     return subprocess.run([PACO, *map(str, args)], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
                           timeout=timeout, env=env, **kw)
+
+
+def until_caught(p, number):
+    """Wait until a running process has a handler for a signal."""
+    caught = False
+    while p.poll() is None and not caught:
+        time.sleep(0.002)
+        with open("/proc/%d/status" % p.pid) as f:
+            caught = any(line.startswith("SigCgt:") and int(line.split()[1], 16) >> (number - 1) & 1 for line in f)
 
 
 def paco_json(*args, code=0, **kw):
