@@ -96,9 +96,9 @@ struct paco_rows {
 struct paco_job_result {
     char *out;
     uint32_t n_tensors, n_files;
-    uint32_t n_resumed;     /* tensors found finished from an interrupted attempt */
-    uint64_t bytes_written; /* of all files; after a dry run, what would be */
-    double seconds;
+    uint32_t n_resumed;               /* tensors found finished from an interrupted attempt */
+    uint64_t bytes_written;           /* of all files; after a dry run, what would be */
+    double seconds;                   /* after a dry run, about how many it would take */
     char content_sha256[65];          /* of names, types, shapes and values; empty after a dry run */
     uint64_t n_changed;               /* elements that narrowing to dtype changed */
     double max_change;                /* the largest absolute change; may be infinite */

@@ -594,9 +594,15 @@ int pc_journal_commit(struct pc_journal *j, struct paco_error *err)
         rc = put_in_place(j, err);
     if (rc < 0)
         return rc;
-    // From here the output stands under its name: what fails below leaves a stray file at worst.
+    // From here the output stands under its name.
     j->complete = true;
     j->in_place = true;
+    if (!pc_path_exists(j->work)) {
+        // Nothing was replaced. Should the machine stop before the parent is on the disk, and the removal of
+        // the journal be there before the rename, the work is lost, but nothing is wrong.
+        tidy_up(j);
+        return sync_dir(j->parent, err);
+    }
     rc = sync_dir(j->parent, err);
     if (rc == 0)
         tidy_up(j);

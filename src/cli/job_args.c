@@ -11,9 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Below this rate, in bytes of output a second, no disk has been seen; above it, nothing is promised. */
-static const double GUESSED_RATE = 1e9;
-
 static int update(void *ctx, const struct paco_progress_event *e)
 {
     struct pc_progress_event event = {e->phase, e->item, e->done, e->total, e->unit};
@@ -93,9 +90,8 @@ static void print_people(const struct pc_job_args *a, const struct paco_job_resu
     pc_human_bytes(r->bytes_written, bytes);
     pc_print_text(r->out, 0);
     if (a->dry_run) {
-        printf(": would be %u tensors in %u file%s, %s; about %.0f s at %s/s. Nothing was written.\n",
-            r->n_tensors, r->n_files, r->n_files == 1 ? "" : "s", bytes,
-            (double)r->bytes_written / GUESSED_RATE, pc_human_bytes((uint64_t)GUESSED_RATE, rate));
+        printf(": would be %u tensors in %u file%s, %s; about %.0f s, by a sample. Nothing was written.\n",
+            r->n_tensors, r->n_files, r->n_files == 1 ? "" : "s", bytes, r->seconds);
     } else {
         double seconds = r->seconds > 1e-3 ? r->seconds : 1e-3;
         printf(": %u tensors in %u file%s, %s in %.1f s (%s/s), peak memory %s\n", r->n_tensors, r->n_files,

@@ -36,7 +36,7 @@ static int write_out(struct convert *c, struct paco_job_result *result, struct p
     int rc = settings ? pc_write_checkpoint(c->out, &o, &written, err) : pc_error_mem(err, 256, "the job");
     if (rc == 0) {
         pc_job_note_narrowing(&c->job, c->out, &written);
-        rc = pc_job_result(&c->job, &written, result, err);
+        pc_job_result(&c->job, &written, result);
     }
     pc_write_result_release(&written);
     json_decref(settings);

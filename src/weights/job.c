@@ -26,6 +26,9 @@ int pc_job_begin(struct pc_job *job, const struct paco_job_options *opt, struct 
     job->notes.progress = &job->progress;
     if (!opt->out || !*opt->out)
         return pc_error_set(err, PACO_EINVAL, "no output was named");
+    job->out = pc_strdup(opt->out);
+    if (!job->out)
+        return pc_error_mem(err, strlen(opt->out), "a path");
     job->pool = pc_pool_new(opt->n_threads, err);
     return job->pool ? 0 : err ? err->code : PACO_EMEM;
 }
@@ -33,6 +36,7 @@ int pc_job_begin(struct pc_job *job, const struct paco_job_options *opt, struct 
 void pc_job_end(struct pc_job *job)
 {
     pc_pool_free(job->pool);
+    pc_free(job->out);
     pc_notes_release(&job->notes);
 }
 
@@ -52,30 +56,24 @@ struct pc_write_options pc_job_write_options(const struct pc_job *job)
     };
 }
 
-int pc_job_result(struct pc_job *job, const struct pc_write_result *written, struct paco_job_result *result,
-    struct paco_error *err)
+void pc_job_result(struct pc_job *job, const struct pc_write_result *written, struct paco_job_result *r)
 {
-    struct paco_job_result r = {
-        .out = pc_strdup(job->opt->out),
-        .n_tensors = written->n_tensors,
-        .n_files = written->n_files,
-        .n_resumed = written->n_resumed,
-        .bytes_written = written->bytes_written,
-        .seconds = written->seconds,
-        .n_changed = written->n_lossy,
-        .max_change = written->max_error,
-        .n_not_finite = written->n_special,
-        .warnings = job->notes.v,
-        .n_warnings = job->notes.n,
-    };
-    if (!r.out)
-        return pc_error_mem(err, strlen(job->opt->out), "a path");
-    memcpy(r.content_sha256, written->content_sha256, sizeof r.content_sha256);
-    memcpy(r.licence, written->licence, sizeof r.licence);
+    r->out = job->out;
+    r->n_tensors = written->n_tensors;
+    r->n_files = written->n_files;
+    r->n_resumed = written->n_resumed;
+    r->bytes_written = written->bytes_written;
+    r->seconds = written->seconds;
+    r->n_changed = written->n_lossy;
+    r->max_change = written->max_error;
+    r->n_not_finite = written->n_special;
+    memcpy(r->content_sha256, written->content_sha256, sizeof r->content_sha256);
+    memcpy(r->licence, written->licence, sizeof r->licence);
+    r->warnings = job->notes.v;
+    r->n_warnings = job->notes.n;
+    job->out = NULL;
     job->notes.v = NULL;
     job->notes.n = job->notes.capacity = 0;
-    *result = r;
-    return 0;
 }
 
 void paco_job_result_release(struct paco_job_result *r)

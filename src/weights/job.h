@@ -15,6 +15,7 @@ struct pc_job {
     struct pc_progress progress; /* calls opt's callbacks */
     struct pc_notes notes;
     struct pc_pool *pool;
+    char *out; /* for the result: nothing may fail once the output stands */
 };
 
 /** Begin: everything is *owned* by job until pc_job_end, opt is *borrowed*. */
@@ -24,9 +25,9 @@ void pc_job_end(struct pc_job *job);
 /** The options of pc_write_checkpoint that every job sets alike. */
 struct pc_write_options pc_job_write_options(const struct pc_job *job);
 
-/** Fill result from what was written and the remarks so far, which move into it. */
-int pc_job_result(struct pc_job *job, const struct pc_write_result *written, struct paco_job_result *result,
-    struct paco_error *err);
+/** Fill result from what was written and the remarks so far, which move into it. Cannot fail:
+ * the output stands. */
+void pc_job_result(struct pc_job *job, const struct pc_write_result *written, struct paco_job_result *result);
 
 /** Say how much a narrowing lost, if any was asked for. */
 void pc_job_note_narrowing(

@@ -31,9 +31,9 @@ static int write_out(struct make_diff *m, struct paco_job_result *result, struct
     const struct pc_write_input inputs[] = {
         pc_pair_input("base", &m->raw), pc_pair_input("tuned", &m->tuned)};
     struct pc_write_options o = pc_job_write_options(&m->job);
-    json_t *settings = json_pack("{s:s}", "dtype", pc_dtype_choice_name(m->opt->job.dtype));
-    if (settings && m->report.n_grown)
-        json_object_set_new(settings, "pad_row", json_string("mean"));
+    const char *dtype = pc_dtype_choice_name(m->opt->job.dtype);
+    json_t *settings = m->report.n_grown ? json_pack("{s:s,s:s}", "dtype", dtype, "pad_row", "mean")
+                                         : json_pack("{s:s}", "dtype", dtype);
     o.job = "diff";
     o.phase = "subtracting";
     o.inputs = inputs;
@@ -44,7 +44,7 @@ static int write_out(struct make_diff *m, struct paco_job_result *result, struct
     int rc = settings ? pc_write_checkpoint(m->out, &o, &written, err) : pc_error_mem(err, 256, "the job");
     if (rc == 0) {
         pc_job_note_narrowing(&m->job, m->out, &written);
-        rc = pc_job_result(&m->job, &written, result, err);
+        pc_job_result(&m->job, &written, result);
     }
     pc_write_result_release(&written);
     json_decref(settings);

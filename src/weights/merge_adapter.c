@@ -144,7 +144,7 @@ static int write_out(struct merge *m, struct paco_job_result *result, struct pac
     int rc = settings ? pc_write_checkpoint(m->out, &o, &written, err) : pc_error_mem(err, 256, "the job");
     if (rc == 0) {
         pc_job_note_narrowing(&m->job, m->out, &written);
-        rc = pc_job_result(&m->job, &written, result, err);
+        pc_job_result(&m->job, &written, result);
     }
     pc_write_result_release(&written);
     json_decref(settings);

@@ -25,7 +25,6 @@ struct recover {
     struct pc_checkpoint *sum, *out;
     struct pc_combine_report report;
     enum paco_recipe recipe;
-    bool ours; /* made by paco diff */
 };
 
 static const char *recipe_name(enum paco_recipe recipe)
@@ -35,70 +34,96 @@ static const char *recipe_name(enum paco_recipe recipe)
 
 /* ---- which recipe ---- */
 
-static bool made_by_paco(const struct pc_source *diff)
+static int made_by_paco(const struct pc_source *diff, bool *ours, struct paco_error *err)
 {
     struct pc_manifest m;
     char *path = pc_path_join(diff->dir, PC_MANIFEST_NAME);
-    bool ours = false;
-    if (path && pc_path_exists(path)) {
-        ours = pc_manifest_read(path, &m, NULL) == 0 && m.job && strcmp(m.job, "diff") == 0;
+    int rc = path ? 0 : pc_error_mem(err, strlen(diff->dir), "a path");
+    *ours = false;
+    if (rc == 0 && pc_path_exists(path)) {
+        struct paco_error why = {0};
+        rc = pc_manifest_read(path, &m, &why);
+        *ours = rc == 0 && m.job && strcmp(m.job, "diff") == 0;
         pc_manifest_release(&m);
+        // A manifest that cannot be read is no reason not to recover.
+        rc = rc == PACO_EMEM ? pc_error_set(err, rc, "%s", why.message) : 0;
     }
     pc_free(path);
-    return ours;
+    return rc;
 }
 
 /* What the model card speaks of; AUTO when of neither. */
-static enum paco_recipe recipe_of_card(const struct pc_source *diff)
+static int recipe_of_card(const struct pc_source *diff, enum paco_recipe *recipe, struct paco_error *err)
 {
-    enum paco_recipe recipe = PACO_RECIPE_AUTO;
     struct pc_buf b = {0};
     char *path = pc_path_join(diff->dir, "README.md");
-    if (path && pc_file_slurp(path, MAX_CARD, &b, NULL) == 0 && b.data) {
-        if (memmem(b.data, b.len, "open-instruct", 13))
-            recipe = PACO_RECIPE_OPEN_INSTRUCT;
-        else if (memmem(b.data, b.len, "stanford_alpaca", 15))
-            recipe = PACO_RECIPE_ALPACA;
+    int rc = path ? 0 : pc_error_mem(err, strlen(diff->dir), "a path");
+    *recipe = PACO_RECIPE_AUTO;
+    if (rc == 0 && pc_path_exists(path)) {
+        struct paco_error why = {0};
+        rc = pc_file_slurp(path, MAX_CARD, &b, &why);
+        if (rc == 0 && b.len && memmem(b.data, b.len, "open-instruct", 13))
+            *recipe = PACO_RECIPE_OPEN_INSTRUCT;
+        else if (rc == 0 && b.len && memmem(b.data, b.len, "stanford_alpaca", 15))
+            *recipe = PACO_RECIPE_ALPACA;
+        rc = rc == PACO_EMEM ? pc_error_set(err, rc, "%s", why.message) : 0;
     }
     pc_buf_release(&b);
     pc_free(path);
-    return recipe;
+    return rc;
 }
 
 /* The name of the pad token tells: Open-Instruct's tuned tokenizers say <pad>, Alpaca's [PAD]. Not knowing, a
  * row is not promised to be right. */
-static void find_recipe(struct recover *r)
+static int find_recipe(struct recover *r, struct paco_error *err)
 {
-    const char *why = "as asked";
+    const char *why;
+    bool ours = false;
     r->recipe = r->opt->recipe;
-    r->ours = r->recipe == PACO_RECIPE_AUTO && made_by_paco(&r->diff);
     if (r->recipe != PACO_RECIPE_AUTO || r->report.n_grown == 0)
-        return;
-    if (r->ours) {
+        return 0;
+    int rc = made_by_paco(&r->diff, &ours, err);
+    if (rc == 0)
+        rc = recipe_of_card(&r->diff, &r->recipe, err);
+    if (rc < 0)
+        return rc;
+    if (ours) {
         r->recipe = PACO_RECIPE_ALPACA;
         why = "it was made by paco diff";
     } else if (strcmp(r->diff_tokens.pad, "<pad>") == 0 || strcmp(r->diff_tokens.pad, "[PAD]") == 0) {
         r->recipe = r->diff_tokens.pad[0] == '<' ? PACO_RECIPE_OPEN_INSTRUCT : PACO_RECIPE_ALPACA;
         why = r->recipe == PACO_RECIPE_ALPACA ? "its pad token is [PAD]" : "its pad token is <pad>";
-    } else if ((r->recipe = recipe_of_card(&r->diff)) != PACO_RECIPE_AUTO) {
+    } else if (r->recipe != PACO_RECIPE_AUTO) {
         why = "its model card names it";
     } else {
         r->recipe = PACO_RECIPE_OPEN_INSTRUCT;
         why = "a guess: nothing in the diff's folder tells; --recipe alpaca if it was made with the mean";
     }
     pc_note(&r->job.notes, "recipe: %s (%s)", recipe_name(r->recipe), why);
+    return 0;
 }
 
 /* ---- do they belong together ---- */
+
+/* A GGUF file brings its own tokenizer; what else lies in its folder is not its. */
+static int read_tokens(const struct pc_source *src, struct pc_special_tokens *tokens, struct paco_error *err)
+{
+    if (src->kind != PC_SOURCE_GGUF)
+        return pc_special_tokens_read(src->dir, tokens, err);
+    *tokens = (struct pc_special_tokens){.pad_id = src->config.pad_id, .has_pad = src->config.pad_id >= 0};
+    if (tokens->has_pad) {
+        snprintf(tokens->pad, sizeof tokens->pad, "id %d", (int)src->config.pad_id);
+        snprintf(tokens->pad_file, sizeof tokens->pad_file, "the file's metadata");
+    }
+    return 0;
+}
 
 static int open_inputs(struct recover *r, struct paco_error *err)
 {
     int rc = pc_pair_open(r->opt->raw, "base", r->opt->diff, "diff", &r->raw, &r->diff, err);
     if (rc == 0)
-        rc = pc_special_tokens_read(r->raw.dir, &r->raw_tokens, err);
-    if (rc == 0)
-        rc = pc_special_tokens_read(r->diff.dir, &r->diff_tokens, err);
-    return rc;
+        rc = read_tokens(&r->raw, &r->raw_tokens, err);
+    return rc < 0 ? rc : read_tokens(&r->diff, &r->diff_tokens, err);
 }
 
 static int add(struct recover *r, struct paco_error *err)
@@ -174,11 +199,27 @@ static bool rows_undefined(const struct recover *r)
 static json_t *undefined_json(const struct recover *r)
 {
     json_t *rows = json_array();
+    bool good = rows != NULL;
     for (int i = 0; i < r->report.n_grown && rows_undefined(r); i++)
-        json_array_append_new(
-            rows, json_pack("{s:s,s:I,s:I}", "tensor", r->report.grown[i].t->name, "first",
-                      (json_int_t)r->report.grown[i].first, "n", (json_int_t)r->report.grown[i].n));
-    return json_pack("{s:o}", "undefined_rows", rows);
+        good = json_array_append_new(rows,
+                   json_pack("{s:s,s:I,s:I}", "tensor", r->report.grown[i].t->name, "first",
+                       (json_int_t)r->report.grown[i].first, "n", (json_int_t)r->report.grown[i].n)) == 0 &&
+               good;
+    if (good)
+        return json_pack("{s:o}", "undefined_rows", rows);
+    json_decref(rows);
+    return NULL;
+}
+
+/* What shapes the bytes besides the inputs. */
+static json_t *settings_json(const struct recover *r)
+{
+    static const char *const pad_names[] = {"mean", "mean", "zero", "diff"};
+    const char *dtype = pc_dtype_choice_name(r->opt->job.dtype);
+    if (r->report.n_grown == 0)
+        return json_pack("{s:s}", "dtype", dtype);
+    return json_pack("{s:s,s:s,s:s}", "dtype", dtype, "recipe", recipe_name(r->recipe), "pad_row",
+        pad_names[r->opt->pad_row]);
 }
 
 static int undefined_result(const struct recover *r, struct paco_job_result *result, struct paco_error *err)
@@ -201,14 +242,9 @@ static int undefined_result(const struct recover *r, struct paco_job_result *res
 
 static int write_out(struct recover *r, struct paco_job_result *result, struct paco_error *err)
 {
-    static const char *const pad_names[] = {"mean", "mean", "zero", "diff"};
     const struct pc_write_input inputs[] = {pc_pair_input("base", &r->raw), pc_pair_input("diff", &r->diff)};
     struct pc_write_options o = pc_job_write_options(&r->job);
-    json_t *settings = json_pack("{s:s}", "dtype", pc_dtype_choice_name(r->opt->job.dtype)),
-           *extra = undefined_json(r);
-    if (settings && r->report.n_grown)
-        json_object_update_new(settings,
-            json_pack("{s:s,s:s}", "recipe", recipe_name(r->recipe), "pad_row", pad_names[r->opt->pad_row]));
+    json_t *settings = settings_json(r), *extra = undefined_json(r);
     o.job = "recover";
     o.phase = "recovering";
     o.inputs = inputs;
@@ -217,14 +253,13 @@ static int write_out(struct recover *r, struct paco_job_result *result, struct p
     o.settings = settings;
     o.extra = extra;
     struct pc_write_result written = {0};
-    int rc = settings && extra ? pc_write_checkpoint(r->out, &o, &written, err)
-                               : pc_error_mem(err, 256, "the job");
+    int rc = settings && extra ? undefined_result(r, result, err) : pc_error_mem(err, 256, "the job");
+    if (rc == 0)
+        rc = pc_write_checkpoint(r->out, &o, &written, err);
     if (rc == 0) {
         pc_job_note_narrowing(&r->job, r->out, &written);
-        rc = pc_job_result(&r->job, &written, result, err);
+        pc_job_result(&r->job, &written, result);
     }
-    if (rc == 0)
-        rc = undefined_result(r, result, err);
     pc_write_result_release(&written);
     json_decref(settings);
     json_decref(extra);
@@ -242,7 +277,9 @@ static int run(struct recover *r, struct paco_job_result *result, struct paco_er
         rc = pc_pair_check_diff(&r->raw, &r->diff, &r->job.notes, err);
     if (rc < 0)
         return rc;
-    find_recipe(r);
+    rc = find_recipe(r, err);
+    if (rc < 0)
+        return rc;
     note_sum(r);
     rc = pc_narrow(r->sum, r->opt->job.dtype, r->diff.ck, r->job.pool, &r->job.progress, &r->out, err);
     return rc < 0 ? rc : write_out(r, result, err);

@@ -6,7 +6,6 @@
 #include "weights/sweep.h"
 
 #include <float.h>
-#include <inttypes.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -92,23 +91,34 @@ static double from_json(double x)
     return x == DBL_MAX ? (double)INFINITY : x;
 }
 
+static json_t *sources_of(const struct unit *u)
+{
+    char hex[PC_SHA256_HEX];
+    json_t *sources = json_array();
+    bool good = sources != NULL;
+    for (int i = 0; i < u->n_sources; i++) {
+        const struct source *src = &u->sources[i];
+        int input = input_of(u->run->s, src->t);
+        if (input >= 0 && src->n_rows == src->t->n_rows)
+            good = json_array_append_new(sources,
+                       json_pack("[i,s,s]", input, src->t->name, pc_sha256_hex(src->sha256, hex))) == 0 &&
+                   good;
+    }
+    if (good)
+        return sources;
+    json_decref(sources);
+    return NULL;
+}
+
 static json_t *record_of(const struct unit *u)
 {
     const struct pc_stream *s = u->run->s;
     const struct pc_tensor_result *r = &s->results[u->index];
     char hex[PC_SHA256_HEX];
-    json_t *sources = json_array();
-    for (int i = 0; i < u->n_sources; i++) {
-        const struct source *src = &u->sources[i];
-        int input = input_of(s, src->t);
-        if (input >= 0 && src->n_rows == src->t->n_rows)
-            json_array_append_new(
-                sources, json_pack("[i,s,s]", input, src->t->name, pc_sha256_hex(src->sha256, hex)));
-    }
     return json_pack("{s:I,s:s,s:I,s:I,s:I,s:f,s:o}", "tensor", (json_int_t)u->index, "sha256",
         pc_sha256_hex(r->sha256, hex), "crc32", (json_int_t)s->layout->tensors[u->index].crc32, "special",
         (json_int_t)r->n_special, "lossy", (json_int_t)r->n_lossy, "max_error", to_json(r->max_error),
-        "sources", sources);
+        "sources", sources_of(u));
 }
 
 static bool parse_hex(const char *hex, uint8_t digest[PC_SHA256_SIZE])

@@ -79,8 +79,8 @@ struct pc_write_result {
     uint32_t n_tensors, n_files; /* n_files counts weight files */
     uint32_t n_resumed;          /* tensors found finished from an earlier attempt */
     uint64_t tensor_bytes;
-    uint64_t bytes_written; /* of all files of the output */
-    double seconds;
+    uint64_t bytes_written;             /* of all files of the output */
+    double seconds;                     /* after a dry run, about how many it would be */
     uint64_t n_lossy;                   /* elements a cast changed */
     double max_error;                   /* largest absolute change by a cast */
     uint64_t n_special;                 /* elements of the output that are NaN or infinite */

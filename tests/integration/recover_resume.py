@@ -65,7 +65,7 @@ def save_large(path, diff):
 def digest(path):
     """Of everything in a directory."""
     h = hashlib.sha256()
-    for name in sorted(os.listdir(path)):
+    for name in sorted(set(os.listdir(path)) - {".paco-journal"}):  # there between the rename and the very end
         with open(os.path.join(path, name), "rb") as f:
             data = f.read()
         h.update(("%s %d\n" % (name, len(data))).encode() + data)
@@ -97,7 +97,8 @@ def killed():
         if os.path.exists(out):
             if digest(out) != WANT:
                 case("what has the name is whole", False, os.listdir(out))
-            shutil.rmtree(out)
+            if not os.path.exists(os.path.join(out, ".paco-journal")):
+                shutil.rmtree(out)
         n_partial += os.path.isdir(out + ".paco-partial")
     print("# %d of 20 killed in time, %d left work behind" % (n_killed, n_partial))
     r = paco_json(*FLAGS, "--out", out)
