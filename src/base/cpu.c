@@ -146,3 +146,9 @@ int pc_cpu_count(void)
         n = limit;
     return n < 1 ? 1 : n;
 }
+
+bool pc_cpu_keeps_denormals(void)
+{
+    volatile float smallest_normal = 0x1p-126f, denormal = 0x1p-127f;
+    return smallest_normal * 0.5f != 0.0f && denormal * 2.0f != 0.0f;
+}

@@ -27,6 +27,10 @@ bool pc_cpu_mask(const char *level);
 /** The name of the level in use: "scalar", "avx2", "avx512", "neon". */
 const char *pc_cpu_level(void);
 
+/** Whether the calling thread computes with denormal numbers, as it must: false when someone set
+ * flush-to-zero or denormals-are-zero, which fast-math libraries do when they are loaded. */
+bool pc_cpu_keeps_denormals(void);
+
 /** Processors this process may use: its affinity and its cgroup's CPU quota, at least 1. */
 int pc_cpu_count(void);
 

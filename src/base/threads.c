@@ -100,6 +100,7 @@ static void *worker_main(void *arg)
 {
     struct worker *w = arg;
     struct pc_pool *p = w->pool;
+    assert(pc_cpu_keeps_denormals());
     for (uint64_t seen = 0;;) {
         seen = wait_for_round(p, seen);
         if (atomic_load_explicit(&p->stop, memory_order_relaxed))

@@ -151,6 +151,10 @@ int pc_engine_open(const struct pc_checkpoint *weights, const struct pc_config *
         return pc_error_set(err, PACO_EINVAL,
             "engine: %d rows, %d logits, %lld tokens, %d threads: out of range", o.max_rows, o.max_logits,
             (long long)o.plan_tokens, o.n_threads);
+    if (!pc_cpu_keeps_denormals())
+        return pc_error_set(err, PACO_EUNSUPPORTED,
+            "this thread flushes denormal numbers to zero (a fast-math library turned that on): results "
+            "would differ");
     struct pc_engine *e = pc_alloc_zero(1, sizeof *e);
     if (!e)
         return pc_error_mem(err, sizeof *e, "an engine");

@@ -58,8 +58,9 @@ struct pc_engine_plan {
 /** Bind the weights to the configuration, plan the memory, load. weights stays borrowed until
  * pc_engine_close.
  *
- *  Errors: a missing tensor PACO_ENOENT, a shape that is not config's PACO_EMISMATCH, what cannot be computed
- * with PACO_EUNSUPPORTED, more memory than there is PACO_EMEM with the sum spelt out. */
+ *  Errors: a thread that flushes denormals PACO_EUNSUPPORTED, a missing tensor PACO_ENOENT, a shape that is
+ * not config's PACO_EMISMATCH, what cannot be computed with PACO_EUNSUPPORTED, more memory than there is
+ * PACO_EMEM with the sum spelt out. */
 int pc_engine_open(const struct pc_checkpoint *weights, const struct pc_config *config,
     const struct pc_engine_options *options, struct pc_engine **out, struct paco_error *err);
 void pc_engine_close(struct pc_engine *engine);

@@ -45,6 +45,10 @@ double pc_pow(double base, double x)
 
 void pc_sincosf(float x, float *sine, float *cosine)
 {
+    if (!(fabsf(x) <= 0x1p30f)) {
+        *sine = *cosine = NAN;
+        return;
+    }
     double n = rint(x * 0x1.45f306dc9c883p-1);
     double r = fma(n, -0x1.921fb54442d18p+0, x);
     r = fma(n, -0x1.1a62633145c07p-54, r);

@@ -49,7 +49,7 @@ double pc_log(double x);
 /** base^x for base > 0, relative error below (|x log base| + 4) 2^-52. */
 double pc_pow(double base, double x);
 
-/** Sine and cosine of x, each rounded to float from a double within 2^-45; |x| up to 2^30. */
+/** Sine and cosine of x, each rounded to float from a double within 2^-45; NaN beyond |x| = 2^30. */
 void pc_sincosf(float x, float *sine, float *cosine);
 
 #endif

@@ -11,7 +11,8 @@ import shutil
 
 import numpy
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import (AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MinPLogitsWarper, TemperatureLogitsWarper,
+                          TopKLogitsWarper, TopPLogitsWarper)
 
 from common import FIXTURES, Skipped, case, default_model, equal, expect, finish, note, paco, work
 
@@ -196,6 +197,38 @@ for name, (dtype, changes) in MODELS.items():
             if n == 7:
                 worst = max(worst, compare("scalar, %d tokens" % n, ways["safetensors"], ids, want, tokens, "--cpu", "scalar", "-t", 1))
         note("largest difference %.2g; the winner led by %.2g at least" % (worst, least))
+
+with case("repetition penalty"):
+    where, model = work("gqa-bf16") / "safetensors", make("gqa-bf16", *MODELS["gqa-bf16"])
+    for penalty in (0.8, 1.3, 2.0):
+        ids = prompt(12, 320)
+        want = model.generate(torch.tensor([ids]), do_sample=False, max_new_tokens=64, repetition_penalty=penalty)[0, 12:].tolist()
+        got = paco("generate", "-m", where, "--ids", " ".join(map(str, ids)), "-n", 64, "--repeat-penalty", penalty).json
+        equal("penalty %g" % penalty, got["ids"], want)
+
+with case("sampling draws what Transformers' filters leave"):
+    # A model with flat logits, so that the filters have something to cut.
+    model = make("gqa-bf16", *MODELS["gqa-bf16"])
+    with torch.no_grad():
+        model.model.norm.weight.mul_(0.125)
+    where = save(model, torch.float32, work("flat"))
+    ids = prompt(5, 320)
+    for flags, warpers in ((dict(temp=1, top_k=6), [TopKLogitsWarper(6)]), (dict(temp=1, top_k=0, top_p=0.5), [TopPLogitsWarper(0.5)]),
+                           (dict(temp=0.7, top_k=0, min_p=0.3), [TemperatureLogitsWarper(0.7), MinPLogitsWarper(0.3)]),
+                           (dict(temp=0.8, top_k=20, top_p=0.7, min_p=0.1), [TemperatureLogitsWarper(0.8), TopKLogitsWarper(20),
+                                                                              TopPLogitsWarper(0.7), MinPLogitsWarper(0.1)])):
+        scores = logits(model, ids)[None]
+        for warp in warpers:
+            scores = warp(None, scores)
+        p, draws = torch.softmax(scores[0], 0), 200
+        arguments = [x for k, v in flags.items() for x in ("--" + k.replace("_", "-"), v)]
+        seen = [paco("generate", "-m", where, "--ids", " ".join(map(str, ids)), "-n", 1, "--seed", i, *arguments).json["ids"][0]
+                for i in range(draws)]
+        stray = {i for i in seen if p[i] == 0}
+        expect(not stray, "%s: drew %s, which the filters cut" % (flags, stray))
+        for i in (p > 0.03).nonzero()[:, 0].tolist():
+            share, error = seen.count(i) / draws, math.sqrt(float(p[i]) / draws)
+            expect(abs(share - float(p[i])) < 5 * error, "%s: token %d came %.3f of the time, not %.3f" % (flags, i, share, p[i]))
 
 with case("the default model, dequantised"):
     path = default_model()

@@ -297,6 +297,28 @@ static void test_refusals(void **state)
     tiny_release(&m);
 }
 
+/* Numbers below 2^-126 are numbers. Only x86 has a switch that a test can set without more ado. */
+static void test_denormals(void **state)
+{
+    (void)state;
+    assert_true(pc_cpu_keeps_denormals());
+#if defined(__x86_64__)
+    struct tiny m = tiny(g_gqa, PC_F32);
+    tiny_make(&m);
+    for (unsigned bit = 0x40; bit <= 0x8000; bit = bit == 0x40 ? 0x8000 : bit * 2) { /* DAZ, FTZ */
+        struct paco_error err = {0};
+        struct pc_engine *e = NULL;
+        unsigned before = __builtin_ia32_stmxcsr();
+        __builtin_ia32_ldmxcsr(before | bit);
+        int rc = pc_engine_open(m.ck, &m.config, NULL, &e, &err);
+        __builtin_ia32_ldmxcsr(before);
+        assert_int_equal(rc, PACO_EUNSUPPORTED);
+        assert_contains(err.message, "flushes denormal numbers to zero");
+    }
+    tiny_release(&m);
+#endif
+}
+
 static void test_memory_plan(void **state)
 {
     (void)state;
@@ -429,6 +451,7 @@ int main(void)
         cmocka_unit_test(test_rewind),
         cmocka_unit_test(test_kv_blocks),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_denormals),
         cmocka_unit_test(test_memory_plan),
         cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_tape),

@@ -76,6 +76,12 @@ static void test_sincos(void **state)
     float s, c;
     pc_sincosf(0.0f, &s, &c);
     assert_true(s == 0.0f && c == 1.0f);
+    pc_sincosf(0x1.1p30f, &s, &c);
+    assert_true(isnan(s) && isnan(c));
+    pc_sincosf(-INFINITY, &s, &c);
+    assert_true(isnan(s) && isnan(c));
+    pc_sincosf(NAN, &s, &c);
+    assert_true(isnan(s) && isnan(c));
 }
 
 /* Every half there is, against the definition of binary16. */
