@@ -44,6 +44,8 @@ const char *pc_path_base(const char *path);
  * Names that come from an index file must pass this before they touch the disk. */
 bool pc_path_is_plain(const char *name);
 bool pc_path_exists(const char *path);
+/** True if path is dir or lies below it, going by the text of the two. */
+bool pc_path_is_inside(const char *path, const char *dir);
 bool pc_path_is_dir(const char *path);
 bool pc_ends_with(const char *s, const char *suffix);
 

@@ -138,14 +138,15 @@ uint64_t pc_journal_occupied(const char *target)
 
 /* ---- may the target be written? ---- */
 
-static bool is_empty_dir(const char *path)
+/* True if there is nothing in path but, at most, `but`. */
+static bool holds_nothing_but(const char *path, const char *but)
 {
     DIR *d = opendir(path);
     if (!d)
         return false;
     bool empty = true;
     for (struct dirent *e; empty && (e = readdir(d));)
-        empty = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0;
+        empty = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || strcmp(e->d_name, but) == 0;
     closedir(d);
     return empty;
 }
@@ -156,8 +157,7 @@ static bool holds(const char *dir, const char *path)
     char a[PATH_MAX], b[PATH_MAX];
     if (!path || !realpath(dir, a) || !realpath(path, b))
         return false;
-    size_t n = strlen(a);
-    return strcmp(a, "/") == 0 || (strncmp(a, b, n) == 0 && (b[n] == '/' || b[n] == '\0'));
+    return strcmp(a, "/") == 0 || pc_path_is_inside(b, a);
 }
 
 static int check_existing(const char *target, bool force, struct paco_error *err)
@@ -174,7 +174,7 @@ static int check_existing(const char *target, bool force, struct paco_error *err
             err, PACO_EEXIST, "is a symbolic link; name the directory itself, or remove the link");
     else if (!S_ISDIR(st.st_mode))
         rc = pc_error_set(err, PACO_EEXIST, "exists and is not a directory");
-    else if (is_empty_dir(target))
+    else if (holds_nothing_but(target, "."))
         rc = 0;
     else if (!force)
         rc = pc_error_set(err, PACO_EEXIST, "exists already; give --force to replace it");
@@ -459,6 +459,14 @@ static int go_on_or_begin(
         (void)unlink(j->path);
         return 1;
     }
+    if (!was && !holds_nothing_but(j->work, NAME)) {
+        // Ours begin with an identity before there is anything else.
+        (void)unlink(j->path);
+        pc_error_set(
+            err, PACO_EEXIST, "is in the way, and no unfinished attempt of paco: move it, or remove it");
+        pc_error_path(err, j->work);
+        return PACO_EEXIST;
+    }
     j->complete = false;
     char what[320];
     if (was && find_difference(identity, was, "", what, sizeof what))
@@ -523,6 +531,15 @@ size_t pc_journal_n_records(const struct pc_journal *j)
 const json_t *pc_journal_record(const struct pc_journal *j, size_t i)
 {
     return json_array_get(j->lines, i + 1);
+}
+
+bool pc_journal_replaces(const char *target, const char *path)
+{
+    size_t n = strlen(target), m = sizeof SUFFIX - 1;
+    if (pc_path_is_inside(path, target))
+        return true;
+    return strncmp(path, target, n) == 0 && strncmp(path + n, SUFFIX, m) == 0 &&
+           (path[n + m] == '/' || path[n + m] == '\0');
 }
 
 bool pc_journal_is_complete(const struct pc_journal *j)

@@ -39,9 +39,13 @@ struct pc_journal;
  * PACO_EEXIST, PACO_EINVAL. */
 int pc_journal_check(const char *target, bool force, struct paco_error *err);
 
+/** Whether a job at target may remove path: it lies in the directory that is replaced, or in the one that is
+ * worked in. Both are absolute and without links. */
+bool pc_journal_replaces(const char *target, const char *path);
+
 /** Begin, or go on. identity is an object that says what is being made, of what, how; *borrowed*. Directories
  * above target are made when missing. *out is *owned*: pc_journal_close. PACO_EEXIST when another process is
- * at it. */
+ * at it, or when the working directory's name is taken by what is no attempt of ours. */
 int pc_journal_open(const char *target, const json_t *identity, bool force, struct pc_notes *notes,
     struct pc_journal **out, struct paco_error *err);
 

@@ -131,10 +131,39 @@ static bool resolve(const char *path, char out[PATH_MAX])
            (snprintf(out + strlen(out), PATH_MAX - strlen(out), "/%s", pc_path_base(path)), true);
 }
 
-static bool inside(const char *path, const char *dir)
+/* The file that holds t. */
+static const char *file_of(const struct pc_tensor *t, uint64_t *offset)
 {
-    size_t n = strlen(dir);
-    return strncmp(path, dir, n) == 0 && (path[n] == '/' || path[n] == '\0');
+    const char *path = NULL;
+    *offset = 0;
+    if (t->owner->ops->where)
+        (void)t->owner->ops->where(t, &path, offset); // names the file even of what is no run of it
+    return path ? path : t->owner->path;
+}
+
+/* The first file of an input, reached by whatever links, that the job would remove; NULL if there is none. */
+static const char *replaced_file(const struct pc_checkpoint *ck, const char *out)
+{
+    const char *last = NULL;
+    char real[PATH_MAX];
+    uint64_t offset;
+    for (size_t i = 0; i < ck->n_tensors; i++) {
+        const char *path = file_of(&ck->tensors[i], &offset);
+        if (!path || (last && strcmp(path, last) == 0))
+            continue;
+        last = path;
+        if (realpath(path, real) && pc_journal_replaces(out, real))
+            return path;
+    }
+    return NULL;
+}
+
+static int clash(const struct pc_write_options *o, const char *how, const char *role, const char *path,
+    struct paco_error *err)
+{
+    pc_error_set(err, PACO_EEXIST, "the output %s the %s, %s: write it somewhere else", how, role, path);
+    pc_error_path(err, o->out_dir);
+    return PACO_EEXIST;
 }
 
 static int check_inputs(const struct pc_write_options *o, struct paco_error *err)
@@ -143,18 +172,17 @@ static int check_inputs(const struct pc_write_options *o, struct paco_error *err
     if (!resolve(o->out_dir, out))
         return 0;
     for (size_t i = 0; i < o->n_inputs; i++) {
-        if (!resolve(o->inputs[i].path, in))
-            continue;
-        bool same = strcmp(in, out) == 0;
-        if (!same && !inside(out, in) && !inside(in, out))
-            continue;
-        pc_error_set(err, PACO_EEXIST, "the output %s the %s, %s: write it somewhere else",
-            same              ? "is"
-            : inside(out, in) ? "lies inside"
-                              : "would replace what holds",
-            o->inputs[i].role, o->inputs[i].path);
-        pc_error_path(err, o->out_dir);
-        return PACO_EEXIST;
+        const struct pc_write_input *input = &o->inputs[i];
+        bool known = resolve(input->path, in);
+        if (known && strcmp(in, out) == 0)
+            return clash(o, "is", input->role, input->path, err);
+        if (known && pc_path_is_inside(out, in))
+            return clash(o, "lies inside", input->role, input->path, err);
+        if (known && pc_journal_replaces(out, in))
+            return clash(o, "would replace what holds", input->role, input->path, err);
+        const char *file = replaced_file(input->ck, out);
+        if (file)
+            return clash(o, "would replace what holds a file of", input->role, file, err);
     }
     return 0;
 }
@@ -226,12 +254,10 @@ static void hash_text(struct pc_sha256 *h, const char *text)
 static void hash_tensor(struct pc_sha256 *h, const struct pc_tensor *t, const char **last)
 {
     char shape[160], line[256];
-    const char *path = NULL;
-    uint64_t offset = 0;
+    uint64_t offset;
+    const char *path = file_of(t, &offset);
     hash_text(h, t->name);
     hash_text(h, pc_tensor_shape(t, shape, sizeof shape));
-    if (!t->owner->ops->where || !t->owner->ops->where(t, &path, &offset))
-        path = t->owner->path;
     snprintf(line, sizeof line, "%s %llu", pc_dtype_name(t->dtype), (unsigned long long)offset);
     hash_text(h, line);
     struct stat st;

@@ -295,6 +295,18 @@ def misfits():
     with open(os.path.join(cut, "model.safetensors"), "r+b") as f:
         f.truncate(os.path.getsize(f.name) - 10)
     refused("a truncated diff", "recover", "--raw", raw, "--diff", cut, "--out", out, says=["model.safetensors"], top=top)
+    linked, store = work("misfits", "linked"), work("misfits", "store")
+    shutil.copytree(raw, linked)
+    os.makedirs(store)
+    os.rename(os.path.join(linked, "model.safetensors"), os.path.join(store, "blob"))
+    os.symlink("../store/blob", os.path.join(linked, "model.safetensors"))
+    refused("what a link of the base leads to is not replaced", "recover", "--raw", linked, "--diff", d, "--out", store, "--force",
+            says=["would replace what holds a file of the base"], top=top)
+    taken = work("misfits", "taken")
+    shutil.copytree(d, taken + ".paco-partial")
+    refused("a diff in the working directory's place", "recover", "--raw", raw, "--diff", taken + ".paco-partial", "--out", taken,
+            says=["would replace what holds the diff"], top=top)
+    refused("somebody's directory there", "recover", "--raw", raw, "--diff", d, "--out", taken, says=["taken.paco-partial", "is in the way"], top=top)
     return raw, d
 
 
