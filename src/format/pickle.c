@@ -151,8 +151,8 @@ static int push_text(struct pc_pickle_machine *m, enum pc_value_kind kind, const
 /* LONG1, LONG4: little-endian two's complement. */
 static int op_long(struct pc_pickle_machine *m, unsigned n_length)
 {
-    uint64_t n, u = 0;
-    const char *s;
+    uint64_t n = 0, u = 0;
+    const char *s = "";
     int rc = pc_pm_take_uint(m, n_length, &n);
     if (rc == 0)
         rc = pc_pm_take_string(m, n, &s);
@@ -189,8 +189,8 @@ static int op_decimal(struct pc_pickle_machine *m, bool is_long)
 
 static int op_string(struct pc_pickle_machine *m, unsigned n_length)
 {
-    uint64_t n;
-    const char *s;
+    uint64_t n = 0;
+    const char *s = "";
     int rc = pc_pm_take_uint(m, n_length, &n);
     if (rc == 0)
         rc = pc_pm_take_string(m, n, &s);

@@ -125,8 +125,7 @@ static int read_shape(struct pc_checkpoint *ck, const char *name, const struct p
     if (t->offset < 0)
         return FAIL(ck, v->at, PACO_EFORMAT, err, "tensor '%s' begins at element %lld of its storage", name,
             (long long)t->offset);
-    out->n_elements = 1;
-    out->last = (uint64_t)t->offset;
+    uint64_t n_elements = 1, last = (uint64_t)t->offset;
     for (size_t i = 0; i < n_dims; i++) {
         int64_t n = t->shape->seq.items[i]->i, step = t->stride->seq.items[i]->i;
         if (n < 0 || step < 0)
@@ -136,10 +135,11 @@ static int read_shape(struct pc_checkpoint *ck, const char *name, const struct p
         shape[i] = (uint64_t)n;
         stride[i] = (uint64_t)step;
         uint64_t reach = 0;
-        fits = fits && pc_mul_u64(out->n_elements, shape[i], &out->n_elements);
-        fits = fits && (n == 0 || pc_mul_u64(shape[i] - 1, stride[i], &reach)) &&
-               pc_add_u64(out->last, reach, &out->last);
+        fits = fits && pc_mul_u64(n_elements, shape[i], &n_elements);
+        fits =
+            fits && (n == 0 || pc_mul_u64(shape[i] - 1, stride[i], &reach)) && pc_add_u64(last, reach, &last);
     }
+    *out = (struct bounds){n_elements, last};
     for (size_t i = 0; i < n_dims; i++)
         if (shape[i] == 0) {
             // It reaches nowhere, whatever its strides.
@@ -167,7 +167,7 @@ static bool is_contiguous(int n_dims, const uint64_t *shape, const uint64_t *str
 static int check_bounds(struct pc_checkpoint *ck, const char *name, const struct pc_value *v,
     const struct bounds *b, uint64_t size, struct paco_error *err)
 {
-    uint64_t end, bytes;
+    uint64_t end = 0, bytes = 0;
     if (b->n_elements == 0)
         return 0;
     if (!pc_add_u64(b->last, 1, &end) || !pc_dtype_size(v->tensor->dtype, end, &end) || end > size)
@@ -207,7 +207,7 @@ static int add_tensor(struct pc_checkpoint *ck, const struct pc_value *key, cons
 {
     const struct pc_pickle_tensor *t = v->tensor;
     const char *name = key->text.s;
-    uint64_t shape[PC_MAX_DIMS], size, storage_at;
+    uint64_t shape[PC_MAX_DIMS], size = 0, storage_at = 0;
     struct pc_torch_view view = {0};
     struct bounds bounds;
     int rc = read_shape(ck, name, v, shape, view.stride, &bounds, err);
@@ -239,7 +239,7 @@ static int add_tensor(struct pc_checkpoint *ck, const struct pc_value *key, cons
 
 static bool has_tensors(const struct pc_value *v)
 {
-    for (size_t i = 0; v && v->kind == PC_VALUE_DICT && i < v->seq.n; i += 2)
+    for (size_t i = 0; v->kind == PC_VALUE_DICT && i < v->seq.n; i += 2)
         if (v->seq.items[i + 1]->kind == PC_VALUE_TENSOR)
             return true;
     return false;
@@ -255,7 +255,7 @@ static const struct pc_value *find_state_dict(const struct pc_value *root, const
         return root;
     for (size_t i = 0; i < sizeof wrappers / sizeof *wrappers; i++) {
         const struct pc_value *v = pc_value_get(root, wrappers[i]);
-        if (has_tensors(v)) {
+        if (v && has_tensors(v)) {
             *under = wrappers[i];
             return v;
         }

@@ -98,7 +98,7 @@ static int collect_slots(
     if (!l->slots || !pc_map_reserve(&l->by_key, n))
         return pc_error_mem(err, n * sizeof *l->slots, "the table of storages");
     for (const struct pc_pickle_storage *s = p->storages; s; s = s->next) {
-        uint64_t size;
+        uint64_t size = 0;
         uint32_t i = l->n_slots;
         if (s->n_elements < 0 || !pc_dtype_size(s->dtype, (uint64_t)s->n_elements, &size))
             return FAIL(tf, s->at, PACO_EFORMAT, err, "storage '%s' has %lld elements", s->key,
@@ -207,7 +207,7 @@ int pc_torch_legacy_load(struct pc_checkpoint *ck, struct paco_error *err)
     int rc = read_header(tf, &l, err);
     if (rc == 0)
         rc = next_pickle(tf, &l, &dict, err);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     rc = collect_slots(tf, &l, &dict, err);
     if (rc == 0)

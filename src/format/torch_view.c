@@ -5,7 +5,10 @@
  * Sorted by the step in the storage, largest first, the box is cut along its first dimension into slabs whose
  * bytes in the storage lie close together; a slab that fits the scratch is read at once and scattered to the
  * output, a sparser one is cut along the next dimension. A transposed matrix thus costs one read for each
- * column and block of rows, an expanded one (step 0) reads each byte once. */
+ * column and block of rows, an expanded one (step 0) reads each byte once.
+ *
+ * The fewer rows at a time, the shorter the runs of a transposed matrix. So when few are asked for, more are
+ * gathered into a panel that serves the next ones, of any thread. */
 #include "format/torch_file.h"
 
 #include <string.h>
