@@ -254,6 +254,27 @@ static void test_without_tokenizer(void **state)
     r->tok = tok;
 }
 
+/* Memory runs out at every moment in turn: an error each time, until there is enough. */
+static void test_out_of_memory(void **state)
+{
+    struct rig *r = *state;
+    const char *const stops[] = {"mnx"};
+    struct pc_generate_options o = {.max_tokens = 20, .stops = stops, .n_stops = 1};
+    int n = 0;
+    for (int rc = -1; rc < 0; n++) {
+        struct paco_error err = {0};
+        pc_alloc_fail_after(n);
+        rc = answer(r, "a", o, &err);
+        pc_alloc_fail_after(-1);
+        if (rc < 0) {
+            assert_int_equal(rc, PACO_EMEM);
+            assert_int_equal(err.code, PACO_EMEM);
+        }
+    }
+    assert_in_range(n, 3, 100);
+    assert_string_equal(r->g.text.data, "bcdefghijklmnopqrstu");
+}
+
 static void test_refusals(void **state)
 {
     struct rig *r = *state;
@@ -276,6 +297,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),
         cmocka_unit_test_setup_teardown(test_continuation, setup, teardown),
         cmocka_unit_test_setup_teardown(test_without_tokenizer, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_out_of_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
