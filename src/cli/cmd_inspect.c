@@ -111,6 +111,8 @@ static int look_at_model(struct job *j, struct paco_error *err)
         pc_note(&j->problems,
             "this looks like a weight diff, not a model: %s; recover it with its base before use",
             j->diagnosis.evidence);
+    if (j->ck->note)
+        pc_note(&j->problems, "%s", j->ck->note);
     if (j->source.has_config) {
         rc = pc_inspect_layout(j->ck, &j->source.config, &j->problems, err);
         return rc < 0 ? rc : 0;

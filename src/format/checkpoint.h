@@ -67,6 +67,7 @@ struct pc_checkpoint {
     const struct pc_checkpoint_ops *ops;
     const char *kind;          /* "safetensors", "torch", "gguf", "add" ...: static */
     const char *path;          /* what was opened, for messages; a view into the arena, or NULL */
+    const char *note;          /* what its reader passed over, for people; a view into the arena, or NULL */
     struct pc_tensor *tensors; /* state-dict (or file) order */
     size_t n_tensors, capacity;
     struct pc_map by_name;

@@ -75,6 +75,8 @@ int pc_checkpoint_merge(const char *kind, const char *path, struct pc_checkpoint
     *m = (struct merge){own, n, sources};
     ck->impl = m;
     int rc = 0;
+    for (size_t i = 0; i < n && !ck->note; i++)
+        ck->note = parts[i]->note;
     for (size_t i = 0; rc == 0 && i < n; i++)
         for (size_t j = 0; rc == 0 && j < parts[i]->n_tensors; j++)
             if (!take || take(ctx, i, &parts[i]->tensors[j]))

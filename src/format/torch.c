@@ -288,7 +288,6 @@ static size_t list_others(struct pc_buf *b, const struct pc_value *dict, const c
 static int set_note(struct pc_checkpoint *ck, const struct pc_value *root, const struct pc_value *dict,
     const char *under, struct paco_error *err)
 {
-    struct pc_torch_file *tf = ck->impl;
     struct pc_buf list, note;
     pc_buf_init(&list, MAX_NOTE);
     pc_buf_init(&note, 3 * MAX_NOTE);
@@ -303,7 +302,7 @@ static int set_note(struct pc_checkpoint *ck, const struct pc_value *root, const
             n ? ", beside " : "", n ? list.data : "");
     }
     int rc = list.failed || note.failed ? pc_error_mem(err, MAX_NOTE, "a note") : 0;
-    if (rc == 0 && note.len && !(tf->note = pc_arena_strndup(&ck->arena, note.data, note.len)))
+    if (rc == 0 && note.len && !(ck->note = pc_arena_strndup(&ck->arena, note.data, note.len)))
         rc = pc_error_mem(err, note.len, "a note");
     pc_buf_release(&list);
     pc_buf_release(&note);
@@ -384,10 +383,4 @@ int pc_torch_open(const char *path, struct pc_checkpoint **out, struct paco_erro
     }
     *out = ck;
     return 0;
-}
-
-const char *pc_torch_note(const struct pc_checkpoint *ck)
-{
-    const struct pc_torch_file *tf = ck->impl;
-    return tf->note;
 }

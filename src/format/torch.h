@@ -19,13 +19,12 @@
  * the read that completes an entry fails with PACO_EFORMAT if the sum is wrong. Mapped tensors are not
  * summed.
  *
+ *  What was in the file but is not in the table is said in the note: "skipped 2 values that are not tensors:
+ * 'epoch' (an integer), ...".
+ *
  *  Errors, with path and offset: PACO_EUNSUPPORTED for code in the pickle, which is named and not run, and
  * for kinds of tensors we do not have; PACO_EFORMAT for what is malformed, truncated or no checkpoint;
  * PACO_ELIMIT for bounds. */
 int pc_torch_open(const char *path, struct pc_checkpoint **out, struct paco_error *err);
-
-/** What was in the file but is not in the table ("skipped 2 values that are not tensors: 'epoch' (an
- * integer), ..."), or NULL. A view, valid until close. ck must come from pc_torch_open. */
-const char *pc_torch_note(const struct pc_checkpoint *ck);
 
 #endif

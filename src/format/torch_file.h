@@ -60,7 +60,6 @@ struct pc_torch_file {
     uint32_t n_storages, storages_capacity;
     struct pc_torch_view *views; /* owned; one for each tensor */
     uint32_t views_capacity;
-    const char *note;           /* pc_torch_note's */
     pthread_mutex_t lock;       /* over map, inflate, and every storage's sum and pieces */
     pthread_mutex_t check_lock; /* held while one storage is summed whole */
     pthread_mutex_t panel_lock;

@@ -187,9 +187,18 @@ static int check_inputs(const struct pc_write_options *o, struct paco_error *err
     return 0;
 }
 
+static void note_skipped(const struct pc_write_options *o)
+{
+    for (size_t i = 0; i < o->n_inputs; i++)
+        if (o->inputs[i].ck->note)
+            pc_note(o->notes, "the %s: %s", o->inputs[i].role, o->inputs[i].ck->note);
+}
+
 int pc_writer_plan(struct pc_writer *w, struct paco_error *err)
 {
     int rc = check_inputs(w->opt, err);
+    if (rc == 0)
+        note_skipped(w->opt);
     if (rc == 0)
         rc = pc_journal_check(w->opt->out_dir, w->opt->force, err);
     if (rc == 0)

@@ -6,6 +6,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import bad_torch  # noqa: E402
 from tiny import case, config, finish, llama, paco, paco_json, safetensors, save, tensor, work, write  # noqa: E402
 
 
@@ -36,6 +37,10 @@ def problems_of(name, model, cfg, *args):
 def suspicious(cfg, model):
     kind, text = problems_of("diff", llama(cfg, norm=0.001, spread=0.001), cfg)
     case("a diff", kind == "diff" and "looks like a weight diff, not a model" in text, text)
+    b = bad_torch
+    trained = b.checkpoint(b.pickled(b.dict_of([("epoch", b.number(3)), ("state_dict", b.dict_of([("w", b.tensor())]))])))
+    r = paco_json("inspect", write(work("trained", "pytorch_model.bin"), trained)) or {}
+    case("a trainer's checkpoint", any("the tensors are under 'state_dict', beside 'epoch'" in p for p in r.get("problems", [])), r)
     _, text = problems_of("vocab", model, {**cfg, "vocab_size": 33})
     case("another vocabulary", "vocab_size 33, but 'model.embed_tokens.weight' has 32 rows (and 1 more)" in text, text)
     fewer = {k: v for k, v in model.items() if k != "model.layers.0.mlp.up_proj.weight"}

@@ -167,7 +167,7 @@ static void a_plain_tensor(void **state)
     assert_true(ck->ops->where(t, &path, &at));
     assert_string_equal(path, g_path);
     assert_int_equal(at, o.data->data_at);
-    assert_null(pc_torch_note(ck));
+    assert_null(ck->note);
     assert_int_equal(pc_tensor_read(t, 1, 2, row, &err), PACO_EINVAL);
     pc_checkpoint_close(ck);
     one_release(&o);
@@ -324,7 +324,7 @@ static void wrapped_state_dicts(void **state)
         char note[128];
         snprintf(note, sizeof note,
             "the tensors are under '%s', beside 'epoch' (an integer), 'optimizer' (a dict)", wrappers[i]);
-        assert_string_equal(pc_torch_note(ck), note);
+        assert_string_equal(ck->note, note);
         pc_checkpoint_close(ck);
         pc_buf_release(&b);
         pc_buf_release(&z.b);
@@ -355,7 +355,7 @@ static void other_values_are_noted(void **state)
     zb_finish(&z);
     struct pc_checkpoint *ck = open_zip(&z);
     assert_int_equal(ck->n_tensors, 1);
-    assert_string_equal(pc_torch_note(ck),
+    assert_string_equal(ck->note,
         "skipped 8 values that are not tensors: 'n0' (None), 'n1' (None), 'n2' (None), "
         "'n3' (None), 'n4' (None), ...");
     pc_checkpoint_close(ck);
