@@ -151,6 +151,9 @@ int pc_engine_open(const struct pc_checkpoint *weights, const struct pc_config *
         return pc_error_set(err, PACO_EINVAL,
             "engine: %d rows, %d logits, %lld tokens, %d threads: out of range", o.max_rows, o.max_logits,
             (long long)o.plan_tokens, o.n_threads);
+    if (o.kv_type != PC_F32)
+        return pc_error_set(
+            err, PACO_EUNSUPPORTED, "keys and values in %s; f32 is what there is", pc_dtype_name(o.kv_type));
     if (!pc_cpu_keeps_denormals())
         return pc_error_set(err, PACO_EUNSUPPORTED,
             "this thread flushes denormal numbers to zero (a fast-math library turned that on): results "

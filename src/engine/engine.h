@@ -46,6 +46,7 @@ struct pc_engine_options {
     int64_t
         plan_tokens; /* positions the caller is going to ask of its sequences together: part of the plan */
     uint64_t memory_limit; /* bytes; 0: what the machine has available */
+    enum pc_dtype kv_type; /* of keys and values: PC_F32, the first type and the only one yet */
     bool scalar;           /* the readable kernels only */
 };
 

@@ -350,6 +350,10 @@ static void test_memory_plan(void **state)
         err.message, "keys and values of 100 tokens 0.000, scratch 0.000; 0.000 GB are available");
     o.plan_tokens = INT64_MAX;
     assert_int_equal(pc_engine_open(m.ck, &m.config, &o, &e, &err), PACO_EMEM);
+    o.plan_tokens = 0;
+    o.kv_type = PC_F16;
+    assert_int_equal(pc_engine_open(m.ck, &m.config, &o, &e, &err), PACO_EUNSUPPORTED);
+    assert_contains(err.message, "keys and values in f16");
     o.plan_tokens = -1;
     assert_int_equal(pc_engine_open(m.ck, &m.config, &o, &e, &err), PACO_EINVAL);
     tiny_release(&m);
