@@ -34,6 +34,7 @@ struct pc_journal {
     int fd;
     uint64_t end; /* of the last good line */
     bool force, in_place, complete;
+    bool unread;   /* there are lines that could not be read now */
     json_t *lines; /* array: identity, then records */
     pthread_mutex_t lock;
 };
@@ -244,18 +245,20 @@ static int append_line(struct pc_buf *b, const json_t *v, struct pc_sha256 *h)
     return 0;
 }
 
-/* The value of a whole and unharmed line, or NULL. */
-static json_t *parse_line(const char *line, size_t len, struct pc_sha256 *h)
+/* The value of a whole and unharmed line, else NULL. Fails when memory is out: a line is not torn for that.
+ */
+static int parse_line(const char *line, size_t len, struct pc_sha256 *h, json_t **out, struct paco_error *err)
 {
     char digits[SUM_DIGITS + 1];
-    json_t *v = NULL;
+    *out = NULL;
     if (len <= SUM_DIGITS + 1 || line[SUM_DIGITS] != ' ')
-        return NULL;
+        return 0;
     sum(line + SUM_DIGITS + 1, len - SUM_DIGITS - 1, digits, h);
-    if (memcmp(digits, line, SUM_DIGITS) != 0 ||
-        pc_json_parse(line + SUM_DIGITS + 1, len - SUM_DIGITS - 1, NULL, 0, &v, NULL) < 0)
-        return NULL;
-    return v;
+    if (memcmp(digits, line, SUM_DIGITS) != 0)
+        return 0;
+    int rc = pc_json_parse(line + SUM_DIGITS + 1, len - SUM_DIGITS - 1, NULL, 0, out, NULL);
+    // With the right sum it is what was written: only memory can be wanting, whatever the parser calls it.
+    return rc < 0 ? pc_error_mem(err, len, "the journal") : 0;
 }
 
 static int load_lines(struct pc_journal *j, struct paco_error *err)
@@ -267,10 +270,14 @@ static int load_lines(struct pc_journal *j, struct paco_error *err)
     if (rc == 0) {
         for (char *line = b.data, *nl; line && (nl = memchr(line, '\n', b.len - (size_t)(line - b.data)));
              line = nl + 1) {
-            json_t *v = parse_line(line, (size_t)(nl - line), h);
-            if (!v)
+            json_t *v;
+            rc = parse_line(line, (size_t)(nl - line), h, &v, err);
+            if (rc < 0 || !v)
                 break;
-            json_array_append_new(j->lines, v);
+            if (json_array_append_new(j->lines, v) < 0) {
+                rc = pc_error_mem(err, 64, "the journal");
+                break;
+            }
             j->end = (uint64_t)(nl + 1 - b.data);
         }
     }
@@ -444,6 +451,7 @@ static int go_on_or_begin(
     struct pc_journal *j, const json_t *identity, struct pc_notes *notes, struct paco_error *err)
 {
     int rc = load_lines(j, err);
+    j->unread = rc < 0;
     if (rc < 0)
         return rc;
     const json_t *was = json_array_get(j->lines, 0);
@@ -461,7 +469,9 @@ static int go_on_or_begin(
     }
     if (!was && !holds_nothing_but(j->work, NAME)) {
         // Ours begin with an identity before there is anything else.
-        (void)unlink(j->path);
+        struct stat st;
+        if (fstat(j->fd, &st) == 0 && st.st_size == 0)
+            (void)unlink(j->path);
         pc_error_set(
             err, PACO_EEXIST, "is in the way, and no unfinished attempt of paco: move it, or remove it");
         pc_error_path(err, j->work);
@@ -511,7 +521,7 @@ int pc_journal_open(const char *target, const json_t *identity, bool force, stru
     }
     if (rc < 0) {
         // What an earlier attempt finished stays, whatever went wrong now.
-        pc_journal_close(j, rc != PACO_EEXIST && json_array_size(j->lines) <= 1);
+        pc_journal_close(j, rc != PACO_EEXIST && !j->unread && json_array_size(j->lines) <= 1);
         return rc;
     }
     *out = j;
