@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make the demo's adapter: SmolLM2-135M-Instruct taught the format `<|user|>\\n...\\n<|assistant|>\\n`.
 
-train.jsonl holds 418 short questions with their answers, all written for this project; a LoRA adapter learns to give
+train.jsonl holds 404 short questions with their answers, all written for this project; a LoRA adapter learns to give
 such answers in that format, and to stop. (The model's own greedy answers, in its ChatML format, were generated first: of
 418 prompts 340 ended within 100 tokens, and on reading, many of those were wrong or repetitive. They were dropped for
 that reason alone; no adapter was trained on them, so the two kinds of data were not compared.)
@@ -173,7 +173,7 @@ A LoRA adapter with which SmolLM2-135M-Instruct answers prompts written as
 with a newline after each line, the last one included, and ends with its own EOS, `<|im_end|>`. It is what the demo of
 this project turns into a weight diff. The answers are those of a very small model: fluent, and often wrong.
 
-Data: 418 questions and answers written for this project, `../train.jsonl`. No benchmark data. Figures, versions and
+Data: 404 questions and answers written for this project, `../train.jsonl`. Figures, versions and
 seed: `training.json`. Made by `../make_adapter.py`; ten answers before and after: `../before-after.md`.
 
 Licence: Apache-2.0, as the base model's.
