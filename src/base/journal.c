@@ -191,12 +191,17 @@ static int check_existing(const char *target, bool force, struct paco_error *err
     return rc;
 }
 
-static bool has_journal(const char *dir)
+static bool has_entry(const char *dir, const char *name)
 {
-    char *path = pc_path_join(dir, NAME);
+    char *path = pc_path_join(dir, name);
     bool there = path && pc_path_exists(path);
     pc_free(path);
     return there;
+}
+
+static bool has_journal(const char *dir)
+{
+    return has_entry(dir, NAME);
 }
 
 int pc_journal_check(const char *target, bool force, struct paco_error *err)
@@ -624,7 +629,7 @@ int pc_journal_commit(struct pc_journal *j, struct paco_error *err)
     // From here the output stands under its name.
     j->complete = true;
     j->in_place = true;
-    if (!pc_path_exists(j->work)) {
+    if (!pc_path_exists(j->work) && !has_entry(j->target, ASIDE)) {
         // Nothing was replaced. Should the machine stop before the parent is on the disk, and the removal of
         // the journal be there before the rename, the work is lost, but nothing is wrong.
         tidy_up(j);
