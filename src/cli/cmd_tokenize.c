@@ -299,22 +299,37 @@ static int choose_format(struct job *j)
     return rc;
 }
 
+/* The input: TEXT, ids one by one, a file, or standard input. */
+static int read_input(struct job *j, const struct pc_args *args, struct pc_buf *input)
+{
+    const struct pc_strings *words = &args->positional;
+    const char *file = j->v->file;
+    if (!file && (words->n == 0 || (words->n == 1 && strcmp(words->v[0], "-") == 0)))
+        file = "-";
+    if (file && strcmp(file, "-") == 0)
+        return read_stdin(input, &j->err);
+    if (file) {
+        pc_buf_release(input);
+        return pc_file_slurp(file, MAX_INPUT, input, &j->err);
+    }
+    for (size_t i = 0; i < words->n; i++) {
+        pc_buf_puts(input, i ? " " : "");
+        pc_buf_puts(input, words->v[i]);
+    }
+    return pc_buf_check(input, "input", &j->err);
+}
+
 static int run_job(struct job *j, const struct pc_args *args)
 {
-    const char *file = j->v->file, *text = args->positional.n ? args->positional.v[0] : NULL;
-    if (!file && (!text || strcmp(text, "-") == 0))
-        file = "-";
     struct pc_buf input;
     pc_buf_init(&input, MAX_INPUT);
     int rc = open_model(j);
     if (rc == 0)
         rc = choose_format(j);
-    if (rc == 0 && file && strcmp(file, "-") == 0)
-        rc = read_stdin(&input, &j->err);
-    else if (rc == 0 && file)
-        rc = pc_file_slurp(file, MAX_INPUT, &input, &j->err);
     if (rc == 0)
-        rc = file ? all_texts(j, input.data ? input.data : "", input.len) : all_texts(j, text, strlen(text));
+        rc = read_input(j, args, &input);
+    if (rc == 0)
+        rc = all_texts(j, input.data ? input.data : "", input.len);
     pc_buf_release(&input);
     return rc;
 }
@@ -328,7 +343,7 @@ static int run(const struct pc_command *self, int argc, char **argv)
         return code;
     struct job j = {.self = self, .v = &v};
     pc_buf_init(&j.text, MAX_INPUT);
-    if (args.positional.n > 1 || (args.positional.n && v.file))
+    if ((args.positional.n > 1 && !v.decode) || (args.positional.n && v.file))
         code = pc_command_misuse(
             self, "one TEXT or one --file, not both and not more (quote a text with spaces)");
     else if (v.show && v.json)
@@ -346,7 +361,7 @@ static int run(const struct pc_command *self, int argc, char **argv)
 const struct pc_command pc_cmd_tokenize = {
     .name = "tokenize",
     .summary = "turn text into token ids, and ids into text",
-    .usage = "-m MODEL [TEXT|-] [options]",
+    .usage = "-m MODEL [TEXT|-] [options] | -m MODEL --decode [ID...|-]",
     .description =
         "Text becomes the ids the model's own tokenizer gives, with BOS where its settings say so. Without "
         "TEXT, or\n"
@@ -358,7 +373,7 @@ const struct pc_command pc_cmd_tokenize = {
         "--json an object with ids and pieces.",
     .examples = "$ paco tokenize -m model.gguf 'Hello there'\n"
                 "$ paco tokenize -m model.gguf --show --format tulu 'Hello there'\n"
-                "$ paco tokenize -m DIR --decode '1 529 29989'\n"
+                "$ paco tokenize -m DIR --decode 1 529 29989\n"
                 "$ paco tokenize -m DIR --lines --json < texts.txt > ids.jsonl\n",
     .options = options,
     .run = run,

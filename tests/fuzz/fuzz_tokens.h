@@ -23,7 +23,7 @@ static inline void fuzz_decode(const struct pc_tokenizer *tok, const struct pc_i
     for (size_t i = 0; i < ids->n; i++) {
         size_t shown = stream.len;
         int pushed = pc_decoder_push(&d, ids->v[i], &stream, NULL);
-        if (rc == 0 &&
+        if (rc == 0 && stream.data &&
             (pushed < 0 || !pc_utf8_valid((const uint8_t *)stream.data + shown, stream.len - shown, NULL)))
             abort();
     }

@@ -52,7 +52,9 @@ def paco(*args, timeout=60, **kw):
     """Run paco; returns CompletedProcess with text."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("PACO_")}
     env["HF_HUB_OFFLINE"] = "1"
-    return subprocess.run([PACO, *map(str, args)], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+    if "input" not in kw:
+        kw["stdin"] = subprocess.DEVNULL
+    return subprocess.run([PACO, *map(str, args)], capture_output=True, text=True, errors="replace",
                           timeout=timeout, env=env, **kw)
 
 
