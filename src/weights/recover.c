@@ -25,6 +25,8 @@ struct recover {
     struct pc_checkpoint *sum, *out;
     struct pc_combine_report report;
     enum paco_recipe recipe;
+    bool ours;                                                    /* paco diff made the diff */
+    char origin_base[PC_SHA256_HEX], origin_tuned[PC_SHA256_HEX]; /* of what: content digests, or empty */
 };
 
 static const char *recipe_name(enum paco_recipe recipe)
@@ -34,16 +36,34 @@ static const char *recipe_name(enum paco_recipe recipe)
 
 /* ---- which recipe ---- */
 
-static int made_by_paco(const struct pc_source *diff, bool *ours, struct paco_error *err)
+/* The content digest of the input in that role, or empty. */
+static void digest_of_input(const json_t *manifest, const char *role, char out[PC_SHA256_HEX])
+{
+    const json_t *inputs = json_object_get(manifest, "inputs");
+    out[0] = '\0';
+    for (size_t i = 0; i < json_array_size(inputs); i++) {
+        const json_t *in = json_array_get(inputs, i);
+        const char *its = json_string_value(json_object_get(in, "role"));
+        const char *digest = json_string_value(json_object_get(in, "content_sha256"));
+        if (its && digest && strcmp(its, role) == 0)
+            snprintf(out, PC_SHA256_HEX, "%s", digest);
+    }
+}
+
+/* What the diff's own manifest tells, if paco made it. */
+static int read_origin(struct recover *r, struct paco_error *err)
 {
     struct pc_manifest m;
-    char *path = pc_path_join(diff->dir, PC_MANIFEST_NAME);
-    int rc = path ? 0 : pc_error_mem(err, strlen(diff->dir), "a path");
-    *ours = false;
+    char *path = pc_path_join(r->diff.dir, PC_MANIFEST_NAME);
+    int rc = path ? 0 : pc_error_mem(err, strlen(r->diff.dir), "a path");
     if (rc == 0 && pc_path_exists(path)) {
         struct paco_error why = {0};
         rc = pc_manifest_read(path, &m, &why);
-        *ours = rc == 0 && m.job && strcmp(m.job, "diff") == 0;
+        r->ours = rc == 0 && m.job && strcmp(m.job, "diff") == 0;
+        if (r->ours) {
+            digest_of_input(m.root, "base", r->origin_base);
+            digest_of_input(m.root, "tuned", r->origin_tuned);
+        }
         pc_manifest_release(&m);
         // A manifest that cannot be read is no reason not to recover.
         rc = rc == PACO_EMEM ? pc_error_set(err, rc, "%s", why.message) : 0;
@@ -78,16 +98,13 @@ static int recipe_of_card(const struct pc_source *diff, enum paco_recipe *recipe
 static int find_recipe(struct recover *r, struct paco_error *err)
 {
     const char *why;
-    bool ours = false;
     r->recipe = r->opt->recipe;
     if (r->recipe != PACO_RECIPE_AUTO || r->report.n_grown == 0)
         return 0;
-    int rc = made_by_paco(&r->diff, &ours, err);
-    if (rc == 0)
-        rc = recipe_of_card(&r->diff, &r->recipe, err);
+    int rc = recipe_of_card(&r->diff, &r->recipe, err);
     if (rc < 0)
         return rc;
-    if (ours) {
+    if (r->ours) {
         r->recipe = PACO_RECIPE_ALPACA;
         why = "it was made by paco diff";
     } else if (strcmp(r->diff_tokens.pad, "<pad>") == 0 || strcmp(r->diff_tokens.pad, "[PAD]") == 0) {
@@ -238,6 +255,22 @@ static int undefined_result(const struct recover *r, struct paco_job_result *res
     return result->n_undefined_rows == (size_t)r->report.n_grown ? 0 : pc_error_mem(err, 64, "the result");
 }
 
+/* Two bases of one shape look alike, and only their digests tell them apart: which are known when the base
+ * was read. The same base in another element type has another digest too, but then the result is mostly the
+ * tuned model's. */
+static void note_other_base(struct recover *r, const struct pc_write_result *written)
+{
+    char here[PC_SHA256_HEX];
+    digest_of_input(written->manifest, "base", here);
+    if (!r->origin_base[0] || !here[0] || strcmp(here, r->origin_base) == 0 ||
+        strcmp(written->content_sha256, r->origin_tuned) == 0)
+        return;
+    pc_note(&r->job.notes,
+        "the diff was made against another base, as its manifest says: content digest %.12s..., here "
+        "%.12s...; unless only the element type differs, this is not the tuned model",
+        r->origin_base, here);
+}
+
 /* ---- the job ---- */
 
 static int write_out(struct recover *r, struct paco_job_result *result, struct paco_error *err)
@@ -257,6 +290,7 @@ static int write_out(struct recover *r, struct paco_job_result *result, struct p
     if (rc == 0)
         rc = pc_write_checkpoint(r->out, &o, &written, err);
     if (rc == 0) {
+        note_other_base(r, &written);
         pc_job_note_narrowing(&r->job, r->out, &written);
         pc_job_result(&r->job, &written, result);
     }
@@ -277,7 +311,9 @@ static int run(struct recover *r, struct paco_job_result *result, struct paco_er
         rc = pc_pair_check_diff(&r->raw, &r->diff, &r->job.notes, err);
     if (rc < 0)
         return rc;
-    rc = find_recipe(r, err);
+    rc = read_origin(r, err);
+    if (rc == 0)
+        rc = find_recipe(r, err);
     if (rc < 0)
         return rc;
     note_sum(r);

@@ -81,7 +81,7 @@ def refused(what, words, out, *args):
     case("... and nothing was written", not os.path.exists(out), out)
 
 
-def slips(base, diff, tuned, out):
+def slips(cfg, base, diff, tuned, out):
     before = os.stat(os.path.join(out, "model.safetensors"))
     r = paco("recover", "--raw", base, "--diff", diff, "--out", out)
     after = os.stat(os.path.join(out, "model.safetensors"))
@@ -97,6 +97,13 @@ def slips(base, diff, tuned, out):
     refused("a forgotten value", "needs a value", nowhere, "recover", "--raw", "--diff", diff, "--out", nowhere)
     wide = config(hidden=16)
     refused("another base", "shape", nowhere, "recover", "--raw", save(work("wide"), llama(wide), wide), "--diff", diff, "--out", nowhere)
+    other = work("other-recovered")
+    r = paco("recover", "--raw", save(work("other"), llama(cfg, seed=7), cfg), "--diff", diff, "--out", other)
+    case("another base of the same shape is told by its digest", r.returncode == 0 and "made against another base" in r.stderr, r)
+    r = paco("recover", "--raw", save(work("narrow"), llama(cfg, "BF16"), cfg), "--diff", diff, "--out", other, "--force")
+    case("the same base in another type is the same base", r.returncode == 0 and "another base" not in r.stderr, r)
+    r = paco("recover", "--raw", base, "--diff", diff, "--out", other, "--force", "--dtype", "bf16")
+    case("and nothing is said of the right one", r.returncode == 0 and "another base" not in r.stderr, r)
     r = paco("recover", "--raw", base, "--diff", diff, "--out", nowhere, "--dry-run")
     case("--dry-run writes nothing", r.returncode == 0 and not os.path.exists(nowhere), r)
     below = work("no", "such", "place", "x") + "/y"
@@ -146,7 +153,7 @@ def main():
     cfg = config()
     base, diff, tuned, out = walk(cfg)
     spellings(base, diff, tuned)
-    slips(base, diff, tuned, out)
+    slips(cfg, base, diff, tuned, out)
     interrupted()
     finish()
 
