@@ -72,20 +72,25 @@ int pc_edit_distance(const char *a, const char *b)
 {
     enum { MAX = 64 };
     size_t n = strnlen(a, MAX), m = strnlen(b, MAX);
-    int row[MAX + 1];
+    int rows[3][MAX + 1]; // row i is rows[i % 3]: an exchange looks two rows back
     for (size_t j = 0; j <= m; j++)
-        row[j] = (int)j;
+        rows[0][j] = (int)j;
     for (size_t i = 1; i <= n; i++) {
-        int diagonal = row[0];
+        int *row = rows[i % 3], *above = rows[(i + 2) % 3], *second = rows[(i + 1) % 3];
+        char c = fold_dash(a[i - 1]);
         row[0] = (int)i;
         for (size_t j = 1; j <= m; j++) {
-            int change = diagonal + (fold_dash(a[i - 1]) != fold_dash(b[j - 1]));
-            diagonal = row[j];
-            int best = row[j] + 1 < row[j - 1] + 1 ? row[j] + 1 : row[j - 1] + 1;
-            row[j] = change < best ? change : best;
+            char d = fold_dash(b[j - 1]);
+            int best = above[j] + 1 < row[j - 1] + 1 ? above[j] + 1 : row[j - 1] + 1;
+            int change = above[j - 1] + (c != d);
+            best = change < best ? change : best;
+            if (i > 1 && j > 1 && c == fold_dash(b[j - 2]) && d == fold_dash(a[i - 2]) &&
+                second[j - 2] + 1 < best)
+                best = second[j - 2] + 1;
+            row[j] = best;
         }
     }
-    return row[m];
+    return rows[n % 3][m];
 }
 
 struct nearest {
@@ -202,7 +207,8 @@ static bool is_choice(const char *choices, const char *s)
 
 static int out_of_range(const struct pc_option *o, const char *s, struct paco_error *err)
 {
-    return pc_error_set(err, PACO_EINVAL, "option --%s: %s is outside %g to %g", o->name, s, o->min, o->max);
+    return pc_error_set(
+        err, PACO_EINVAL, "option --%s: %s is outside %.15g to %.15g", o->name, s, o->min, o->max);
 }
 
 static int set_value(const struct pc_option *o, const char *s, void *values, struct paco_error *err)

@@ -84,7 +84,8 @@ void pc_options_help(const struct pc_option *table, struct pc_buf *out);
 /** The row called name exactly (with - and _ alike, aliases included), or NULL. */
 const struct pc_option *pc_option_find(const struct pc_option *table, const char *name);
 
-/** Edit distance (Levenshtein) for "did you mean", at most 64 bytes of each are looked at. */
+/** Edit distance for "did you mean", two exchanged neighbours counting as one edit; at most 64 bytes of each
+ * are looked at. */
 int pc_edit_distance(const char *a, const char *b);
 
 /** Parse "10GB", "512MiB", "1000" into bytes. */

@@ -173,6 +173,18 @@ static void strip(int n, char *out, size_t size)
     out[w] = '\0';
 }
 
+/* What does not fit goes fact by fact: half a number is worse than none. */
+static void cut(char *text, int room)
+{
+    char *end = text + strlen(text);
+    while (end > text && end - text > room) {
+        do
+            end--;
+        while (end > text && !(end[0] == ' ' && end[1] == ' '));
+        *end = '\0';
+    }
+}
+
 static void draw(const char *item)
 {
     char text[256], bar[128] = "", name[128] = "", safe[256];
@@ -180,6 +192,7 @@ static void draw(const char *item)
     facts(true, text, sizeof text);
     if ((int)strlen(text) > width - phase)
         facts(false, text, sizeof text);
+    cut(text, width - phase);
     int len = (int)strlen(text), room = width - phase - len - 2;
     if (g_bar.total && room >= 5) {
         strip(room < BAR_WIDTH ? room : BAR_WIDTH, bar, sizeof bar);
@@ -188,11 +201,8 @@ static void draw(const char *item)
     // Columns are counted as bytes: names are ASCII, and a longer one merely shows less.
     if (item && room >= 10)
         snprintf(name, sizeof name, "  %.*s", room, pc_printable(item, safe, sizeof safe));
-    if (len > width - phase)
-        len = width > phase ? width - phase : 0;
     const char *on = *bar && pc_command_color(true) ? "\033[36m" : "", *off = *on ? "\033[0m" : "";
-    fprintf(
-        stderr, "\r\033[K%s  %s%s%s%s%.*s%s", g_bar.phase, on, bar, off, *bar ? "  " : "", len, text, name);
+    fprintf(stderr, "\r\033[K%s  %s%s%s%s%s%s", g_bar.phase, on, bar, off, *bar ? "  " : "", text, name);
     fflush(stderr);
     g_bar.drawn = true;
 }

@@ -435,7 +435,10 @@ static int run(const struct pc_command *self, int argc, char **argv)
         return code;
     signal(SIGBUS, on_bus_error);
     struct job j = {.self = self, .v = &v, .streaming = !v.json && !v.logits_json && !v.file};
-    if (args.positional.n || (v.prompt != NULL) + (v.file != NULL) + (v.ids != NULL) != 1)
+    if (args.positional.n)
+        code = pc_command_misuse(
+            self, "'%s' belongs to no option: give the prompt as -p TEXT", args.positional.v[0]);
+    else if ((v.prompt != NULL) + (v.file != NULL) + (v.ids != NULL) != 1)
         code = pc_command_misuse(self, "give the prompt as one of -p TEXT, -f FILE and --ids IDS");
     else if (v.logits_json && v.n > 0)
         code = pc_command_misuse(self, "--logits-json looks at the prompt alone: leave -n out, or say -n 0");
@@ -457,13 +460,11 @@ const struct pc_command pc_cmd_generate = {
     .summary = "answer a prompt, or each line of a file",
     .usage = "-m MODEL [--diff DIR] (-p TEXT | -f FILE | --ids IDS) [options]",
     .description =
-        "The prompt is wrapped in the format the model was tuned on, and only the new text is printed, as "
-        "it\n"
-        "comes. Tokens are chosen as generation_config.json says, else the best one each time; --temp, "
-        "--top-k,\n"
-        "--top-p and --min-p ask for sampling. The answer ends at an end-of-sequence token, at the format's "
-        "own\n"
-        "next turn, at a --stop text, or after -n tokens. A prompt that does not fit is refused.\n"
+        "The prompt is wrapped in the format the model was tuned on, and only the new text is printed,\n"
+        "as it comes. Tokens are chosen as generation_config.json says, else the best one each time;\n"
+        "--temp, --top-k, --top-p and --min-p ask for sampling. The answer ends at an end-of-sequence\n"
+        "token, at the format's own next turn, at a --stop text, or after -n tokens. A prompt that does\n"
+        "not fit is refused.\n"
         "\n"
         "Each line of a FILE is an object with prompt, or messages (a list of {\"role\", \"content\"}), or\n"
         "instruction and maybe input; each answer is one line of JSON.",
@@ -471,7 +472,7 @@ const struct pc_command pc_cmd_generate = {
                 "$ paco generate -m DIR -p 'Once upon a time' --format raw -n 100 --temp 0.8 --seed 1\n"
                 "$ paco generate -m DIR -f questions.jsonl > answers.jsonl\n"
                 "$ paco generate -m BASE --diff DIFF -p 'What is an alpaca?'\n"
-                "$ paco generate -m DIR -p Hello --logits-json -n 0\n",
+                "$ paco generate -m DIR -p Hello --logits-json -n 0",
     .options = g_options,
     .run = run,
 };

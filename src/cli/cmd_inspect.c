@@ -338,8 +338,9 @@ static void print_types(const struct pc_census *census)
         if (!share->n_tensors)
             continue;
         print_row(pc_dtype_name((enum pc_dtype)d));
-        printf("%llu tensors, %s elements, %s\n", (unsigned long long)share->n_tensors,
-            pc_human_count(share->n_elements, n), pc_human_bytes(share->size, size));
+        printf("%llu tensor%s, %s elements, %s\n", (unsigned long long)share->n_tensors,
+            share->n_tensors == 1 ? "" : "s", pc_human_count(share->n_elements, n),
+            pc_human_bytes(share->size, size));
     }
 }
 

@@ -363,18 +363,16 @@ const struct pc_command pc_cmd_tokenize = {
     .summary = "turn text into token ids, and ids into text",
     .usage = "-m MODEL [TEXT|-] [options] | -m MODEL --decode [ID...|-]",
     .description =
-        "Text becomes the ids the model's own tokenizer gives, with BOS where its settings say so. Without "
-        "TEXT, or\n"
-        "with -, the input comes from standard input; it may hold any bytes. With --decode the input is a "
-        "list\n"
-        "of ids, divided by spaces or commas, or a JSON array.\n"
+        "Text becomes the ids the model's own tokenizer gives, with BOS where its settings say so. Without\n"
+        "TEXT, or with -, the input comes from standard input; it may hold any bytes. With --decode the\n"
+        "input is a list of ids, divided by spaces or commas, or a JSON array.\n"
         "\n"
         "Output is one line of ids per text (the text itself with --decode), a table with --show, or with\n"
         "--json an object with ids and pieces.",
     .examples = "$ paco tokenize -m model.gguf 'Hello there'\n"
                 "$ paco tokenize -m model.gguf --show --format tulu 'Hello there'\n"
                 "$ paco tokenize -m DIR --decode 1 529 29989\n"
-                "$ paco tokenize -m DIR --lines --json < texts.txt > ids.jsonl\n",
+                "$ paco tokenize -m DIR --lines --json < texts.txt > ids.jsonl",
     .options = options,
     .run = run,
 };

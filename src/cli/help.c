@@ -69,11 +69,13 @@ int pc_help_main(int argc, char **argv)
             pc_buf_printf(&out, "%s\n", (*c)->name);
         return print(&out);
     }
-    bool manual = argc > 0 && strcmp(argv[0], "--man") == 0;
-    if (argc == manual && !manual) {
+    if (argc == 1 && strcmp(argv[0], "help") == 0)
+        argc = 0;
+    if (argc == 0) {
         overview(stdout);
         return PC_EXIT_OK;
     }
+    bool manual = strcmp(argv[0], "--man") == 0;
     const struct pc_command *c = argc > manual ? pc_command_find(argv[manual], &err) : NULL;
     if (argc > manual && !c)
         return pc_command_fail(NULL, &err);
