@@ -32,10 +32,13 @@ bench: all
 	@bench/run
 
 ## install: program, library, headers, man pages, completion, under PREFIX (default /usr/local)
-install: all
-	@meson configure $(BUILD) -Dprefix=$(abspath $(PREFIX)) >/dev/null
-	@meson install -C $(BUILD) --quiet
-	@echo "installed under $(abspath $(PREFIX))"
+install: $(BUILD)/build.ninja
+	@meson configure $(BUILD) "-Dprefix=$$(realpath -m -- "$(PREFIX)")" >/dev/null
+	@ninja -C $(BUILD) build.ninja >/dev/null # the prefix changes no program: nothing to look at
+	@ninja -C $(BUILD) $(if $(JOBS),-j $(JOBS))
+	@meson install -C $(BUILD) --quiet --no-rebuild
+	@bin=$$(realpath -m -- "$(PREFIX)")/bin; echo "installed: $$bin/paco"; \
+	    case ":$$PATH:" in *":$$bin:"*) ;; *) echo "not on your PATH yet: export PATH=\"$$bin:\$$PATH\"" ;; esac
 
 ## fuzz: every fuzz target for FUZZ_SECONDS each (default 60), with sanitizers; needs clang
 fuzz:
