@@ -7,7 +7,7 @@
  *
  *     struct paco_error err = {0};
  *     if (paco_recover(&options, &result, &err) < 0)
- *         fprintf(stderr, "%s: %s\n", err.path, err.message);
+ *         fprintf(stderr, "%s%s%s\n", err.path, *err.path ? ": " : "", err.message);
  */
 #ifndef PACO_ERROR_H
 #define PACO_ERROR_H

@@ -3,7 +3,7 @@
  *
  * This header holds the version; the others stand alone:
  *   error.h    what every function reports
- *   weights.h  jobs on whole checkpoints: recover, diff, merge, convert, verify
+ *   weights.h  jobs on whole checkpoints: recover, diff, merge, convert
  */
 #ifndef PACO_PACO_H
 #define PACO_PACO_H

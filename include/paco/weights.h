@@ -9,7 +9,7 @@
  *     o.diff = "open-instruct-stanford-alpaca-7b-diff";
  *     o.job.out = "tuned";
  *     if (paco_recover(&o, &r, &err) < 0)
- *         fprintf(stderr, "%s: %s\n", err.path, err.message);
+ *         fprintf(stderr, "%s%s%s\n", err.path, *err.path ? ": " : "", err.message);
  *     else
  *         printf("%u tensors, %s\n", r.n_tensors, r.content_sha256);
  *     paco_job_result_release(&r);
