@@ -82,9 +82,9 @@ static int recipe_of_card(const struct pc_source *diff, enum paco_recipe *recipe
     if (rc == 0 && pc_path_exists(path)) {
         struct paco_error why = {0};
         rc = pc_file_slurp(path, MAX_CARD, &b, &why);
-        if (rc == 0 && b.len && memmem(b.data, b.len, "open-instruct", 13))
+        if (rc == 0 && b.data && memmem(b.data, b.len, "open-instruct", 13))
             *recipe = PACO_RECIPE_OPEN_INSTRUCT;
-        else if (rc == 0 && b.len && memmem(b.data, b.len, "stanford_alpaca", 15))
+        else if (rc == 0 && b.data && memmem(b.data, b.len, "stanford_alpaca", 15))
             *recipe = PACO_RECIPE_ALPACA;
         rc = rc == PACO_EMEM ? pc_error_set(err, rc, "%s", why.message) : 0;
     }
