@@ -86,6 +86,8 @@ static int marks_to_spaces(const char **text, size_t *len, struct pc_buf *fixed,
 static int encode_normalized(struct pc_encoder *e, size_t at, size_t len, bool first)
 {
     const struct pc_tokenizer *tok = e->tok;
+    if (len == 0)
+        return 0;
     if (!tok->after.n_nodes)
         return pc_pretokenize(e, 0, at, len, first);
     struct pc_stretches parts = {0};

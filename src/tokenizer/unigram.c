@@ -77,8 +77,6 @@ static int put_path(struct pc_encoder *e, const char *text, size_t len, const st
 int pc_encode_unigram(struct pc_encoder *e, size_t at, size_t len)
 {
     const char *text = e->work.data + at;
-    if (len == 0)
-        return 0;
     struct best *best = pc_alloc(len + 1, sizeof *best);
     if (!best)
         return pc_error_mem(e->err, (len + 1) * sizeof *best, "the paths of a text");

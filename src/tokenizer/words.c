@@ -235,6 +235,8 @@ int pc_encode_spm(struct pc_encoder *e, size_t at, size_t len)
 {
     const struct pc_tokenizer *tok = e->tok;
     e->unk_from = e->out->n;
+    if (len == 0) // nothing was normalised yet, perhaps: work may have no bytes to point at
+        return 0;
     if (tok->model == PC_VOCAB_SPM_UNIGRAM)
         return pc_encode_unigram(e, at, len);
     if (e->last_left)
