@@ -3,7 +3,7 @@
 
 #include "kernels/convert.h"
 
-enum { PIECE = 32768 };
+enum { PIECE = 16384 };
 
 uint64_t pc_trace_rows(const struct pc_tensor *t, uint64_t n_left)
 {

@@ -43,7 +43,7 @@ struct pc_trace {
     double max_error;   /* by how much at most */
 };
 
-/** Rows of t that make a good piece: about 32,768 elements, at least one row, at most n_left. The scratch of
+/** Rows of t that make a good piece: about 16,384 elements, at least one row, at most n_left. The scratch of
  * a read stays in the processor's second-level cache. */
 uint64_t pc_trace_rows(const struct pc_tensor *t, uint64_t n_left);
 

@@ -130,6 +130,7 @@ static int write_out(struct merge *m, struct paco_job_result *result, struct pac
     json_t *settings = json_pack("{s:s,s:s}", "dtype", pc_dtype_choice_name(m->opt->job.dtype), "pad_row",
         m->n_added ? pad_names[m->opt->pad_row] : "none");
     o.job = "merge";
+    o.one_in_hand = true; // widened factors
     o.phase = "merging";
     o.inputs = inputs;
     o.n_inputs = sizeof inputs / sizeof *inputs;

@@ -18,6 +18,9 @@ enum {
     BUFFER = 1 << 20,
     BUFFER_BUDGET = 28 << 20, /* all buffers; with the workers' scratch this stays below 40 MiB */
     SOURCES = 4,              /* tensors of files that one tensor is made of */
+    HASHES = 3,               /* of a tensor's pieces: its own, base's and diff's */
+    MAX_LANES = 6,            /* tensors a worker has in hand */
+    MAX_IN_HAND = 16,         /* and all workers together */
 };
 
 /* A batch is journaled when it is this large or this old. */
@@ -48,6 +51,7 @@ struct run {
     _Atomic bool stop;
     struct pc_disk *disk;
     size_t buffer_size;
+    int n_lanes; /* of each worker */
     uint64_t total;
 
     pthread_mutex_t lock; /* of all below */
@@ -58,9 +62,30 @@ struct run {
     bool settling;
 };
 
-struct worker {
+/* A buffer being filled. What lies behind its last page boundary moves on to the next one, so that all writes
+ * but a tensor's first and last are of whole pages. */
+struct filling {
+    struct pc_disk_buffer *b;
+    size_t start, end;
+    uint64_t offset; /* in the file, of start */
+    struct pc_disk_file *file;
+};
+
+/* A tensor in hand, and the piece of it that is at hand. */
+struct lane {
+    struct unit *u; /* NULL: none */
+    uint64_t row;   /* the next to be read */
+    uint32_t crc;
+    struct filling f;
     struct pc_trace trace;
     struct pc_sha256 *hash, *source_hash[SOURCES];
+    const unsigned char *piece;
+    size_t piece_size;
+};
+
+struct worker {
+    struct run *run;
+    struct lane lanes[MAX_LANES];
 };
 
 static double seconds(void)
@@ -267,14 +292,15 @@ static int say_progress(struct run *run, const char *item, uint64_t bytes, struc
 
 /* Where the hash of a view's tensor stands, or NULL for what is not hashed: a node's rows, rows out of order.
  */
-static struct source *source_of(struct unit *u, const struct worker *w, const struct pc_trace_view *v)
+static struct source *source_of(const struct lane *lane, const struct pc_trace_view *v)
 {
+    struct unit *u = lane->u;
     struct source *src = NULL;
     for (int i = 0; i < u->n_sources && !src; i++)
         if (u->sources[i].t == v->t)
             src = &u->sources[i];
     if (!src && u->n_sources < SOURCES && input_of(u->run->s, v->t) >= 0) {
-        pc_sha256_reset(w->source_hash[u->n_sources]);
+        pc_sha256_reset(lane->source_hash[u->n_sources]);
         src = &u->sources[u->n_sources++];
         *src = (struct source){.t = v->t};
     }
@@ -286,38 +312,13 @@ static struct source *source_of(struct unit *u, const struct worker *w, const st
     return src;
 }
 
-/* The result and all it came from, in step. */
-static void hash_piece(struct unit *u, struct worker *w, const void *bytes, size_t len)
-{
-    struct pc_sha256_part parts[1 + PC_TRACE_VIEWS] = {{w->hash, bytes, len}};
-    size_t n = 1;
-    for (size_t i = 0; i < w->trace.n_views; i++) {
-        const struct pc_trace_view *v = &w->trace.views[i];
-        struct source *src = source_of(u, w, v);
-        if (!src)
-            continue;
-        src->n_rows += v->n_rows;
-        parts[n++] = (struct pc_sha256_part){
-            w->source_hash[src - u->sources], v->bytes, (size_t)(v->n_rows * v->t->row_size)};
-    }
-    pc_sha256_update_many(parts, n);
-}
-
-/* A buffer being filled. What lies behind its last page boundary moves on to the next one, so that all writes
- * but a tensor's first and last are of whole pages. */
-struct filling {
-    struct pc_disk_buffer *b;
-    size_t start, end;
-    uint64_t offset; /* in the file, of start */
-    struct pc_disk_file *file;
-};
-
-static bool flush(struct run *run, struct unit *u, struct filling *f, bool last)
+static bool flush(struct run *run, struct lane *lane, bool last)
 {
     unsigned char carry[PC_DISK_PAGE];
+    struct filling *f = &lane->f;
     size_t end = last ? f->end : f->end / PC_DISK_PAGE * PC_DISK_PAGE, rest = f->end - end;
     memcpy(carry, f->b->data + end, rest);
-    pc_disk_write(run->disk, f->b, f->file, f->offset, f->start, end - f->start, &u->batch);
+    pc_disk_write(run->disk, f->b, f->file, f->offset, f->start, end - f->start, &lane->u->batch);
     f->offset += end - f->start;
     f->b = NULL;
     if (last)
@@ -331,47 +332,89 @@ static bool flush(struct run *run, struct unit *u, struct filling *f, bool last)
     return true;
 }
 
-static int stream_rows(
-    struct run *run, struct unit *u, struct worker *w, struct filling *f, struct paco_error *err)
+/* Take a tensor in hand, if there is one left: 1, or 0 if there is none, or -1 if others stopped. */
+static int lane_begin(struct run *run, struct lane *lane)
 {
-    const struct pc_tensor *t = &run->s->ck->tensors[u->index];
-    struct pc_out_tensor *out = &run->s->layout->tensors[u->index];
-    uint32_t crc = 0;
-    for (uint64_t row = 0, n; row < t->n_rows && t->row_size > 0; row += n) {
-        n = pc_trace_rows(t, t->n_rows - row);
-        size_t len = (size_t)(n * t->row_size);
-        if (run->stop || (f->end + len > run->buffer_size && !flush(run, u, f, false)))
-            return 1;
-        unsigned char *to = f->b->data + f->end;
-        pc_trace_reset(&w->trace);
-        int rc = pc_tensor_read_traced(t, row, n, to, &w->trace, err);
-        if (rc < 0)
-            return rc;
-        hash_piece(u, w, to, len);
-        if (run->s->layout->wants_crc)
-            crc = pc_crc32(crc, to, len);
-        f->end += len;
-        rc = say_progress(run, t->name, len, err);
-        if (rc < 0)
-            return rc;
-    }
-    out->crc32 = crc;
+    uint32_t i = atomic_fetch_add(&run->next_unit, 1);
+    if (i >= run->n_units)
+        return 0;
+    struct unit *u = &run->units[i];
+    const struct pc_out_tensor *out = &run->s->layout->tensors[u->index];
+    struct pc_disk_buffer *b = pc_disk_take(run->disk);
+    if (!b)
+        return -1;
+    u->batch = (struct pc_disk_batch){.n_pending = 1, .done = unit_written, .arg = u};
+    lane->u = u;
+    lane->row = 0;
+    lane->crc = 0;
+    lane->f = (struct filling){.b = b, .offset = out->offset, .file = &run->s->files[out->i_file]};
+    lane->f.start = lane->f.end = (size_t)(out->offset % PC_DISK_PAGE);
+    lane->trace.n_special = lane->trace.n_lossy = 0;
+    lane->trace.max_error = 0;
+    pc_sha256_reset(lane->hash);
+    return 1;
+}
+
+/* The next piece. 0, a negative code, or 1 when others stopped. */
+static int lane_read(struct run *run, struct lane *lane, struct paco_error *err)
+{
+    const struct pc_tensor *t = &run->s->ck->tensors[lane->u->index];
+    lane->piece_size = 0;
+    pc_trace_reset(&lane->trace);
+    if (lane->row == t->n_rows || t->row_size == 0)
+        return 0;
+    uint64_t n = pc_trace_rows(t, t->n_rows - lane->row);
+    size_t size = (size_t)(n * t->row_size);
+    if (lane->f.end + size > run->buffer_size && !flush(run, lane, false))
+        return 1;
+    unsigned char *to = lane->f.b->data + lane->f.end;
+    int rc = pc_tensor_read_traced(t, lane->row, n, to, &lane->trace, err);
+    if (rc < 0)
+        return rc;
+    lane->piece = to;
+    lane->piece_size = size;
+    lane->row += n;
     return 0;
 }
 
-static void note_result(struct run *run, struct unit *u, struct worker *w)
+/* All lanes' pieces and all they came from, in step. */
+static void hash_pieces(struct worker *w)
 {
+    struct pc_sha256_part parts[MAX_LANES * (1 + SOURCES)];
+    size_t n = 0;
+    for (int l = 0; l < w->run->n_lanes; l++) {
+        struct lane *lane = &w->lanes[l];
+        if (!lane->u || lane->piece_size == 0)
+            continue;
+        parts[n++] = (struct pc_sha256_part){lane->hash, lane->piece, lane->piece_size};
+        for (size_t i = 0; i < lane->trace.n_views; i++) {
+            const struct pc_trace_view *v = &lane->trace.views[i];
+            struct source *src = source_of(lane, v);
+            if (!src)
+                continue;
+            src->n_rows += v->n_rows;
+            parts[n++] = (struct pc_sha256_part){
+                lane->source_hash[src - lane->u->sources], v->bytes, (size_t)(v->n_rows * v->t->row_size)};
+        }
+    }
+    pc_sha256_update_many(parts, n);
+}
+
+static void note_result(struct run *run, struct lane *lane)
+{
+    struct unit *u = lane->u;
     struct pc_tensor_result *r = &run->s->results[u->index];
-    pc_sha256_final(w->hash, r->sha256);
-    r->n_special = w->trace.n_special;
-    r->n_lossy = w->trace.n_lossy;
-    r->max_error = w->trace.max_error;
+    pc_sha256_final(lane->hash, r->sha256);
+    r->n_special = lane->trace.n_special;
+    r->n_lossy = lane->trace.n_lossy;
+    r->max_error = lane->trace.max_error;
     r->done = true;
+    run->s->layout->tensors[u->index].crc32 = lane->crc;
     for (int i = 0; i < u->n_sources; i++) {
         struct source *src = &u->sources[i];
         if (src->n_rows != src->t->n_rows)
             continue;
-        pc_sha256_final(w->source_hash[i], src->sha256);
+        pc_sha256_final(lane->source_hash[i], src->sha256);
         struct pc_input_digests *in = &run->s->inputs[input_of(run->s, src->t)];
         // Two tensors may share a source (a tied head): both have the same to say.
         pthread_mutex_lock(&run->lock);
@@ -381,65 +424,87 @@ static void note_result(struct run *run, struct unit *u, struct worker *w)
     }
 }
 
-/* 0, a negative code, or 1 when another thread's failure ended it. */
-static int stream_unit(struct run *run, struct unit *u, struct worker *w, struct paco_error *err)
+/* After the piece at hand was hashed. */
+static int lane_advance(struct run *run, struct lane *lane, struct paco_error *err)
 {
-    const struct pc_out_tensor *out = &run->s->layout->tensors[u->index];
-    u->batch = (struct pc_disk_batch){.n_pending = 1, .done = unit_written, .arg = u};
-    pc_sha256_reset(w->hash);
-    w->trace.n_special = w->trace.n_lossy = 0;
-    w->trace.max_error = 0;
-    struct filling f = {
-        .b = pc_disk_take(run->disk), .offset = out->offset, .file = &run->s->files[out->i_file]};
-    if (!f.b)
-        return 1;
-    f.start = f.end = (size_t)(out->offset % PC_DISK_PAGE);
-    int rc = stream_rows(run, u, w, &f, err);
-    if (rc != 0) {
-        if (f.b)
-            pc_disk_return(run->disk, f.b);
+    const struct pc_tensor *t = &run->s->ck->tensors[lane->u->index];
+    if (run->s->layout->wants_crc)
+        lane->crc = pc_crc32(lane->crc, lane->piece, lane->piece_size);
+    lane->f.end += lane->piece_size;
+    int rc = say_progress(run, t->name, lane->piece_size, err);
+    if (rc < 0 || (lane->row < t->n_rows && t->row_size > 0))
         return rc;
-    }
-    note_result(run, u, w);
-    flush(run, u, &f, true);
-    pc_disk_batch_end(&u->batch);
+    note_result(run, lane);
+    flush(run, lane, true);
+    pc_disk_batch_end(&lane->u->batch);
+    lane->u = NULL;
     return 0;
 }
 
+/* ---- a worker ---- */
+
 static int worker_init(struct worker *w, struct paco_error *err)
 {
-    w->hash = pc_sha256_new(err);
-    bool good = w->hash != NULL;
-    for (int i = 0; i < SOURCES && good; i++)
-        good = (w->source_hash[i] = pc_sha256_new(err)) != NULL;
+    bool good = true;
+    for (int l = 0; l < w->run->n_lanes && good; l++) {
+        good = (w->lanes[l].hash = pc_sha256_new(err)) != NULL;
+        for (int i = 0; i < SOURCES && good; i++)
+            good = (w->lanes[l].source_hash[i] = pc_sha256_new(err)) != NULL;
+    }
     return good ? 0 : PACO_EMEM;
 }
 
 static void worker_release(struct worker *w)
 {
-    pc_trace_release(&w->trace);
-    pc_sha256_free(w->hash);
-    for (int i = 0; i < SOURCES; i++)
-        pc_sha256_free(w->source_hash[i]);
+    for (int l = 0; l < MAX_LANES; l++) {
+        struct lane *lane = &w->lanes[l];
+        if (lane->u && lane->f.b)
+            pc_disk_return(w->run->disk, lane->f.b);
+        pc_trace_release(&lane->trace);
+        pc_sha256_free(lane->hash);
+        for (int i = 0; i < SOURCES; i++)
+            pc_sha256_free(lane->source_hash[i]);
+    }
+}
+
+enum { GO_ON = 0, STOPPED = 1, FINISHED = 2 }; /* beside negative codes */
+
+/* One piece of every tensor in hand. */
+static int worker_round(struct worker *w, struct paco_error *err)
+{
+    struct run *run = w->run;
+    int n_active = 0, rc = 0;
+    for (int l = 0; l < run->n_lanes && rc == 0; l++) {
+        struct lane *lane = &w->lanes[l];
+        int began = lane->u ? 1 : lane_begin(run, lane);
+        if (began < 0)
+            return STOPPED;
+        if (began == 0)
+            continue;
+        n_active++;
+        rc = lane_read(run, lane, err);
+    }
+    if (rc != 0 || n_active == 0)
+        return rc != 0 ? rc : FINISHED;
+    hash_pieces(w);
+    for (int l = 0; l < run->n_lanes && rc == 0; l++)
+        if (w->lanes[l].u)
+            rc = lane_advance(run, &w->lanes[l], err);
+    return rc;
 }
 
 static void worker_main(void *arg, int64_t i_task, int i_worker)
 {
     (void)i_task, (void)i_worker;
-    struct run *run = arg;
-    struct worker w = {0};
+    struct worker w = {.run = arg};
     struct paco_error err = {0};
     int rc = worker_init(&w, &err);
-    while (rc == 0 && !run->stop) {
-        uint32_t i = atomic_fetch_add(&run->next_unit, 1);
-        if (i >= run->n_units)
-            break;
-        rc = stream_unit(run, &run->units[i], &w, &err);
-    }
+    while (rc == GO_ON && !w.run->stop)
+        rc = worker_round(&w, &err);
     if (rc < 0)
-        pc_disk_fail(run->disk, &err);
-    if (rc != 0)
-        run->stop = true;
+        pc_disk_fail(w.run->disk, &err);
+    if (rc != GO_ON && rc != FINISHED)
+        w.run->stop = true;
     worker_release(&w);
 }
 
@@ -478,7 +543,9 @@ static int plan_units(struct run *run, struct paco_error *err)
     return 0;
 }
 
-static int count_workers(const struct run *run, int *n_buffers)
+/* Workers, the tensors each has in hand, and buffers: one for each tensor in hand, some on their way to the
+ * disk. */
+static int count_workers(struct run *run, int *n_buffers)
 {
     int most = (int)(BUFFER_BUDGET / run->buffer_size);
     int n = pc_pool_size(run->s->pool);
@@ -486,8 +553,14 @@ static int count_workers(const struct run *run, int *n_buffers)
     n = n > most / 2 ? most / 2 : n;
     n = (uint32_t)n > run->n_units ? (int)run->n_units : n;
     n = n < 1 ? 1 : n;
-    *n_buffers = 2 * n + WRITERS > most ? most : 2 * n + WRITERS;
-    *n_buffers = *n_buffers < 2 ? 2 : *n_buffers;
+    int lanes = run->s->one_in_hand ? 1 : (pc_sha256_width() + HASHES - 1) / HASHES;
+    lanes = lanes > MAX_LANES ? MAX_LANES : lanes;
+    lanes = lanes > MAX_IN_HAND / n ? MAX_IN_HAND / n : lanes;
+    lanes = lanes > most / 2 / n ? most / 2 / n : lanes;
+    run->n_lanes = lanes < 1 ? 1 : lanes;
+    int in_hand = n * run->n_lanes;
+    *n_buffers = in_hand + n + WRITERS > most ? most : in_hand + n + WRITERS;
+    *n_buffers = *n_buffers <= in_hand ? in_hand + 1 : *n_buffers;
     return n;
 }
 

@@ -2,9 +2,10 @@
 /* The tensors' way from a checkpoint into the files of a layout: the part of the writer (write.h) that is
  * about bytes and processors.
  *
- * Workers take tensors, largest first, since a hash goes through its tensor in order: piece by piece they
- * read rows (32,768 elements, so that a piece, its inputs and what becomes of them stay in the second-level
- * cache), hash the result and all files' bytes it was made of in step, and lay the result into write buffers.
+ * Workers take tensors, largest first, since a hash goes through its tensor in order; several at a time,
+ * since hashes are fastest many in step (base/sha256_lanes.h). Piece by piece they read rows of each
+ * (pc_trace_rows, so that pieces, what they are made of and what becomes of them stay in the second-level
+ * cache), hash the results and all files' bytes they were made of, and lay the results into write buffers.
  * Other threads write those. A tensor that is written goes into the journal with the next batch: the files
  * are synced first, then the batch of records. */
 #ifndef PC_WEIGHTS_STREAM_H
@@ -46,6 +47,7 @@ struct pc_stream {
     struct pc_pool *pool;
     const struct pc_progress *progress;
     const char *phase;
+    bool one_in_hand;  /* a worker has one tensor in hand: for nodes that need much memory for each */
     bool journal_each; /* by itself, instead of some at a time */
 };
 

@@ -27,6 +27,7 @@ static int prepare_stream(struct pc_writer *w, struct paco_error *err)
         .pool = o->pool,
         .progress = o->progress,
         .phase = o->phase,
+        .one_in_hand = o->one_in_hand,
         .journal_each = o->journal_each};
     s->results = pc_alloc_zero(w->layout->n_tensors, sizeof *s->results);
     s->files = pc_alloc_zero(n_files, sizeof *s->files);

@@ -68,6 +68,7 @@ struct pc_write_options {
     bool force;           /* replace out_dir, once the new one is complete */
     bool dry_run;         /* plan and check only: result says what would be written */
     bool no_direct;       /* always write through the page cache */
+    bool one_in_hand;     /* work on one tensor per worker: for nodes that need much memory for each */
     bool journal_each;    /* journal each tensor by itself: slower, for tests */
     struct pc_pool *pool; /* NULL: one is made for all processors */
     const struct pc_progress *progress;

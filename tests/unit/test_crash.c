@@ -243,6 +243,7 @@ static void finished_tensors_are_not_read_again(void **state)
     struct pc_pool *pool = pc_pool_new(1, NULL); // so that a failure interrupts no other tensor
     struct pc_write_options o = {.job = "convert",
         .pool = pool,
+        .one_in_hand = true,
         .phase = "x",
         .out_dir = out,
         .max_shard = 60000,
