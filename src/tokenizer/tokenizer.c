@@ -81,27 +81,32 @@ static const char *show(struct pc_span s, char out[64])
     return pc_printable(text, out, 64);
 }
 
-/* What decoding a token gives. */
-static bool set_bytes(struct pc_tokenizer *tok, struct pc_token *t)
+static size_t marks_to_spaces(const char *text, size_t len, char *out)
 {
     size_t n = 0;
-    char *bytes = pc_arena_alloc(&tok->arena, t->piece_len + 1, 1);
+    for (size_t i = 0; i < len;) {
+        bool mark = len - i >= 3 && memcmp(text + i, PC_SPACE_MARK, 3) == 0;
+        out[n++] = mark ? ' ' : text[i];
+        i += mark ? 3 : 1;
+    }
+    return n;
+}
+
+/* What decoding a token gives, when it is spelt as text. */
+static bool set_bytes(struct pc_tokenizer *tok, struct pc_token *t, const char *text, size_t len)
+{
+    size_t n = 0;
+    char *bytes = pc_arena_alloc(&tok->arena, len + 1, 1);
     if (!bytes)
         return false;
-    int byte = tok->byte_fallback ? fallback_byte(t->piece, t->piece_len) : -1;
-    if (byte >= 0 && !t->added) {
+    int byte = tok->byte_fallback && !t->added ? fallback_byte(text, len) : -1;
+    if (byte >= 0) {
         bytes[n++] = (char)byte;
-    } else if (tok->byte_level) {
-        if (!pc_alphabet_decode(t->piece, t->piece_len, bytes, &n)) {
-            memcpy(bytes, t->piece, t->piece_len);
-            n = t->piece_len;
-        }
-    } else {
-        for (size_t i = 0; i < t->piece_len;) {
-            bool mark = t->piece_len - i >= 3 && memcmp(t->piece + i, PC_SPACE_MARK, 3) == 0;
-            bytes[n++] = mark ? ' ' : t->piece[i];
-            i += mark ? 3 : 1;
-        }
+    } else if (!tok->byte_level) {
+        n = marks_to_spaces(text, len, bytes);
+    } else if (!pc_alphabet_decode(text, len, bytes, &n)) {
+        memcpy(bytes, text, len);
+        n = len;
     }
     t->bytes = bytes;
     t->bytes_len = (uint32_t)n;
@@ -193,21 +198,24 @@ static int add_added(struct pc_tokenizer *tok, const struct pc_vocab *v, struct 
     return 0;
 }
 
-/* Tokens that are looked for after normalisation are looked for in their normalised form. */
+/* Tokens that are looked for after normalisation are looked for in their normalised form, and decode to it.
+ */
 static int add_trigger(struct pc_tokenizer *tok, int32_t i, struct paco_error *err)
 {
     const struct pc_added *a = &tok->added[i];
+    const bool after = a->normalized && tok->segments == PC_SEGMENTS_FAST;
     struct pc_buf form;
     pc_buf_init(&form, 64 * PC_MAX_MATCHED);
     int rc = 0;
-    if (a->normalized && tok->segments == PC_SEGMENTS_FAST)
+    if (after)
         rc = pc_normalize(tok->normal, tok->n_normal, a->span.text, a->span.len, &form, err);
     else
         pc_buf_add(&form, a->span.text, a->span.len);
     if (rc == 0)
         rc = pc_buf_check(&form, "added token", err);
-    struct pc_trie *trie = a->normalized && tok->segments == PC_SEGMENTS_FAST ? &tok->after : &tok->before;
-    if (rc == 0 && form.len && !pc_trie_add(trie, form.data, form.len, i))
+    if (rc == 0 && form.len &&
+        (!pc_trie_add(after ? &tok->after : &tok->before, form.data, form.len, i) ||
+            !set_bytes(tok, &tok->tokens[a->id], form.data, form.len)))
         rc = pc_error_mem(err, form.len, "added tokens");
     pc_buf_release(&form);
     return rc;
@@ -521,7 +529,8 @@ static int set_tokens(struct pc_tokenizer *tok, const struct pc_vocab *v, struct
 static int finish_tokens(struct pc_tokenizer *tok, const struct pc_vocab *v, struct paco_error *err)
 {
     for (int32_t i = 0; i < tok->n_tokens; i++)
-        if (tok->tokens[i].piece && !set_bytes(tok, &tok->tokens[i]))
+        if (tok->tokens[i].piece && !tok->tokens[i].bytes &&
+            !set_bytes(tok, &tok->tokens[i], tok->tokens[i].piece, tok->tokens[i].piece_len))
             return pc_error_mem(err, tok->tokens[i].piece_len, "the vocabulary");
     if (tok->unk >= 0 && v->unk_surface.len) {
         struct pc_span surface = v->unk_surface;
