@@ -87,6 +87,7 @@ int fallocate(int fd, int mode, off_t offset, off_t len)
 
 static float g_values[N_TENSORS][40 * COLS];
 static struct scratch g_scratch;
+static enum pc_container g_container;
 
 static struct pc_checkpoint *model(void)
 {
@@ -110,6 +111,7 @@ static int write_model(const char *out, bool force)
     struct pc_write_options o = {.job = "convert",
         .phase = "converting",
         .out_dir = out,
+        .container = g_container,
         .inputs = &in,
         .n_inputs = 1,
         .max_shard = 60000,
@@ -226,6 +228,15 @@ static void killed_anywhere_while_replacing_in_two_steps(void **state)
     g_no_exchange = false;
 }
 
+/* Whose checksums of finished tensors come out of the journal. */
+static void killed_anywhere_writing_bin(void **state)
+{
+    (void)state;
+    g_container = PC_TORCH_BIN;
+    stop_everywhere(KILL, 77, false);
+    g_container = PC_SAFETENSORS;
+}
+
 static void full_anywhere_it_goes_on(void **state)
 {
     (void)state;
@@ -271,6 +282,7 @@ int main(void)
         cmocka_unit_test(killed_anywhere_it_goes_on),
         cmocka_unit_test(killed_anywhere_while_replacing),
         cmocka_unit_test(killed_anywhere_while_replacing_in_two_steps),
+        cmocka_unit_test(killed_anywhere_writing_bin),
         cmocka_unit_test(full_anywhere_it_goes_on),
         cmocka_unit_test(finished_tensors_are_not_read_again),
     };
