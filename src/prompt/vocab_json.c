@@ -8,11 +8,12 @@
 #include "base/memory.h"
 #include "format/sniff.h"
 #include "prompt/vocab_sources.h"
+#include "prompt/vocab_steps.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_STEPS = 16, MAX_DEPTH = 8, MAX_AROUND = 16 };
+enum { MAX_DEPTH = 8, MAX_AROUND = 16 };
 
 struct reader {
     const struct pc_vocab_side *side;
@@ -21,8 +22,7 @@ struct reader {
     struct pc_piece *pieces;
     struct pc_merge *merges;
     struct pc_added_list added;
-    struct pc_normal_step normal[MAX_STEPS];
-    struct pc_pre_step pre[MAX_STEPS];
+    struct pc_vocab_steps steps;
     int32_t prefix[MAX_AROUND], suffix[MAX_AROUND];
     int32_t model_unk;
     struct paco_error *err;
@@ -31,19 +31,6 @@ struct reader {
 static int bad(struct reader *r, const char *what)
 {
     return pc_error_set(r->err, PACO_EFORMAT, "%s", what);
-}
-
-static int unsupported(struct reader *r, const char *part, const char *type)
-{
-    char shown[64];
-    return pc_error_set(r->err, PACO_EUNSUPPORTED, "the %s '%s' is not supported", part,
-        pc_printable(type, shown, sizeof shown));
-}
-
-static const char *type_of(const json_t *v)
-{
-    const char *type = json_string_value(json_object_get(v, "type"));
-    return type ? type : "";
 }
 
 static bool is_true(const json_t *v, const char *key)
@@ -140,16 +127,16 @@ static bool is_set(const json_t *v)
 static int read_model(struct reader *r)
 {
     r->model = json_object_get(r->root, "model");
-    const char *type = type_of(r->model);
+    const char *type = pc_vocab_type_of(r->model);
     if (!json_is_object(r->model))
         return bad(r, "has no model: not a tokenizer.json");
     // Files from before the type was written down are BPE if they have merges.
     if (strcmp(type, "BPE") != 0 && !(*type == '\0' && json_object_get(r->model, "merges")))
-        return unsupported(r, "model", *type ? type : "of no type");
+        return pc_vocab_unsupported("model", *type ? type : "of no type", r->err);
     static const char *const must_be_empty[] = {"continuing_subword_prefix", "end_of_word_suffix", "dropout"};
     for (size_t i = 0; i < 3; i++)
         if (is_set(json_object_get(r->model, must_be_empty[i])))
-            return unsupported(r, "model's", must_be_empty[i]);
+            return pc_vocab_unsupported("model's", must_be_empty[i], r->err);
     struct pc_vocab *v = &r->vocab;
     v->model = PC_VOCAB_MERGES;
     v->segments = PC_SEGMENTS_FAST;
@@ -166,171 +153,6 @@ static int read_model(struct reader *r)
     v->drops_unknown = !unk.text;
     if (unk.text && r->model_unk < 0)
         return bad(r, "model.unk_token is not a piece of the vocabulary");
-    return 0;
-}
-
-/* ---- normaliser ---- */
-
-static int add_normal(struct reader *r, enum pc_normal_kind kind, struct pc_span a, struct pc_span b)
-{
-    if (r->vocab.n_normal == MAX_STEPS)
-        return pc_error_set(r->err, PACO_ELIMIT, "a normalizer of more than %d steps", MAX_STEPS);
-    r->normal[r->vocab.n_normal++] = (struct pc_normal_step){kind, a, b};
-    return 0;
-}
-
-static int read_replace(struct reader *r, const json_t *v)
-{
-    struct pc_span from = text_of(json_object_get(json_object_get(v, "pattern"), "String"));
-    struct pc_span to = text_of(json_object_get(v, "content"));
-    if (!from.text || !to.text)
-        return unsupported(r, "normalizer", "Replace with a regular expression");
-    return add_normal(r, PC_NORMAL_REPLACE, from, to);
-}
-
-static int read_normalizer(struct reader *r, const json_t *v, int depth)
-{
-    static const struct {
-        const char *name;
-        enum pc_normal_kind kind;
-    } forms[] = {
-        {"NFC", PC_NORMAL_NFC}, {"NFD", PC_NORMAL_NFD}, {"NFKC", PC_NORMAL_NFKC}, {"NFKD", PC_NORMAL_NFKD}};
-    const struct pc_span nothing = {"", 0};
-    const char *type = type_of(v);
-    if (!v || json_is_null(v))
-        return 0;
-    for (size_t i = 0; i < 4; i++)
-        if (strcmp(type, forms[i].name) == 0)
-            return add_normal(r, forms[i].kind, nothing, nothing);
-    if (strcmp(type, "Replace") == 0)
-        return read_replace(r, v);
-    if (strcmp(type, "Prepend") == 0 && json_is_string(json_object_get(v, "prepend")))
-        return add_normal(r, PC_NORMAL_PREPEND, text_of(json_object_get(v, "prepend")), nothing);
-    const json_t *list = json_object_get(v, "normalizers");
-    if (strcmp(type, "Sequence") != 0 || !json_is_array(list) || depth == MAX_DEPTH)
-        return unsupported(r, "normalizer", type);
-    int rc = 0;
-    for (size_t i = 0; i < json_array_size(list) && rc == 0; i++)
-        rc = read_normalizer(r, json_array_get(list, i), depth + 1);
-    return rc;
-}
-
-/* ---- pre-tokenizer ---- */
-
-static int add_pre(struct reader *r, const struct pc_pre_step *step)
-{
-    if (r->vocab.n_pre == MAX_STEPS)
-        return pc_error_set(r->err, PACO_ELIMIT, "a pre_tokenizer of more than %d steps", MAX_STEPS);
-    r->pre[r->vocab.n_pre++] = *step;
-    return 0;
-}
-
-static int read_split(struct reader *r, const json_t *v)
-{
-    static const struct {
-        const char *name;
-        enum pc_split_behavior behavior;
-    } known[] = {{"Isolated", PC_SPLIT_ISOLATED}, {"Removed", PC_SPLIT_REMOVED},
-        {"Contiguous", PC_SPLIT_CONTIGUOUS}, {"MergedWithPrevious", PC_SPLIT_MERGED_WITH_PREVIOUS},
-        {"MergedWithNext", PC_SPLIT_MERGED_WITH_NEXT}};
-    const json_t *pattern = json_object_get(v, "pattern");
-    const char *behavior = json_string_value(json_object_get(v, "behavior"));
-    struct pc_pre_step step = {.kind = PC_PRE_SPLIT, .invert = is_true(v, "invert")};
-    step.pattern = text_of(json_object_get(pattern, "Regex"));
-    if (!step.pattern.text) {
-        step.pattern = text_of(json_object_get(pattern, "String"));
-        step.literal = true;
-    }
-    for (size_t i = 0; behavior && i < sizeof known / sizeof *known; i++)
-        if (strcmp(behavior, known[i].name) == 0)
-            step.behavior = known[i].behavior;
-    if (!step.pattern.text || !step.behavior)
-        return bad(r, "a Split in pre_tokenizer without a pattern or a known behavior");
-    return add_pre(r, &step);
-}
-
-/* "prepend_scheme" since 0.19; "add_prefix_space" before. */
-static int read_prefix(struct reader *r, const json_t *v, enum pc_prefix *out)
-{
-    const char *scheme = json_string_value(json_object_get(v, "prepend_scheme"));
-    if (!scheme)
-        *out = json_is_false(json_object_get(v, "add_prefix_space")) ? PC_PREFIX_NEVER : PC_PREFIX_ALWAYS;
-    else if (strcmp(scheme, "always") == 0)
-        *out = PC_PREFIX_ALWAYS;
-    else if (strcmp(scheme, "first") == 0)
-        *out = PC_PREFIX_FIRST;
-    else if (strcmp(scheme, "never") == 0)
-        *out = PC_PREFIX_NEVER;
-    else
-        return unsupported(r, "prepend_scheme", scheme);
-    return 0;
-}
-
-static int read_metaspace(struct reader *r, const json_t *v)
-{
-    const char *mark = json_string_value(json_object_get(v, "replacement"));
-    struct pc_pre_step step = {.kind = PC_PRE_METASPACE, .cut = !json_is_false(json_object_get(v, "split"))};
-    if (!mark || strcmp(mark, "\xe2\x96\x81") != 0)
-        return unsupported(r, "Metaspace replacement", mark ? mark : "");
-    int rc = read_prefix(r, v, &step.prefix);
-    return rc == 0 ? add_pre(r, &step) : rc;
-}
-
-static int read_digits(struct reader *r, const json_t *v)
-{
-    struct pc_pre_step step = {
-        .kind = PC_PRE_SPLIT, .pattern = {"\\p{N}+", 6}, .behavior = PC_SPLIT_ISOLATED};
-    if (is_true(v, "individual_digits"))
-        step.pattern.len = 5;
-    return add_pre(r, &step);
-}
-
-static int read_pre_tokenizer(struct reader *r, const json_t *v, int depth)
-{
-    const char *type = type_of(v);
-    if (!v || json_is_null(v))
-        return 0;
-    if (strcmp(type, "Split") == 0)
-        return read_split(r, v);
-    if (strcmp(type, "Digits") == 0)
-        return read_digits(r, v);
-    if (strcmp(type, "Metaspace") == 0)
-        return read_metaspace(r, v);
-    if (strcmp(type, "ByteLevel") == 0) {
-        const struct pc_pre_step step = {.kind = PC_PRE_BYTE_LEVEL,
-            .add_prefix_space = is_true(v, "add_prefix_space"),
-            .gpt2_split = !json_is_false(json_object_get(v, "use_regex"))};
-        return add_pre(r, &step);
-    }
-    const json_t *list = json_object_get(v, "pretokenizers");
-    if (strcmp(type, "Sequence") != 0 || !json_is_array(list) || depth == MAX_DEPTH)
-        return unsupported(r, "pre_tokenizer", type);
-    int rc = 0;
-    for (size_t i = 0; i < json_array_size(list) && rc == 0; i++)
-        rc = read_pre_tokenizer(r, json_array_get(list, i), depth + 1);
-    return rc;
-}
-
-/* ---- decoder: only what it takes from the front matters, the rest follows from the model ---- */
-
-static int read_decoder(struct reader *r, const json_t *v, int depth)
-{
-    const char *type = type_of(v);
-    if (strcmp(type, "Strip") == 0 && json_integer_value(json_object_get(v, "start")) > 0)
-        r->vocab.strip = PC_STRIP_SPACE;
-    if (strcmp(type, "Metaspace") == 0) {
-        enum pc_prefix prefix;
-        int rc = read_prefix(r, v, &prefix);
-        if (rc < 0)
-            return rc;
-        r->vocab.strip = prefix == PC_PREFIX_NEVER ? PC_STRIP_NONE : PC_STRIP_PIECE;
-    }
-    const json_t *list = json_object_get(v, "decoders");
-    for (size_t i = 0; i < json_array_size(list) && depth < MAX_DEPTH; i++) {
-        int rc = read_decoder(r, json_array_get(list, i), depth + 1);
-        if (rc < 0)
-            return rc;
-    }
     return 0;
 }
 
@@ -467,7 +289,7 @@ static int read_template(struct reader *r, const json_t *v)
 
 static int read_post_processor(struct reader *r, const json_t *v, int depth)
 {
-    const char *type = type_of(v);
+    const char *type = pc_vocab_type_of(v);
     if (!v || json_is_null(v) || strcmp(type, "ByteLevel") == 0)
         return 0;
     if (strcmp(type, "TemplateProcessing") == 0)
@@ -482,7 +304,7 @@ static int read_post_processor(struct reader *r, const json_t *v, int depth)
     }
     const json_t *list = json_object_get(v, "processors");
     if (strcmp(type, "Sequence") != 0 || !json_is_array(list) || depth == MAX_DEPTH)
-        return unsupported(r, "post_processor", type);
+        return pc_vocab_unsupported("post_processor", type, r->err);
     int rc = 0;
     for (size_t i = 0; i < json_array_size(list) && rc == 0; i++)
         rc = read_post_processor(r, json_array_get(list, i), depth + 1);
@@ -513,11 +335,7 @@ static int read_root(struct reader *r, struct pc_tokenizer **out)
     r->vocab.bos = r->vocab.eos = r->vocab.unk = r->vocab.pad = -1;
     int rc = read_model(r);
     if (rc == 0)
-        rc = read_normalizer(r, json_object_get(r->root, "normalizer"), 0);
-    if (rc == 0)
-        rc = read_pre_tokenizer(r, json_object_get(r->root, "pre_tokenizer"), 0);
-    if (rc == 0)
-        rc = read_decoder(r, json_object_get(r->root, "decoder"), 0);
+        rc = pc_vocab_steps_read(r->root, &r->steps, r->err);
     if (rc == 0)
         rc = read_added(r);
     if (rc == 0)
@@ -529,8 +347,11 @@ static int read_root(struct reader *r, struct pc_tokenizer **out)
     if (rc < 0)
         return rc;
     apply_flags(r);
-    r->vocab.normal = r->normal;
-    r->vocab.pre = r->pre;
+    r->vocab.normal = r->steps.normal;
+    r->vocab.n_normal = r->steps.n_normal;
+    r->vocab.pre = r->steps.pre;
+    r->vocab.n_pre = r->steps.n_pre;
+    r->vocab.strip = r->steps.strip;
     *out = pc_tokenizer_new(&r->vocab, r->err);
     return *out ? 0 : r->err->code;
 }

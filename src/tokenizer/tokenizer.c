@@ -10,49 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- GPT-2's alphabet: printable bytes are themselves, the others U+0100 and up in order ---- */
-
-static bool is_printable_byte(unsigned b)
-{
-    return (b >= 0x21 && b <= 0x7e) || (b >= 0xa1 && b <= 0xac) || b >= 0xae;
-}
-
-static uint32_t alphabet_char(unsigned byte)
-{
-    uint32_t n = 0;
-    if (is_printable_byte(byte))
-        return byte;
-    for (unsigned b = 0; b < byte; b++)
-        n += !is_printable_byte(b);
-    return 0x100 + n;
-}
-
-static int alphabet_byte(uint32_t cp)
-{
-    if (cp < 0x100)
-        return is_printable_byte(cp) ? (int)cp : -1;
-    uint32_t n = cp - 0x100;
-    for (unsigned b = 0; b < 0x100; b++)
-        if (!is_printable_byte(b) && n-- == 0)
-            return (int)b;
-    return -1;
-}
-
-bool pc_alphabet_decode(const char *text, size_t len, char *out, size_t *n_out)
-{
-    size_t n = 0;
-    uint32_t cp;
-    for (size_t i = 0, k; i < len; i += k) {
-        k = pc_utf8_decode((const uint8_t *)text + i, len - i, &cp);
-        int byte = k ? alphabet_byte(cp) : -1;
-        if (byte < 0)
-            return false;
-        out[n++] = (char)byte;
-    }
-    *n_out = n;
-    return true;
-}
-
 /* ---- pieces ---- */
 
 static int hex(char c)
@@ -71,8 +28,7 @@ static int fallback_byte(const char *s, size_t len)
     return hex(s[3]) * 16 + hex(s[4]);
 }
 
-/* Text for a message: what a file says must not reach a terminal raw, nor fill it. */
-static const char *show(struct pc_span s, char out[64])
+const char *pc_show_span(struct pc_span s, char out[64])
 {
     char text[48];
     size_t n = s.len < sizeof text - 1 ? s.len : sizeof text - 1;
@@ -113,44 +69,36 @@ static bool set_bytes(struct pc_tokenizer *tok, struct pc_token *t, const char *
     return true;
 }
 
-static bool is_normal(enum pc_piece_type type)
-{
-    return type == PC_PIECE_NORMAL || type == PC_PIECE_USER_DEFINED || type == PC_PIECE_UNUSED;
-}
-
-static bool is_spm(const struct pc_tokenizer *tok)
-{
-    return tok->model != PC_VOCAB_MERGES;
-}
-
 static int add_piece(struct pc_tokenizer *tok, const struct pc_piece *p, int32_t id, struct paco_error *err)
 {
     char shown[64];
     struct pc_token *t = &tok->tokens[id];
     if (p->span.len == 0)
-        return is_spm(tok) ? pc_error_set(err, PACO_EFORMAT, "piece %d is empty", id) : 0;
-    if (p->span.len > (is_spm(tok) ? (size_t)PC_MAX_MATCHED : 1u << 20))
+        return pc_is_spm(tok) ? pc_error_set(err, PACO_EFORMAT, "piece %d is empty", id) : 0;
+    if (p->span.len > (pc_is_spm(tok) ? (size_t)PC_MAX_MATCHED : 1u << 20))
         return pc_error_set(err, PACO_ELIMIT, "piece %d has %zu bytes", id, p->span.len);
     if (p->type < PC_PIECE_NORMAL || p->type > PC_PIECE_BYTE)
-        return pc_error_set(
-            err, PACO_EFORMAT, "piece %d '%s' has type %d; 1 to 6 exist", id, show(p->span, shown), p->type);
+        return pc_error_set(err, PACO_EFORMAT, "piece %d '%s' has type %d; 1 to 6 exist", id,
+            pc_show_span(p->span, shown), p->type);
     if (!isfinite(p->score))
-        return pc_error_set(err, PACO_EFORMAT, "piece %d '%s' has no finite score", id, show(p->span, shown));
+        return pc_error_set(
+            err, PACO_EFORMAT, "piece %d '%s' has no finite score", id, pc_show_span(p->span, shown));
     if (p->type == PC_PIECE_BYTE && fallback_byte(p->span.text, p->span.len) < 0)
         return pc_error_set(err, PACO_EFORMAT, "piece %d '%s' is a byte piece, but not of the form <0x0A>",
-            id, show(p->span, shown));
+            id, pc_show_span(p->span, shown));
     t->piece = pc_arena_strndup(&tok->arena, p->span.text, p->span.len);
     if (!t->piece)
         return pc_error_mem(err, p->span.len, "a piece");
     t->piece_len = (uint32_t)p->span.len;
     t->type = (uint8_t)p->type;
     t->special = p->type == PC_PIECE_CONTROL;
-    bool normal = is_normal(p->type) || !is_spm(tok);
+    bool normal = pc_is_normal(p->type) || !pc_is_spm(tok);
     int added = pc_map_add(normal ? &tok->pieces : &tok->reserved, t->piece, t->piece_len, (uint32_t)id);
     if (added < 0)
         return pc_error_mem(err, t->piece_len, "the table of pieces");
-    if (!added && is_spm(tok))
-        return pc_error_set(err, PACO_EFORMAT, "piece %d '%s' was there before", id, show(p->span, shown));
+    if (!added && pc_is_spm(tok))
+        return pc_error_set(
+            err, PACO_EFORMAT, "piece %d '%s' was there before", id, pc_show_span(p->span, shown));
     return 0;
 }
 
@@ -186,7 +134,7 @@ static int add_added(struct pc_tokenizer *tok, const struct pc_vocab *v, struct 
         struct pc_token *t = &tok->tokens[a->id];
         if (t->piece && t->added && t->piece_len == a->span.len && memcmp(t->piece, text, t->piece_len) != 0)
             return pc_error_set(err, PACO_EFORMAT, "added token '%s' has id %d, which '%s' has too",
-                show(a->span, shown), a->id, t->piece);
+                pc_show_span(a->span, shown), a->id, t->piece);
         a->span.text = text;
         t->piece = text;
         t->piece_len = (uint32_t)a->span.len;
@@ -219,194 +167,6 @@ static int add_trigger(struct pc_tokenizer *tok, int32_t i, struct paco_error *e
         rc = pc_error_mem(err, form.len, "added tokens");
     pc_buf_release(&form);
     return rc;
-}
-
-/* ---- tables ---- */
-
-static void set_byte_ids(struct pc_tokenizer *tok)
-{
-    char text[8];
-    uint32_t id;
-    for (unsigned b = 0; b < 256; b++) {
-        size_t len = tok->byte_level ? pc_utf8_encode(alphabet_char(b), (uint8_t *)text)
-                                     : (size_t)snprintf(text, sizeof text, "<0x%02X>", b);
-        const struct pc_map *map = is_spm(tok) ? &tok->reserved : &tok->pieces;
-        tok->byte_ids[b] = pc_map_get(map, text, len, &id) ? (int32_t)id : -1;
-    }
-    for (unsigned c = 0; c < 128; c++) {
-        text[0] = (char)c;
-        tok->ascii_ids[c] = pc_map_get(&tok->pieces, text, 1, &id) ? (int32_t)id : -1;
-    }
-}
-
-/* True if a U+2581 stands behind another character: the places before marks are then no walls to merges. */
-static bool holds_inner_mark(const char *s, size_t len)
-{
-    for (size_t i = 3; i + 3 <= len; i++)
-        if (memcmp(s + i, PC_SPACE_MARK, 3) == 0 && memcmp(s + i - 3, PC_SPACE_MARK, 3) != 0)
-            return true;
-    // A mark one or two bytes in stands behind a character shorter than it.
-    return (len >= 4 && memcmp(s + 1, PC_SPACE_MARK, 3) == 0) ||
-           (len >= 5 && memcmp(s + 2, PC_SPACE_MARK, 3) == 0);
-}
-
-static int add_merges(struct pc_tokenizer *tok, const struct pc_vocab *v, struct paco_error *err)
-{
-    char left_shown[64], right_shown[64];
-    if (!pc_pairs_reserve(&tok->pairs, v->n_merges))
-        return pc_error_mem(err, v->n_merges * sizeof(struct pc_pair), "merges");
-    struct pc_buf whole;
-    pc_buf_init(&whole, 4 << 20);
-    int rc = 0;
-    tok->can_cut = !tok->byte_level && !tok->ignore_merges;
-    for (size_t i = 0; i < v->n_merges && rc == 0; i++) {
-        const struct pc_merge *m = &v->merges[i];
-        uint32_t left, right, id;
-        pc_buf_clear(&whole);
-        pc_buf_add(&whole, m->left.text, m->left.len);
-        pc_buf_add(&whole, m->right.text, m->right.len);
-        rc = pc_buf_check(&whole, "a merge", err);
-        if (rc < 0)
-            break;
-        if (!pc_map_get(&tok->pieces, m->left.text, m->left.len, &left) ||
-            !pc_map_get(&tok->pieces, m->right.text, m->right.len, &right) ||
-            !pc_map_get(&tok->pieces, whole.data, whole.len, &id))
-            rc = pc_error_set(err, PACO_EFORMAT,
-                "merge %zu, '%s' and '%s', is not of pieces of the vocabulary", i, show(m->left, left_shown),
-                show(m->right, right_shown));
-        else if (!pc_pairs_set(&tok->pairs, (int32_t)left, (int32_t)right, (uint32_t)i, (int32_t)id))
-            rc = pc_error_mem(err, sizeof(struct pc_pair), "merges");
-        tok->can_cut = tok->can_cut && !holds_inner_mark(whole.data, whole.len);
-    }
-    pc_buf_release(&whole);
-    return rc;
-}
-
-struct scored {
-    float score;
-    int32_t id;
-};
-
-static int by_score(const void *a, const void *b)
-{
-    const struct scored *x = a, *y = b;
-    return (x->score < y->score) - (x->score > y->score);
-}
-
-/* Scores become ranks: equal scores the same, the best 0. */
-static int rank_scores(struct pc_tokenizer *tok, const struct pc_vocab *v, struct paco_error *err)
-{
-    struct scored *s = pc_alloc(v->n_pieces, sizeof *s);
-    tok->ranks = pc_alloc((size_t)tok->n_tokens, sizeof *tok->ranks);
-    if (!s || !tok->ranks) {
-        pc_free(s);
-        return pc_error_mem(err, v->n_pieces * sizeof *s, "ranks");
-    }
-    for (int32_t i = 0; i < tok->n_tokens; i++)
-        tok->ranks[i] = PC_NO_RANK;
-    size_t n = 0;
-    for (size_t i = 0; i < v->n_pieces; i++)
-        if (is_normal(v->pieces[i].type))
-            s[n++] = (struct scored){v->pieces[i].score, (int32_t)i};
-    qsort(s, n, sizeof *s, by_score);
-    uint32_t rank = 0;
-    for (size_t i = 0; i < n; i++) {
-        rank += i && s[i].score != s[i - 1].score;
-        tok->ranks[s[i].id] = rank;
-    }
-    pc_free(s);
-    return 0;
-}
-
-/* Every way to put a piece together from two others, so that merging need not build and look up text. */
-static int pair_halves(struct pc_tokenizer *tok, const struct pc_token *t, int32_t id, struct paco_error *err)
-{
-    for (size_t i = 0, k; i < t->piece_len; i += k) {
-        uint32_t left, right;
-        k = pc_char_len(t->piece + i, t->piece_len - i);
-        if (!pc_map_get(&tok->pieces, t->piece + i, k, &left))
-            tok->looks_up_text = true;
-        if (i && pc_map_get(&tok->pieces, t->piece, i, &left) &&
-            pc_map_get(&tok->pieces, t->piece + i, t->piece_len - i, &right) &&
-            !pc_pairs_set(&tok->pairs, (int32_t)left, (int32_t)right, tok->ranks[id], id))
-            return pc_error_mem(err, sizeof(struct pc_pair), "merges");
-    }
-    return 0;
-}
-
-static int add_spm_bpe(struct pc_tokenizer *tok, const struct pc_vocab *v, struct paco_error *err)
-{
-    int rc = rank_scores(tok, v, err);
-    tok->can_cut = true;
-    if (rc == 0 && !pc_pairs_reserve(&tok->pairs, v->n_pieces))
-        rc = pc_error_mem(err, v->n_pieces * sizeof(struct pc_pair), "merges");
-    for (int32_t id = 0; id < (int32_t)v->n_pieces && rc == 0; id++) {
-        const struct pc_token *t = &tok->tokens[id];
-        if (!is_normal(v->pieces[id].type))
-            continue;
-        rc = pair_halves(tok, t, id, err);
-        tok->can_cut = tok->can_cut && !holds_inner_mark(t->piece, t->piece_len);
-        tok->has_unused |= v->pieces[id].type == PC_PIECE_UNUSED;
-    }
-    tok->can_cut = tok->can_cut && !tok->has_unused;
-    return rc;
-}
-
-static int add_unigram(struct pc_tokenizer *tok, const struct pc_vocab *v, struct paco_error *err)
-{
-    tok->scores = pc_alloc(v->n_pieces, sizeof *tok->scores);
-    if (!tok->scores)
-        return pc_error_mem(err, v->n_pieces * sizeof *tok->scores, "scores");
-    tok->min_score = INFINITY;
-    tok->max_score = -INFINITY;
-    for (size_t i = 0; i < v->n_pieces; i++) {
-        const struct pc_piece *p = &v->pieces[i];
-        tok->scores[i] = p->score;
-        if (p->type == PC_PIECE_NORMAL) {
-            tok->min_score = fminf(tok->min_score, p->score);
-            tok->max_score = fmaxf(tok->max_score, p->score);
-        }
-        if (is_normal(p->type) && !pc_trie_add(&tok->trie, p->span.text, p->span.len, (int32_t)i))
-            return pc_error_mem(err, p->span.len, "the trie of pieces");
-    }
-    if (tok->min_score > tok->max_score)
-        return pc_error_set(err, PACO_EFORMAT, "a unigram model without a normal piece");
-    return 0;
-}
-
-static int add_spm(struct pc_tokenizer *tok, const struct pc_vocab *v, struct paco_error *err)
-{
-    int rc = pc_spm_check_charsmap(v->spm.charsmap, v->spm.charsmap_size, err);
-    if (rc < 0)
-        return rc;
-    if (tok->unk < 0)
-        return pc_error_set(err, PACO_EFORMAT, "a SentencePiece model without an unknown piece");
-    tok->spm = v->spm;
-    tok->spm.charsmap =
-        pc_arena_strndup(&tok->arena, v->spm.charsmap_size ? v->spm.charsmap : "", v->spm.charsmap_size);
-    if (!tok->spm.charsmap)
-        return pc_error_mem(err, v->spm.charsmap_size, "a charsmap");
-    for (size_t i = 0; i < v->n_pieces; i++)
-        if (v->pieces[i].type == PC_PIECE_USER_DEFINED &&
-            !pc_trie_add(&tok->user_defined, v->pieces[i].span.text, v->pieces[i].span.len, (int32_t)i))
-            return pc_error_mem(err, v->pieces[i].span.len, "user-defined pieces");
-    for (unsigned b = 0; b < 256 && tok->byte_fallback; b++)
-        if (tok->byte_ids[b] < 0)
-            return pc_error_set(err, PACO_EFORMAT, "byte fallback is on, but there is no piece <0x%02X>", b);
-    return tok->model == PC_VOCAB_SPM_BPE ? add_spm_bpe(tok, v, err) : add_unigram(tok, v, err);
-}
-
-/* With ignore_merges, a whole word's bytes are looked up first. */
-static int add_words(struct pc_tokenizer *tok, size_t n_pieces, struct paco_error *err)
-{
-    if (!tok->ignore_merges || !tok->byte_level)
-        return 0;
-    for (size_t i = 0; i < n_pieces; i++) {
-        const struct pc_token *t = &tok->tokens[i];
-        if (t->piece && !t->added && pc_map_add(&tok->words, t->bytes, t->bytes_len, (uint32_t)i) < 0)
-            return pc_error_mem(err, t->bytes_len, "the table of words");
-    }
-    return 0;
 }
 
 /* ---- steps ---- */
@@ -570,9 +330,7 @@ static int build(struct pc_tokenizer *tok, const struct pc_vocab *v, struct paco
         rc = finish_tokens(tok, v, err);
     if (rc < 0)
         return rc;
-    set_byte_ids(tok);
-    rc = is_spm(tok) ? add_spm(tok, v, err) : add_merges(tok, v, err);
-    return rc == 0 ? add_words(tok, v->n_pieces, err) : rc;
+    return pc_tokenizer_tables(tok, v, err);
 }
 
 struct pc_tokenizer *pc_tokenizer_new(const struct pc_vocab *vocab, struct paco_error *err)

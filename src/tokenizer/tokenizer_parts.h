@@ -150,7 +150,27 @@ static inline size_t pc_char_len(const char *s, size_t left)
     return n < left ? n : left;
 }
 
-/** GPT-2's alphabet: the bytes its characters stand for. Returns false if text has a character outside it. */
+/** GPT-2's alphabet: the character of a byte; the bytes that text stands for, false if one of its characters
+ * is none. */
+uint32_t pc_alphabet_char(unsigned byte);
 bool pc_alphabet_decode(const char *text, size_t len, char *out, size_t *n_out);
+
+/** Text for a message, shortened: what a file says must not reach a terminal raw, nor fill it. Returns out.
+ */
+const char *pc_show_span(struct pc_span s, char out[64]);
+
+static inline bool pc_is_spm(const struct pc_tokenizer *tok)
+{
+    return tok->model != PC_VOCAB_MERGES;
+}
+
+/** Pieces that SentencePiece may produce from text. */
+static inline bool pc_is_normal(enum pc_piece_type type)
+{
+    return type == PC_PIECE_NORMAL || type == PC_PIECE_USER_DEFINED || type == PC_PIECE_UNUSED;
+}
+
+/** Fill everything behind the tokens: the last step of making a tokenizer. */
+int pc_tokenizer_tables(struct pc_tokenizer *tok, const struct pc_vocab *v, struct paco_error *err);
 
 #endif
