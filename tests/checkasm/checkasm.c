@@ -18,6 +18,7 @@ static const struct {
     void (*run)(void);
 } g_families[] = {
     {"attention", check_attention},
+    {"bf16", check_bf16},
     {"convert", check_convert},
     {"matmul", check_matmul},
     {"silu", check_silu},

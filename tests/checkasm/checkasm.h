@@ -74,6 +74,7 @@ void check_time(const char *function, const struct check_level *level, uint64_t 
 
 /* The families, sorted. */
 void check_attention(void);
+void check_bf16(void);
 void check_convert(void);
 void check_matmul(void);
 void check_silu(void);
