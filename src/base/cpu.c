@@ -109,39 +109,100 @@ const char *pc_cpu_level(void)
                                  : "scalar";
 }
 
-/* cgroup v2 first, then v1; a quota of 150 % of a processor counts as 2, since a pool thread may sleep. */
-static int quota(void)
+/* max microseconds of processor time every period. */
+static int processors(double max, double period)
 {
-    double max = 0, period = 0;
-    char word[32] = "";
-    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "re");
-    if (f) {
-        int n = fscanf(f, "%31s %lf", word, &period);
-        fclose(f);
-        if (n != 2 || strcmp(word, "max") == 0)
-            return INT_MAX;
-        max = strtod(word, NULL);
-    } else {
-        FILE *q = fopen("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "re");
-        FILE *p = fopen("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "re");
-        if (!q || !p || fscanf(q, "%lf", &max) != 1 || fscanf(p, "%lf", &period) != 1)
-            max = 0;
-        if (q)
-            fclose(q);
-        if (p)
-            fclose(p);
-    }
     if (max <= 0 || period <= 0 || max / period > 65536)
         return INT_MAX;
     int n = (int)(max / period + 0.999);
     return n < 1 ? 1 : n;
 }
 
+/* The first one or two numbers of a file; those that are not there stay 0, as "max" does. */
+static void read_numbers(const char *dir, const char *name, double *a, double *b)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    FILE *f = fopen(path, "re");
+    char word[32];
+    *a = *b = 0;
+    if (f && fscanf(f, "%31s %lf", word, b) >= 1)
+        *a = strtod(word, NULL);
+    if (f)
+        fclose(f);
+}
+
+static int group_quota(const char *dir)
+{
+    double max, period, unused;
+    read_numbers(dir, "cpu.max", &max, &period);
+    int quota = processors(max, period);
+    read_numbers(dir, "cpu.cfs_quota_us", &max, &unused);
+    read_numbers(dir, "cpu.cfs_period_us", &period, &unused);
+    int old = processors(max, period);
+    return quota < old ? quota : old;
+}
+
+/* The group at path below mount, and all above it. In a container path may be one of the host's: the mount
+ * then is the container's own group, and what is not there says nothing. */
+static int lineage_quota(const char *mount, const char *path)
+{
+    char dir[PATH_MAX];
+    int n = snprintf(dir, sizeof dir, "%s%s", mount, path), quota = INT_MAX;
+    if (n < 0 || (size_t)n >= sizeof dir)
+        return INT_MAX;
+    for (size_t end = strlen(dir), least = strlen(mount);; dir[end] = '\0') {
+        int here = group_quota(dir);
+        quota = here < quota ? here : quota;
+        if (end <= least)
+            return quota;
+        while (end > least && dir[--end] != '/')
+            ;
+    }
+}
+
+/* Whether list ("cpu,cpuacct") has the controller cpu; the unified hierarchy's list is empty. */
+static bool has_cpu(const char *list)
+{
+    for (const char *at = list; at; at = strchr(at, ',')) {
+        at += *at == ',';
+        if (strncmp(at, "cpu", 3) == 0 && (at[3] == '\0' || at[3] == ','))
+            return true;
+    }
+    return false;
+}
+
+int pc_cpu_quota(const char *root)
+{
+    char line[PATH_MAX], mount[PATH_MAX];
+    int quota = INT_MAX;
+    snprintf(line, sizeof line, "%s/proc/self/cgroup", root);
+    FILE *f = fopen(line, "re");
+    while (f && fgets(line, sizeof line, f)) { /* number:controllers:path */
+        line[strcspn(line, "\n")] = '\0';
+        char *list = strchr(line, ':'), *path = list ? strchr(list + 1, ':') : NULL;
+        if (!path)
+            continue;
+        *path++ = '\0';
+        list++;
+        const char *const mounts[] = {*list ? list : "unified", *list ? "cpu" : ""};
+        for (size_t i = 0; i < 2 && (*list == '\0' || has_cpu(list)); i++) {
+            int n =
+                snprintf(mount, sizeof mount, "%s/sys/fs/cgroup%s%s", root, *mounts[i] ? "/" : "", mounts[i]);
+            int here = n > 0 && (size_t)n < sizeof mount ? lineage_quota(mount, path) : INT_MAX;
+            quota = here < quota ? here : quota;
+        }
+    }
+    if (f)
+        fclose(f);
+    return quota;
+}
+
 int pc_cpu_count(void)
 {
     cpu_set_t set;
     int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    int limit = quota();
+    int limit = pc_cpu_quota("");
     if (n > limit)
         n = limit;
     return n < 1 ? 1 : n;

@@ -31,7 +31,12 @@ const char *pc_cpu_level(void);
  * flush-to-zero or denormals-are-zero, which fast-math libraries do when they are loaded. */
 bool pc_cpu_keeps_denormals(void);
 
-/** Processors this process may use: its affinity and its cgroup's CPU quota, at least 1. */
+/** Processors this process may use: its affinity and its control groups' CPU quota, at least 1. */
 int pc_cpu_count(void);
+
+/** The least CPU quota of this process's control group and those above it, versions 1 and 2, in processors
+ * rounded up (150 % of one counts as 2, since a pool thread may sleep); INT_MAX when there is none. The files
+ * are looked for below root ("" for the real ones): a test has its own. */
+int pc_cpu_quota(const char *root);
 
 #endif

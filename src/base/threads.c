@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A round of work is one word: its number, whether it is open, and how many workers are inside.
+/* A round of work is one word, the ticket: the round's number and how many of its units are still to be had.
  *
- * Workers watch the word briefly, since a forward pass starts hundreds of short rounds a second, then park on
- * a condition variable, since spinning beside other processes is what makes peers crawl on shared machines. A
- * worker enters a round while it is open. The caller works through the tasks too, closes the round when none
- * is left, and waits for those inside alone: a worker that the machine did not get round to running in time
- * is not waited for, it finds the door shut and looks for the next round. So on busy processors a pool is
- * never slower than its caller by more than a task.
+ * Whoever exchanges the ticket for one with fewer units left owns those units: the claim is valid by itself,
+ * so the round's other fields are read after it and stay as they are until the units are done. Nobody enters
+ * or leaves a round, and a worker that the machine did not get round to running in time is not waited for: it
+ * finds nothing left and looks for the next round. So on busy processors a pool is never slower than its
+ * caller by more than the units somebody has in hand.
  *
- * The round's fields are plain: they are written before the word (release), read after entering by it
- * (acquire), and written again only when the round is closed and empty. */
+ * A forward pass opens ten thousand short rounds a second, so those who wait watch the word before they sleep
+ * on a condition variable. How long is learnt: each time watching was in vain the patience halves, each time
+ * it paid it grows. Beside other processes it ends up at almost nothing, which is what the machine's
+ * scheduler rewards: who sleeps while he waits is run at once when there is work (spinning barriers are what
+ * makes peers crawl on shared machines).
+ *
+ * The round's plain fields are written before the ticket (release), read after a claim (acquire), and written
+ * again only when no unit is pending. */
 #include "base/threads.h"
 
 #include "base/cpu.h"
@@ -17,13 +22,13 @@
 
 #include <assert.h>
 #include <pthread.h>
-#include <sched.h>
+#include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <string.h>
+#include <time.h>
 
-enum { MAX_THREADS = 512, SPINS = 4000, STACK_SIZE = 1 << 20 };
-static const uint64_t OPEN = 1u << 31, INSIDE = (1u << 31) - 1;
+enum { MAX_THREADS = 512, STACK_SIZE = 1 << 20, CACHE_LINE = 64, MAX_UNITS = 1 << 30, PAUSES = 16 };
+enum { LEAST_PATIENCE = 2000, FIRST_PATIENCE = 50000, MOST_PATIENCE = 200000 }; /* nanoseconds */
 
 struct worker {
     struct pc_pool *pool;
@@ -36,12 +41,20 @@ struct pc_pool {
     struct worker *workers;
     pthread_mutex_t lock;
     pthread_cond_t work, done;
-    _Atomic uint64_t round; /* number << 32 | OPEN | workers inside */
-    _Atomic int64_t next_task;
-    _Atomic bool stop;
-    int64_t n_tasks;
-    void (*fn)(void *, int64_t, int);
+
+    /* The round. divisor and n_workers only advise: a worker may read those of another round. */
+    void (*fn)(void *, int64_t, int64_t, int);
     void *arg;
+    uint32_t n_units;
+    _Atomic uint32_t divisor; /* a claim is 1 / divisor of what is left, or one unit; 0: always one */
+    _Atomic int n_workers;
+    _Atomic bool stop;
+
+    alignas(CACHE_LINE) _Atomic uint64_t ticket;    /* number << 32 | units left */
+    alignas(CACHE_LINE) _Atomic uint32_t n_pending; /* units not done yet */
+    _Atomic bool caller_sleeps;
+    alignas(CACHE_LINE) _Atomic int n_sleeping; /* workers */
+    int64_t patience;                           /* the caller's */
 };
 
 static void relax(void)
@@ -53,46 +66,82 @@ static void relax(void)
 #endif
 }
 
-static void take_tasks(struct pc_pool *p, int i_worker)
+static int64_t now(void)
 {
-    for (int64_t i; (i = atomic_fetch_add_explicit(&p->next_task, 1, memory_order_relaxed)) < p->n_tasks;)
-        p->fn(p->arg, i, i_worker);
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* The number of a round other than the one seen last. */
-static uint64_t wait_for_round(struct pc_pool *p, uint64_t seen)
+/* Watch until ready(p, seen) or patience runs out; learn from it. */
+static bool watch(
+    struct pc_pool *p, bool (*ready)(struct pc_pool *, uint32_t), uint32_t seen, int64_t *patience)
 {
-    uint64_t number;
-    for (int i = 0; i < SPINS; i++) {
-        number = atomic_load_explicit(&p->round, memory_order_acquire) >> 32;
-        if (number != seen)
-            return number;
-        relax();
+    int64_t end = 0;
+    for (;;) {
+        for (int i = 0; i < PAUSES; i++) {
+            if (ready(p, seen)) {
+                *patience += end ? *patience / 8 : 0;
+                *patience = *patience < MOST_PATIENCE ? *patience : MOST_PATIENCE;
+                return true;
+            }
+            relax();
+        }
+        int64_t t = now();
+        end = end ? end : t + *patience;
+        if (t >= end) {
+            *patience = *patience / 2 > LEAST_PATIENCE ? *patience / 2 : LEAST_PATIENCE;
+            return false;
+        }
     }
-    pthread_mutex_lock(&p->lock);
-    while ((number = atomic_load_explicit(&p->round, memory_order_acquire) >> 32) == seen)
-        pthread_cond_wait(&p->work, &p->lock);
-    pthread_mutex_unlock(&p->lock);
-    return number;
 }
 
-static bool enter(struct pc_pool *p, uint64_t number)
+/* Own some of the units left: how many, 0 when there are none, and their last one's distance from the end. */
+static uint32_t claim(struct pc_pool *p, uint32_t *left)
 {
-    uint64_t round = atomic_load_explicit(&p->round, memory_order_relaxed);
-    while (round >> 32 == number && (round & OPEN))
+    uint64_t ticket = atomic_load_explicit(&p->ticket, memory_order_relaxed);
+    for (;;) {
+        *left = (uint32_t)ticket;
+        if (*left == 0)
+            return 0;
+        uint32_t divisor = atomic_load_explicit(&p->divisor, memory_order_relaxed);
+        uint32_t n = divisor && *left > divisor ? *left / divisor : 1;
         if (atomic_compare_exchange_weak_explicit(
-                &p->round, &round, round + 1, memory_order_acquire, memory_order_relaxed))
-            return true;
-    return false;
+                &p->ticket, &ticket, ticket - n, memory_order_acquire, memory_order_relaxed))
+            return n;
+    }
 }
 
-static void leave(struct pc_pool *p)
+static void work(struct pc_pool *p, int i_worker)
 {
-    uint64_t round = atomic_fetch_sub_explicit(&p->round, 1, memory_order_release) - 1;
-    if (round & (OPEN | INSIDE))
+    uint32_t n, left, n_done = 0;
+    while ((n = claim(p, &left)) != 0) {
+        int64_t first = (int64_t)p->n_units - left;
+        p->fn(p->arg, first, first + n, i_worker);
+        n_done += n;
+    }
+    if (n_done == 0 || atomic_fetch_sub(&p->n_pending, n_done) != n_done || !atomic_load(&p->caller_sleeps))
         return;
     pthread_mutex_lock(&p->lock);
     pthread_cond_signal(&p->done);
+    pthread_mutex_unlock(&p->lock);
+}
+
+static bool is_new(struct pc_pool *p, uint32_t seen)
+{
+    return atomic_load_explicit(&p->ticket, memory_order_acquire) >> 32 != seen;
+}
+
+/* Until there is a round other than the one seen last. */
+static void wait_for_round(struct pc_pool *p, uint32_t seen, int64_t *patience)
+{
+    if (watch(p, is_new, seen, patience))
+        return;
+    pthread_mutex_lock(&p->lock);
+    atomic_fetch_add(&p->n_sleeping, 1);
+    while (atomic_load(&p->ticket) >> 32 == seen)
+        pthread_cond_wait(&p->work, &p->lock);
+    atomic_fetch_sub(&p->n_sleeping, 1);
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -100,56 +149,118 @@ static void *worker_main(void *arg)
 {
     struct worker *w = arg;
     struct pc_pool *p = w->pool;
+    int64_t patience = FIRST_PATIENCE;
     assert(pc_cpu_keeps_denormals());
-    for (uint64_t seen = 0;;) {
-        seen = wait_for_round(p, seen);
+    for (uint32_t seen = 0;;) {
+        wait_for_round(p, seen, &patience);
+        seen = (uint32_t)(atomic_load_explicit(&p->ticket, memory_order_acquire) >> 32);
         if (atomic_load_explicit(&p->stop, memory_order_relaxed))
             return NULL;
-        if (enter(p, seen)) {
-            take_tasks(p, w->index);
-            leave(p);
-        }
+        if (w->index < atomic_load_explicit(&p->n_workers, memory_order_relaxed))
+            work(p, w->index);
     }
 }
 
-/* Open the next round; no worker is inside the last one. */
-static void announce(struct pc_pool *p)
+/* Open the next round; no unit of the last one is pending. */
+static void announce(struct pc_pool *p, uint32_t n_units)
 {
-    uint64_t number = (atomic_load_explicit(&p->round, memory_order_relaxed) >> 32) + 1;
+    uint64_t number = (atomic_load_explicit(&p->ticket, memory_order_relaxed) >> 32) + 1;
+    atomic_store_explicit(&p->n_pending, n_units, memory_order_relaxed);
+    atomic_store(&p->ticket, number << 32 | n_units); /* before the look at n_sleeping */
+    if (atomic_load(&p->n_sleeping) == 0)
+        return;
     pthread_mutex_lock(&p->lock);
-    atomic_store_explicit(&p->round, number << 32 | OPEN, memory_order_release);
     pthread_cond_broadcast(&p->work);
     pthread_mutex_unlock(&p->lock);
 }
 
-static bool anyone_inside(struct pc_pool *p)
+static bool is_done(struct pc_pool *p, uint32_t unused)
 {
-    return (atomic_load_explicit(&p->round, memory_order_acquire) & INSIDE) != 0;
+    (void)unused;
+    return atomic_load_explicit(&p->n_pending, memory_order_acquire) == 0;
 }
 
-void pc_pool_run(struct pc_pool *p, int64_t n_tasks, void (*fn)(void *, int64_t, int), void *arg)
+static void wait_for_workers(struct pc_pool *p)
 {
-    if (p->n_started == 0 || n_tasks <= 1) {
-        for (int64_t i = 0; i < n_tasks; i++)
-            fn(arg, i, 0);
+    if (watch(p, is_done, 0, &p->patience))
+        return;
+    pthread_mutex_lock(&p->lock);
+    atomic_store(&p->caller_sleeps, true);
+    while (atomic_load(&p->n_pending) != 0)
+        pthread_cond_wait(&p->done, &p->lock);
+    atomic_store(&p->caller_sleeps, false);
+    pthread_mutex_unlock(&p->lock);
+}
+
+void pc_pool_share(
+    struct pc_pool *p, int64_t n_units, int n_workers, void (*fn)(void *, int64_t, int64_t, int), void *arg)
+{
+    assert(n_units <= MAX_UNITS);
+    if (n_units <= 0)
+        return;
+    n_workers = n_workers > 0 && n_workers < p->n_threads ? n_workers : p->n_threads;
+    if (p->n_started == 0 || n_units == 1 || n_workers == 1) {
+        fn(arg, 0, n_units, 0);
         return;
     }
     p->fn = fn;
     p->arg = arg;
-    p->n_tasks = n_tasks;
-    atomic_store_explicit(&p->next_task, 0, memory_order_relaxed);
-    announce(p);
-    take_tasks(p, 0);
-    atomic_fetch_and_explicit(&p->round, ~OPEN, memory_order_acquire);
-    for (int i = 0; i < SPINS; i++) {
-        if (!anyone_inside(p))
-            return;
-        relax();
+    p->n_units = (uint32_t)n_units;
+    atomic_store_explicit(&p->divisor, 2 * (uint32_t)n_workers, memory_order_relaxed);
+    atomic_store_explicit(&p->n_workers, n_workers, memory_order_relaxed);
+    announce(p, (uint32_t)n_units);
+    work(p, 0);
+    wait_for_workers(p);
+}
+
+struct tasks {
+    void (*fn)(void *, int64_t, int);
+    void *arg;
+    int64_t first;
+};
+
+static void run_tasks(void *arg, int64_t first, int64_t end, int i_worker)
+{
+    const struct tasks *t = arg;
+    for (; first < end; first++)
+        t->fn(t->arg, t->first + first, i_worker);
+}
+
+void pc_pool_run(struct pc_pool *p, int64_t n_tasks, void (*fn)(void *, int64_t, int), void *arg)
+{
+    struct tasks t = {fn, arg, 0};
+    if (p->n_started == 0 || n_tasks <= 1) {
+        run_tasks(&t, 0, n_tasks, 0);
+        return;
     }
-    pthread_mutex_lock(&p->lock);
-    while (anyone_inside(p))
-        pthread_cond_wait(&p->done, &p->lock);
-    pthread_mutex_unlock(&p->lock);
+    p->fn = run_tasks;
+    p->arg = &t;
+    for (; t.first < n_tasks; t.first += p->n_units) {
+        p->n_units = (uint32_t)(n_tasks - t.first < MAX_UNITS ? n_tasks - t.first : MAX_UNITS);
+        atomic_store_explicit(&p->divisor, 0, memory_order_relaxed);
+        atomic_store_explicit(&p->n_workers, p->n_threads, memory_order_relaxed);
+        announce(p, p->n_units);
+        work(p, 0);
+        wait_for_workers(p);
+    }
+    p->arg = NULL;
+}
+
+static int start(struct pc_pool *p)
+{
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, STACK_SIZE);
+    int rc = 0;
+    for (int i = 1; i < p->n_threads && rc == 0; i++) {
+        struct worker *w = &p->workers[i];
+        *w = (struct worker){.pool = p, .index = i};
+        rc = pthread_create(&w->thread, &attr, worker_main, w);
+        if (rc == 0)
+            p->n_started++;
+    }
+    pthread_attr_destroy(&attr);
+    return rc;
 }
 
 struct pc_pool *pc_pool_new(int n_threads, struct paco_error *err)
@@ -158,7 +269,7 @@ struct pc_pool *pc_pool_new(int n_threads, struct paco_error *err)
         n_threads = pc_cpu_count();
     if (n_threads > MAX_THREADS)
         n_threads = MAX_THREADS;
-    struct pc_pool *p = pc_alloc_zero(1, sizeof *p);
+    struct pc_pool *p = pc_alloc_pages(sizeof *p); /* for the alignment */
     struct worker *workers = pc_alloc_zero((size_t)n_threads, sizeof *workers);
     if (!p || !workers) {
         pc_free(p);
@@ -166,23 +277,11 @@ struct pc_pool *pc_pool_new(int n_threads, struct paco_error *err)
         pc_error_mem(err, sizeof *p, "a thread pool");
         return NULL;
     }
-    p->workers = workers;
-    p->n_threads = n_threads;
+    *p = (struct pc_pool){.n_threads = n_threads, .workers = workers, .patience = FIRST_PATIENCE};
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->work, NULL);
     pthread_cond_init(&p->done, NULL);
-    pthread_attr_t attr;
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, STACK_SIZE);
-    int rc = 0;
-    for (int i = 1; i < n_threads && rc == 0; i++) {
-        struct worker *w = &workers[i];
-        *w = (struct worker){.pool = p, .index = i};
-        rc = pthread_create(&w->thread, &attr, worker_main, w);
-        if (rc == 0)
-            p->n_started++;
-    }
-    pthread_attr_destroy(&attr);
+    int rc = start(p);
     if (rc != 0) {
         pc_pool_free(p);
         pc_error_os(err, rc, "cannot start %d threads (give fewer with -t)", n_threads);
@@ -196,7 +295,7 @@ void pc_pool_free(struct pc_pool *p)
     if (!p)
         return;
     atomic_store_explicit(&p->stop, true, memory_order_relaxed);
-    announce(p);
+    announce(p, 0);
     for (int i = 1; i <= p->n_started; i++)
         pthread_join(p->workers[i].thread, NULL);
     pthread_cond_destroy(&p->done);

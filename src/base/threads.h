@@ -24,4 +24,10 @@ int pc_pool_size(const struct pc_pool *pool);
 void pc_pool_run(
     struct pc_pool *pool, int64_t n_tasks, void (*fn)(void *arg, int64_t i_task, int i_worker), void *arg);
 
+/** The same for many small units: fn(arg, first, end, i_worker) is called for ranges that cover [0, n_units)
+ * once, long ones first and short ones last, so that workers end together at the price of few hand-outs. At
+ * most n_workers take part (0: all): work of a microsecond or two is done sooner by one alone. */
+void pc_pool_share(struct pc_pool *pool, int64_t n_units, int n_workers,
+    void (*fn)(void *arg, int64_t first, int64_t end, int i_worker), void *arg);
+
 #endif

@@ -7,10 +7,8 @@
 #include "base/json.h"
 #include "base/map.h"
 #include "base/options.h"
-#include "base/threads.h"
 #include "base/utf8.h"
 
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -284,43 +282,6 @@ static void options_say_what_is_wrong(void **state)
     pc_args_release(&rest);
 }
 
-static void count_task(void *arg, int64_t i, int worker)
-{
-    (void)worker;
-    atomic_fetch_add((_Atomic int64_t *)arg, i);
-}
-
-/* Many more workers than processors, and rounds shorter than a wake-up: late workers find the door shut, and
- * no round's tasks or argument leak into the next. */
-static void pool_survives_short_rounds(void **state)
-{
-    (void)state;
-    struct pc_pool *p = pc_pool_new(12, NULL);
-    assert_non_null(p);
-    for (int round = 0; round < 3000; round++) {
-        _Atomic int64_t sum = 0;
-        int64_t n = 2 + round % 3;
-        pc_pool_run(p, n, count_task, &sum);
-        assert_int_equal(sum, n * (n - 1) / 2);
-    }
-    pc_pool_free(p);
-}
-
-static void pool_runs_every_task_once(void **state)
-{
-    (void)state;
-    for (int n = 1; n <= 5; n += 2) {
-        struct pc_pool *p = pc_pool_new(n, NULL);
-        assert_non_null(p);
-        for (int round = 0; round < 300; round++) {
-            _Atomic int64_t sum = 0;
-            pc_pool_run(p, 100, count_task, &sum);
-            assert_int_equal(sum, 4950);
-        }
-        pc_pool_free(p);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -334,8 +295,6 @@ int main(void)
         cmocka_unit_test(sha256_of_many_is_that_of_each),
         cmocka_unit_test(options_take_every_spelling),
         cmocka_unit_test(options_say_what_is_wrong),
-        cmocka_unit_test(pool_runs_every_task_once),
-        cmocka_unit_test(pool_survives_short_rounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
