@@ -7,12 +7,14 @@
 #include "kernels/bf16.h"
 #include "kernels/convert.h"
 #include "kernels/matmul.h"
+#include "kernels/packed.h"
 #include "kernels/silu.h"
 #include "kernels/softmax.h"
 
 struct pc_kernels {
     struct pc_matmul matmul;
     struct pc_bf16 bf16;
+    struct pc_packed packed;
     struct pc_attention attention;
     struct pc_silu silu;
     struct pc_softmax softmax;
@@ -24,6 +26,7 @@ static inline void pc_kernels_init(struct pc_kernels *k, unsigned cpu_flags)
 {
     pc_matmul_init(&k->matmul, cpu_flags);
     pc_bf16_init(&k->bf16, cpu_flags);
+    pc_packed_init(&k->packed, cpu_flags);
     pc_attention_init(&k->attention, cpu_flags);
     pc_silu_init(&k->silu, cpu_flags);
     pc_softmax_init(&k->softmax, cpu_flags);

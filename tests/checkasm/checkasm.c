@@ -21,6 +21,7 @@ static const struct {
     {"bf16", check_bf16},
     {"convert", check_convert},
     {"matmul", check_matmul},
+    {"packed", check_packed},
     {"silu", check_silu},
     {"softmax", check_softmax},
     {NULL, NULL},
