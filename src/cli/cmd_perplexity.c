@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: Apache-2.0
+/* paco perplexity: how well a model predicts a text, and how far it is from another. */
+#include "cli/answering.h"
+#include "cli/command.h"
+#include "cli/input.h"
+#include "cli/output.h"
+#include "engine/perplexity.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { MAX_INPUT = 1 << 30, DEFAULT_CONTEXT = 512 };
+
+struct values {
+    const char *model, *diff, *reference, *reference_diff, *file, *bos, *dtype;
+    int64_t context, stride, chunks, threads;
+    bool json;
+};
+
+static const struct pc_option g_options[] = {
+    {.name = "model",
+        .short_name = 'm',
+        .type = PC_OPT_STRING,
+        .offset = offsetof(struct values, model),
+        .arg = "MODEL",
+        .help = "model folder, .gguf file, or a name in the Hugging Face cache",
+        .required = true},
+    {.name = "diff",
+        .type = PC_OPT_STRING,
+        .offset = offsetof(struct values, diff),
+        .arg = "DIR",
+        .help = "a weight diff: MODEL is its base, and their sum reads"},
+    {.name = "file",
+        .short_name = 'f',
+        .type = PC_OPT_STRING,
+        .offset = offsetof(struct values, file),
+        .arg = "TEXT",
+        .help = "the text, a file (-: standard input)",
+        .required = true},
+    {.name = "reference",
+        .type = PC_OPT_STRING,
+        .offset = offsetof(struct values, reference),
+        .arg = "MODEL",
+        .help = "also say how far the predictions are from this model's"},
+    {.name = "reference-diff",
+        .type = PC_OPT_STRING,
+        .offset = offsetof(struct values, reference_diff),
+        .arg = "DIR",
+        .help = "a weight diff to be added to the reference"},
+    {.name = "context",
+        .aliases = "ctx-size",
+        .short_name = 'c',
+        .type = PC_OPT_INT,
+        .offset = offsetof(struct values, context),
+        .arg = "N",
+        .min = PC_PERPLEXITY_LEAST,
+        .max = 1 << 24,
+        .help = "tokens of a window (512)"},
+    {.name = "stride",
+        .aliases = "ppl-stride",
+        .type = PC_OPT_INT,
+        .offset = offsetof(struct values, stride),
+        .arg = "N",
+        .min = 0,
+        .max = 1 << 24,
+        .help = "windows begin N tokens apart and every token counts once (0: end to end, second halves)"},
+    {.name = "chunks",
+        .type = PC_OPT_INT,
+        .offset = offsetof(struct values, chunks),
+        .arg = "N",
+        .min = 0,
+        .max = 9007199254740992.0,
+        .help = "read the first N windows only (0: all)"},
+    {.name = "bos",
+        .type = PC_OPT_CHOICE,
+        .offset = offsetof(struct values, bos),
+        .choices = "auto|always|never",
+        .help = "begin with BOS; auto: as the tokenizer's own settings say"},
+    {.name = "threads",
+        .short_name = 't',
+        .type = PC_OPT_INT,
+        .offset = offsetof(struct values, threads),
+        .arg = "N",
+        .min = 0,
+        .max = 512,
+        .help = "worker threads (0: all processors)"},
+    {.name = "dtype",
+        .type = PC_OPT_CHOICE,
+        .offset = offsetof(struct values, dtype),
+        .choices = "f32",
+        .help = "arithmetic and caches: plain F32, which is all there is yet"},
+    {.name = "json",
+        .type = PC_OPT_FLAG,
+        .offset = offsetof(struct values, json),
+        .help = "print the result as one line of JSON"},
+    {0},
+};
+
+/* A model and the text in its tokens. */
+struct side {
+    struct pc_answering a;
+    struct pc_ids ids;
+    struct pc_engine *engine;
+};
+
+struct job {
+    const struct pc_command *self;
+    const struct values *v;
+    struct side model, reference;
+    struct pc_buf text;
+    struct pc_perplexity_options o;
+    double seconds;
+    struct paco_error err;
+};
+
+static int open_side(struct job *j, struct side *s, const char *model, const char *diff)
+{
+    static const struct pc_strings no_stops = {0};
+    const struct pc_wishes wishes = {.model = model,
+        .diff = diff,
+        .format = "raw",
+        .bos = j->v->bos,
+        .stops = &no_stops,
+        .temperature = 0,
+        .top_p = NAN,
+        .min_p = NAN,
+        .repetition_penalty = NAN,
+        .top_k = -1,
+        .seed = 0};
+    return pc_answering_open(j->self, &wishes, &s->a, &j->err);
+}
+
+static bool begins_with_bos(const struct job *j, const struct pc_tokenizer *tok)
+{
+    bool asked = strcmp(j->v->bos, "always") == 0;
+    return pc_tokenizer_bos(tok) >= 0 &&
+           (strcmp(j->v->bos, "auto") == 0 ? pc_tokenizer_adds_bos(tok) : asked);
+}
+
+/* The text is text: what looks like a special token in it is not one. */
+static int encode(struct job *j, struct side *s)
+{
+    const struct pc_tokenizer *tok = s->a.tok;
+    bool bos = begins_with_bos(j, tok);
+    int rc = bos ? pc_ids_add(&s->ids, pc_tokenizer_bos(tok), &j->err) : 0;
+    if (rc == 0)
+        rc = pc_tokenizer_encode(tok, j->text.data ? j->text.data : "", j->text.len, 0, &s->ids, &j->err);
+    int32_t n_vocab = s->a.config->vocab_size;
+    for (size_t i = 0; i < s->ids.n && rc == 0; i++)
+        if (s->ids.v[i] >= n_vocab)
+            rc = pc_error_set(&j->err, PACO_EMISMATCH,
+                "token %zu of the text is %d, the model's vocabulary has %d", i, s->ids.v[i], n_vocab);
+    return rc;
+}
+
+static int read_text(struct job *j)
+{
+    pc_buf_init(&j->text, MAX_INPUT);
+    int rc = pc_read_input(j->v->file, &j->text, &j->err);
+    if (rc == 0)
+        rc = encode(j, &j->model);
+    if (rc < 0 || !j->v->reference)
+        return rc;
+    rc = encode(j, &j->reference);
+    const struct pc_ids *a = &j->model.ids, *b = &j->reference.ids;
+    for (size_t i = 0; i < a->n && i < b->n && rc == 0; i++)
+        if (a->v[i] != b->v[i])
+            rc = pc_error_set(&j->err, PACO_EMISMATCH,
+                "the tokenizers differ: token %zu of the text is %d for the model, %d for the reference", i,
+                a->v[i], b->v[i]);
+    if (rc == 0 && a->n != b->n)
+        rc = pc_error_set(&j->err, PACO_EMISMATCH,
+            "the tokenizers differ: the text has %zu tokens for the model, %zu for the reference", a->n,
+            b->n);
+    return rc;
+}
+
+static void choose_windows(struct job *j)
+{
+    const struct values *v = j->v;
+    int32_t own = j->model.a.config->max_positions;
+    j->o = (struct pc_perplexity_options){.context = (int32_t)v->context,
+        .stride = (int32_t)v->stride,
+        .bos = begins_with_bos(j, j->model.a.tok) ? pc_tokenizer_bos(j->model.a.tok) : -1,
+        .max_windows = v->chunks};
+    if (own > 0 && j->o.context > own)
+        pc_command_note(
+            j->self, "-c %d is more than the %d positions this model was trained for", j->o.context, own);
+}
+
+static int open_engine(struct job *j, struct side *s)
+{
+    struct pc_engine_options o = {
+        .n_threads = (int)j->v->threads, .max_logits = PC_PERPLEXITY_LOGITS, .plan_tokens = j->o.context};
+    return pc_engine_open(s->a.weights, s->a.config, &o, &s->engine, &j->err);
+}
+
+static int measure(struct job *j, struct pc_perplexity *p)
+{
+    choose_windows(j);
+    if (pc_perplexity_windows(&j->o, j->model.ids.n) == 0)
+        return pc_error_set(&j->err, PACO_ELIMIT,
+            "the text has %zu tokens, a window %d: use a smaller -c, a longer text or --stride",
+            j->model.ids.n, j->o.context);
+    int rc = open_engine(j, &j->model);
+    if (rc == 0 && j->v->reference)
+        rc = open_engine(j, &j->reference);
+    if (rc < 0)
+        return rc;
+    double start = pc_seconds();
+    j->o.progress = pc_progress_bar(j->self);
+    rc = pc_perplexity(
+        j->model.engine, j->reference.engine, j->model.ids.v, j->model.ids.n, &j->o, p, &j->err);
+    pc_progress_bar_end();
+    j->seconds = pc_seconds() - start;
+    return rc;
+}
+
+static int print_result_json(struct job *j, const struct pc_perplexity *p)
+{
+    json_t *o = json_object();
+    json_object_set_new(o, "perplexity", pc_json_number(exp(p->nll.mean)));
+    json_object_set_new(o, "perplexity_error", pc_json_number(exp(p->nll.mean) * p->nll.error));
+    json_object_set_new(o, "nll", pc_json_number(p->nll.mean));
+    json_object_set_new(o, "n_tokens", json_integer((json_int_t)j->model.ids.n));
+    json_object_set_new(o, "n_scored", json_integer(p->n_scored));
+    json_object_set_new(o, "n_windows", json_integer(p->n_windows));
+    json_object_set_new(o, "context", json_integer(j->o.context));
+    json_object_set_new(o, "stride", json_integer(j->o.stride));
+    if (j->v->reference) {
+        json_object_set_new(o, "reference_perplexity", pc_json_number(exp(p->reference_nll.mean)));
+        json_object_set_new(o, "kl_mean", pc_json_number(p->kl.mean));
+        json_object_set_new(o, "kl_error", pc_json_number(p->kl.error));
+        json_object_set_new(o, "kl_median", pc_json_number(p->kl_median));
+        json_object_set_new(o, "kl_p99", pc_json_number(p->kl_p99));
+        json_object_set_new(o, "kl_max", pc_json_number(p->kl_max));
+        json_object_set_new(o, "same_top", pc_json_number(p->same_top));
+    }
+    json_object_set_new(o, "seconds", pc_json_number(j->seconds));
+    json_object_set_new(o, "tok_s", pc_json_number((double)p->n_computed / j->seconds));
+    json_object_set_new(o, "peak_rss_bytes", json_integer((json_int_t)pc_peak_rss()));
+    return pc_print_json(o, &j->err);
+}
+
+static void print_result(const struct job *j, const struct pc_perplexity *p)
+{
+    char n[32];
+    printf("perplexity %.4f +/- %.4f over %s tokens, ", exp(p->nll.mean), exp(p->nll.mean) * p->nll.error,
+        pc_human_count((uint64_t)p->n_scored, n));
+    if (j->o.stride)
+        printf("windows of %d every %d\n", j->o.context, j->o.stride);
+    else
+        printf("the second halves of %s windows of %d\n", pc_human_count((uint64_t)p->n_windows, n),
+            j->o.context);
+    if (!j->v->reference)
+        return;
+    printf("reference  %.4f +/- %.4f\n", exp(p->reference_nll.mean),
+        exp(p->reference_nll.mean) * p->reference_nll.error);
+    printf("divergence %.6f +/- %.6f nats a token; median %.6f, 99 %% below %.6f, at most %.6f\n", p->kl.mean,
+        p->kl.error, p->kl_median, p->kl_p99, p->kl_max);
+    printf("same likeliest token in %.2f %% of places\n", 100 * p->same_top);
+}
+
+static int run_job(struct job *j)
+{
+    const struct values *v = j->v;
+    struct pc_perplexity p;
+    int rc = open_side(j, &j->model, v->model, v->diff);
+    if (rc == 0 && v->reference)
+        rc = open_side(j, &j->reference, v->reference, v->reference_diff);
+    if (rc == 0)
+        rc = read_text(j);
+    if (rc == 0)
+        rc = measure(j, &p);
+    if (rc == 0 && v->json)
+        rc = print_result_json(j, &p);
+    else if (rc == 0)
+        print_result(j, &p);
+    return rc;
+}
+
+static void release_side(struct side *s)
+{
+    pc_engine_close(s->engine);
+    pc_ids_release(&s->ids);
+    pc_answering_close(&s->a);
+}
+
+static int run(const struct pc_command *self, int argc, char **argv)
+{
+    struct values v = {.context = DEFAULT_CONTEXT, .bos = "auto"};
+    struct pc_args args;
+    int code = pc_command_parse(self, argc, argv, &v, &args);
+    if (code >= 0)
+        return code;
+    struct job j = {.self = self, .v = &v};
+    if (args.positional.n > 0)
+        code = pc_command_misuse(self, "'%s' is not expected", args.positional.v[0]);
+    else if (v.stride > v.context)
+        code =
+            pc_command_misuse(self, "--stride %lld is more than a window of %lld: tokens would be left out",
+                (long long)v.stride, (long long)v.context);
+    else if (v.reference_diff && !v.reference)
+        code = pc_command_misuse(self, "--reference-diff needs --reference, its base");
+    else
+        code = run_job(&j) < 0 ? pc_command_fail(self, &j.err) : PC_EXIT_OK;
+    release_side(&j.model);
+    release_side(&j.reference);
+    pc_buf_release(&j.text);
+    pc_args_release(&args);
+    return code;
+}
+
+const struct pc_command pc_cmd_perplexity = {
+    .name = "perplexity",
+    .summary = "how well a model predicts a text, and how far it is from another",
+    .usage = "-m MODEL -f TEXT [options]",
+    .description =
+        "Prints the perplexity of TEXT, e to the mean of -log p over the tokens that count, with its "
+        "standard\n"
+        "error. A text longer than the context is read in windows of -c tokens. Without --stride they lie "
+        "end\n"
+        "to end and the predictions in the second half of each count (of 512 tokens the last 255), BOS "
+        "taking\n"
+        "the place of a window's first token where the tokenizer begins texts with it: the same tokens and "
+        "the\n"
+        "same mean as llama.cpp's perplexity tool. With --stride N windows begin N tokens apart and every\n"
+        "token but the first counts once, as in Transformers' guide to perplexity.\n"
+        "\n"
+        "--reference compares with another model of the same vocabulary, as a quantised model with what it "
+        "was\n"
+        "made from: the mean Kullback-Leibler divergence from the reference's predictions, in nats, and how\n"
+        "often both find the same token likeliest.",
+    .examples = "$ paco perplexity -m tuned-q4_k.gguf -f wiki.test.raw\n"
+                "$ paco perplexity -m tuned-q4_k.gguf -f wiki.test.raw --reference tuned --chunks 20\n"
+                "$ paco perplexity -m llama-7b --diff alpaca-diff -f text.txt -c 2048 --stride 512",
+    .options = g_options,
+    .run = run,
+};
