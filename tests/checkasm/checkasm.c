@@ -22,6 +22,7 @@ static const struct {
     {"convert", check_convert},
     {"matmul", check_matmul},
     {"packed", check_packed},
+    {"quantisers", check_quantisers},
     {"silu", check_silu},
     {"softmax", check_softmax},
     {NULL, NULL},

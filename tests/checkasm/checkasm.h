@@ -78,6 +78,7 @@ void check_bf16(void);
 void check_convert(void);
 void check_matmul(void);
 void check_packed(void);
+void check_quantisers(void);
 void check_silu(void);
 void check_softmax(void);
 
