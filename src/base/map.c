@@ -38,7 +38,7 @@ static uint64_t fold(uint64_t h, uint64_t word)
     return h ^ h >> 32;
 }
 
-static uint64_t hash_bytes(const char *key, size_t len)
+uint64_t pc_hash_bytes(const char *key, size_t len)
 {
     uint64_t h = fold(pc_hash_seed(), len), word;
     for (; len >= 8; key += 8, len -= 8) {
@@ -84,7 +84,7 @@ int pc_map_add(struct pc_map *m, const char *key, size_t len, uint32_t value)
 {
     if (!pc_map_reserve(m, m->n_used + 1))
         return -1;
-    uint64_t hash = hash_bytes(key, len);
+    uint64_t hash = pc_hash_bytes(key, len);
     struct pc_map_slot *s = find(m, key, len, hash);
     if (s->key)
         return 0;
@@ -97,7 +97,7 @@ bool pc_map_get(const struct pc_map *m, const char *key, size_t len, uint32_t *v
 {
     if (!m->n_used)
         return false;
-    struct pc_map_slot *s = find(m, key, len, hash_bytes(key, len));
+    struct pc_map_slot *s = find(m, key, len, pc_hash_bytes(key, len));
     if (!s->key)
         return false;
     *value = s->value;

@@ -23,6 +23,9 @@ int pc_map_add(struct pc_map *m, const char *key, size_t len, uint32_t value);
 bool pc_map_get(const struct pc_map *m, const char *key, size_t len, uint32_t *value);
 void pc_map_release(struct pc_map *m);
 
+/** The hash the map uses: seeded, spread over all bits. */
+uint64_t pc_hash_bytes(const char *key, size_t len);
+
 /** This process's seed, and a 64-bit key spread over all bits by it: for tables whose numbers a file chose.
  */
 uint64_t pc_hash_seed(void);

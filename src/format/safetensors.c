@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The header is parsed by jansson, then every range is checked against the file, its dtype and shape, and its
- * neighbours before the table is handed out: afterwards a read can only fail for reasons of the disk. Tensors
- * are sorted by their place in the file, which is the order a streaming reader wants and the order the
- * reference writer keeps. */
+/* The header is read token by token, then every range is checked against the file, its dtype and shape, and
+ * its neighbours before the table is handed out: afterwards a read can only fail for reasons of the disk.
+ * Tensors are sorted by their place in the file, which is the order a streaming reader wants and the order
+ * the reference writer keeps. */
 #include "format/safetensors.h"
 
-#include "base/json.h"
-#include "base/utf8.h"
+#include "base/json_pull.h"
 #include "format/flat.h"
 #include "format/sniff.h"
 
@@ -55,38 +54,22 @@ static bool parse_dtype(const char *name, enum pc_dtype *out)
 }
 
 struct entry {
-    const char *name; /* view into the parsed header */
+    const char *name; /* view into the reader's arena */
     enum pc_dtype dtype;
     int n_dims;
     uint64_t shape[PC_MAX_DIMS];
     uint64_t begin, end; /* relative to the data */
-    uint32_t order;      /* in the header */
+    uint64_t at;         /* in the file: where the header begins to speak of it */
 };
 
 struct reader {
     struct pc_file *file;
-    char *header;
     uint64_t header_size, data_start, data_size;
-    json_t *root;
+    struct pc_json_pull json;
+    struct pc_arena names;
     struct entry *entries;
-    size_t n;
+    size_t n, capacity;
 };
-
-/* Where the header speaks of name: messages about an entry point there. Names with escapes fall back to the
- * start. */
-static uint64_t entry_offset(const struct reader *r, const char *name)
-{
-    size_t len = strlen(name);
-    const char *end = r->header + r->header_size;
-    for (const char *p = r->header; (size_t)(end - p) >= len + 2; p++) {
-        p = memchr(p, '"', (size_t)(end - p) - len - 1);
-        if (!p)
-            break;
-        if (memcmp(p + 1, name, len) == 0 && p[len + 1] == '"')
-            return 8 + (uint64_t)(p - r->header);
-    }
-    return 8;
-}
 
 /* What does not look like safetensors may be something else that can be named; if not, say what was found. */
 static int not_safetensors(const struct reader *r, const char *found, uint64_t offset, struct paco_error *err)
@@ -126,125 +109,162 @@ static int read_header(struct reader *r, struct paco_error *err)
     if (size > PC_SAFETENSORS_MAX_HEADER)
         return pc_error_file(err, PACO_ELIMIT, r->file->path, 0,
             "the header is %" PRIu64 " bytes; at most %d are read", size, PC_SAFETENSORS_MAX_HEADER);
-    r->header = pc_alloc((size_t)size + 1, 1);
-    if (!r->header)
-        return pc_error_mem(err, size, "a safetensors header");
     r->header_size = size;
     r->data_start = 8 + size;
     r->data_size = r->file->size - r->data_start;
-    return pc_file_read(r->file, 8, r->header, (size_t)size, err);
-}
-
-static int parse_header(struct reader *r, struct paco_error *err)
-{
-    uint64_t n_values = pc_json_count_values(r->header, (size_t)r->header_size);
-    if (n_values > PC_SAFETENSORS_MAX_VALUES)
-        return pc_error_file(err, PACO_ELIMIT, r->file->path, 8,
-            "the header holds some %" PRIu64 " JSON values; at most %d are read", n_values,
-            PC_SAFETENSORS_MAX_VALUES);
-    return pc_json_parse(r->header, (size_t)r->header_size, r->file->path, 8, &r->root, err);
-}
-
-static int check_metadata(const struct reader *r, const json_t *meta, struct paco_error *err)
-{
-    uint64_t at = entry_offset(r, "__metadata__");
-    if (!json_is_object(meta))
-        return pc_error_file(err, PACO_EFORMAT, r->file->path, at,
-            "__metadata__ is %s where an object of strings is expected", pc_json_kind(meta));
-    json_t *obj = (json_t *)(uintptr_t)meta; // jansson's iterators take a non-const object and change nothing
-    const char *key;
-    json_t *v;
-    json_object_foreach(obj, key, v) if (!json_is_string(v)) return pc_error_file(err, PACO_EFORMAT,
-        r->file->path, at, "__metadata__ '%s' is %s where a string is expected", key, pc_json_kind(v));
     return 0;
 }
 
-/* A number beyond 64 bits anywhere makes the parser turn all of them into reals, so whole reals are taken
- * too: then the message names the one at fault. */
-static bool read_uint(const json_t *v, uint64_t *out)
+/* The tensor's own members, collected until all are there. */
+struct members {
+    bool has_dtype, has_shape, has_range;
+    int n_range;
+    uint64_t range[2];
+};
+
+/* The next token: what it is, or a negative code. */
+static int next(struct reader *r, struct paco_error *err)
 {
-    const int64_t max = INT64_C(1) << 53;
-    double real = json_is_real(v) ? json_real_value(v) : -1;
-    int64_t x = json_is_integer(v)                 ? json_integer_value(v)
-                : real >= 0 && real <= (double)max ? (int64_t)real
-                                                   : -1;
-    *out = (uint64_t)x;
-    return x >= 0 && x <= max && (json_is_integer(v) || (double)x == real);
+    return pc_json_next(&r->json, err);
 }
 
-/* An array of non-negative integers of at most max members, into out. */
-static int read_uints(const struct reader *r, const char *tensor, const char *key, const json_t *v,
-    size_t max, uint64_t *out, struct paco_error *err)
+static int read_metadata(struct reader *r, struct paco_error *err)
 {
     const char *path = r->file->path;
-    if (!json_is_array(v))
-        return pc_error_file(err, PACO_EFORMAT, path, entry_offset(r, tensor),
-            "tensor '%s': \"%s\" is %s where an array of integers is expected", tensor, key, pc_json_kind(v));
-    size_t n = json_array_size(v);
-    if (n > max)
-        return pc_error_file(err, PACO_EFORMAT, path, entry_offset(r, tensor),
-            "tensor '%s': \"%s\" has %zu members; at most %zu are expected", tensor, key, n, max);
-    for (size_t i = 0; i < n; i++) {
-        if (!read_uint(json_array_get(v, i), &out[i]))
-            return pc_error_file(err, PACO_EFORMAT, path, entry_offset(r, tensor),
-                "tensor '%s': \"%s\"[%zu] is no integer from 0 to 2^53", tensor, key, i);
+    uint64_t at = r->json.at;
+    char key[64] = "";
+    int token = next(r, err);
+    if (token >= 0 && token != PC_JSON_OBJECT)
+        return pc_error_file(err, PACO_EFORMAT, path, at,
+            "__metadata__ is %s where an object of strings is expected", pc_json_token_name(token));
+    while (token >= 0 && (token = next(r, err)) >= 0 && token != PC_JSON_OBJECT_END) {
+        if (token == PC_JSON_KEY)
+            snprintf(key, sizeof key, "%s", r->json.text);
+        else if (token != PC_JSON_STRING)
+            return pc_error_file(err, PACO_EFORMAT, path, at,
+                "__metadata__ '%s' is %s where a string is expected", key, pc_json_token_name(token));
     }
-    return (int)n;
+    return token < 0 ? token : 0;
 }
 
-static int read_entry(const struct reader *r, const json_t *v, struct entry *e, struct paco_error *err)
+/* An array of non-negative integers, the first max members into out: how many there are. */
+static int read_uints(struct reader *r, const struct entry *e, const char *key, size_t max, uint64_t *out,
+    struct paco_error *err)
 {
     const char *path = r->file->path;
-    if (!json_is_object(v))
-        return pc_error_file(err, PACO_EFORMAT, path, entry_offset(r, e->name),
-            "tensor '%s' is %s where an object is expected", e->name, pc_json_kind(v));
-    const char *dtype = NULL;
-    int rc = pc_json_get_str(v, "dtype", &dtype, err);
-    if (rc < 0) {
-        pc_error_prefix(err, "tensor '%s'", e->name);
-        pc_error_at(err, path, entry_offset(r, e->name));
+    int token = next(r, err);
+    if (token >= 0 && token != PC_JSON_ARRAY)
+        return pc_error_file(err, PACO_EFORMAT, path, e->at,
+            "tensor '%s': \"%s\" is %s where an array of integers is expected", e->name, key,
+            pc_json_token_name(token));
+    size_t n = 0;
+    for (; token >= 0 && (token = next(r, err)) >= 0 && token != PC_JSON_ARRAY_END; n++) {
+        if (n >= max) {
+            if ((token = pc_json_skip(&r->json, err)) < 0)
+                return token;
+            continue;
+        }
+        if (token != PC_JSON_INTEGER || r->json.integer < 0 || r->json.integer > INT64_C(1) << 53)
+            return pc_error_file(err, PACO_EFORMAT, path, e->at,
+                "tensor '%s': \"%s\"[%zu] is no integer from 0 to 2^53", e->name, key, n);
+        out[n] = (uint64_t)r->json.integer;
+    }
+    if (token >= 0 && n > max)
+        return pc_error_file(err, PACO_EFORMAT, path, e->at,
+            "tensor '%s': \"%s\" has %zu members; at most %zu are expected", e->name, key, n, max);
+    return token < 0 ? token : (int)n;
+}
+
+static int read_dtype(struct reader *r, struct entry *e, struct paco_error *err)
+{
+    int token = next(r, err);
+    if (token >= 0 && token != PC_JSON_STRING)
+        return pc_error_file(err, PACO_EFORMAT, r->file->path, e->at,
+            "tensor '%s': \"dtype\" is %s where a string is expected", e->name, pc_json_token_name(token));
+    if (token >= 0 && !parse_dtype(r->json.text, &e->dtype))
+        return pc_error_file(err, PACO_EUNSUPPORTED, r->file->path, e->at,
+            "tensor '%s' has the dtype '%.100s', which paco does not read", e->name, r->json.text);
+    return token < 0 ? token : 0;
+}
+
+/* The member whose key is at hand. Those that the format does not know are passed over. */
+static int read_member(struct reader *r, struct entry *e, struct members *m, struct paco_error *err)
+{
+    int rc = 0;
+    if (strcmp(r->json.text, "dtype") == 0) {
+        m->has_dtype = true;
+        rc = read_dtype(r, e, err);
+    } else if (strcmp(r->json.text, "shape") == 0) {
+        m->has_shape = true;
+        rc = e->n_dims = read_uints(r, e, "shape", PC_MAX_DIMS, e->shape, err);
+    } else if (strcmp(r->json.text, "data_offsets") == 0) {
+        m->has_range = true;
+        rc = m->n_range = read_uints(r, e, "data_offsets", 2, m->range, err);
+    } else if ((rc = next(r, err)) >= 0) {
+        rc = pc_json_skip(&r->json, err);
+    }
+    return rc < 0 ? rc : 0;
+}
+
+static int read_entry(struct reader *r, struct entry *e, struct paco_error *err)
+{
+    const char *path = r->file->path, *missing;
+    struct members m = {.n_range = 0};
+    int rc = next(r, err);
+    if (rc >= 0 && rc != PC_JSON_OBJECT)
+        return pc_error_file(err, PACO_EFORMAT, path, e->at, "tensor '%s' is %s where an object is expected",
+            e->name, pc_json_token_name(rc));
+    while (rc >= 0 && (rc = next(r, err)) >= 0 && rc != PC_JSON_OBJECT_END)
+        rc = read_member(r, e, &m, err);
+    if (rc < 0)
         return rc;
+    missing = !m.has_dtype ? "dtype" : !m.has_shape ? "shape" : !m.has_range ? "data_offsets" : NULL;
+    if (missing)
+        return pc_error_file(
+            err, PACO_EFORMAT, path, e->at, "tensor '%s': \"%s\" is missing", e->name, missing);
+    if (m.n_range != 2)
+        return pc_error_file(err, PACO_EFORMAT, path, e->at,
+            "tensor '%s': \"data_offsets\" has %d members; 2 are expected", e->name, m.n_range);
+    e->begin = m.range[0];
+    e->end = m.range[1];
+    return 0;
+}
+
+/* Room for one more, named by the key at hand. */
+static int add_entry(struct reader *r, struct entry **out, struct paco_error *err)
+{
+    if (r->n == PC_MAX_TENSORS)
+        return pc_error_file(
+            err, PACO_ELIMIT, r->file->path, r->json.at, "more than %d tensors", PC_MAX_TENSORS);
+    if (r->n == r->capacity) {
+        size_t capacity = r->capacity ? r->capacity * 2 : 64;
+        struct entry *grown = pc_realloc(r->entries, capacity, sizeof *grown);
+        if (!grown)
+            return pc_error_mem(err, capacity * sizeof *grown, "a safetensors header");
+        r->entries = grown;
+        r->capacity = capacity;
     }
-    if (!parse_dtype(dtype, &e->dtype))
-        return pc_error_file(err, PACO_EUNSUPPORTED, path, entry_offset(r, e->name),
-            "tensor '%s' has the dtype '%s', which paco does not read", e->name, dtype);
-    e->n_dims = read_uints(r, e->name, "shape", json_object_get(v, "shape"), PC_MAX_DIMS, e->shape, err);
-    if (e->n_dims < 0)
-        return e->n_dims;
-    uint64_t range[2] = {0};
-    int n = read_uints(r, e->name, "data_offsets", json_object_get(v, "data_offsets"), 2, range, err);
-    if (n < 0)
-        return n;
-    if (n != 2)
-        return pc_error_file(err, PACO_EFORMAT, path, entry_offset(r, e->name),
-            "tensor '%s': \"data_offsets\" has %d members; 2 are expected", e->name, n);
-    e->begin = range[0];
-    e->end = range[1];
+    const char *name = pc_arena_strndup(&r->names, r->json.text, r->json.len);
+    if (!name)
+        return pc_error_mem(err, r->json.len, "a safetensors header");
+    *out = &r->entries[r->n++];
+    **out = (struct entry){.name = name, .at = r->json.at};
     return 0;
 }
 
 static int read_entries(struct reader *r, struct paco_error *err)
 {
-    r->entries = pc_alloc_zero(json_object_size(r->root), sizeof *r->entries);
-    if (!r->entries)
-        return pc_error_mem(err, json_object_size(r->root) * sizeof *r->entries, "a safetensors header");
-    const char *key;
-    json_t *v;
-    json_object_foreach(r->root, key, v)
-    {
-        int rc;
-        if (strcmp(key, "__metadata__") == 0) {
-            rc = check_metadata(r, v, err);
-        } else {
-            struct entry *e = &r->entries[r->n];
-            e->name = key;
-            e->order = (uint32_t)r->n++;
-            rc = read_entry(r, v, e, err);
-        }
-        if (rc < 0)
-            return rc;
+    int rc = pc_json_pull_file(&r->json, r->file, 8, r->data_start, err);
+    if (rc == 0)
+        rc = next(r, err); // '{', as was seen
+    while (rc >= 0 && (rc = next(r, err)) > PC_JSON_END && rc != PC_JSON_OBJECT_END) {
+        struct entry *e = NULL;
+        if (strcmp(r->json.text, "__metadata__") == 0)
+            rc = read_metadata(r, err);
+        else if ((rc = add_entry(r, &e, err)) == 0)
+            rc = read_entry(r, e, err);
     }
-    return 0;
+    return rc < 0 ? rc : next(r, err); // nothing but space may follow
 }
 
 static int by_place(const void *a, const void *b)
@@ -254,7 +274,7 @@ static int by_place(const void *a, const void *b)
         return x->begin < y->begin ? -1 : 1;
     if (x->end != y->end)
         return x->end < y->end ? -1 : 1;
-    return x->order < y->order ? -1 : 1;
+    return x->at < y->at ? -1 : 1;
 }
 
 /* The ranges must tile the data: each begins where the last ended. */
@@ -264,7 +284,7 @@ static int check_place(const struct reader *r, size_t i, struct paco_error *err)
     const char *path = r->file->path;
     uint64_t expected = i ? r->entries[i - 1].end : 0;
     if (e->end < e->begin)
-        return pc_error_file(err, PACO_EFORMAT, path, entry_offset(r, e->name),
+        return pc_error_file(err, PACO_EFORMAT, path, e->at,
             "tensor '%s' ends at byte %" PRIu64 " of the data, before it begins at %" PRIu64, e->name, e->end,
             e->begin);
     if (e->end > r->data_size)
@@ -288,7 +308,7 @@ static int add_tensor(
 {
     int rc = pc_checkpoint_add_tensor(ck, e->name, strlen(e->name), e->dtype, e->n_dims, e->shape, err);
     if (rc < 0) {
-        pc_error_at(err, r->file->path, entry_offset(r, e->name));
+        pc_error_at(err, r->file->path, e->at);
         return rc;
     }
     const struct pc_tensor *t = &ck->tensors[ck->n_tensors - 1];
@@ -337,14 +357,12 @@ int pc_safetensors_open(const char *path, struct pc_checkpoint **out, struct pac
     struct reader r = {.file = &((struct pc_flat *)ck->impl)->file};
     rc = read_header(&r, err);
     if (rc == 0)
-        rc = parse_header(&r, err);
-    if (rc == 0)
         rc = read_entries(&r, err);
     if (rc == 0)
         rc = fill_table(ck, &r, err);
-    json_decref(r.root);
+    pc_json_pull_release(&r.json);
+    pc_arena_release(&r.names);
     pc_free(r.entries);
-    pc_free(r.header);
     if (rc < 0) {
         pc_error_path(err, path);
         pc_checkpoint_close(ck);

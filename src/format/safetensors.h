@@ -8,11 +8,9 @@
 #include "format/checkpoint.h"
 
 enum {
-    /* The format allows 100 MB, which as a tree of values is several GB. Real headers take about 120 bytes a
-     * tensor; the largest published model has 100,000 tensors in hundreds of files. */
+    /* The format allows 100 MB. Real headers take about 120 bytes a tensor; the largest published model has
+     * 100,000 tensors in hundreds of files. */
     PC_SAFETENSORS_MAX_HEADER = 16 * 1024 * 1024,
-    /* JSON values in a header, at some 100 bytes of memory each; a tensor has about eight. */
-    PC_SAFETENSORS_MAX_VALUES = 1024 * 1024,
 };
 
 /** Open path. Tensors come in the order of their bytes in the file. *owned*: pc_checkpoint_close.
