@@ -2,7 +2,7 @@
 #include "format/hf_dir.h"
 
 #include "base/file.h"
-#include "base/json.h"
+#include "base/json_pull.h"
 #include "format/gguf.h"
 #include "format/merge.h"
 #include "format/safetensors.h"
@@ -126,83 +126,163 @@ static int no_weights(const char *dir, struct paco_error *err)
     return PACO_ENOENT;
 }
 
+/* A tensor of the weight map. */
+struct mapped {
+    const char *name; /* view into the index's arena */
+    uint32_t i_file;
+};
+
 struct index {
     const char *dir;
     char *path;
-    json_t *root;
-    json_t *map;        /* borrowed from root: tensor name to file name */
-    const char **files; /* distinct file names, sorted; views into root */
-    size_t n_files;
-    struct pc_map by_file;
+    struct pc_arena names;
+    struct mapped *tensors;
+    size_t n, capacity;
+    struct pc_map by_name; /* in tensors */
+    const char **files;    /* distinct file names, as they come; views into names */
+    uint32_t n_files;
+    struct pc_map by_file; /* in files */
+    uint32_t *order;       /* files sorted by name */
 };
 
-static int by_name(const void *a, const void *b)
+/* The number of a file, added when it is new. */
+static int add_file(struct index *x, const char *tensor, const struct pc_json_pull *json, uint32_t *i_file,
+    struct paco_error *err)
 {
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-static int check_file(struct index *x, const char *tensor, const json_t *v, struct paco_error *err)
-{
-    const char *name = json_string_value(v);
-    if (!name)
+    const char *name = json->text;
+    if (json->token != PC_JSON_STRING)
         return pc_error_set(err, PACO_EFORMAT,
-            "\"weight_map\": tensor '%s' is in %s where a file name is expected", tensor, pc_json_kind(v));
-    if (strlen(name) != json_string_length(v) || !pc_path_is_plain(name))
+            "\"weight_map\": tensor '%s' is in %s where a file name is expected", tensor,
+            pc_json_token_name(json->token));
+    if (strlen(name) != json->len || !pc_path_is_plain(name))
         return pc_error_set(err, PACO_EFORMAT,
             "\"weight_map\": tensor '%s' is in '%s', which is no plain file name", tensor, name);
-    int added = pc_map_add(&x->by_file, name, strlen(name), (uint32_t)x->n_files);
-    if (added < 0)
-        return pc_error_mem(err, strlen(name), "the names of shards");
-    if (added == 0)
+    if (pc_map_get(&x->by_file, name, json->len, i_file))
         return 0;
     if (x->n_files == PC_HF_MAX_SHARDS)
         return pc_error_set(err, PACO_ELIMIT, "\"weight_map\" names more than %d files", PC_HF_MAX_SHARDS);
+    *i_file = x->n_files;
+    name = pc_arena_strndup(&x->names, name, json->len);
+    if (!name || pc_map_add(&x->by_file, name, json->len, x->n_files) < 0)
+        return pc_error_mem(err, json->len, "the names of shards");
     x->files[x->n_files++] = name;
     return 0;
 }
 
-static int read_index(struct index *x, struct paco_error *err)
+static int add_mapped(struct index *x, const char *name, size_t len, struct paco_error *err)
 {
-    struct pc_buf b;
-    int rc = pc_file_slurp(x->path, PC_HF_MAX_INDEX, &b, err);
-    if (rc == 0 && pc_json_count_values(b.data ? b.data : "", b.len) > 2 * PC_MAX_TENSORS)
-        rc = pc_error_set(err, PACO_ELIMIT, "lists more than %d tensors", PC_MAX_TENSORS);
-    if (rc == 0)
-        rc = pc_json_parse(b.data ? b.data : "", b.len, x->path, 0, &x->root, err);
-    pc_buf_release(&b);
+    if (x->n == PC_MAX_TENSORS)
+        return pc_error_set(err, PACO_ELIMIT, "lists more than %d tensors", PC_MAX_TENSORS);
+    if (x->n == x->capacity) {
+        size_t capacity = x->capacity ? x->capacity * 2 : 256;
+        struct mapped *grown = pc_realloc(x->tensors, capacity, sizeof *grown);
+        if (!grown)
+            return pc_error_mem(err, capacity * sizeof *grown, "an index of shards");
+        x->tensors = grown;
+        x->capacity = capacity;
+    }
+    name = pc_arena_strndup(&x->names, name, len);
+    if (!name || pc_map_add(&x->by_name, name, len, (uint32_t)x->n) < 0)
+        return pc_error_mem(err, len, "an index of shards");
+    x->tensors[x->n++] = (struct mapped){.name = name};
+    return 0;
+}
+
+static int read_weight_map(struct index *x, struct pc_json_pull *json, struct paco_error *err)
+{
+    int rc = pc_json_next(json, err);
+    if (rc >= 0 && rc != PC_JSON_OBJECT)
+        return pc_error_set(err, PACO_EFORMAT, "\"weight_map\" is %s where an object is expected",
+            pc_json_token_name(json->token));
+    while (rc >= 0 && (rc = pc_json_next(json, err)) == PC_JSON_KEY) {
+        rc = add_mapped(x, json->text, json->len, err);
+        if (rc == 0)
+            rc = pc_json_next(json, err);
+        if (rc >= 0)
+            rc = add_file(x, x->tensors[x->n - 1].name, json, &x->tensors[x->n - 1].i_file, err);
+    }
+    if (rc < 0)
+        return pc_error_at(err, x->path, json->at), rc;
+    return 0;
+}
+
+static int read_members(struct index *x, struct pc_json_pull *json, struct paco_error *err)
+{
+    bool has_map = false;
+    int rc = pc_json_next(json, err);
+    if (rc >= 0 && rc != PC_JSON_OBJECT)
+        return pc_error_set(
+            err, PACO_EFORMAT, "holds %s where a JSON object is expected", pc_json_token_name(json->token));
+    while (rc >= 0 && (rc = pc_json_next(json, err)) == PC_JSON_KEY) {
+        if (strcmp(json->text, "weight_map") == 0) {
+            has_map = true;
+            rc = read_weight_map(x, json, err);
+        } else if ((rc = pc_json_next(json, err)) >= 0) {
+            rc = pc_json_skip(json, err);
+        }
+    }
+    if (rc >= 0)
+        rc = pc_json_next(json, err); // nothing but space may follow
     if (rc < 0)
         return rc;
-    x->map = json_object_get(x->root, "weight_map");
-    if (!json_is_object(x->map))
+    if (!has_map)
         return pc_error_set(
-            err, PACO_EFORMAT, "\"weight_map\" is %s where an object is expected", pc_json_kind(x->map));
+            err, PACO_EFORMAT, "\"weight_map\" is missing; it says which shard a tensor is in");
+    return x->n_files ? 0 : pc_error_set(err, PACO_EFORMAT, "\"weight_map\" is empty");
+}
+
+static int read_json(struct index *x, struct paco_error *err)
+{
+    struct pc_file file = {.fd = -1};
+    struct pc_json_pull json = {.file = NULL};
+    int rc = pc_file_open(&file, x->path, err);
+    if (rc == 0 && file.size > PC_HF_MAX_INDEX)
+        rc = pc_error_set(
+            err, PACO_ELIMIT, "is %" PRIu64 " bytes; at most %d are read", file.size, PC_HF_MAX_INDEX);
+    if (rc == 0)
+        rc = pc_json_pull_file(&json, &file, 0, file.size, err);
+    if (rc == 0)
+        rc = read_members(x, &json, err);
+    pc_json_pull_release(&json);
+    pc_file_close(&file);
+    return rc;
+}
+
+static int by_file_name(const void *a, const void *b, void *files)
+{
+    const char *const *names = files;
+    return strcmp(names[*(const uint32_t *)a], names[*(const uint32_t *)b]);
+}
+
+static int read_index(struct index *x, struct paco_error *err)
+{
     x->files = pc_alloc(PC_HF_MAX_SHARDS, sizeof *x->files);
-    if (!x->files)
+    x->order = pc_alloc(PC_HF_MAX_SHARDS, sizeof *x->order);
+    if (!x->files || !x->order)
         return pc_error_mem(err, PC_HF_MAX_SHARDS * sizeof *x->files, "the names of shards");
-    const char *tensor;
-    json_t *file;
-    json_object_foreach(x->map, tensor, file) if ((rc = check_file(x, tensor, file, err)) < 0) return rc;
-    if (x->n_files == 0)
-        return pc_error_set(err, PACO_EFORMAT, "\"weight_map\" is empty");
-    qsort(x->files, x->n_files, sizeof *x->files, by_name);
-    return 0;
+    int rc = read_json(x, err);
+    for (uint32_t i = 0; i < x->n_files; i++)
+        x->order[i] = i;
+    qsort_r(x->order, x->n_files, sizeof *x->order, by_file_name, (void *)x->files);
+    return rc;
 }
 
 static int check_present(const struct index *x, struct paco_error *err)
 {
     size_t n_missing = 0;
     const char *first = NULL;
-    for (size_t i = 0; i < x->n_files; i++) {
-        char *path = pc_path_join(x->dir, x->files[i]);
+    for (uint32_t i = 0; i < x->n_files; i++) {
+        const char *name = x->files[x->order[i]];
+        char *path = pc_path_join(x->dir, name);
         if (!path)
             return pc_error_mem(err, strlen(x->dir), "a path");
         if (!pc_path_exists(path) && n_missing++ == 0)
-            first = x->files[i];
+            first = name;
         pc_free(path);
     }
     if (n_missing)
         return pc_error_set(err, PACO_ENOENT,
-            "%zu of the %zu shards it names are missing, the first of them '%s'", n_missing, x->n_files,
+            "%zu of the %u shards it names are missing, the first of them '%s'", n_missing, x->n_files,
             first);
     return 0;
 }
@@ -210,17 +290,17 @@ static int check_present(const struct index *x, struct paco_error *err)
 static bool take_mapped(void *ctx, size_t i_part, const struct pc_tensor *t)
 {
     const struct index *x = ctx;
-    const char *file = json_string_value(json_object_get(x->map, t->name));
-    return !file || strcmp(file, x->files[i_part]) == 0;
+    uint32_t i;
+    bool mapped = pc_map_get(&x->by_name, t->name, strlen(t->name), &i);
+    return !mapped || x->tensors[i].i_file == x->order[i_part];
 }
 
 static int check_mapped(const struct index *x, const struct pc_checkpoint *ck, struct paco_error *err)
 {
-    const char *tensor;
-    json_t *file;
-    json_object_foreach(x->map, tensor, file) if (!pc_checkpoint_find(ck, tensor)) return pc_error_set(err,
-        PACO_EFORMAT, "\"weight_map\": tensor '%s' is not in the shard '%s'", tensor,
-        json_string_value(file));
+    for (size_t i = 0; i < x->n; i++)
+        if (!pc_checkpoint_find(ck, x->tensors[i].name))
+            return pc_error_set(err, PACO_EFORMAT, "\"weight_map\": tensor '%s' is not in the shard '%s'",
+                x->tensors[i].name, x->files[x->tensors[i].i_file]);
     return 0;
 }
 
@@ -233,7 +313,7 @@ static int open_shards(const struct index *x, struct pc_checkpoint **out, struct
     int rc = 0;
     size_t n = 0;
     while (rc == 0 && n < x->n_files) {
-        char *path = pc_path_join(x->dir, x->files[n]);
+        char *path = pc_path_join(x->dir, x->files[x->order[n]]);
         rc = path ? pc_file_open_checkpoint(path, &parts[n], err)
                   : pc_error_mem(err, strlen(x->dir), "a path");
         pc_free(path);
@@ -265,8 +345,11 @@ static int open_index(const char *dir, char *path, struct pc_checkpoint **out, s
     if (rc < 0)
         pc_error_path(err, path);
     pc_map_release(&x.by_file);
+    pc_map_release(&x.by_name);
     pc_free(x.files);
-    json_decref(x.root);
+    pc_free(x.order);
+    pc_free(x.tensors);
+    pc_arena_release(&x.names);
     return rc;
 }
 
@@ -288,18 +371,4 @@ int pc_hf_open(const char *dir, struct pc_checkpoint **out, struct paco_error *e
 int pc_checkpoint_open(const char *path, struct pc_checkpoint **out, struct paco_error *err)
 {
     return pc_path_is_dir(path) ? pc_hf_open(path, out, err) : pc_file_open_checkpoint(path, out, err);
-}
-
-bool pc_hf_total_size(const char *dir, uint64_t *total_size)
-{
-    char *path;
-    int64_t size = -1;
-    json_t *root = NULL;
-    int i = find_weights(dir, &path);
-    if (i >= 0 && path && g_weights[i].is_index && pc_json_read(path, PC_HF_MAX_INDEX, &root, NULL) == 0)
-        pc_json_opt_i64(json_object_get(root, "metadata"), "total_size", 0, INT64_MAX, &size, NULL);
-    json_decref(root);
-    pc_free(path);
-    *total_size = (uint64_t)size;
-    return size >= 0;
 }

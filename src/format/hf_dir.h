@@ -31,8 +31,4 @@ int pc_checkpoint_open(const char *path, struct pc_checkpoint **out, struct paco
 /** The name (static) of the file pc_hf_open would open in dir ("model.safetensors.index.json"), or NULL. */
 const char *pc_hf_weights_name(const char *dir);
 
-/** Read total_size from the index of a directory opened from shards: false when there is none. Transformers
- * counts bytes of tensors there; a value that differs from the sum of sizes is worth a remark and no more. */
-bool pc_hf_total_size(const char *dir, uint64_t *total_size);
-
 #endif

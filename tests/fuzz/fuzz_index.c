@@ -53,10 +53,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct pc_checkpoint *ck = NULL;
     struct paco_error err = {0};
-    uint64_t total;
     prepare();
     write_file("model.safetensors.index.json", data, size);
-    pc_hf_total_size(g_dir, &total);
     int rc = pc_hf_open(g_dir, &ck, &err);
     if (rc < 0)
         fuzz_check_error(rc, &err);

@@ -198,7 +198,7 @@ def bad_indexes():
     yield "file-is-a-number", to(x=7), {}, "tensor 'x' is in an integer where a file name is expected"
     yield "map-is-a-list", '{"weight_map": []}', {}, "\"weight_map\" is an array where an object is expected"
     yield "map-is-empty", '{"weight_map": {}}', {}, "\"weight_map\" is empty"
-    yield "no-map", "{}", {}, "\"weight_map\" is nothing where an object is expected"
+    yield "no-map", "{}", {}, "\"weight_map\" is missing"
     yield "not-json", "<html>", {}, "JSON:"
     yield "empty", "", {}, "JSON:"
     yield "tensor-twice", '{"weight_map": {"a": "%s", "a": "%s"}}' % (SHARD, SHARD), {}, "duplicate object key"
