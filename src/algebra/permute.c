@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A run of output rows within half a head is every other row of a run twice as long in the source, so it is
- * read whole and every other row is copied: twice the bytes of these two projections, but one read instead of
- * one per row. */
+/* To halves: a run of output rows within half a head is every other row of a run twice as long in the source,
+ * so it is read whole and every other row is copied: twice the bytes of these two projections, but one read
+ * instead of one per row. To pairs: a run of rows is two runs of half the length, interleaved. */
 #include "algebra/permute.h"
 
 #include "algebra/trace.h"
@@ -15,6 +15,7 @@ enum { RUN_SIZE = 1 << 20 }; /* bytes read at once, or two rows */
 struct permute {
     const struct pc_tensor **sources; /* by index */
     uint32_t *head_rows;              /* rows of a head; 0: passes through */
+    enum pc_permutation direction;
 };
 
 static const struct pc_tensor *from_of(const struct pc_tensor *t, uint32_t *head_rows)
@@ -46,13 +47,10 @@ static int read_run(const struct pc_tensor *from, uint64_t head_rows, uint64_t r
     return rc;
 }
 
-static int permute_read(
-    const struct pc_tensor *t, uint64_t row0, uint64_t n_rows, void *buf, struct paco_error *err)
+/* All rows of the result. */
+static int to_halves(const struct pc_tensor *from, uint64_t head_rows, uint64_t row0, uint64_t n_rows,
+    char *buf, struct paco_error *err)
 {
-    uint32_t head_rows;
-    const struct pc_tensor *from = from_of(t, &head_rows);
-    if (!head_rows)
-        return from->owner->ops->read(from, row0, n_rows, buf, err);
     uint64_t half = head_rows / 2, most = run_rows(from, half, n_rows);
     char *scratch = pc_alloc(2 * most, from->row_size);
     if (!scratch)
@@ -62,22 +60,56 @@ static int permute_read(
         n = half - row % half;
         n = n < most ? n : most;
         n = n < end - row ? n : end - row;
-        rc = read_run(from, head_rows, row, n, (char *)buf + (row - row0) * t->row_size, scratch, err);
+        rc = read_run(from, head_rows, row, n, buf + (row - row0) * from->row_size, scratch, err);
     }
     pc_free(scratch);
     return rc;
 }
 
-/* Show the heads that begin among these rows. */
-static int show_heads(const struct pc_tensor *from, uint64_t head_rows, uint64_t row0, uint64_t n_rows,
-    struct pc_trace *trace, struct paco_error *err)
+/* Rows of half `second` of a head that go to every other of rows [row, row + n), all of one head. */
+static int read_half(const struct pc_tensor *from, uint64_t head_rows, uint64_t row, uint64_t n,
+    uint64_t second, char *to, char *scratch, struct paco_error *err)
 {
-    uint64_t first = (row0 + head_rows - 1) / head_rows * head_rows;
-    uint64_t end = (row0 + n_rows + head_rows - 1) / head_rows * head_rows;
-    if (first >= end)
-        return 0;
-    void *rows = pc_trace_scratch(trace, (end - first) * from->row_size, err);
-    return rows ? pc_tensor_read_traced(from, first, end - first, rows, trace, err) : PACO_EMEM;
+    uint64_t head = row / head_rows * head_rows, first = row - head + (((row - head) & 1) != second);
+    uint64_t end = row - head + n, m = first < end ? (end - first + 1) / 2 : 0;
+    int rc =
+        m ? from->owner->ops->read(from, head + second * (head_rows / 2) + first / 2, m, scratch, err) : 0;
+    for (uint64_t k = 0; rc == 0 && k < m; k++)
+        memcpy(to + (head + first + 2 * k - row) * from->row_size, scratch + k * from->row_size,
+            (size_t)from->row_size);
+    return rc;
+}
+
+static int to_pairs(const struct pc_tensor *from, uint64_t head_rows, uint64_t row0, uint64_t n_rows,
+    char *buf, struct paco_error *err)
+{
+    uint64_t most = 2 * run_rows(from, head_rows / 2, n_rows);
+    char *scratch = pc_alloc(most / 2 + 1, from->row_size);
+    if (!scratch)
+        return pc_error_mem(err, most * from->row_size, "rows to be reordered");
+    int rc = 0;
+    for (uint64_t row = row0, end = row0 + n_rows, n; rc == 0 && row < end; row += n) {
+        n = head_rows - row % head_rows;
+        n = n < most ? n : most;
+        n = n < end - row ? n : end - row;
+        for (uint64_t second = 0; rc == 0 && second < 2; second++)
+            rc =
+                read_half(from, head_rows, row, n, second, buf + (row - row0) * from->row_size, scratch, err);
+    }
+    pc_free(scratch);
+    return rc;
+}
+
+static int permute_read(
+    const struct pc_tensor *t, uint64_t row0, uint64_t n_rows, void *buf, struct paco_error *err)
+{
+    const struct permute *p = t->owner->impl;
+    uint32_t head_rows;
+    const struct pc_tensor *from = from_of(t, &head_rows);
+    if (!head_rows)
+        return from->owner->ops->read(from, row0, n_rows, buf, err);
+    return p->direction == PC_HALVES_TO_PAIRS ? to_pairs(from, head_rows, row0, n_rows, buf, err)
+                                              : to_halves(from, head_rows, row0, n_rows, buf, err);
 }
 
 static int permute_read_traced(const struct pc_tensor *t, uint64_t row0, uint64_t n_rows, void *buf,
@@ -87,7 +119,9 @@ static int permute_read_traced(const struct pc_tensor *t, uint64_t row0, uint64_
     const struct pc_tensor *from = from_of(t, &head_rows);
     if (!head_rows)
         return pc_tensor_read_traced(from, row0, n_rows, buf, trace, err);
-    int rc = show_heads(from, head_rows, row0, n_rows, trace, err);
+    // A head's rows are read twice, once to be shown: the page cache has them, and a head need not be held.
+    void *shown = pc_trace_scratch(trace, n_rows * from->row_size, err);
+    int rc = shown ? pc_tensor_read_traced(from, row0, n_rows, shown, trace, err) : PACO_EMEM;
     return rc < 0 ? rc : pc_tensor_read(t, row0, n_rows, buf, err);
 }
 
@@ -125,7 +159,7 @@ static int head_rows_of(
 }
 
 int pc_checkpoint_permute(const struct pc_checkpoint *source, const struct pc_head_count *table,
-    struct pc_checkpoint **out, struct paco_error *err)
+    enum pc_permutation direction, struct pc_checkpoint **out, struct paco_error *err)
 {
     struct pc_checkpoint *ck = pc_checkpoint_new("permute", &g_ops, source->path, err);
     if (!ck)
@@ -133,6 +167,7 @@ int pc_checkpoint_permute(const struct pc_checkpoint *source, const struct pc_he
     ck->read_traced = permute_read_traced;
     struct permute *p = ck->impl = pc_arena_alloc(&ck->arena, 1, sizeof *p);
     if (p) {
+        p->direction = direction;
         p->sources = pc_arena_alloc(&ck->arena, source->n_tensors, sizeof *p->sources);
         p->head_rows = pc_arena_alloc(&ck->arena, source->n_tensors, sizeof *p->head_rows);
     }

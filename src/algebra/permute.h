@@ -19,13 +19,18 @@ struct pc_head_count {
     uint32_t n_heads;
 };
 
-/** source with the tensors whose names end in a suffix of table (ended by a NULL suffix) brought from pairs
- * to halves; the others pass through, mapped where source maps them. source is *borrowed* until *out, which
- * is *owned*, is closed. PACO_EMISMATCH names a tensor whose rows are no even number per head.
+enum pc_permutation {
+    PC_PAIRS_TO_HALVES, /* Meta's and GGUF's order to Hugging Face's */
+    PC_HALVES_TO_PAIRS,
+};
+
+/** source with the tensors whose names end in a suffix of table (ended by a NULL suffix) brought from one
+ * order to the other; the others pass through, mapped where source maps them. source is *borrowed* until
+ * *out, which is *owned*, is closed. PACO_EMISMATCH names a tensor whose rows are no even number per head.
  *
- *  Traced reads (trace.h) show each source row once and in order when a tensor is read front to back, though
- * not always the rows just asked for: a head's rows all appear when its first row is read. */
+ *  Traced reads (trace.h) show rows of the source by the numbers that were asked for, not those the result
+ * was made of: read front to back, each appears once and in order all the same. */
 int pc_checkpoint_permute(const struct pc_checkpoint *source, const struct pc_head_count *table,
-    struct pc_checkpoint **out, struct paco_error *err);
+    enum pc_permutation direction, struct pc_checkpoint **out, struct paco_error *err);
 
 #endif

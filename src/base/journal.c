@@ -33,7 +33,8 @@ struct pc_journal {
     char *made_from;                     /* topmost directory made above target, or NULL */
     int fd;
     uint64_t end; /* of the last good line */
-    bool force, in_place, complete;
+    unsigned flags;
+    bool in_place, complete;
     bool unread;   /* there are lines that could not be read now */
     json_t *lines; /* array: identity, then records */
     pthread_mutex_t lock;
@@ -161,8 +162,28 @@ static bool holds(const char *dir, const char *path)
     return strcmp(a, "/") == 0 || pc_path_is_inside(b, a);
 }
 
-static int check_existing(const char *target, bool force, struct paco_error *err)
+static int check_existing_file(const char *target, unsigned flags, struct paco_error *err)
 {
+    struct stat st;
+    if (lstat(target, &st) < 0)
+        return errno == ENOENT || errno == ENOTDIR ? 0 : os_error(target, "cannot look at it", err);
+    int rc = 0;
+    if (S_ISDIR(st.st_mode))
+        rc = pc_error_set(err, PACO_EEXIST, "is a directory; the output is a file: give it a name");
+    else if (S_ISLNK(st.st_mode))
+        rc = pc_error_set(err, PACO_EEXIST, "is a symbolic link; name the file itself, or remove the link");
+    else if (!S_ISREG(st.st_mode))
+        rc = pc_error_set(err, PACO_EEXIST, "exists and is not a file");
+    else if (!(flags & PC_JOURNAL_FORCE))
+        rc = pc_error_set(err, PACO_EEXIST, "exists already; give --force to replace it");
+    pc_error_path(err, rc < 0 ? target : NULL);
+    return rc;
+}
+
+static int check_existing(const char *target, unsigned flags, struct paco_error *err)
+{
+    if (flags & PC_JOURNAL_FILE)
+        return check_existing_file(target, flags, err);
     struct stat st, up;
     if (lstat(target, &st) < 0) {
         if (errno == ENOENT || errno == ENOTDIR)
@@ -177,7 +198,7 @@ static int check_existing(const char *target, bool force, struct paco_error *err
         rc = pc_error_set(err, PACO_EEXIST, "exists and is not a directory");
     else if (holds_nothing_but(target, "."))
         rc = 0;
-    else if (!force)
+    else if (!(flags & PC_JOURNAL_FORCE))
         rc = pc_error_set(err, PACO_EEXIST, "exists already; give --force to replace it");
     else if (holds(target, ".") || holds(target, getenv("HOME")))
         rc = pc_error_set(err, PACO_EINVAL, "holds the home or the working directory; it is not replaced");
@@ -204,7 +225,16 @@ static bool has_journal(const char *dir)
     return has_entry(dir, NAME);
 }
 
-int pc_journal_check(const char *target, bool force, struct paco_error *err)
+/* A file that has its name already while its journal still waits for the rest. */
+static bool is_half_committed(const char *path)
+{
+    char *work = append(path, SUFFIX);
+    bool half = work && has_journal(work) && !has_entry(work, pc_path_base(path)) && pc_path_exists(path);
+    pc_free(work);
+    return half;
+}
+
+int pc_journal_check(const char *target, unsigned flags, struct paco_error *err)
 {
     char *path = strip_slashes(target);
     if (!path)
@@ -216,8 +246,8 @@ int pc_journal_check(const char *target, bool force, struct paco_error *err)
     else if (!pc_path_is_plain(base)) {
         rc = pc_error_set(err, PACO_EINVAL, "is no name for an output: give the directory's own name");
         pc_error_path(err, path);
-    } else if (!has_journal(path)) {
-        rc = check_existing(path, force, err);
+    } else if (flags & PC_JOURNAL_FILE ? !is_half_committed(path) : !has_journal(path)) {
+        rc = check_existing(path, flags, err);
     }
     pc_free(path);
     return rc;
@@ -501,17 +531,17 @@ static int set_paths(struct pc_journal *j, const char *target, struct paco_error
     return 0;
 }
 
-int pc_journal_open(const char *target, const json_t *identity, bool force, struct pc_notes *notes,
+int pc_journal_open(const char *target, const json_t *identity, unsigned flags, struct pc_notes *notes,
     struct pc_journal **out, struct paco_error *err)
 {
-    int rc = pc_journal_check(target, force, err);
+    int rc = pc_journal_check(target, flags, err);
     if (rc < 0)
         return rc;
     struct pc_journal *j = pc_alloc_zero(1, sizeof *j);
     if (!j)
         return pc_error_mem(err, sizeof *j, "a journal");
     j->fd = -1;
-    j->force = force;
+    j->flags = flags;
     pthread_mutex_init(&j->lock, NULL);
     rc = set_paths(j, target, err);
     if (rc == 0)
@@ -522,7 +552,7 @@ int pc_journal_open(const char *target, const json_t *identity, bool force, stru
         rc = go_on_or_begin(j, identity, notes, err);
     if (rc == 1) {
         pc_journal_close(j, false);
-        return pc_journal_open(target, identity, force, notes, out, err);
+        return pc_journal_open(target, identity, flags, notes, out, err);
     }
     if (rc < 0) {
         // What an earlier attempt finished stays, whatever went wrong now.
@@ -536,6 +566,25 @@ int pc_journal_open(const char *target, const json_t *identity, bool force, stru
 const char *pc_journal_dir(const struct pc_journal *j)
 {
     return j->in_place ? j->target : j->work;
+}
+
+/* What a file of the work is called in the end, when the target is a file. Owned. */
+static char *final_name(const struct pc_journal *j, const char *name)
+{
+    if (strcmp(name, pc_path_base(j->target)) == 0)
+        return pc_strdup(j->target);
+    char *stem = append(j->target, "."), *path = stem ? append(stem, name) : NULL;
+    pc_free(stem);
+    return path;
+}
+
+char *pc_journal_path(const struct pc_journal *j, const char *name)
+{
+    char *path = pc_path_join(pc_journal_dir(j), name);
+    if (!(j->flags & PC_JOURNAL_FILE) || !path || pc_path_exists(path))
+        return path;
+    pc_free(path);
+    return final_name(j, name);
 }
 
 size_t pc_journal_n_records(const struct pc_journal *j)
@@ -589,12 +638,71 @@ static int put_in_place(struct pc_journal *j, struct paco_error *err)
         return 0;
     if (errno != ENOTEMPTY && errno != EEXIST)
         return os_error(j->target, "cannot rename the finished directory", err);
-    if (j->force)
+    if (j->flags & PC_JOURNAL_FORCE)
         return exchange(j, err);
     pc_error_set(
         err, PACO_EEXIST, "appeared while it was being written; the finished work is in %s", j->work);
     pc_error_path(err, j->target);
     return PACO_EEXIST;
+}
+
+static int rename_file(const struct pc_journal *j, const char *from, const char *to, struct paco_error *err)
+{
+    if (j->flags & PC_JOURNAL_FORCE ? rename(from, to) == 0
+                                    : renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+        return 0;
+    // Not every file system knows the flag.
+    bool may_replace = errno == EINVAL || errno == ENOSYS || errno == ENOTSUP;
+    if (may_replace && !pc_path_exists(to) && rename(from, to) == 0)
+        return 0;
+    if (errno != EEXIST && !(may_replace && pc_path_exists(to)))
+        return os_error(to, "cannot rename the finished file", err);
+    pc_error_set(
+        err, PACO_EEXIST, "appeared while it was being written; the finished work is in %s", j->work);
+    pc_error_path(err, to);
+    return PACO_EEXIST;
+}
+
+/* Give one file of the work its name, if it is still there. */
+static int put_file(const struct pc_journal *j, const char *name, struct paco_error *err)
+{
+    char *from = pc_path_join(j->work, name), *to = final_name(j, name);
+    int rc = from && to ? 0 : pc_error_mem(err, strlen(j->work), "a path");
+    if (rc == 0 && pc_path_exists(from))
+        rc = rename_file(j, from, to, err);
+    pc_free(from);
+    pc_free(to);
+    return rc;
+}
+
+/* The file itself first; what goes with it may replace leftovers of the same name. */
+static int put_files(struct pc_journal *j, struct paco_error *err)
+{
+    char **names;
+    size_t n;
+    int rc = put_file(j, pc_path_base(j->target), err);
+    if (rc == 0)
+        rc = pc_dir_list(j->work, &names, &n, err);
+    if (rc < 0)
+        return rc;
+    j->flags |= PC_JOURNAL_FORCE;
+    for (size_t i = 0; i < n && rc == 0; i++)
+        rc = strcmp(names[i], NAME) == 0 ? 0 : put_file(j, names[i], err);
+    pc_names_free(names, n);
+    return rc;
+}
+
+static int commit_files(struct pc_journal *j, struct paco_error *err)
+{
+    int rc = put_files(j, err);
+    if (rc == 0)
+        rc = sync_dir(j->parent, err);
+    if (rc < 0)
+        return rc;
+    j->complete = true;
+    j->in_place = true;
+    (void)pc_dir_remove(j->work, NULL);
+    return 0;
 }
 
 /* The journal goes last: as long as it stands, the same call comes back to finish this. */
@@ -622,6 +730,8 @@ int pc_journal_commit(struct pc_journal *j, struct paco_error *err)
             rc = pc_journal_add(j, &last, 1, err);
         json_decref(last);
     }
+    if (rc == 0 && j->flags & PC_JOURNAL_FILE)
+        return commit_files(j, err);
     if (rc == 0 && !j->in_place)
         rc = put_in_place(j, err);
     if (rc < 0)

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Directories that appear whole or not at all, and work that goes on after a crash. Every job that makes one
- * uses this.
+/* Directories and files that appear whole or not at all, and work that goes on after a crash. Every job that
+ * makes one uses this.
  *
- *     if (pc_journal_check(target, force, &err) < 0) ...       // before any work; touches nothing
- *     pc_journal_open(target, identity, force, notes, &j, &err);
+ *     if (pc_journal_check(target, flags, &err) < 0) ...       // before any work; touches nothing
+ *     pc_journal_open(target, identity, flags, notes, &j, &err);
  *     for (i = 0; i < pc_journal_n_records(j); i++) ...         // what an earlier attempt finished
  *     ... write files under pc_journal_dir(j), sync them, then pc_journal_add(j, record, &err) ...
  *     pc_journal_commit(j, &err);                               // now it is called target
@@ -19,6 +19,10 @@
  * are synced around the rename, and the journal is removed last. Replacing with `force` exchanges the two
  * directories and then removes the old one: there is no moment without either.
  *
+ * With PC_JOURNAL_FILE the target is a file F: the work is F.paco-partial/F and small files beside it, and
+ * what is committed is F and, for each small file X, F.X. F gets its name first, in one step also when it
+ * replaces another; until the rest has followed, the same job comes back to finish.
+ *
  * One thread at a time, but pc_journal_add may be called by any. */
 #ifndef PC_BASE_JOURNAL_H
 #define PC_BASE_JOURNAL_H
@@ -33,11 +37,16 @@
 
 struct pc_journal;
 
-/** Whether target may be written: it does not exist, is an empty directory, or is a directory and force is
- * set. Refused: names that end in "." or "..", links, files, the root, the home and the working directory or
- * what holds them. A target that an interrupted job left one step before its end counts as not existing.
- * PACO_EEXIST, PACO_EINVAL. */
-int pc_journal_check(const char *target, bool force, struct paco_error *err);
+enum pc_journal_flag {
+    PC_JOURNAL_FORCE = 1, /* replace the target */
+    PC_JOURNAL_FILE = 2,  /* the target is a file, not a directory */
+};
+
+/** Whether target may be written: it does not exist, is an empty directory, or is a directory (with
+ * PC_JOURNAL_FILE: a file) and PC_JOURNAL_FORCE is set. Refused: names that end in "." or "..", links, files,
+ * the root, the home and the working directory or what holds them. A target that an interrupted job left one
+ * step before its end counts as not existing. PACO_EEXIST, PACO_EINVAL. */
+int pc_journal_check(const char *target, unsigned flags, struct paco_error *err);
 
 /** Whether a job at target may remove path: it lies in the directory that is replaced, or in the one that is
  * worked in. Both are absolute and without links. */
@@ -46,11 +55,14 @@ bool pc_journal_replaces(const char *target, const char *path);
 /** Begin, or go on. identity is an object that says what is being made, of what, how; *borrowed*. Directories
  * above target are made when missing. *out is *owned*: pc_journal_close. PACO_EEXIST when another process is
  * at it, or when the working directory's name is taken by what is no attempt of ours. */
-int pc_journal_open(const char *target, const json_t *identity, bool force, struct pc_notes *notes,
+int pc_journal_open(const char *target, const json_t *identity, unsigned flags, struct pc_notes *notes,
     struct pc_journal **out, struct paco_error *err);
 
 /** The directory to work in; a view. */
 const char *pc_journal_dir(const struct pc_journal *j);
+/** Where the file called name in that directory is, also after it was committed: owned (pc_free), NULL when
+ * memory is out. */
+char *pc_journal_path(const struct pc_journal *j, const char *name);
 /** Records of earlier attempts, oldest first; borrowed. Those added now are not among them. */
 size_t pc_journal_n_records(const struct pc_journal *j);
 const json_t *pc_journal_record(const struct pc_journal *j, size_t i);

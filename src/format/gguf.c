@@ -5,6 +5,7 @@
 #include "format/gguf.h"
 
 #include "format/gguf_parts.h"
+#include "format/gguf_write.h"
 #include "format/sniff.h"
 
 #include <inttypes.h>
@@ -62,6 +63,16 @@ enum { N_TYPES = sizeof g_types / sizeof *g_types };
 const char *pc_ggml_type_name(uint32_t ggml_type)
 {
     return ggml_type < N_TYPES ? g_types[ggml_type].name : NULL;
+}
+
+bool pc_ggml_type_of(enum pc_dtype dtype, uint32_t *ggml_type)
+{
+    for (uint32_t i = 0; i < N_TYPES; i++)
+        if (g_types[i].known && g_types[i].dtype == dtype) {
+            *ggml_type = i;
+            return true;
+        }
+    return false;
 }
 
 void pc_gguf_refuse(struct pc_gguf_reader *r, int code, uint64_t offset, const char *fmt, ...)

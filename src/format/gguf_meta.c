@@ -33,6 +33,16 @@ const char *pc_gguf_type_name(enum pc_gguf_type type)
     return g_types[type].name;
 }
 
+uint64_t pc_gguf_array_size(const struct pc_gguf_array *a)
+{
+    if (a->type != PC_GGUF_STRING)
+        return a->n * g_types[a->type].size;
+    size_t len = 0;
+    if (a->n)
+        (void)pc_gguf_array_str(a, a->n - 1, &len);
+    return a->n ? a->at[a->n - 1] + 8 + len : 0;
+}
+
 static enum pc_gguf_type take_type(struct pc_gguf_reader *r, const struct pc_gguf_entry *e)
 {
     uint64_t at = r->pos;

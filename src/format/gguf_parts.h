@@ -34,6 +34,9 @@ const char *pc_gguf_take_str(struct pc_gguf_reader *r, uint64_t *len, const char
 void pc_gguf_refuse(struct pc_gguf_reader *r, int code, uint64_t offset, const char *fmt, ...)
     PC_PRINTF(4, 5);
 
+/** Bytes of an array's elements as they lie in the file. */
+uint64_t pc_gguf_array_size(const struct pc_gguf_array *a);
+
 /** Read n entries into r->gguf. */
 void pc_gguf_read_metadata(struct pc_gguf_reader *r, uint64_t n);
 

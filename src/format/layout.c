@@ -4,6 +4,7 @@
 #include "format/layout.h"
 
 #include "base/json.h"
+#include "format/gguf_write.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -25,6 +26,7 @@ static const struct container g_containers[] = {
         pc_safetensors_seal},
     [PC_TORCH_BIN] = {"pytorch_model", "bin", "pytorch_model.bin.index.json", true, pc_torch_place,
         pc_torch_seal},
+    [PC_GGUF] = {NULL, NULL, NULL, false, NULL, pc_gguf_seal},
 };
 
 static int copy_tensors(
@@ -107,6 +109,28 @@ int pc_layout_new(enum pc_container container, const struct pc_out_tensor *tenso
     }
     for (uint32_t i = 0; rc == 0 && i < l->n_files; i++)
         rc = c->place(l, &l->files[i], err);
+    if (rc < 0) {
+        pc_layout_free(l);
+        return rc;
+    }
+    *out = l;
+    return 0;
+}
+
+int pc_layout_new_gguf(const struct pc_gguf_head *head, const char *file_name,
+    const struct pc_out_tensor *tensors, uint32_t n, struct pc_layout **out, struct paco_error *err)
+{
+    struct pc_layout *l = pc_alloc_zero(1, sizeof *l);
+    if (!l)
+        return pc_error_mem(err, sizeof *l, "the plan of the output file");
+    l->container = PC_GGUF;
+    int rc = copy_tensors(l, tensors, n, err);
+    if (rc == 0) {
+        pack(l, UINT64_MAX);
+        l->files[0].name = pc_arena_strndup(&l->arena, file_name, strlen(file_name));
+        rc = l->files[0].name ? pc_gguf_place(l, head, err)
+                              : pc_error_mem(err, strlen(file_name), "a file name");
+    }
     if (rc < 0) {
         pc_layout_free(l);
         return rc;

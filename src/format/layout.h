@@ -19,7 +19,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum pc_container { PC_SAFETENSORS, PC_TORCH_BIN };
+enum pc_container { PC_SAFETENSORS, PC_TORCH_BIN, PC_GGUF /* pc_layout_new_gguf */ };
+
+struct pc_gguf_head;
 
 struct pc_out_tensor {
     const char *name; /* view into the layout's arena */
@@ -74,6 +76,11 @@ int pc_safetensors_seal(const struct pc_layout *layout, const struct pc_out_file
     const char *path, struct paco_error *err);
 int pc_torch_place(struct pc_layout *layout, struct pc_out_file *file, struct paco_error *err);
 int pc_torch_seal(const struct pc_layout *layout, const struct pc_out_file *file, int fd, const char *path,
+    struct paco_error *err);
+
+/* GGUF's place needs the metadata too, and there is one file only. */
+int pc_gguf_place(struct pc_layout *layout, const struct pc_gguf_head *head, struct paco_error *err);
+int pc_gguf_seal(const struct pc_layout *layout, const struct pc_out_file *file, int fd, const char *path,
     struct paco_error *err);
 
 #endif

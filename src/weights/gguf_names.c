@@ -109,7 +109,7 @@ int pc_gguf_as_hf(const struct pc_checkpoint *gguf, const struct pc_config *conf
     }
     if (rc == 0)
         rc = pc_checkpoint_rename(table + n_all, n, gguf->path, renamed, err);
-    if (rc == 0 && (rc = pc_checkpoint_permute(*renamed, heads, out, err)) < 0) {
+    if (rc == 0 && (rc = pc_checkpoint_permute(*renamed, heads, PC_PAIRS_TO_HALVES, out, err)) < 0) {
         pc_checkpoint_close(*renamed);
         *renamed = NULL;
     }

@@ -3,10 +3,12 @@
 
 #include "base/file.h"
 #include "base/journal.h"
+#include "base/memory.h"
 #include "scratch.h"
 
 #include <fcntl.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 struct fixture {
     struct scratch s;
@@ -37,11 +39,11 @@ static int teardown(void **state)
     return 0;
 }
 
-static struct pc_journal *begin(struct fixture *f, bool force)
+static struct pc_journal *begin(struct fixture *f, unsigned flags)
 {
     struct pc_journal *j = NULL;
     f->err = (struct paco_error){0};
-    if (pc_journal_open(f->target, f->identity, force, &f->notes, &j, &f->err) < 0)
+    if (pc_journal_open(f->target, f->identity, flags, &f->notes, &j, &f->err) < 0)
         return NULL;
     return j;
 }
@@ -239,6 +241,104 @@ static void a_crash_after_the_rename_is_recognised(void **state)
     assert_true(is_there(f->target, "a"));
 }
 
+/* ---- files ---- */
+
+static struct pc_journal *begin_file(struct fixture *f, unsigned flags)
+{
+    return begin(f, flags | PC_JOURNAL_FILE);
+}
+
+static void assert_text(const char *path, const char *want)
+{
+    struct pc_buf b;
+    assert_int_equal(pc_file_slurp(path, 1000, &b, NULL), 0);
+    assert_string_equal(b.data, want);
+    pc_buf_release(&b);
+}
+
+static void a_file_appears_with_what_goes_with_it(void **state)
+{
+    struct fixture *f = *state;
+    char beside[600];
+    snprintf(beside, sizeof beside, "%s.list", f->target);
+    struct pc_journal *j = begin_file(f, 0);
+    assert_non_null(j);
+    put(f, pc_journal_dir(j), "out", "the file");
+    put(f, pc_journal_dir(j), "list", "its list");
+    char *path = pc_journal_path(j, "list");
+    assert_contains(path, "out.paco-partial/list");
+    pc_free(path);
+    assert_int_equal(pc_journal_commit(j, &f->err), 0);
+    path = pc_journal_path(j, "list");
+    assert_string_equal(path, beside);
+    pc_free(path);
+    pc_journal_close(j, false);
+    assert_text(f->target, "the file");
+    assert_text(beside, "its list");
+    assert_false(pc_path_exists(f->work));
+    // It is replaced only when told.
+    assert_null(begin_file(f, 0));
+    assert_int_equal(f->err.code, PACO_EEXIST);
+    assert_contains(f->err.message, "exists already; give --force to replace it");
+    j = begin_file(f, PC_JOURNAL_FORCE);
+    put(f, pc_journal_dir(j), "out", "another");
+    put(f, pc_journal_dir(j), "list", "and another");
+    assert_text(f->target, "the file");
+    assert_int_equal(pc_journal_commit(j, &f->err), 0);
+    pc_journal_close(j, false);
+    assert_text(f->target, "another");
+    assert_text(beside, "and another");
+}
+
+static void a_directory_is_no_file_to_replace(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(pc_journal_check(f->s.dir, PC_JOURNAL_FILE | PC_JOURNAL_FORCE, &f->err), PACO_EEXIST);
+    assert_string_equal(f->err.message, "is a directory; the output is a file: give it a name");
+    char link[600];
+    snprintf(link, sizeof link, "%s/link", f->s.dir);
+    assert_int_equal(symlink("nowhere", link), 0);
+    assert_int_equal(pc_journal_check(link, PC_JOURNAL_FILE | PC_JOURNAL_FORCE, &f->err), PACO_EEXIST);
+    assert_contains(f->err.message, "is a symbolic link");
+}
+
+static void a_file_that_appears_meanwhile_is_left_alone(void **state)
+{
+    struct fixture *f = *state;
+    struct pc_journal *j = begin_file(f, 0);
+    put(f, pc_journal_dir(j), "out", "ours");
+    assert_int_equal(pc_file_write_atomic(f->target, "theirs", 6, NULL), 0);
+    assert_int_equal(pc_journal_commit(j, &f->err), PACO_EEXIST);
+    assert_contains(f->err.message, "appeared while it was being written");
+    pc_journal_close(j, false);
+    assert_text(f->target, "theirs");
+}
+
+static void a_crash_between_a_files_names_is_recognised(void **state)
+{
+    struct fixture *f = *state;
+    char path[700], beside[600];
+    struct pc_journal *j = begin_file(f, 0);
+    put(f, pc_journal_dir(j), "out", "the file");
+    put(f, pc_journal_dir(j), "list", "its list");
+    // What commit does, stopped after the first rename.
+    json_t *last = json_pack("{s:b}", "complete", 1);
+    assert_int_equal(pc_journal_add(j, &last, 1, NULL), 0);
+    json_decref(last);
+    snprintf(path, sizeof path, "%s/out", f->work);
+    assert_int_equal(rename(path, f->target), 0);
+    pc_journal_close(j, false);
+    j = begin_file(f, 0);
+    assert_non_null(j);
+    assert_true(pc_journal_is_complete(j));
+    assert_int_equal(pc_journal_commit(j, &f->err), 0);
+    pc_journal_close(j, false);
+    snprintf(beside, sizeof beside, "%s.list", f->target);
+    assert_text(f->target, "the file");
+    assert_text(beside, "its list");
+    assert_false(pc_path_exists(f->work));
+}
+
 static void trees_are_removed_without_following_links(void **state)
 {
     struct fixture *f = *state;
@@ -265,6 +365,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(some_targets_are_never_replaced, setup, teardown),
         cmocka_unit_test_setup_teardown(two_processes_do_not_mix, setup, teardown),
         cmocka_unit_test_setup_teardown(a_crash_after_the_rename_is_recognised, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_file_appears_with_what_goes_with_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_directory_is_no_file_to_replace, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_file_that_appears_meanwhile_is_left_alone, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_crash_between_a_files_names_is_recognised, setup, teardown),
         cmocka_unit_test_setup_teardown(trees_are_removed_without_following_links, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -38,7 +38,7 @@ static void rows_of_heads_go_from_pairs_to_halves(void **state)
     struct scratch s;
     struct pc_checkpoint *file = open_file(&s), *ck;
     struct paco_error err = {0};
-    assert_int_equal(pc_checkpoint_permute(file, g_heads, &ck, &err), 0);
+    assert_int_equal(pc_checkpoint_permute(file, g_heads, PC_PAIRS_TO_HALVES, &ck, &err), 0);
     const struct pc_tensor *q = pc_checkpoint_find(ck, "q.weight"), *b = pc_checkpoint_find(ck, "q.bias");
     float x[24][5], y[24];
     for (uint64_t row0 = 0; row0 < 24; row0++)
@@ -60,37 +60,71 @@ static void rows_of_heads_go_from_pairs_to_halves(void **state)
     scratch_close(&s);
 }
 
-static void tracing_shows_each_source_row_once_in_order(void **state)
+static void the_other_direction_undoes_it(void **state)
 {
     (void)state;
     struct scratch s;
-    struct pc_checkpoint *file = open_file(&s), *ck;
+    struct pc_checkpoint *file = open_file(&s), *halves, *pairs, *alone;
     struct paco_error err = {0};
-    assert_int_equal(pc_checkpoint_permute(file, g_heads, &ck, &err), 0);
-    const struct pc_tensor *q = pc_checkpoint_find(ck, "q.weight");
-    for (uint64_t piece = 1; piece <= 24; piece++) {
-        struct pc_trace tr = {0};
-        uint64_t next = 0;
-        float x[24][5];
-        for (uint64_t row = 0, n; row < 24; row += n) {
-            n = piece < 24 - row ? piece : 24 - row;
-            pc_trace_reset(&tr);
-            assert_int_equal(pc_tensor_read_traced(q, row, n, x, &tr, &err), 0);
-            assert_true(x[0][0] == (float)(5 * source_row((int)row)));
-            for (size_t i = 0; i < tr.n_views; i++) {
-                assert_ptr_equal(tr.views[i].t, pc_checkpoint_find(file, "q.weight"));
-                assert_int_equal(tr.views[i].row0, next);
-                next += tr.views[i].n_rows;
-                const float *first = tr.views[i].bytes;
-                assert_true(first[0] == (float)(5 * tr.views[i].row0));
+    assert_int_equal(pc_checkpoint_permute(file, g_heads, PC_PAIRS_TO_HALVES, &halves, &err), 0);
+    assert_int_equal(pc_checkpoint_permute(halves, g_heads, PC_HALVES_TO_PAIRS, &pairs, &err), 0);
+    assert_int_equal(pc_checkpoint_permute(file, g_heads, PC_HALVES_TO_PAIRS, &alone, &err), 0);
+    const struct pc_tensor *q = pc_checkpoint_find(pairs, "q.weight"),
+                           *one = pc_checkpoint_find(alone, "q.weight");
+    float x[24][5], y[24][5];
+    for (uint64_t row0 = 0; row0 < 24; row0++)
+        for (uint64_t n = 1; row0 + n <= 24; n++) {
+            assert_int_equal(pc_tensor_read(q, row0, n, x, &err), 0);
+            assert_int_equal(pc_tensor_read(one, row0, n, y, &err), 0);
+            for (uint64_t i = 0; i < n; i++) {
+                uint64_t row = row0 + i, head = row / 8 * 8, from = head + row % 2 * 4 + row % 8 / 2;
+                assert_true(x[i][0] == (float)(5 * row) && x[i][4] == (float)(5 * row + 4));
+                assert_true(y[i][0] == (float)(5 * from) && y[i][4] == (float)(5 * from + 4));
             }
         }
-        assert_int_equal(next, 24);
-        pc_trace_release(&tr);
-    }
-    pc_checkpoint_close(ck);
+    pc_checkpoint_close(alone);
+    pc_checkpoint_close(pairs);
+    pc_checkpoint_close(halves);
     pc_checkpoint_close(file);
     scratch_close(&s);
+}
+
+static void tracing_shows_each_source_row_once_in_order(void **state)
+{
+    (void)state;
+    for (int to_pairs = 0; to_pairs < 2; to_pairs++) {
+        struct scratch s;
+        struct pc_checkpoint *file = open_file(&s), *ck;
+        struct paco_error err = {0};
+        assert_int_equal(pc_checkpoint_permute(
+                             file, g_heads, to_pairs ? PC_HALVES_TO_PAIRS : PC_PAIRS_TO_HALVES, &ck, &err),
+            0);
+        const struct pc_tensor *q = pc_checkpoint_find(ck, "q.weight");
+        for (uint64_t piece = 1; piece <= 24; piece++) {
+            struct pc_trace tr = {0};
+            uint64_t next = 0;
+            float x[24][5], want[24][5];
+            for (uint64_t row = 0, n; row < 24; row += n) {
+                n = piece < 24 - row ? piece : 24 - row;
+                pc_trace_reset(&tr);
+                assert_int_equal(pc_tensor_read_traced(q, row, n, x, &tr, &err), 0);
+                assert_int_equal(pc_tensor_read(q, row, n, want, &err), 0);
+                assert_memory_equal(x, want, n * sizeof *x);
+                for (size_t i = 0; i < tr.n_views; i++) {
+                    assert_ptr_equal(tr.views[i].t, pc_checkpoint_find(file, "q.weight"));
+                    assert_int_equal(tr.views[i].row0, next);
+                    next += tr.views[i].n_rows;
+                    const float *first = tr.views[i].bytes;
+                    assert_true(first[0] == (float)(5 * tr.views[i].row0));
+                }
+            }
+            assert_int_equal(next, 24);
+            pc_trace_release(&tr);
+        }
+        pc_checkpoint_close(ck);
+        pc_checkpoint_close(file);
+        scratch_close(&s);
+    }
 }
 
 static void refuses_rows_that_are_no_heads(void **state)
@@ -100,11 +134,11 @@ static void refuses_rows_that_are_no_heads(void **state)
     struct pc_checkpoint *file = open_file(&s), *ck;
     struct paco_error err = {0};
     const struct pc_head_count heads[] = {{"q.weight", 5}, {NULL, 0}}, odd[] = {{"q.weight", 8}, {NULL, 0}};
-    assert_int_equal(pc_checkpoint_permute(file, heads, &ck, &err), PACO_EMISMATCH);
+    assert_int_equal(pc_checkpoint_permute(file, heads, PC_PAIRS_TO_HALVES, &ck, &err), PACO_EMISMATCH);
     assert_string_equal(err.message,
         "tensor 'q.weight' has the shape [24,5], whose rows are no even number for each of 5 heads");
     assert_contains(err.path, "x.safetensors");
-    assert_int_equal(pc_checkpoint_permute(file, odd, &ck, &err), PACO_EMISMATCH);
+    assert_int_equal(pc_checkpoint_permute(file, odd, PC_HALVES_TO_PAIRS, &ck, &err), PACO_EMISMATCH);
     pc_checkpoint_close(file);
     scratch_close(&s);
 }
@@ -142,6 +176,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_of_heads_go_from_pairs_to_halves),
+        cmocka_unit_test(the_other_direction_undoes_it),
         cmocka_unit_test(tracing_shows_each_source_row_once_in_order),
         cmocka_unit_test(refuses_rows_that_are_no_heads),
         cmocka_unit_test(renaming_picks_and_reorders),
