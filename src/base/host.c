@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 /* The number in a one-word file; UINT64_MAX for "max", a missing file or anything else. */
 static uint64_t read_number(const char *path)
@@ -88,4 +89,11 @@ uint64_t pc_host_memory_available(void)
 {
     uint64_t system = meminfo_available(), group = groups_left();
     return system < group ? system : group;
+}
+
+double pc_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }

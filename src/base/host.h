@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What this machine has left to give. */
+/* What this machine has left to give, and its clock. */
 #ifndef PC_BASE_HOST_H
 #define PC_BASE_HOST_H
 
@@ -8,5 +8,8 @@
 /** Bytes this process could come to hold without pushing anything out: what the kernel calls available, and
  * no more than its control groups still allow. UINT64_MAX when nothing says. Caches count as available. */
 uint64_t pc_host_memory_available(void);
+
+/** Seconds on a clock that only goes forward. */
+double pc_seconds(void);
 
 #endif

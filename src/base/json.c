@@ -367,8 +367,13 @@ static void write_value(struct writer *w, const json_t *v)
     }
 }
 
+void pc_json_write_at(struct pc_buf *b, const json_t *v, enum pc_json_style style, int depth)
+{
+    struct writer w = {b, style, depth};
+    write_value(&w, v);
+}
+
 void pc_json_write(struct pc_buf *b, const json_t *v, enum pc_json_style style)
 {
-    struct writer w = {b, style, 0};
-    write_value(&w, v);
+    pc_json_write_at(b, v, style, 0);
 }

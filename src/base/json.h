@@ -57,6 +57,10 @@ enum pc_json_style {
  * text stays UTF-8 in the compact style and is escaped as \uXXXX in the others, as Python does. */
 void pc_json_write(struct pc_buf *b, const json_t *v, enum pc_json_style style);
 
+/** The same for a value inside of what is already written: its lines, but the first, are indented depth
+ * levels more. */
+void pc_json_write_at(struct pc_buf *b, const json_t *v, enum pc_json_style style, int depth);
+
 /** Append the shortest decimal that reads back as x, in Python's repr form ("1e-05", "0.1", "1.0"). NaN and
  * infinities become null: JSON has no word for them. */
 void pc_json_write_double(struct pc_buf *b, double x);

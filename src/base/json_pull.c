@@ -132,8 +132,7 @@ static int unexpected(struct pc_json_pull *p, int c, const char *expected, struc
     if (c < 0x20 || c >= 0x7f)
         return pc_error_file(err, PACO_EFORMAT, p->path, here(p), "JSON: byte 0x%02x where %s is expected",
             (unsigned)c, expected);
-    return pc_error_file(
-        err, PACO_EFORMAT, p->path, here(p), "JSON: '%c' where %s is expected", c, expected);
+    return pc_error_file(err, PACO_EFORMAT, p->path, here(p), "JSON: '%c' where %s is expected", c, expected);
 }
 
 /* ---- strings ---- */

@@ -74,6 +74,11 @@ int pc_json_next(struct pc_json_pull *p, struct paco_error *err);
 /** Go on to the last token of the value that the token at hand begins (not a key). 0, or as above. */
 int pc_json_skip(struct pc_json_pull *p, struct paco_error *err);
 
+/** The value that the token at hand begins (not a key), of at most max_values values in all; beyond that it
+ * is PACO_ELIMIT. *owned*. For the small parts of a large text, which may then be looked at like any other.
+ */
+int pc_json_pull_value(struct pc_json_pull *p, uint64_t max_values, json_t **out, struct paco_error *err);
+
 /** "an object", "a string", "null" ... for messages. */
 const char *pc_json_token_name(enum pc_json_token token);
 

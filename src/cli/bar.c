@@ -9,6 +9,8 @@
  * otherwise be deaf to Ctrl-C. */
 #include "cli/command.h"
 
+#include "base/host.h"
+
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* paco perplexity: how well a model predicts a text, and how far it is from another. */
 #include "cli/answering.h"
+
+#include "base/host.h"
 #include "cli/command.h"
 #include "cli/input.h"
 #include "cli/output.h"

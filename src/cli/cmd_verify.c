@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* paco verify: is a model what its manifest says, or the same as another one? */
 #include "base/file.h"
+#include "base/host.h"
 #include "base/memory.h"
 #include "cli/command.h"
 #include "cli/output.h"

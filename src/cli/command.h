@@ -76,8 +76,6 @@ int pc_progress_stopped(void);
 
 /** Peak resident memory of this process so far, in bytes: mapped pages and libraries count. */
 uint64_t pc_peak_rss(void);
-/** Seconds on a monotonic clock. */
-double pc_seconds(void);
 /** "512 B", "1.23 GB", "45.1 MB" as people read them (decimal units), into out. Returns out. */
 char *pc_human_bytes(uint64_t bytes, char out[32]);
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/generate.h"
 
+#include "base/host.h"
 #include "base/memory.h"
 #include "engine/stops.h"
 
 #include <string.h>
-#include <time.h>
 
 enum {
     PREFILL_ROWS = 128, /* between two looks at the progress callback */
@@ -32,13 +32,6 @@ void pc_generation_release(struct pc_generation *g)
 {
     pc_ids_release(&g->ids);
     pc_buf_release(&g->text);
-}
-
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 int pc_prefill(struct pc_engine *engine, struct pc_seq *seq, const int32_t *prompt, size_t n_prompt,
@@ -193,14 +186,14 @@ int pc_generate(struct pc_engine *engine, const struct pc_tokenizer *tok, struct
     out->n_computed = out->n_prompt - cached;
 
     size_t i_row = 0;
-    double start = seconds();
+    double start = pc_seconds();
     int rc = pc_prefill(engine, seq, prompt, n_prompt, options->progress, &i_row, err);
-    out->prefill_seconds = seconds() - start;
+    out->prefill_seconds = pc_seconds() - start;
     out->stop = rc > 0 ? PC_STOP_CANCELLED : PC_STOP_LENGTH;
     if (rc != 0 || options->max_tokens <= 0)
         return rc < 0 ? rc : 0;
-    start = seconds();
+    start = pc_seconds();
     rc = answer(engine, tok, seq, sampler, i_row, options, out, err);
-    out->decode_seconds = seconds() - start;
+    out->decode_seconds = pc_seconds() - start;
     return rc;
 }

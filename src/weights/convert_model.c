@@ -38,7 +38,6 @@ static int write_out(struct convert *c, struct paco_job_result *result, struct p
         pc_job_note_narrowing(&c->job, c->out, &written);
         pc_job_result(&c->job, &written, result);
     }
-    pc_write_result_release(&written);
     json_decref(settings);
     return rc;
 }

@@ -46,7 +46,6 @@ static int write_out(struct make_diff *m, struct paco_job_result *result, struct
         pc_job_note_narrowing(&m->job, m->out, &written);
         pc_job_result(&m->job, &written, result);
     }
-    pc_write_result_release(&written);
     json_decref(settings);
     return rc;
 }

@@ -4,7 +4,6 @@
 #define PC_WEIGHTS_MANIFEST_READ_H
 
 #include "base/digest.h"
-#include "base/json.h"
 #include "base/map.h"
 #include "base/memory.h"
 #include "format/checkpoint.h"
@@ -25,6 +24,11 @@ struct pc_manifest_file {
     const char *sha256;
 };
 
+/** A model that the output was made of: its part in the job, and its content digest. */
+struct pc_manifest_input {
+    const char *role, *content_sha256;
+};
+
 /** Rows [first, first + n) of a tensor. */
 struct pc_row_range {
     const char *tensor;
@@ -36,9 +40,10 @@ struct pc_row_ranges {
 };
 
 struct pc_manifest {
-    json_t *root; /* owned; strings are views into it */
-    struct pc_arena arena;
-    const char *path, *job, *content_sha256; /* path is a view into arena */
+    struct pc_arena arena; /* holds all strings */
+    const char *path, *job, *content_sha256;
+    struct pc_manifest_input *inputs; /* those that have a role and a digest */
+    size_t n_inputs;
     struct pc_manifest_tensor *tensors;
     size_t n_tensors;
     struct pc_map by_name; /* tensor name to index */
@@ -48,8 +53,10 @@ struct pc_manifest {
 };
 
 /** Read and check path. Release in any case. A `format` other than 1 is PACO_EUNSUPPORTED; missing or
- * malformed members are PACO_EFORMAT naming them. */
+ * malformed members are PACO_EFORMAT naming them, with the byte where they stand. Some 300 bytes a tensor. */
 int pc_manifest_read(const char *path, struct pc_manifest *out, struct paco_error *err);
+/** The content digest of the input in that role; a view, or NULL when the manifest does not say. */
+const char *pc_manifest_input_digest(const struct pc_manifest *m, const char *role);
 void pc_manifest_release(struct pc_manifest *m);
 
 #endif

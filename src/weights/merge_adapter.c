@@ -147,7 +147,6 @@ static int write_out(struct merge *m, struct paco_job_result *result, struct pac
         pc_job_note_narrowing(&m->job, m->out, &written);
         pc_job_result(&m->job, &written, result);
     }
-    pc_write_result_release(&written);
     json_decref(settings);
     return rc;
 }

@@ -25,7 +25,8 @@ struct recover {
     struct pc_checkpoint *sum, *out;
     struct pc_combine_report report;
     enum paco_recipe recipe;
-    bool ours;                                                    /* paco diff made the diff */
+    bool ours;      /* paco diff made the diff */
+    bool base_said; /* that the base's manifest is another base's */
     char origin_base[PC_SHA256_HEX], origin_tuned[PC_SHA256_HEX]; /* of what: content digests, or empty */
 };
 
@@ -36,39 +37,39 @@ static const char *recipe_name(enum paco_recipe recipe)
 
 /* ---- which recipe ---- */
 
-/* The content digest of the input in that role, or empty. */
-static void digest_of_input(const json_t *manifest, const char *role, char out[PC_SHA256_HEX])
+/* dir's manifest, if it has one that can be read: one that cannot is no reason not to recover. */
+static int read_manifest(const char *dir, struct pc_manifest *m, struct paco_error *err)
 {
-    const json_t *inputs = json_object_get(manifest, "inputs");
-    out[0] = '\0';
-    for (size_t i = 0; i < json_array_size(inputs); i++) {
-        const json_t *in = json_array_get(inputs, i);
-        const char *its = json_string_value(json_object_get(in, "role"));
-        const char *digest = json_string_value(json_object_get(in, "content_sha256"));
-        if (its && digest && strcmp(its, role) == 0)
-            snprintf(out, PC_SHA256_HEX, "%s", digest);
+    *m = (struct pc_manifest){.path = NULL};
+    char *path = pc_path_join(dir, PC_MANIFEST_NAME);
+    int rc = path ? 0 : pc_error_mem(err, strlen(dir), "a path");
+    if (rc == 0 && pc_path_exists(path)) {
+        struct paco_error why = {0};
+        rc = pc_manifest_read(path, m, &why);
+        if (rc < 0)
+            pc_manifest_release(m);
+        rc = rc == PACO_EMEM ? pc_error_set(err, rc, "%s", why.message) : 0;
     }
+    pc_free(path);
+    return rc;
+}
+
+static void copy_digest(char to[PC_SHA256_HEX], const char *digest)
+{
+    snprintf(to, PC_SHA256_HEX, "%s", digest ? digest : "");
 }
 
 /* What the diff's own manifest tells, if paco made it. */
 static int read_origin(struct recover *r, struct paco_error *err)
 {
     struct pc_manifest m;
-    char *path = pc_path_join(r->diff.dir, PC_MANIFEST_NAME);
-    int rc = path ? 0 : pc_error_mem(err, strlen(r->diff.dir), "a path");
-    if (rc == 0 && pc_path_exists(path)) {
-        struct paco_error why = {0};
-        rc = pc_manifest_read(path, &m, &why);
-        r->ours = rc == 0 && m.job && strcmp(m.job, "diff") == 0;
-        if (r->ours) {
-            digest_of_input(m.root, "base", r->origin_base);
-            digest_of_input(m.root, "tuned", r->origin_tuned);
-        }
-        pc_manifest_release(&m);
-        // A manifest that cannot be read is no reason not to recover.
-        rc = rc == PACO_EMEM ? pc_error_set(err, rc, "%s", why.message) : 0;
+    int rc = read_manifest(r->diff.dir, &m, err);
+    r->ours = rc == 0 && m.job && strcmp(m.job, "diff") == 0;
+    if (r->ours) {
+        copy_digest(r->origin_base, pc_manifest_input_digest(&m, "base"));
+        copy_digest(r->origin_tuned, pc_manifest_input_digest(&m, "tuned"));
     }
-    pc_free(path);
+    pc_manifest_release(&m);
     return rc;
 }
 
@@ -255,20 +256,30 @@ static int undefined_result(const struct recover *r, struct paco_job_result *res
     return result->n_undefined_rows == (size_t)r->report.n_grown ? 0 : pc_error_mem(err, 64, "the result");
 }
 
-/* Two bases of one shape look alike, and only their digests tell them apart: which are known when the base
- * was read. The same base in another element type has another digest too, but then the result is mostly the
- * tuned model's. */
-static void note_other_base(struct recover *r, const struct pc_write_result *written)
+/* Two bases of one shape look alike, and only their digests tell them apart: which the base's own manifest
+ * tells in advance, or else reading it. The same base in another element type has another digest too, but
+ * then the result is mostly the tuned model's. */
+static void note_base(struct recover *r, const char *here)
 {
-    char here[PC_SHA256_HEX];
-    digest_of_input(written->manifest, "base", here);
-    if (!r->origin_base[0] || !here[0] || strcmp(here, r->origin_base) == 0 ||
-        strcmp(written->content_sha256, r->origin_tuned) == 0)
-        return;
-    pc_note(&r->job.notes,
-        "the diff was made against another base, as its manifest says: content digest %.12s..., here "
-        "%.12s...; unless only the element type differs, this is not the tuned model",
-        r->origin_base, here);
+    if (!r->base_said && r->origin_base[0] && here[0] && strcmp(here, r->origin_base) != 0)
+        pc_note(&r->job.notes,
+            "the diff was made against another base, as its manifest says: content digest %.12s..., here "
+            "%.12s...; unless only the element type differs, this is not the tuned model",
+            r->origin_base, here);
+}
+
+static int compare_manifests(struct recover *r, struct paco_error *err)
+{
+    struct pc_manifest m;
+    if (!r->origin_base[0])
+        return 0;
+    int rc = read_manifest(r->raw.dir, &m, err);
+    if (rc == 0 && m.content_sha256) {
+        note_base(r, m.content_sha256);
+        r->base_said = strcmp(m.content_sha256, r->origin_base) != 0;
+    }
+    pc_manifest_release(&m);
+    return rc;
 }
 
 /* ---- the job ---- */
@@ -290,11 +301,11 @@ static int write_out(struct recover *r, struct paco_job_result *result, struct p
     if (rc == 0)
         rc = pc_write_checkpoint(r->out, &o, &written, err);
     if (rc == 0) {
-        note_other_base(r, &written);
+        if (strcmp(written.content_sha256, r->origin_tuned) != 0)
+            note_base(r, written.input_sha256[0]);
         pc_job_note_narrowing(&r->job, r->out, &written);
         pc_job_result(&r->job, &written, result);
     }
-    pc_write_result_release(&written);
     json_decref(settings);
     json_decref(extra);
     return rc;
@@ -312,6 +323,8 @@ static int run(struct recover *r, struct paco_job_result *result, struct paco_er
     if (rc < 0)
         return rc;
     rc = read_origin(r, err);
+    if (rc == 0)
+        rc = compare_manifests(r, err);
     if (rc == 0)
         rc = find_recipe(r, err);
     if (rc < 0)

@@ -3,6 +3,7 @@
 
 #include "algebra/trace.h"
 #include "base/crc32.h"
+#include "base/host.h"
 #include "weights/sweep.h"
 
 #include <float.h>
@@ -10,7 +11,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum {
     MAX_WORKERS = 12,
@@ -87,13 +87,6 @@ struct worker {
     struct run *run;
     struct lane lanes[MAX_LANES];
 };
-
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* ---- the journal ---- */
 
@@ -243,7 +236,7 @@ static int settle(struct run *run, bool now, struct paco_error *err)
 {
     pthread_mutex_lock(&run->lock);
     bool due = now || run->s->journal_each || run->written_bytes >= SETTLE_BYTES ||
-               seconds() - run->last_settled >= SETTLE_SECONDS;
+               pc_seconds() - run->last_settled >= SETTLE_SECONDS;
     struct unit *list = NULL;
     if (due && !run->settling) {
         list = run->written;
@@ -257,7 +250,7 @@ static int settle(struct run *run, bool now, struct paco_error *err)
     int rc = journal_units(run, list, err);
     pthread_mutex_lock(&run->lock);
     run->settling = false;
-    run->last_settled = seconds();
+    run->last_settled = pc_seconds();
     pthread_mutex_unlock(&run->lock);
     return rc;
 }
@@ -570,7 +563,7 @@ static int run_units(struct run *run, struct paco_error *err)
     int rc = pc_disk_new(run->buffer_size, n_buffers, WRITERS, &run->disk, err);
     if (rc < 0)
         return rc;
-    run->last_settled = seconds();
+    run->last_settled = pc_seconds();
     pc_pool_run(run->s->pool, n_workers, worker_main, run);
     rc = pc_disk_wait(run->disk, err);
     // After a failure too: what was finished before it counts.

@@ -2,19 +2,11 @@
 #include "weights/write.h"
 
 #include "base/file.h"
-#include "weights/manifest_read.h"
+#include "base/host.h"
 #include "weights/write_parts.h"
 
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
-
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static int prepare_stream(struct pc_writer *w, struct paco_error *err)
 {
@@ -181,14 +173,8 @@ static int work(struct pc_writer *w, struct pc_write_result *r, struct paco_erro
     if (rc < 0)
         return rc;
     note_special(w, r);
-    if (!pc_journal_is_complete(w->journal)) {
-        rc = pc_writer_write_manifest(w, r, err);
-    } else {
-        char *path = pc_path_join(pc_journal_dir(w->journal), PC_MANIFEST_NAME);
-        rc =
-            path ? pc_json_read(path, (size_t)1 << 28, &r->manifest, err) : pc_error_mem(err, 4096, "a path");
-        pc_free(path);
-    }
+    rc = pc_journal_is_complete(w->journal) ? pc_writer_read_manifest(w, r, err)
+                                            : pc_writer_write_manifest(w, r, err);
     return rc == 0 ? pc_journal_commit(w->journal, err) : rc;
 }
 
@@ -245,7 +231,7 @@ static void writer_release(struct pc_writer *w)
 int pc_write_checkpoint(const struct pc_checkpoint *ck, const struct pc_write_options *opt,
     struct pc_write_result *result, struct paco_error *err)
 {
-    double start = seconds();
+    double start = pc_seconds();
     struct pc_writer w = {.ck = ck, .opt = opt};
     struct pc_write_result r = {0};
     int rc = pc_writer_plan(&w, err);
@@ -257,17 +243,9 @@ int pc_write_checkpoint(const struct pc_checkpoint *ck, const struct pc_write_op
         r.tensor_bytes = w.layout->total_size;
         r.bytes_written = pc_writer_weight_bytes(&w) + w.small_bytes;
         memcpy(r.licence, w.sidecars.licence, sizeof r.licence);
-        r.seconds = opt->dry_run ? pc_writer_estimate(&w) : seconds() - start;
+        r.seconds = opt->dry_run ? pc_writer_estimate(&w) : pc_seconds() - start;
         *result = r;
-    } else {
-        pc_write_result_release(&r);
     }
     writer_release(&w);
     return rc;
-}
-
-void pc_write_result_release(struct pc_write_result *r)
-{
-    json_decref(r->manifest);
-    *r = (struct pc_write_result){0};
 }

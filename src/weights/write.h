@@ -47,6 +47,8 @@ struct pc_write_file {
     size_t len;
 };
 
+enum { PC_WRITE_MAX_INPUTS = 4 };
+
 struct pc_write_options {
     const char *job;   /* "recover": manifest and journal */
     const char *phase; /* "recovering": progress */
@@ -75,7 +77,7 @@ struct pc_write_options {
     struct pc_notes *notes; /* where remarks go; NULL: nowhere */
 };
 
-/** What was done. Zero before first use; release with pc_write_result_release. */
+/** What was done. */
 struct pc_write_result {
     uint32_t n_tensors, n_files; /* n_files counts weight files */
     uint32_t n_resumed;          /* tensors found finished from an earlier attempt */
@@ -87,7 +89,7 @@ struct pc_write_result {
     uint64_t n_special;                 /* elements of the output that are NaN or infinite */
     char content_sha256[PC_SHA256_HEX]; /* docs/formats/manifest.md: independent of container and sharding */
     char licence[128];                  /* what the files say of the licence, or empty */
-    json_t *manifest;                   /* owned; NULL after a dry run */
+    char input_sha256[PC_WRITE_MAX_INPUTS][PC_SHA256_HEX]; /* content digests; empty after a dry run */
 };
 
 /** Write ck. ck and all of opt are *borrowed* for the call. Errors: PACO_EEXIST (target, or another process
@@ -95,6 +97,5 @@ struct pc_write_result {
  */
 int pc_write_checkpoint(const struct pc_checkpoint *ck, const struct pc_write_options *opt,
     struct pc_write_result *result, struct paco_error *err);
-void pc_write_result_release(struct pc_write_result *result);
 
 #endif

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* paco-manifest.json, as docs/formats/manifest.md has it. Nothing in it depends on how the job went: an
- * interrupted one ends with the same bytes. */
+ * interrupted one ends with the same bytes. The list of tensors is written as it is made: a tree of it would
+ * be larger than all else a job keeps in memory. */
 #include "weights/write_parts.h"
 
 #include "base/file.h"
@@ -8,9 +9,14 @@
 
 #include "paco/paco.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
+
+enum { FLUSH = 64 * 1024 };
 
 void pc_json_put(json_t *list, json_t *v, bool *good)
 {
@@ -64,13 +70,13 @@ static bool content_of_input(const struct pc_input_digests *in, char hex[PC_SHA2
     return good;
 }
 
-static json_t *inputs_json(const struct pc_writer *w)
+static json_t *inputs_json(const struct pc_writer *w, struct pc_write_result *r)
 {
     json_t *inputs = json_array();
     bool good = true;
     for (size_t i = 0; i < w->opt->n_inputs; i++) {
         const struct pc_write_input *in = &w->opt->inputs[i];
-        char hex[PC_SHA256_HEX], path[PATH_MAX];
+        char *hex = r->input_sha256[i], path[PATH_MAX];
         snprintf(path, sizeof path, "%s", in->path);
         for (size_t n = strlen(path); n > 1 && path[n - 1] == '/';)
             path[--n] = '\0';
@@ -106,46 +112,128 @@ static json_t *tensor_json(const struct pc_writer *w, uint32_t i)
     return pc_json_finished(v, good);
 }
 
-static json_t *manifest_json(struct pc_writer *w, const struct pc_write_result *r)
+/* The text on its way into the file. */
+struct text {
+    struct pc_buf b;
+    char *path;
+    int fd, rc;
+    uint64_t at; /* written so far */
+    bool any;    /* members */
+    struct paco_error *err;
+};
+
+static void flush(struct text *o, size_t at_least)
 {
-    json_t *m = json_object(), *tensors = json_array(), *repairs = json_array();
+    if (o->rc == 0)
+        o->rc = pc_buf_check(&o->b, PC_MANIFEST_NAME, o->err);
+    if (o->rc < 0 || o->b.len < at_least)
+        return;
+    o->rc = pc_fd_write(o->fd, o->path, o->at, o->b.data, o->b.len, o->err);
+    o->at += o->b.len;
+    pc_buf_clear(&o->b);
+}
+
+/* Takes v. */
+static void put_value(struct text *o, json_t *v, int depth)
+{
+    if (!v && o->rc == 0)
+        o->rc = pc_error_mem(o->err, 4096, "the manifest");
+    if (o->rc == 0)
+        pc_json_write_at(&o->b, v, PC_JSON_PRETTY, depth);
+    json_decref(v);
+    flush(o, FLUSH);
+}
+
+static void put_key(struct text *o, const char *key)
+{
+    pc_buf_puts(&o->b, o->any ? ",\n  " : "{\n  ");
+    pc_json_write_string(&o->b, key, strlen(key), true);
+    pc_buf_puts(&o->b, ": ");
+    o->any = true;
+}
+
+/* Takes v. */
+static void put_member(struct text *o, const char *key, json_t *v)
+{
+    put_key(o, key);
+    put_value(o, v, 1);
+}
+
+static void put_tensors(struct text *o, const struct pc_writer *w)
+{
+    put_key(o, "tensors");
+    pc_buf_putc(&o->b, '[');
+    for (uint32_t i = 0; i < w->layout->n_tensors && o->rc == 0; i++) {
+        pc_buf_puts(&o->b, i ? ",\n    " : "\n    ");
+        put_value(o, tensor_json(w, i), 2);
+    }
+    pc_buf_puts(&o->b, w->layout->n_tensors ? "\n  ]" : "]");
+}
+
+static json_t *repairs_json(const struct pc_writer *w)
+{
+    json_t *repairs = json_array();
     bool good = true;
-    for (uint32_t i = 0; i < w->layout->n_tensors; i++)
-        pc_json_put(tensors, tensor_json(w, i), &good);
     for (size_t i = 0; i < w->sidecars.repairs.n; i++)
         pc_json_put(repairs, json_string(w->sidecars.repairs.v[i]), &good);
-    pc_json_set(m, "format", json_integer(1), &good);
-    pc_json_set(m, "paco", json_string(paco_version()), &good);
-    pc_json_set(m, "job", json_string(w->opt->job), &good);
-    pc_json_set(m, "options", pc_writer_options(w->opt), &good);
-    pc_json_set(m, "inputs", inputs_json(w), &good);
-    pc_json_set(m, "content_sha256", json_string(r->content_sha256), &good);
-    pc_json_set(m, "n_tensors", json_integer((json_int_t)w->layout->n_tensors), &good);
-    pc_json_set(m, "tensor_bytes", json_integer((json_int_t)w->layout->total_size), &good);
-    pc_json_set(m, "tensors", tensors, &good);
-    pc_json_set(m, "files", json_incref(w->files), &good);
-    if (w->opt->extra)
-        good = json_object_update(m, (json_t *)w->opt->extra) == 0 && good;
-    pc_json_set(m, "repairs", repairs, &good);
-    return pc_json_finished(m, good);
+    return pc_json_finished(repairs, good);
+}
+
+static void put_manifest(struct text *o, struct pc_writer *w, struct pc_write_result *r)
+{
+    put_member(o, "format", json_integer(1));
+    put_member(o, "paco", json_string(paco_version()));
+    put_member(o, "job", json_string(w->opt->job));
+    put_member(o, "options", pc_writer_options(w->opt));
+    put_member(o, "inputs", inputs_json(w, r));
+    put_member(o, "content_sha256", json_string(r->content_sha256));
+    put_member(o, "n_tensors", json_integer((json_int_t)w->layout->n_tensors));
+    put_member(o, "tensor_bytes", json_integer((json_int_t)w->layout->total_size));
+    put_tensors(o, w);
+    put_member(o, "files", json_incref(w->files));
+    const char *key;
+    json_t *v;
+    json_object_foreach((json_t *)(uintptr_t)w->opt->extra, key, v) put_member(o, key, json_incref(v));
+    put_member(o, "repairs", repairs_json(w));
+    pc_buf_puts(&o->b, "\n}\n");
+    flush(o, 0);
 }
 
 int pc_writer_write_manifest(struct pc_writer *w, struct pc_write_result *r, struct paco_error *err)
 {
-    struct pc_buf b;
-    r->manifest = manifest_json(w, r);
-    if (!r->manifest)
-        return pc_error_mem(err, 4096, "the manifest");
-    pc_buf_init(&b, (size_t)1 << 30);
-    pc_json_write(&b, r->manifest, PC_JSON_PRETTY);
-    pc_buf_putc(&b, '\n');
-    int rc = pc_buf_check(&b, PC_MANIFEST_NAME, err);
-    if (rc == 0) {
-        struct pc_sidecar f = {.name = (char[]){PC_MANIFEST_NAME}, .text = b.data, .size = b.len};
-        uint8_t digest[PC_SHA256_SIZE];
-        rc = pc_sidecar_write(&f, pc_journal_dir(w->journal), digest, err);
-        w->small_bytes += b.len;
+    const char *dir = pc_journal_dir(w->journal);
+    struct text o = {.fd = -1, .path = pc_path_join(dir, PC_MANIFEST_NAME), .err = err};
+    if (!o.path)
+        return pc_error_mem(err, strlen(dir), "a path");
+    pc_buf_init(&o.b, (size_t)1 << 30);
+    o.fd = open(o.path, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
+    if (o.fd < 0)
+        o.rc = pc_error_os(err, errno, "cannot create");
+    else
+        put_manifest(&o, w, r);
+    if (o.rc == 0 && fsync(o.fd) < 0)
+        o.rc = pc_error_os(err, errno, "cannot sync");
+    if (o.rc < 0)
+        pc_error_path(err, o.path);
+    if (o.fd >= 0)
+        close(o.fd);
+    pc_buf_release(&o.b);
+    pc_free(o.path);
+    w->small_bytes += o.at;
+    return o.rc;
+}
+
+int pc_writer_read_manifest(struct pc_writer *w, struct pc_write_result *r, struct paco_error *err)
+{
+    const char *dir = pc_journal_dir(w->journal);
+    char *path = pc_path_join(dir, PC_MANIFEST_NAME);
+    struct pc_manifest m = {.path = NULL};
+    int rc = path ? pc_manifest_read(path, &m, err) : pc_error_mem(err, strlen(dir), "a path");
+    for (size_t i = 0; i < w->opt->n_inputs && rc == 0; i++) {
+        const char *digest = pc_manifest_input_digest(&m, w->opt->inputs[i].role);
+        snprintf(r->input_sha256[i], PC_SHA256_HEX, "%s", digest ? digest : "");
     }
-    pc_buf_release(&b);
+    pc_manifest_release(&m);
+    pc_free(path);
     return rc;
 }

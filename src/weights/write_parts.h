@@ -45,8 +45,10 @@ json_t *pc_writer_options(const struct pc_write_options *o);
 /** Add a written file to w->files. */
 int pc_writer_add_file(struct pc_writer *w, const struct pc_sidecar *f, const uint8_t sha256[PC_SHA256_SIZE],
     struct paco_error *err);
-/** Make r->manifest, and write and sync it. */
+/** Write the manifest and sync it; sets r->input_sha256. */
 int pc_writer_write_manifest(struct pc_writer *w, struct pc_write_result *r, struct paco_error *err);
+/** What an attempt that was interrupted behind that has written: sets r->input_sha256. */
+int pc_writer_read_manifest(struct pc_writer *w, struct pc_write_result *r, struct paco_error *err);
 
 /* jansson refuses NULL and says so in its result, so that what could not be made may be put all the same: one
  * flag tells at the end. All take v. */

@@ -5,6 +5,7 @@
 #include "algebra/trace.h"
 #include "base/dtype.h"
 #include "base/file.h"
+#include "base/host.h"
 #include "weights/narrow.h"
 
 #include "paco/paco.h"
@@ -16,7 +17,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <time.h>
 #include <unistd.h>
 
 /* Space asked for beyond what is counted: directories, the journal, block rounding. */
@@ -210,13 +210,6 @@ int pc_writer_plan(struct pc_writer *w, struct paco_error *err)
 
 /* ---- how long ---- */
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* Seconds one worker takes for a byte of output; 0 when that cannot be found out. */
 static double seconds_per_byte(const struct pc_tensor *t)
 {
@@ -224,7 +217,7 @@ static double seconds_per_byte(const struct pc_tensor *t)
     struct pc_sha256 *h = pc_sha256_new(NULL);
     uint64_t rows = pc_trace_rows(t, t->n_rows), done = 0;
     void *buf = rows ? pc_alloc_pages((size_t)(rows * t->row_size)) : NULL;
-    double start = now();
+    double start = pc_seconds();
     for (uint64_t row = 0; h && buf && row + rows <= t->n_rows && done < SAMPLE; row += rows) {
         pc_trace_reset(&tr);
         if (pc_tensor_read_traced(t, row, rows, buf, &tr, NULL) < 0)
@@ -234,7 +227,7 @@ static double seconds_per_byte(const struct pc_tensor *t)
             pc_sha256_update(h, tr.views[i].bytes, (size_t)(tr.views[i].n_rows * tr.views[i].t->row_size));
         done += rows * t->row_size;
     }
-    double took = now() - start;
+    double took = pc_seconds() - start;
     pc_free(buf);
     pc_sha256_free(h);
     pc_trace_release(&tr);

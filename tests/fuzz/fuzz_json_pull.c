@@ -8,43 +8,6 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* The value whose first token is at hand; NULL when the text is broken. Its depth is bounded by the reader.
- */
-static json_t *build(struct pc_json_pull *p, int *rc, struct paco_error *err)
-{
-    switch (p->token) {
-    case PC_JSON_STRING: return json_stringn(p->text, p->len);
-    case PC_JSON_INTEGER: return json_integer(p->integer);
-    case PC_JSON_REAL: return json_real(p->real);
-    case PC_JSON_TRUE: return json_true();
-    case PC_JSON_FALSE: return json_false();
-    case PC_JSON_NULL: return json_null();
-    default: break;
-    }
-    bool is_array = p->token == PC_JSON_ARRAY;
-    json_t *v = is_array ? json_array() : json_object();
-    while ((*rc = pc_json_next(p, err)) > 0 && *rc != PC_JSON_ARRAY_END && *rc != PC_JSON_OBJECT_END) {
-        char *key = NULL;
-        if (!is_array) {
-            if (*rc != PC_JSON_KEY)
-                abort();
-            key = strdup(p->text);
-            if ((*rc = pc_json_next(p, err)) < 0) {
-                free(key);
-                break;
-            }
-        }
-        json_t *member = build(p, rc, err);
-        if (*rc >= 0 && (is_array ? json_array_append(v, member) : json_object_set(v, key, member)) < 0)
-            abort();
-        json_decref(member);
-        free(key);
-        if (*rc < 0)
-            break;
-    }
-    return v;
-}
-
 /* Once an integer is beyond 64 bits, the other parser makes all of them reals. */
 static bool same(const json_t *a, const json_t *b)
 {
@@ -77,8 +40,8 @@ static void read_both(const char *text, size_t len, struct pc_json_pull *p)
     int whole_rc = pc_json_parse(text, len, "fuzz", 0, &whole, &whole_err);
     int rc = pc_json_next(p, &err);
     if (rc > 0) {
-        v = build(p, &rc, &err);
-        if (rc >= 0)
+        rc = pc_json_pull_value(p, UINT64_MAX, &v, &err);
+        if (rc == 0)
             rc = pc_json_next(p, &err);
     }
     if (rc < 0)

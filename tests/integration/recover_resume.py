@@ -78,9 +78,21 @@ def start(*args):
 
 RAW, DIFF = save_large(work("raw"), 0), save_large(work("diff"), 1)
 FLAGS = ["recover", "--raw", RAW, "--diff", DIFF]
-began = time.monotonic()
 first = paco_json(*FLAGS, "--out", work("reference"))
-DURATION = time.monotonic() - began
+
+
+def duration():
+    """The shortest of three runs: a busy machine only makes them longer."""
+    took = []
+    for _ in range(3):
+        began = time.monotonic()
+        paco(*FLAGS, "--out", work("timed"))
+        took.append(time.monotonic() - began)
+        shutil.rmtree(work("timed"))
+    return min(took)
+
+
+DURATION = duration()
 WANT = digest(work("reference"))
 case("undisturbed, within 64 MiB", first and (SANITIZED or first["peak_rss_bytes"] <= 64 << 20), first)
 
@@ -90,7 +102,7 @@ def killed():
     n_killed, n_partial = 0, 0
     for _ in range(20):
         p = start(*FLAGS, "--out", out)
-        time.sleep(r.uniform(0, DURATION * 0.9))
+        time.sleep(r.uniform(0, DURATION))
         p.kill()
         p.communicate()
         n_killed += p.returncode == -signal.SIGKILL
@@ -102,49 +114,44 @@ def killed():
         n_partial += os.path.isdir(out + ".paco-partial")
     print("# %d of 20 killed in time, %d left work behind" % (n_killed, n_partial))
     r = paco_json(*FLAGS, "--out", out)
-    case("killed twenty times, then done", r and digest(out) == WANT and n_killed > 0, (n_killed, r))
+    case("killed twenty times, then done", r and digest(out) == WANT, r)
+    case("at least five of the kills came before the end", n_killed >= 5, n_killed)
     case("nothing but the output is there", os.listdir(work("killed")) == ["out"], os.listdir(work("killed")))
+
+
+def interrupt(out, *more):
+    """Stop attempts until one leaves something journaled behind: later if it was too early, earlier if it was too late.
+    How the last one ended, or None if that could not be had."""
+    wait = 0.6 * DURATION
+    for i in range(40):
+        p = start(*FLAGS, "--out", out, "-t", "1", *more)
+        time.sleep(wait)
+        p.send_signal(signal.SIGINT if i % 2 else signal.SIGTERM)
+        _, err = p.communicate()
+        if os.path.isdir(out + ".paco-partial"):
+            return p.returncode, err
+        wait *= 0.85 if p.returncode == 0 else 1.1
+        shutil.rmtree(out, ignore_errors=True)
+    return None
 
 
 def stopped():
     """Until one stop falls into the middle, with something journaled."""
     out = work("stopped", "out")
-    for i in range(12):
-        p = start(*FLAGS, "--out", out, "-t", "1")
-        time.sleep(DURATION * (0.3 + 0.05 * i))
-        p.send_signal(signal.SIGINT if i % 2 else signal.SIGTERM)
-        _, err = p.communicate()
-        if p.returncode == 0:
-            shutil.rmtree(out)
-            continue
-        if os.path.isdir(out + ".paco-partial"):
-            break
-    case("an interrupt ends it, says how to go on", p.returncode in (128 + signal.SIGINT, 128 + signal.SIGTERM) and "same command" in err, (p.returncode, err))
+    code, err = interrupt(out) or (None, "")
+    case("an interrupt ends it, says how to go on", code in (128 + signal.SIGINT, 128 + signal.SIGTERM) and "same command" in err, (code, err))
     r = paco_json(*FLAGS, "--out", out)
     case("and the same command goes on", r and r["n_resumed"] > 0 and any("going on" in w for w in r["warnings"]), r)
     case("to the same bytes", digest(out) == WANT)
 
 
-def leave_partial(out, *more):
-    """An attempt that was stopped with something in its journal. True if that could be had."""
-    for i in range(20):
-        p = start(*FLAGS, "--out", out, "-t", "1", *more)
-        time.sleep(DURATION * (0.4 + 0.05 * i))
-        p.send_signal(signal.SIGTERM)
-        p.communicate()
-        if os.path.isdir(out + ".paco-partial"):
-            return True
-        shutil.rmtree(out, ignore_errors=True)
-    return False
-
-
 def changed():
     out = work("changed", "out")
-    case("a partial result", leave_partial(out))
+    case("a partial result", interrupt(out))
     r = paco_json(*FLAGS, "--out", out, "--dtype", "bf16")
     case("another option starts again, and says so", r and r["n_resumed"] == 0 and any("options.dtype" in w and "starting again" in w for w in r["warnings"]), r)
     shutil.rmtree(out)
-    case("a partial result", leave_partial(out))
+    case("a partial result", interrupt(out))
     path = os.path.join(RAW, "model.safetensors")
     old = os.stat(path)
     os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns + 1))
@@ -202,7 +209,7 @@ def full():
         os.remove(balloon)
         case("with room it works", paco(*FLAGS, "--out", out).returncode == 0 and digest(out) == WANT)
         shutil.rmtree(out)
-        case("a partial result", leave_partial(out))
+        case("a partial result", interrupt(out))
         with open(balloon, "wb") as f:
             os.posix_fallocate(f.fileno(), 0, need // 3)
         r = paco_json(*FLAGS, "--out", out)

@@ -123,7 +123,6 @@ static int write_model(const char *out, bool force)
     struct paco_error err = {0};
     int rc = pc_write_checkpoint(ck, &o, &r, &err);
     if (rc == 0)
-        pc_write_result_release(&r);
     pc_checkpoint_close(ck);
     return rc;
 }
@@ -270,7 +269,6 @@ static void finished_tensors_are_not_read_again(void **state)
         ((const void **)ck->impl)[i] = i == 1 || i == 4 ? g_values[i] : NULL;
     assert_int_equal(pc_write_checkpoint(ck, &o, &r, &err), 0);
     assert_int_equal(r.n_resumed, N_TENSORS - 2);
-    pc_write_result_release(&r);
     pc_checkpoint_close(ck);
     pc_pool_free(pool);
     scratch_close(&g_scratch);
