@@ -20,6 +20,7 @@ static const struct {
     {"attention", check_attention},
     {"bf16", check_bf16},
     {"convert", check_convert},
+    {"limits", check_limits},
     {"matmul", check_matmul},
     {"packed", check_packed},
     {"quantisers", check_quantisers},
