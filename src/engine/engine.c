@@ -27,6 +27,7 @@ struct pc_engine {
     struct pc_engine_plan plan;
     uint64_t memory_limit;
     size_t max_rows, max_logits;
+    enum pc_dtype kv_type;
 
     void *memory; /* holds all that follows */
     struct pc_llama_activations activations;
@@ -110,9 +111,9 @@ static int plan(struct pc_engine *e, const struct pc_engine_options *o, struct p
     e->compute.n_scratch = (e->compute.n_scratch + 15) / 16 * 16;
     e->plan.weights = e->model->weights_size;
     e->plan.scratch = lay_out(e, NULL);
-    e->plan.kv_token = pc_kv_block_size(c) / PC_KV_BLOCK;
+    e->plan.kv_token = pc_kv_block_size(c, e->kv_type) / PC_KV_BLOCK;
     uint64_t blocks = ((uint64_t)o->plan_tokens + PC_KV_BLOCK - 1) / PC_KV_BLOCK;
-    if (!pc_mul_u64(blocks, pc_kv_block_size(c), &e->plan.kv))
+    if (!pc_mul_u64(blocks, pc_kv_block_size(c, e->kv_type), &e->plan.kv))
         e->plan.kv = UINT64_MAX;
     return check_memory(e, o, err);
 }
@@ -122,6 +123,7 @@ static int open_engine(struct pc_engine *e, const struct pc_checkpoint *weights,
 {
     pc_kernels_init(&e->kernels, o->scalar ? 0 : pc_cpu_flags());
     e->memory_limit = o->memory_limit;
+    e->kv_type = o->kv_type;
     e->max_rows = (size_t)(o->max_rows ? o->max_rows : DEFAULT_ROWS);
     e->max_logits = (size_t)(o->max_logits ? o->max_logits : DEFAULT_LOGITS);
     int rc = pc_llama_bind(weights, config, &e->model, err);
@@ -151,9 +153,9 @@ int pc_engine_open(const struct pc_checkpoint *weights, const struct pc_config *
         return pc_error_set(err, PACO_EINVAL,
             "engine: %d rows, %d logits, %lld tokens, %d threads: out of range", o.max_rows, o.max_logits,
             (long long)o.plan_tokens, o.n_threads);
-    if (o.kv_type != PC_F32)
-        return pc_error_set(
-            err, PACO_EUNSUPPORTED, "keys and values in %s; f32 is what there is", pc_dtype_name(o.kv_type));
+    if (pc_kv_tile_size(o.kv_type, 2) == 0)
+        return pc_error_set(err, PACO_EUNSUPPORTED,
+            "keys and values in %s; f32, f16, bf16 or q8_0 are possible", pc_dtype_name(o.kv_type));
     if (!pc_cpu_keeps_denormals())
         return pc_error_set(err, PACO_EUNSUPPORTED,
             "this thread flushes denormal numbers to zero (a fast-math library turned that on): results "
@@ -201,7 +203,7 @@ int pc_seq_new(struct pc_engine *e, int32_t max_tokens, struct pc_seq **out, str
         return pc_error_set(
             err, PACO_EINVAL, "a sequence of %d tokens; 1 to %d are possible", max_tokens, MAX_POSITION);
     uint64_t n_blocks = ((uint64_t)max_tokens + PC_KV_BLOCK - 1) / PC_KV_BLOCK;
-    uint64_t block_size = pc_kv_block_size(&e->model->config), size;
+    uint64_t block_size = pc_kv_block_size(&e->model->config, e->kv_type), size;
     uint64_t left = e->memory_limit ? e->memory_limit : pc_host_memory_available();
     if (!pc_mul_u64(n_blocks, block_size, &size) || size > left)
         return pc_error_set(err, PACO_EMEM,
@@ -305,8 +307,12 @@ static void run_rows(struct pc_engine *e, const struct pc_row *rows, size_t n, s
         e->token[t] = rows[t].token;
         pc_rope_angles(e->cos_sin + t * d, e->model->inv_freq, rows[t].pos, d);
     }
-    struct pc_llama_rows r = {
-        .n = n, .seq = e->seq, .pos = e->pos, .cos_sin = e->cos_sin, .kv_block = kv_block};
+    struct pc_llama_rows r = {.n = n,
+        .seq = e->seq,
+        .pos = e->pos,
+        .cos_sin = e->cos_sin,
+        .kv_block = kv_block,
+        .kv_type = e->kv_type};
     r.pieces = e->pieces;
     r.n_pieces = pc_llama_cut(&e->model->config, e->seq, e->pos, n, e->pieces);
     pc_llama_forward(&e->compute, e->model, e->token, &r, e->x, &e->activations);

@@ -46,7 +46,7 @@ struct pc_engine_options {
     int64_t
         plan_tokens; /* positions the caller is going to ask of its sequences together: part of the plan */
     uint64_t memory_limit; /* bytes; 0: what the machine has available */
-    enum pc_dtype kv_type; /* of keys and values: PC_F32, the first type and the only one yet */
+    enum pc_dtype kv_type; /* of keys and values: PC_F32 (the first type), PC_F16, PC_BF16, PC_Q8_0 */
     bool scalar;           /* the readable kernels only */
 };
 
@@ -82,7 +82,7 @@ int32_t pc_seq_capacity(const struct pc_seq *seq);
 /** Forget every position from n on (n up to the length). */
 void pc_seq_truncate(struct pc_seq *seq, int32_t n);
 
-/** The block of positions [32 i, 32 i + 32) of all layers (model/llama_block.h has its layout), F32. Valid
+/** The block of positions [32 i, 32 i + 32) of all layers (model/llama_block.h has its layout). Valid
  * until the sequence is freed. i_block must be below the capacity in blocks. */
 void *pc_kv_block(struct pc_seq *seq, int32_t i_block);
 

@@ -2,40 +2,213 @@
 #include "kernels/attention.h"
 
 #include "base/cpu.h"
+#include "kernels/attention_cache.h"
+#include "kernels/vmath.h"
 
-static void fold(const struct pc_attention_state *state, const float *q, size_t n_q, size_t head_dim,
-    const float *k, const float *v, const int32_t *n_keys, float scale)
+#define INLINE static inline __attribute__((always_inline))
+
+size_t pc_kv_tile_size(enum pc_dtype type, size_t head_dim)
 {
-    for (size_t i = 0; i < n_q; i++) {
-        const float *query = q + i * head_dim;
-        float *acc = state->acc + i * head_dim;
-        float p[PC_KV_BLOCK] = {0};
-        for (size_t d = 0; d < head_dim; d++)
-            for (int32_t j = 0; j < n_keys[i]; j++)
-                p[j] = fmaf(query[d], k[d * PC_KV_BLOCK + (size_t)j], p[j]);
-        float c = pc_attention_weigh(p, n_keys[i], scale, &state->max[i], &state->sum[i]);
-        for (size_t d = 0; d < head_dim; d++)
-            acc[d] *= c;
-        for (int32_t j = 0; j < n_keys[i]; j++)
-            for (size_t d = 0; d < head_dim; d++)
-                acc[d] = fmaf(p[j], v[(size_t)j * head_dim + d], acc[d]);
+    switch (type) {
+    case PC_F32: return head_dim * PC_KV_BLOCK * sizeof(float);
+    case PC_F16:
+    case PC_BF16: return head_dim * PC_KV_BLOCK * sizeof(uint16_t);
+    case PC_Q8_0: return head_dim * PC_KV_BLOCK + (head_dim + 31) / 32 * PC_KV_BLOCK * sizeof(uint16_t);
+    default: return 0;
     }
 }
 
-void pc_attention_init(struct pc_attention *table, unsigned cpu_flags)
+INLINE void put(enum pc_dtype type, void *tile, size_t at, float x)
 {
-    table->fold = fold;
-#ifdef PC_HAVE_AVX2
-    if (!(cpu_flags & PC_CPU_AVX2))
-        return;
-    pc_attention_init_avx2(table);
-#endif
-#ifdef PC_HAVE_AVX512
-    if (!(cpu_flags & PC_CPU_AVX512))
-        return;
-    pc_attention_init_avx512(table);
-#endif
-    (void)cpu_flags;
+    if (type == PC_F32)
+        ((float *)tile)[at] = x;
+    else
+        ((uint16_t *)tile)[at] = type == PC_F16 ? pc_cache_f16(x) : pc_f32_to_bf16(x);
+}
+
+INLINE float get(enum pc_dtype type, const void *tile, size_t at)
+{
+    return type == PC_F32    ? ((const float *)tile)[at]
+           : type == PC_F16  ? pc_f16_to_f32(((const uint16_t *)tile)[at])
+           : type == PC_Q8_0 ? (float)((const int8_t *)tile)[at]
+                             : pc_bf16_to_f32(((const uint16_t *)tile)[at]);
+}
+
+static void store_q8_0_row(struct pc_kv_tile tile, size_t j, const float *key, const float *value, size_t n)
+{
+    for (size_t d = 0; d < n; d += 32) {
+        size_t len = n - d < 32 ? n - d : 32;
+        int8_t q[32];
+        pc_tile_scales(tile.k, n)[d + j] = pc_cache_q8_0(q, key + d, len);
+        for (size_t i = 0; i < len; i++)
+            ((int8_t *)tile.k)[pc_key_index(PC_Q8_0, d + i, j)] = q[i];
+        pc_tile_scales(tile.v, n)[d + j] = pc_cache_q8_0(q, value + d, len);
+        for (size_t i = 0; i < len; i++)
+            ((int8_t *)tile.v)[pc_value_index(PC_Q8_0, d + i, j, n)] = q[i];
+    }
+}
+
+INLINE void store(enum pc_dtype type, struct pc_kv_tile tile, size_t first, size_t n, const float *key,
+    const float *value, size_t stride, size_t head_dim)
+{
+    for (size_t j = first; j < first + n; j++, key += stride, value += stride) {
+        if (type == PC_Q8_0) {
+            store_q8_0_row(tile, j, key, value, head_dim);
+            continue;
+        }
+        for (size_t d = 0; d < head_dim; d++) {
+            put(type, tile.k, pc_key_index(type, d, j), key[d]);
+            put(type, tile.v, pc_value_index(type, d, j, head_dim), value[d]);
+        }
+    }
+}
+
+static float flushed(float x)
+{
+    return fabsf(x) < 0x1p-126f ? copysignf(0.0f, x) : x;
+}
+
+/* As BF16 products see an operand. */
+static float rounded(float x)
+{
+    return pc_bf16_to_f32(pc_f32_to_bf16(flushed(x)));
+}
+
+static float pair_product(float sum, const float a[2], const float b[2])
+{
+    sum = flushed(fmaf(flushed(a[1]), flushed(b[1]), sum));
+    return flushed(fmaf(flushed(a[0]), flushed(b[0]), sum));
+}
+
+/* One query's dot products with keys [0, n) of a tile, unscaled. */
+INLINE void scores(enum pc_dtype type, float *s, const float *q, size_t head_dim, void *k, int32_t n)
+{
+    for (size_t j = 0; j < (size_t)n; j++) {
+        float sum = 0;
+        if (type == PC_BF16) {
+            const uint16_t *pairs = k;
+            for (size_t d = 0; d < head_dim; d += 2) {
+                const uint16_t *at = pairs + pc_key_index(type, d, j);
+                float a[2] = {rounded(q[d]), rounded(q[d + 1])};
+                float b[2] = {pc_bf16_to_f32(at[0]), pc_bf16_to_f32(at[1])};
+                sum = pair_product(sum, a, b);
+            }
+        } else if (type == PC_Q8_0) {
+            for (size_t d = 0; d < head_dim;) {
+                size_t end = d + 32 < head_dim ? d + 32 : head_dim;
+                float scale = pc_f16_to_f32(pc_tile_scales(k, head_dim)[d + j]), part = 0;
+                for (; d < end; d++)
+                    part = fmaf(q[d], get(type, k, pc_key_index(type, d, j)), part);
+                sum = fmaf(scale, part, sum);
+            }
+        } else {
+            for (size_t d = 0; d < head_dim; d++)
+                sum = fmaf(q[d], get(type, k, pc_key_index(type, d, j)), sum);
+        }
+        s[j] = sum;
+    }
+}
+
+/* Turn a tile's dot products into p, and the query's max and sum into the new ones; returns c. */
+static float weigh(enum pc_dtype type, float s[PC_KV_BLOCK], int32_t n, float scale, float *max, float *sum)
+{
+    enum { HALF = PC_KV_BLOCK / 2 };
+    float lane[HALF];
+    for (int j = 0; j < PC_KV_BLOCK; j++)
+        s[j] = j < n ? s[j] * scale : -INFINITY;
+    for (int l = 0; l < HALF; l++)
+        lane[l] = s[l] > s[l + HALF] ? s[l] : s[l + HALF];
+    for (int width = HALF / 2; width > 0; width /= 2)
+        for (int l = 0; l < width; l++)
+            lane[l] = lane[l] > lane[l + width] ? lane[l] : lane[l + width];
+    float m = lane[0] > *max ? lane[0] : *max, c = pc_expf(*max - m);
+    for (int j = 0; j < PC_KV_BLOCK; j++)
+        s[j] = type == PC_BF16 ? rounded(pc_expf(s[j] - m)) : pc_expf(s[j] - m);
+    for (int l = 0; l < HALF; l++)
+        lane[l] = s[l] + s[l + HALF];
+    for (int width = HALF / 2; width > 0; width /= 2)
+        for (int l = 0; l < width; l++)
+            lane[l] += lane[l + width];
+    *max = m;
+    *sum = fmaf(*sum, c, lane[0]);
+    return c;
+}
+
+/* acc + p v over positions [0, n) of a tile, for element d. */
+INLINE float values(
+    enum pc_dtype type, float acc, const float *p, void *v, size_t d, size_t head_dim, int32_t n)
+{
+    for (size_t j = 0; j < (size_t)n; j += type == PC_BF16 ? 2 : 1) {
+        float value = get(type, v, pc_value_index(type, d, j, head_dim));
+        if (type == PC_BF16) {
+            bool both = j + 1 < (size_t)n;
+            float a[2] = {p[j], both ? p[j + 1] : 0};
+            float b[2] = {value, both ? get(type, v, pc_value_index(type, d, j + 1, head_dim)) : 0};
+            acc = pair_product(acc, a, b);
+        } else if (type == PC_Q8_0) {
+            float weight = p[j] * pc_f16_to_f32(pc_tile_scales(v, head_dim)[d / 32 * 32 + j]);
+            acc = fmaf(weight, value, acc);
+        } else {
+            acc = fmaf(p[j], value, acc);
+        }
+    }
+    return acc;
+}
+
+INLINE void fold(enum pc_dtype type, const struct pc_attention_state *state, const float *q, size_t n_q,
+    size_t head_dim, const struct pc_kv_tile *tiles, size_t n_tiles, const int32_t *n_keys, float scale)
+{
+    for (size_t i = 0; i < n_q; i++) {
+        float *acc = state->acc + i * head_dim;
+        for (size_t t = 0; t < n_tiles && n_keys[i] > (int32_t)t * PC_KV_BLOCK; t++) {
+            int32_t n = n_keys[i] - (int32_t)t * PC_KV_BLOCK;
+            n = n < PC_KV_BLOCK ? n : PC_KV_BLOCK;
+            float p[PC_KV_BLOCK];
+            scores(type, p, q + i * head_dim, head_dim, tiles[t].k, n);
+            float c = weigh(type, p, n, scale, &state->max[i], &state->sum[i]);
+            for (size_t d = 0; d < head_dim; d++)
+                acc[d] = values(type, acc[d] * c, p, tiles[t].v, d, head_dim, n);
+        }
+    }
+}
+
+/* The functions of a type: what always_inline made of them with the type a constant. */
+#define FUNCTIONS(name, TYPE)                                                                                \
+    static void store_##name(struct pc_kv_tile tile, size_t first, size_t n, const float *key,               \
+        const float *value, size_t stride, size_t head_dim)                                                  \
+    {                                                                                                        \
+        store(TYPE, tile, first, n, key, value, stride, head_dim);                                           \
+    }                                                                                                        \
+    static void fold_##name(const struct pc_attention_state *state, const float *q, size_t n_q,              \
+        size_t head_dim, const struct pc_kv_tile *tiles, size_t n_tiles, const int32_t *n_keys, float scale, \
+        float *scratch)                                                                                      \
+    {                                                                                                        \
+        (void)scratch;                                                                                       \
+        fold(TYPE, state, q, n_q, head_dim, tiles, n_tiles, n_keys, scale);                                  \
+    }
+
+FUNCTIONS(f32, PC_F32)
+FUNCTIONS(f16, PC_F16)
+FUNCTIONS(bf16, PC_BF16)
+FUNCTIONS(q8_0, PC_Q8_0)
+
+static void join(
+    const struct pc_attention_state *into, const struct pc_attention_state *from, size_t n_q, size_t head_dim)
+{
+    for (size_t i = 0; i < n_q; i++) {
+        float m = from->max[i] > into->max[i] ? from->max[i] : into->max[i];
+        float a = pc_expf(into->max[i] - m), b = pc_expf(from->max[i] - m);
+        into->max[i] = m;
+        into->sum[i] = fmaf(from->sum[i], b, into->sum[i] * a);
+        for (size_t d = i * head_dim; d < (i + 1) * head_dim; d++)
+            into->acc[d] = fmaf(from->acc[d], b, into->acc[d] * a);
+    }
+}
+
+static void end(float *out, const struct pc_attention_state *state, size_t i, size_t head_dim)
+{
+    for (size_t d = 0; d < head_dim; d++)
+        out[d] = state->acc[i * head_dim + d] / state->sum[i];
 }
 
 void pc_attention_begin(const struct pc_attention_state *state, size_t n_q, size_t head_dim)
@@ -48,17 +221,34 @@ void pc_attention_begin(const struct pc_attention_state *state, size_t n_q, size
     }
 }
 
-void pc_attention_end(const struct pc_attention_state *state, size_t n_q, size_t head_dim)
+void pc_attention_init(struct pc_attention *table, unsigned cpu_flags)
 {
-    for (size_t i = 0; i < n_q; i++)
-        for (size_t d = 0; d < head_dim; d++)
-            state->acc[i * head_dim + d] /= state->sum[i];
+    *table = (struct pc_attention){
+        .f32 = {store_f32, fold_f32},
+        .f16 = {store_f16, fold_f16},
+        .bf16 = {store_bf16, fold_bf16},
+        .q8_0 = {store_q8_0, fold_q8_0},
+        .join = join,
+        .end = end,
+    };
+#ifdef PC_HAVE_AVX512
+    if (!(cpu_flags & PC_CPU_AVX512))
+        return;
+    pc_attention_init_avx512(table);
+#endif
+#ifdef PC_HAVE_AVX512_BF16
+    if (!(cpu_flags & PC_CPU_AVX512_BF16))
+        return;
+    pc_attention_init_avx512_bf16(table);
+#endif
+    (void)cpu_flags;
 }
 
-void pc_attention_store(float *k, float *v, size_t i, const float *key, const float *value, size_t head_dim)
+const struct pc_attention_type *pc_attention_for(const struct pc_attention *table, enum pc_dtype type)
 {
-    for (size_t d = 0; d < head_dim; d++) {
-        k[d * PC_KV_BLOCK + i] = key[d];
-        v[i * head_dim + d] = value[d];
-    }
+    return type == PC_F32    ? &table->f32
+           : type == PC_F16  ? &table->f16
+           : type == PC_BF16 ? &table->bf16
+           : type == PC_Q8_0 ? &table->q8_0
+                             : NULL;
 }

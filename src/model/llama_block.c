@@ -5,6 +5,7 @@
 #include "kernels/rope.h"
 
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 /* Queries that go through a tile together, if there are so many; and rows of an element-wise task. */
@@ -44,10 +45,10 @@ size_t pc_llama_cut(const struct pc_config *config, void *const *seq, const int3
     return n_pieces;
 }
 
-uint64_t pc_kv_block_size(const struct pc_config *c)
+uint64_t pc_kv_block_size(const struct pc_config *c, enum pc_dtype kv_type)
 {
-    return (uint64_t)c->n_layers * (uint64_t)c->n_kv_heads * 2 * PC_KV_BLOCK * (uint64_t)c->head_dim *
-           sizeof(float);
+    return (uint64_t)c->n_layers * (uint64_t)c->n_kv_heads * 2 *
+           pc_kv_tile_size(kv_type, (size_t)c->head_dim);
 }
 
 /* Walk over the buffers in order; with a == NULL only count. */
@@ -93,11 +94,12 @@ void pc_llama_activations_place(
     place(a, config, n_rows, keep, memory);
 }
 
-/* Gathered queries, their accumulators, and max, sum, n_keys of each. */
+/* The kernel's own, gathered queries with n_keys of each, and their states: of a segment and of all so far.
+ */
 size_t pc_llama_attention_scratch(const struct pc_config *c)
 {
-    size_t queries = piece_rows(c) * group(c);
-    return 2 * queries * (size_t)c->head_dim + 3 * queries;
+    size_t queries = piece_rows(c) * group(c), d = (size_t)c->head_dim;
+    return pc_attention_scratch(d) + queries * (d + 1) + 2 * pc_attention_state_size(queries, d);
 }
 
 /* Run fn over all rows, a few to a task. */
@@ -137,6 +139,8 @@ static void rotate_and_store(void *arg, int64_t i_task, int i_worker)
     (void)i_worker;
     const struct block *b = arg;
     const struct pc_config *c = b->config;
+    const struct pc_attention_type *type =
+        pc_attention_for(&b->compute->kernels->attention, b->rows->kv_type);
     size_t d = (size_t)c->head_dim, n_q = (size_t)c->n_heads, n_kv = (size_t)c->n_kv_heads, t, end;
     for (task_rows(b, i_task, &t, &end); t < end; t++) {
         const float *cos_sin = b->rows->cos_sin + t * d;
@@ -145,53 +149,86 @@ static void rotate_and_store(void *arg, int64_t i_task, int i_worker)
         pc_rope_forward(k, cos_sin, n_kv, d);
         int32_t pos = b->rows->pos[t];
         void *kv = b->rows->kv_block(b->rows->seq[t], pos / PC_KV_BLOCK);
-        for (size_t h = 0; h < n_kv; h++) {
-            struct pc_kv_tiles tiles = pc_kv_tiles(c, kv, b->i_layer, (int32_t)h);
-            pc_attention_store(tiles.k, tiles.v, (size_t)pos % PC_KV_BLOCK, k + h * d, v + h * d, d);
-        }
+        for (size_t h = 0; h < n_kv; h++)
+            type->store(pc_kv_tiles(c, b->rows->kv_type, kv, b->i_layer, (int32_t)h),
+                (size_t)pos % PC_KV_BLOCK, 1, k + h * d, v + h * d, n_kv * d, d);
     }
 }
 
-/* The queries of one piece on one key/value head, row after row, the heads of the group together. A tile is
- * folded into the rows that have reached it, which are the last ones of the piece. */
+/* Queries of one piece on one key/value head, row after row, the heads of the group together. */
+struct queries {
+    const float *q;
+    int32_t *n_keys;
+    const int32_t *pos; /* of each row */
+    size_t n_rows, n_heads;
+    struct pc_attention_state part, total;
+    float *scratch;
+};
+
+/* Segment i of a sequence into `part`, for the rows that have reached it: the last ones of the piece. Returns
+ * the first of them. */
+static size_t fold_segment(const struct block *b, const struct queries *q, void *seq, int32_t head, int32_t i)
+{
+    const struct pc_attention *kernels = &b->compute->kernels->attention;
+    size_t d = (size_t)b->config->head_dim, n = q->n_rows * q->n_heads, skip = 0;
+    int32_t first = i * PC_KV_SEGMENT, last = q->pos[q->n_rows - 1];
+    for (size_t t = 0; t < q->n_rows; t++) {
+        if (q->pos[t] < first)
+            skip = (t + 1) * q->n_heads;
+        for (size_t h = 0; h < q->n_heads; h++)
+            q->n_keys[t * q->n_heads + h] = q->pos[t] + 1 - first;
+    }
+    struct pc_kv_tile tiles[PC_KV_SEGMENT_TILES];
+    size_t n_tiles = 0;
+    for (int32_t at = first; at <= last && n_tiles < PC_KV_SEGMENT_TILES; at += PC_KV_BLOCK)
+        tiles[n_tiles++] = pc_kv_tiles(
+            b->config, b->rows->kv_type, b->rows->kv_block(seq, at / PC_KV_BLOCK), b->i_layer, head);
+    struct pc_attention_state s = {q->part.acc + skip * d, q->part.max + skip, q->part.sum + skip};
+    pc_attention_begin(&s, n - skip, d);
+    pc_attention_for(kernels, b->rows->kv_type)
+        ->fold(&s, q->q + skip * d, n - skip, d, tiles, n_tiles, q->n_keys + skip,
+            1.0f / sqrtf((float)b->config->head_dim), q->scratch);
+    return skip;
+}
+
 static void attend(void *arg, int64_t i_task, int i_worker)
 {
     const struct block *b = arg;
     const struct pc_config *c = b->config;
+    const struct pc_attention *kernels = &b->compute->kernels->attention;
     const struct pc_llama_piece piece = b->rows->pieces[i_task / c->n_kv_heads];
     int32_t head = (int32_t)(i_task % c->n_kv_heads);
     size_t d = (size_t)c->head_dim, heads = group(c), n = piece.n * heads, span = heads * d;
     size_t row = (size_t)c->n_heads * d, column = (size_t)head * span;
-    const int32_t *pos = b->rows->pos + piece.first;
 
-    float *q = b->compute->scratch + (size_t)i_worker * b->compute->n_scratch;
-    struct pc_attention_state state = {.acc = q + n * d, .max = q + 2 * n * d, .sum = q + 2 * n * d + n};
-    int32_t *n_keys = (int32_t *)(state.sum + n);
+    float *scratch = b->compute->scratch + (size_t)i_worker * b->compute->n_scratch;
+    float *q = scratch + pc_attention_scratch(d), *states = q + n * d + n;
+    struct queries queries = {.q = q,
+        .n_keys = (int32_t *)(q + n * d),
+        .pos = b->rows->pos + piece.first,
+        .n_rows = piece.n,
+        .n_heads = heads,
+        .total = pc_attention_state_place(states, n, d),
+        .part = pc_attention_state_place(states + pc_attention_state_size(n, d), n, d),
+        .scratch = scratch};
     for (size_t t = 0; t < piece.n; t++)
         memcpy(q + t * span, b->a->q + (piece.first + t) * row + column, span * sizeof *q);
-    pc_attention_begin(&state, n, d);
 
-    float scale = 1.0f / sqrtf((float)c->head_dim);
-    int32_t last = pos[piece.n - 1] / PC_KV_BLOCK;
-    size_t t0 = 0;
-    for (int32_t i = 0; i <= last; i++) {
-        while (pos[t0] < i * PC_KV_BLOCK)
-            t0++;
-        for (size_t t = t0; t < piece.n; t++) {
-            int32_t seen = pos[t] + 1 - i * PC_KV_BLOCK;
-            for (size_t h = 0; h < heads; h++)
-                n_keys[t * heads + h] = seen < PC_KV_BLOCK ? seen : PC_KV_BLOCK;
+    for (int32_t i = 0; i <= queries.pos[piece.n - 1] / PC_KV_SEGMENT; i++) {
+        size_t skip = fold_segment(b, &queries, b->rows->seq[piece.first], head, i);
+        struct pc_attention_state total = queries.total, part = queries.part;
+        if (i == 0) {
+            queries.total = part;
+            queries.part = total;
+            continue;
         }
-        void *kv = b->rows->kv_block(b->rows->seq[piece.first], i);
-        struct pc_kv_tiles tiles = pc_kv_tiles(c, kv, b->i_layer, head);
-        size_t skip = t0 * heads;
-        struct pc_attention_state rest = {state.acc + skip * d, state.max + skip, state.sum + skip};
-        b->compute->kernels->attention.fold(
-            &rest, q + skip * d, n - skip, d, tiles.k, tiles.v, n_keys + skip, scale);
+        kernels->join(&(struct pc_attention_state){total.acc + skip * d, total.max + skip, total.sum + skip},
+            &(struct pc_attention_state){part.acc + skip * d, part.max + skip, part.sum + skip}, n - skip, d);
     }
-    pc_attention_end(&state, n, d);
     for (size_t t = 0; t < piece.n; t++)
-        memcpy(b->a->mix + (piece.first + t) * row + column, state.acc + t * span, span * sizeof *q);
+        for (size_t h = 0; h < heads; h++)
+            kernels->end(
+                b->a->mix + (piece.first + t) * row + column + h * d, &queries.total, t * heads + h, d);
 }
 
 static void add_rows(const struct block *b, size_t first, size_t end)

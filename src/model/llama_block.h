@@ -30,6 +30,7 @@ struct pc_llama_rows {
     void *(*kv_block)(void *seq, int32_t i_block);
     const struct pc_llama_piece *pieces; /* of pc_llama_cut */
     size_t n_pieces;
+    enum pc_dtype kv_type; /* of the blocks: one pc_kv_tile_size knows */
 };
 
 /** Cut rows into pieces, at most n of them, each of one sequence and of as many rows as share a tile well.
@@ -37,20 +38,17 @@ struct pc_llama_rows {
 size_t pc_llama_cut(const struct pc_config *config, void *const *seq, const int32_t *pos, size_t n,
     struct pc_llama_piece *pieces);
 
-/** The key tile (D, 32) and value tile (32, D) of a layer and key/value head in a block; F32. */
-struct pc_kv_tiles {
-    float *k, *v;
-};
-static inline struct pc_kv_tiles pc_kv_tiles(
-    const struct pc_config *c, void *block, int32_t i_layer, int32_t i_head)
+/** The key tile and the value tile of a layer and key/value head in a block. */
+static inline struct pc_kv_tile pc_kv_tiles(
+    const struct pc_config *c, enum pc_dtype kv_type, void *block, int32_t i_layer, int32_t i_head)
 {
-    size_t tile = (size_t)PC_KV_BLOCK * (size_t)c->head_dim;
-    float *k = (float *)block + ((size_t)i_layer * (size_t)c->n_kv_heads + (size_t)i_head) * 2 * tile;
-    return (struct pc_kv_tiles){k, k + tile};
+    size_t size = pc_kv_tile_size(kv_type, (size_t)c->head_dim);
+    char *k = (char *)block + ((size_t)i_layer * (size_t)c->n_kv_heads + (size_t)i_head) * 2 * size;
+    return (struct pc_kv_tile){k, k + size};
 }
 
-/** Bytes of a block. */
-uint64_t pc_kv_block_size(const struct pc_config *config);
+/** Bytes of a block; 0 for a type that keys and values cannot have. */
+uint64_t pc_kv_block_size(const struct pc_config *config, enum pc_dtype kv_type);
 
 /** What a block computes on the way to its output. Inference has one, overwritten by each layer; training
  *  gives each layer its own, the tape, from which backward reads. */

@@ -235,21 +235,23 @@ static void test_kv_blocks(void **state)
     tiny_make(&m);
     struct pc_engine *e = open_engine(&m, (struct pc_engine_options){.n_threads = 1});
     struct pc_seq *a = new_seq(e, 64), *b = new_seq(e, 64);
-    assert_int_equal(pc_kv_block_size(&m.config), 2 * 2 * 2 * 32 * 6 * 4);
+    assert_int_equal(pc_kv_block_size(&m.config, PC_F32), 2 * 2 * 2 * 32 * 6 * 4);
     struct pc_row rows[34];
     for (int i = 0; i < 34; i++)
         rows[i] = (struct pc_row){.seq = a, .pos = i, .token = i};
     step(e, rows, 34);
     rows[0].seq = b;
     step(e, rows, 1);
-    struct pc_kv_tiles first = pc_kv_tiles(&m.config, pc_kv_block(a, 0), 0, 1);
-    struct pc_kv_tiles other = pc_kv_tiles(&m.config, pc_kv_block(b, 0), 0, 1);
-    struct pc_kv_tiles second = pc_kv_tiles(&m.config, pc_kv_block(a, 1), 0, 1);
+    struct pc_kv_tile first = pc_kv_tiles(&m.config, PC_F32, pc_kv_block(a, 0), 0, 1);
+    struct pc_kv_tile other = pc_kv_tiles(&m.config, PC_F32, pc_kv_block(b, 0), 0, 1);
+    struct pc_kv_tile second = pc_kv_tiles(&m.config, PC_F32, pc_kv_block(a, 1), 0, 1);
+    const float *k1 = first.k, *v1 = first.v, *k2 = second.k, *v2 = second.v;
+    const float *k_other = other.k, *v_other = other.v;
     for (int d = 0; d < 6; d++) {
-        assert_true(first.k[d * 32] == other.k[d * 32] && first.v[d] == other.v[d]);
-        assert_true(first.k[d * 32] != 0.0f && first.k[d * 32 + 31] != 0.0f);
-        assert_true(second.k[d * 32 + 1] != 0.0f && second.k[d * 32 + 2] == 0.0f);
-        assert_true(second.v[6 + d] != 0.0f && second.v[12 + d] == 0.0f);
+        assert_true(k1[d * 32] == k_other[d * 32] && v1[d] == v_other[d]);
+        assert_true(k1[d * 32] != 0.0f && k1[d * 32 + 31] != 0.0f);
+        assert_true(k2[d * 32 + 1] != 0.0f && k2[d * 32 + 2] == 0.0f);
+        assert_true(v2[6 + d] != 0.0f && v2[12 + d] == 0.0f);
     }
     pc_seq_free(a);
     pc_seq_free(b);
@@ -331,8 +333,8 @@ static void test_memory_plan(void **state)
         if (!strstr(m.ck->tensors[i].name, "inv_freq"))
             weights += m.ck->tensors[i].n_rows * m.ck->tensors[i].row_elems * 4;
     assert_int_equal(p.weights, weights);
-    assert_int_equal(p.kv, 4 * pc_kv_block_size(&m.config));
-    assert_int_equal(p.kv_token * 32, pc_kv_block_size(&m.config));
+    assert_int_equal(p.kv, 4 * pc_kv_block_size(&m.config, PC_F32));
+    assert_int_equal(p.kv_token * 32, pc_kv_block_size(&m.config, PC_F32));
     assert_true(p.scratch > 0);
     pc_engine_close(e);
 
@@ -351,9 +353,9 @@ static void test_memory_plan(void **state)
     o.plan_tokens = INT64_MAX;
     assert_int_equal(pc_engine_open(m.ck, &m.config, &o, &e, &err), PACO_EMEM);
     o.plan_tokens = 0;
-    o.kv_type = PC_F16;
+    o.kv_type = PC_Q4_0;
     assert_int_equal(pc_engine_open(m.ck, &m.config, &o, &e, &err), PACO_EUNSUPPORTED);
-    assert_contains(err.message, "keys and values in f16");
+    assert_contains(err.message, "keys and values in q4_0; f32, f16, bf16 or q8_0 are possible");
     o.plan_tokens = -1;
     assert_int_equal(pc_engine_open(m.ck, &m.config, &o, &e, &err), PACO_EINVAL);
     tiny_release(&m);
@@ -419,7 +421,7 @@ static void test_tape(void **state)
     void *seq[T] = {s, s, s, s, s};
     struct pc_llama_piece pieces[T];
     struct pc_llama_rows rows = {T, seq, pos, cos_sin, (void *(*)(void *, int32_t))pc_kv_block, pieces,
-        pc_llama_cut(&m.config, seq, pos, T, pieces)};
+        pc_llama_cut(&m.config, seq, pos, T, pieces), PC_F32};
     memset(cos_sin, 0, sizeof cos_sin);
     for (int i = 0; i < T * C; i++)
         x[0][i] = x[1][i] = tiny_random(&m);

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+/* How keys and values lie in their tiles, one element at a time: the scalar kernels, and what is left over
+ * for the fast ones. All `static inline`: instruction-set files include it. */
+#ifndef PC_KERNELS_ATTENTION_CACHE_H
+#define PC_KERNELS_ATTENTION_CACHE_H
+
+#include "kernels/attention.h"
+#include "kernels/float_bits.h"
+
+#include <math.h>
+
+/* To F16 without overflow: what is finite stays so. */
+static inline uint16_t pc_cache_f16(float x)
+{
+    uint16_t h = pc_f32_to_f16(x);
+    return (h & 0x7fff) == 0x7c00 && isfinite(x) ? (uint16_t)(h - 1) : h;
+}
+
+/* Where element d of position j is: keys lie (D, 32), values (32, D), and BF16 has pairs of d, or of j,
+ * together. */
+static inline size_t pc_key_index(enum pc_dtype type, size_t d, size_t j)
+{
+    return type == PC_BF16 ? (d / 2 * PC_KV_BLOCK + j) * 2 + d % 2 : d * PC_KV_BLOCK + j;
+}
+
+static inline size_t pc_value_index(enum pc_dtype type, size_t d, size_t j, size_t head_dim)
+{
+    return type == PC_BF16 ? (j / 2 * head_dim + d) * 2 + j % 2 : j * head_dim + d;
+}
+
+/* A Q8_0 tile's scales lie behind its integers, (B, 32). */
+static inline uint16_t *pc_tile_scales(void *tile, size_t head_dim)
+{
+    return (uint16_t *)((char *)tile + head_dim * PC_KV_BLOCK);
+}
+
+/* The scale of n elements, and the integers: to nearest, ties to even, of x over the scale as F16 has it. */
+static inline uint16_t pc_cache_q8_0(int8_t q[32], const float *x, size_t n)
+{
+    uint32_t most = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t size = pc_f32_bits(x[i]) & 0x7fffffff;
+        most = size > most ? size : most;
+    }
+    bool finite = most < 0x7f800000;
+    uint16_t scale = finite ? pc_cache_f16(pc_f32_from_bits(most) / 127.0f) : 0x7e00;
+    float step = pc_f16_to_f32(scale), inverse = finite && step > 0 ? 1.0f / step : 0.0f;
+    for (size_t i = 0; i < n; i++) {
+        float steps = finite ? rintf(x[i] * inverse) : 0.0f;
+        q[i] = (int8_t)(steps > 127 ? 127 : steps < -127 ? -127 : steps);
+    }
+    return scale;
+}
+
+#endif
