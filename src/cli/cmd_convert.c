@@ -132,14 +132,16 @@ static int run(const struct pc_command *self, int argc, char **argv)
 
 const struct pc_command pc_cmd_convert = {
     .name = "convert",
-    .summary = "the same model in other files: GGUF to Hugging Face, .bin and safetensors",
+    .summary = "the same model in other files: GGUF or Meta's to Hugging Face, .bin and safetensors",
     .usage = "MODEL --out DIR [--to hf|hf-bin] [options]",
     .description =
-        "Writes a Hugging Face folder from another one, from a lone .safetensors or .bin file, or from a\n"
-        "GGUF file. A GGUF's block types are expanded, exactly, to F32; its configuration, tokenizer and\n"
-        "chat template become the files Transformers reads. Like every job it streams, goes on after an\n"
-        "interruption, and its output appears when it is complete.",
+        "Writes a Hugging Face folder from another one, from a lone .safetensors or .bin file, from a GGUF\n"
+        "file, or from Meta's folder (consolidated.00.pth ..., params.json, tokenizer.model). A GGUF's block\n"
+        "types are expanded, exactly, to F32; its configuration, tokenizer and chat template become the files\n"
+        "Transformers reads, and so do Meta's. Like every job it streams, goes on after an interruption, and\n"
+        "its output appears when it is complete.",
     .examples = "$ paco convert model.gguf --out model --to hf --type f32\n"
+                "$ paco convert LLaMA/7B --out llama-7b\n"
                 "$ paco convert old-model --out new-model --to hf --type auto",
     .options = g_options,
     .run = run,

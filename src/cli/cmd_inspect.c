@@ -126,6 +126,8 @@ static bool has_tokenizer(const struct pc_source *src)
 {
     static const char *const names[] = {"tokenizer.json", "tokenizer.model"};
     bool found = src->gguf && pc_gguf_find(src->gguf, "tokenizer.ggml.model");
+    if (src->kind == PC_SOURCE_META)
+        return src->vocabulary != src->dir;
     for (size_t i = 0; i < sizeof names / sizeof *names && !src->gguf && !found; i++) {
         char *path = pc_path_join(src->dir, names[i]);
         found = path && pc_path_exists(path);

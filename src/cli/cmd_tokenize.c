@@ -6,6 +6,7 @@
 #include "cli/command.h"
 #include "prompt/format.h"
 #include "prompt/vocabulary.h"
+#include "weights/meta_layout.h"
 #include "weights/source.h"
 
 #include <errno.h>
@@ -271,6 +272,11 @@ static char *find_vocabulary(const char *model, struct paco_error *err)
             memcpy(path, n ? path : ".", n ? n : 1);
             path[n ? n : 1] = '\0';
         }
+    char *of_meta = path && pc_meta_is(path) ? pc_meta_vocabulary(path) : NULL;
+    if (of_meta) {
+        pc_free(path);
+        path = of_meta;
+    }
     return path;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What config.json, or a GGUF file's metadata, says of a LLaMA-family model: a plain struct with checked
- * numbers. */
+/* What config.json, a GGUF file's metadata or Meta's params.json says of a LLaMA-family model: a plain struct
+ * with checked numbers. */
 #ifndef PC_FORMAT_CONFIG_H
 #define PC_FORMAT_CONFIG_H
 
@@ -54,6 +54,16 @@ int pc_config_read(const char *path, struct pc_config *out, struct paco_error *e
  * which GGUF keeps only as the tensor rope_freqs.weight, comes back as PC_ROPE_LLAMA3: that tensor needs no
  * use after this. */
 int pc_config_from_gguf(const struct pc_checkpoint *gguf, struct pc_config *out, struct paco_error *err);
+
+/** The same from Meta's params.json. What it leaves to its readers comes from the tensors: vocab_size is the
+ * number of rows their embedding has, intermediate_size the feed-forward's inner width (0: not known; then
+ * the file must say it). What the file does say goes; whether the tensors agree is for the caller to see.
+ *
+ *  The file knows neither the trained context nor the token ids, which Meta's code has by release: 2048 for
+ * LLaMA, 4096 for LLaMA 2, 16384 for Code Llama, 8192 for LLaMA 3, 131072 from 3.1 on, told apart by
+ * vocabulary, rope_theta, norm_eps and use_scaled_rope. */
+int pc_config_from_meta(const char *path, int64_t vocab_size, int64_t intermediate_size,
+    struct pc_config *out, struct paco_error *err);
 
 /** Read generation_config.json; a missing file leaves the defaults and returns 0. */
 int pc_generation_config_read(const char *path, struct pc_generation_config *out, struct paco_error *err);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What the two readers of a struct pc_config, config.json's and GGUF's, share. */
+/* What the readers of a struct pc_config, config.json's, GGUF's and Meta's, share. */
 #ifndef PC_FORMAT_CONFIG_CHECK_H
 #define PC_FORMAT_CONFIG_CHECK_H
 

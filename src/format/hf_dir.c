@@ -115,7 +115,7 @@ static int no_weights(const char *dir, struct paco_error *err)
         pc_error_set(err, PACO_ENOENT, "%s; '%s' makes it a LoRA adapter, which needs its base model", wanted,
             adapter);
     else if (meta)
-        pc_error_set(err, PACO_ENOENT, "%s; '%s' is in Meta's format: convert it to Hugging Face's first",
+        pc_error_set(err, PACO_ENOENT, "%s; '%s' is in Meta's format, whose params.json is missing here",
             wanted, meta);
     else if (other)
         pc_error_set(err, PACO_ENOENT, "%s; did you mean the file '%s' in it?", wanted, other);

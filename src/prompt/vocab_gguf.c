@@ -48,6 +48,11 @@ static const struct pre *find_pre(const char *name, size_t len)
     return NULL;
 }
 
+const char *pc_vocab_llama3_pattern(void)
+{
+    return find_pre("llama3", 6)->patterns[0];
+}
+
 /* ---- the arrays ---- */
 
 struct source {

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_PIECE = 128 }; /* bytes; real pieces have at most 48 */
+enum { MAX_PIECE = 512 }; /* bytes; the longest in use is LLaMA 3's of 128 spaces, spelt in 256 */
 
 struct cut {
     struct pc_merge merge;
@@ -120,7 +120,7 @@ int pc_vocab_merges(const struct pc_vocab *v, struct pc_merge **out, size_t *n, 
     if (rc == 0 && !merges)
         rc = pc_error_mem(err, cuts.n * sizeof *merges, "a list of merges");
     if (rc == 0) {
-        if (cuts.n)
+        if (cuts.n && v->model == PC_VOCAB_SPM_BPE)
             qsort(cuts.v, cuts.n, sizeof *cuts.v, by_rank);
         for (size_t i = 0; i < cuts.n; i++)
             merges[i] = cuts.v[i].merge;

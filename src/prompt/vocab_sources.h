@@ -11,10 +11,10 @@
 #include "tokenizer/vocab.h"
 
 enum {
-    PC_VOCAB_MAX_VALUES = 4 << 20,     /* in a tokenizer.json; 256 K pieces and their merges make 2 million */
-    PC_VOCAB_MAX_FILE = 128 << 20,     /* tokenizer.json; the largest in use have some 30 MB */
-    PC_VOCAB_MAX_MODEL = 16 << 20,     /* tokenizer.model; the largest in use have some 5 MB */
-    PC_VOCAB_MAX_MEMORY = 256 << 20,   /* of an unpacked tokenizer.model */
+    PC_VOCAB_MAX_VALUES = 4 << 20,   /* in a tokenizer.json; 256 K pieces and their merges make 2 million */
+    PC_VOCAB_MAX_FILE = 128 << 20,   /* tokenizer.json; the largest in use have some 30 MB */
+    PC_VOCAB_MAX_MODEL = 16 << 20,   /* tokenizer.model, of either kind; the largest in use have some 5 MB */
+    PC_VOCAB_MAX_MEMORY = 256 << 20, /* of an unpacked tokenizer.model */
     PC_VOCAB_MAX_SIDE_FILE = 16 << 20, /* tokenizer_config.json with its added tokens */
     PC_VOCAB_MAX_NAMED = 4096,         /* additional special tokens */
 };
@@ -67,6 +67,8 @@ struct pc_added *pc_added_add(struct pc_added_list *list, const struct pc_added 
 int pc_vocab_gguf_read(const char *path,
     int (*use)(void *ctx, const struct pc_vocab *vocab, struct paco_error *err), void *ctx,
     struct paco_error *err);
+/** LLaMA 3's expression, which cuts a text into words. Static storage. */
+const char *pc_vocab_llama3_pattern(void);
 /** The same as a tokenizer. */
 int pc_vocab_gguf_open(const char *path, struct pc_tokenizer **out, struct paco_error *err);
 /** Its chat template, owned, or NULL in *out. */
@@ -82,5 +84,23 @@ int pc_vocab_spm_open(
     const char *path, const struct pc_vocab_side *side, struct pc_tokenizer **out, struct paco_error *err);
 int pc_vocab_spm_parse(const uint8_t *bytes, size_t len, const char *path, const struct pc_vocab_side *side,
     struct pc_tokenizer **out, struct paco_error *err);
+int pc_vocab_spm_read(const char *path, const struct pc_vocab_side *side,
+    int (*use)(void *ctx, const struct pc_vocab *vocab, struct paco_error *err), void *ctx,
+    struct paco_error *err);
+
+/** Whether path is a tokenizer.model of tiktoken's kind, as LLaMA 3 has it: lines of a piece in base64 and
+ * its rank. False, too, for what cannot be read. */
+bool pc_vocab_is_tiktoken(const char *path);
+/** Read it, with LLaMA 3's expression and its 256 special tokens, whose names params.json in the same folder
+ * decides about (3.1 and later, with "use_scaled_rope", renamed some). Ranks must be 0, 1, 2 ... in order
+ * (PACO_EFORMAT with the line's offset). As pc_vocab_gguf_read and _open. */
+int pc_vocab_tiktoken_read(const char *path,
+    int (*use)(void *ctx, const struct pc_vocab *vocab, struct paco_error *err), void *ctx,
+    struct paco_error *err);
+int pc_vocab_tiktoken_open(const char *path, struct pc_tokenizer **out, struct paco_error *err);
+/** The same from memory; path is for messages. */
+int pc_vocab_tiktoken_parse(const char *text, size_t len, const char *path, bool since_3_1,
+    int (*use)(void *ctx, const struct pc_vocab *vocab, struct paco_error *err), void *ctx,
+    struct paco_error *err);
 
 #endif

@@ -258,7 +258,16 @@ static int read_special(struct spm *s)
 
 /* ---- the doors ---- */
 
-static int build(struct spm *s, struct pc_tokenizer **out)
+typedef int user(void *ctx, const struct pc_vocab *vocab, struct paco_error *err);
+
+static int build(void *ctx, const struct pc_vocab *vocab, struct paco_error *err)
+{
+    struct pc_tokenizer **out = ctx;
+    *out = pc_tokenizer_new(vocab, err);
+    return *out ? 0 : err->code;
+}
+
+static int read_model(struct spm *s, user *use, void *ctx)
 {
     s->vocab.bos = s->vocab.eos = s->vocab.unk = s->vocab.pad = -1;
     int rc = read_pieces(s);
@@ -266,14 +275,11 @@ static int build(struct spm *s, struct pc_tokenizer **out)
         rc = read_rules(s);
     if (rc == 0)
         rc = read_special(s);
-    if (rc < 0)
-        return rc;
-    *out = pc_tokenizer_new(&s->vocab, s->err);
-    return *out ? 0 : s->err->code;
+    return rc < 0 ? rc : use(ctx, &s->vocab, s->err);
 }
 
-int pc_vocab_spm_parse(const uint8_t *bytes, size_t len, const char *path, const struct pc_vocab_side *side,
-    struct pc_tokenizer **out, struct paco_error *err)
+static int parse(const uint8_t *bytes, size_t len, const char *path, const struct pc_vocab_side *side,
+    user *use, void *ctx, struct paco_error *err)
 {
     static const struct pc_vocab_side none = {.era_2023 = true};
     struct paco_error local = {0};
@@ -289,7 +295,7 @@ int pc_vocab_spm_parse(const uint8_t *bytes, size_t len, const char *path, const
         rc = pc_error_set(s.err, PACO_EFORMAT, "is not a SentencePiece model: it has no pieces");
     s.model = model;
     if (rc == 0)
-        rc = build(&s, out);
+        rc = read_model(&s, use, ctx);
     if (rc < 0)
         pc_error_path(s.err, path);
     pc_added_release(&s.added);
@@ -300,8 +306,14 @@ int pc_vocab_spm_parse(const uint8_t *bytes, size_t len, const char *path, const
     return rc;
 }
 
-int pc_vocab_spm_open(
-    const char *path, const struct pc_vocab_side *side, struct pc_tokenizer **out, struct paco_error *err)
+int pc_vocab_spm_parse(const uint8_t *bytes, size_t len, const char *path, const struct pc_vocab_side *side,
+    struct pc_tokenizer **out, struct paco_error *err)
+{
+    return parse(bytes, len, path, side, build, out, err);
+}
+
+int pc_vocab_spm_read(
+    const char *path, const struct pc_vocab_side *side, user *use, void *ctx, struct paco_error *err)
 {
     struct pc_file f = {.fd = -1};
     enum pc_file_kind kind;
@@ -317,7 +329,13 @@ int pc_vocab_spm_open(
     if (rc == 0)
         rc = pc_file_slurp(path, PC_VOCAB_MAX_MODEL, &bytes, err);
     if (rc == 0)
-        rc = pc_vocab_spm_parse((const uint8_t *)bytes.data, bytes.len, path, side, out, err);
+        rc = parse((const uint8_t *)bytes.data, bytes.len, path, side, use, ctx, err);
     pc_buf_release(&bytes);
     return rc;
+}
+
+int pc_vocab_spm_open(
+    const char *path, const struct pc_vocab_side *side, struct pc_tokenizer **out, struct paco_error *err)
+{
+    return pc_vocab_spm_read(path, side, build, out, err);
 }

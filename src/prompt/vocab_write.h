@@ -30,8 +30,9 @@ int pc_vocab_write(const struct pc_vocab *v, const struct pc_vocab_write_options
     struct pc_vocab_files *out, struct paco_error *err);
 void pc_vocab_files_release(struct pc_vocab_files *files);
 
-/** The merges of a SentencePiece BPE, for pc_vocab_write and tests: *out is owned (pc_free), its spans are
- * views into v. */
+/** The merges of a vocabulary whose file has none: *out is owned (pc_free), its spans are views into v. Of a
+ * SentencePiece BPE as above; else pieces are taken to be in the order of their ranks, as tiktoken's are, and
+ * the cuts of each in the order of their parts' ids. */
 int pc_vocab_merges(const struct pc_vocab *v, struct pc_merge **out, size_t *n, struct paco_error *err);
 
 #endif

@@ -21,8 +21,9 @@ static int open_dir(const char *dir, struct pc_tokenizer **out, struct paco_erro
     if (rc == 0) {
         rc = pc_vocab_side_read(&side, dir, err);
         if (rc == 0)
-            rc = pc_path_exists(json) ? pc_vocab_json_open(json, &side, out, err)
-                                      : pc_vocab_spm_open(model, &side, out, err);
+            rc = pc_path_exists(json)          ? pc_vocab_json_open(json, &side, out, err)
+                 : pc_vocab_is_tiktoken(model) ? pc_vocab_tiktoken_open(model, out, err)
+                                               : pc_vocab_spm_open(model, &side, out, err);
         pc_vocab_side_release(&side);
     }
     pc_free(json);
@@ -53,7 +54,8 @@ int pc_vocabulary_open(const char *path, struct pc_tokenizer **out, struct paco_
         return pc_vocab_gguf_open(path, out, err);
     if (kind == PC_FILE_JSON || pc_ends_with(path, ".json"))
         return pc_vocab_json_open(path, NULL, out, err);
-    return pc_vocab_spm_open(path, NULL, out, err);
+    return pc_vocab_is_tiktoken(path) ? pc_vocab_tiktoken_open(path, out, err)
+                                      : pc_vocab_spm_open(path, NULL, out, err);
 }
 
 /* ---- chat templates ---- */

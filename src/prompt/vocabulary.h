@@ -6,8 +6,9 @@
 #include "tokenizer/tokenizer.h"
 
 /** Open the tokenizer of a Hugging Face directory (tokenizer.json if there, else tokenizer.model, with
- *  tokenizer_config.json, special_tokens_map.json and added_tokens.json), of a bare tokenizer.model or
- * tokenizer.json, or the vocabulary inside a .gguf file. *owned*: pc_tokenizer_free. */
+ *  tokenizer_config.json, special_tokens_map.json and added_tokens.json), of a bare tokenizer.model
+ * (SentencePiece's, or LLaMA 3's list of ranks) or tokenizer.json, or the vocabulary inside a .gguf file.
+ * *owned*: pc_tokenizer_free. */
 int pc_vocabulary_open(const char *path, struct pc_tokenizer **out, struct paco_error *err);
 
 /** The chat template text of the model (tokenizer_config.json's chat_template, chat_template.jinja, or GGUF's

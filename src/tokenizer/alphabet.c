@@ -19,6 +19,14 @@ uint32_t pc_alphabet_char(unsigned byte)
     return 0x100 + n;
 }
 
+size_t pc_alphabet_encode(const uint8_t *bytes, size_t n, char *out)
+{
+    size_t len = 0;
+    for (size_t i = 0; i < n; i++)
+        len += pc_utf8_encode(pc_alphabet_char(bytes[i]), (uint8_t *)out + len);
+    return len;
+}
+
 static int alphabet_byte(uint32_t cp)
 {
     if (cp < 0x100)

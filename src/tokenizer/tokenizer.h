@@ -76,6 +76,10 @@ int32_t pc_tokenizer_unk(const struct pc_tokenizer *tok);
 /** Whether its own settings put BOS in front of a text. */
 bool pc_tokenizer_adds_bos(const struct pc_tokenizer *tok);
 
+/** n bytes in the alphabet of GPT-2, in which byte-level vocabularies spell their pieces, into out (2 n bytes
+ * are enough). Returns the length. */
+size_t pc_alphabet_encode(const uint8_t *bytes, size_t n, char *out);
+
 /** Whether its pieces hold spaces as U+2581, as SentencePiece and so LLaMA's do. */
 bool pc_tokenizer_marks_spaces(const struct pc_tokenizer *tok);
 

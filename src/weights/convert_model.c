@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A model in other files: .bin to safetensors and back, GGUF to Hugging Face. Values stay what they are
- * unless a narrower type is asked for; block types are expanded, exactly, to F32. */
+/* A model in other files: .bin to safetensors and back, GGUF's and Meta's to Hugging Face. Values stay what
+ * they are unless a narrower type is asked for; block types are expanded, exactly, to F32. */
 #include "algebra/order.h"
 #include "base/journal.h"
 #include "base/memory.h"
@@ -28,7 +28,7 @@ static int write_out(struct convert *c, struct paco_job_result *result, struct p
     o.phase = "converting";
     o.inputs = &input;
     o.n_inputs = 1;
-    o.files_from = c->source.gguf ? NULL : c->source.dir;
+    o.files_from = c->source.gguf ? NULL : c->source.dir; // a folder of Meta's has licences
     o.files = c->files;
     o.n_files = c->n_files;
     o.settings = settings;
@@ -52,7 +52,7 @@ static int run(struct convert *c, struct paco_job_result *result, struct paco_er
     if (rc == 0)
         rc =
             pc_narrow(c->ordered, c->opt->job.dtype, c->ordered, c->job.pool, &c->job.progress, &c->out, err);
-    if (rc == 0 && c->source.gguf)
+    if (rc == 0 && pc_source_makes_files(&c->source))
         rc = pc_gguf_files_make(&c->source, c->out, "convert", &c->made, err);
     if (rc == 0)
         rc = pc_job_files(&c->made, c->opt->files, c->opt->n_files, &c->files, &c->n_files, err);

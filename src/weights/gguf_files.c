@@ -52,7 +52,7 @@ static void put_card(struct pc_buf *b, const struct pc_source *src, const char *
         {"general.organization", "organization"}};
     char name[256];
     pc_buf_puts(b, "---\n");
-    for (size_t i = 0; i < sizeof members / sizeof *members; i++)
+    for (size_t i = 0; i < sizeof members / sizeof *members && src->gguf; i++)
         put_metadata(b, src->gguf, members[i][0], members[i][1]);
     pc_printable(pc_path_base(src->path), name, sizeof name);
     pc_buf_printf(b, "---\n\nMade from `%s` by `paco %s`.\n", name, job);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What a GGUF file has inside and a Hugging Face folder in files of its own: configuration and model card.
- * (The tokenizer's files are prompt/vocab_write.h's.) */
+/* What a GGUF file has inside, or Meta's code by heart, and a Hugging Face folder in files of its own:
+ * configuration and model card. (The tokenizer's files are prompt/vocab_write.h's.) */
 #ifndef PC_WEIGHTS_GGUF_FILES_H
 #define PC_WEIGHTS_GGUF_FILES_H
 

@@ -167,7 +167,7 @@ static int run(struct merge *m, struct paco_job_result *result, struct paco_erro
     if (rc == 0)
         rc =
             pc_narrow(m->ordered, m->opt->job.dtype, m->base.ck, m->job.pool, &m->job.progress, &m->out, err);
-    if (rc == 0 && m->base.gguf)
+    if (rc == 0 && pc_source_makes_files(&m->base))
         rc = pc_gguf_files_make(&m->base, m->out, "merge", &m->made, err);
     if (rc == 0)
         rc = take_template(m, err);

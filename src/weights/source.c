@@ -7,6 +7,7 @@
 #include "format/hf_dir.h"
 #include "weights/gguf_names.h"
 #include "weights/hub_cache.h"
+#include "weights/meta_layout.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +15,8 @@
 /* What pc_source does not show: the checkpoints under src->ck, in the order of their making. */
 struct pc_source_parts {
     struct pc_checkpoint *gguf, *renamed;
+    struct pc_meta *meta;
+    char *vocabulary;
 };
 
 /* The folder of path as an owned string. */
@@ -95,6 +98,20 @@ static int open_gguf(
     return rc < 0 ? rc : pc_gguf_as_hf(gguf, &src->config, &src->parts->renamed, &src->ck, err);
 }
 
+static int open_meta(struct pc_source *src, struct paco_error *err)
+{
+    src->kind = PC_SOURCE_META;
+    src->parts = pc_alloc_zero(1, sizeof *src->parts);
+    if (!src->parts)
+        return pc_error_mem(err, sizeof *src->parts, "a model");
+    src->parts->vocabulary = pc_meta_vocabulary(src->dir);
+    if (src->parts->vocabulary)
+        src->vocabulary = src->parts->vocabulary;
+    int rc = pc_meta_open(src->dir, &src->config, &src->parts->meta, &src->ck, err);
+    src->has_config = rc == 0;
+    return rc;
+}
+
 static int read_config(struct pc_source *src, struct paco_error *err)
 {
     char *path = pc_path_join(src->dir, "config.json");
@@ -117,6 +134,8 @@ static int open_path(struct pc_source *src, bool want_config, struct paco_error 
     if (!src->dir)
         return pc_error_mem(err, strlen(src->path), "a path");
     src->vocabulary = src->dir;
+    if (is_dir && pc_meta_is(src->dir))
+        return open_meta(src, err);
     struct pc_checkpoint *ck;
     int rc = pc_checkpoint_open(src->path, &ck, err);
     if (rc < 0)
@@ -153,10 +172,18 @@ int pc_source_open_tensors(const char *name, struct pc_source *out, struct paco_
     return open_source(name, false, out, err);
 }
 
+bool pc_source_makes_files(const struct pc_source *src)
+{
+    return src->kind == PC_SOURCE_GGUF || src->kind == PC_SOURCE_META;
+}
+
 void pc_source_close(struct pc_source *src)
 {
-    pc_checkpoint_close(src->ck);
+    if (src->kind != PC_SOURCE_META)
+        pc_checkpoint_close(src->ck);
     if (src->parts) {
+        pc_meta_close(src->parts->meta);
+        pc_free(src->parts->vocabulary);
         pc_checkpoint_close(src->parts->renamed);
         pc_checkpoint_close(src->parts->gguf);
         pc_free(src->parts);

@@ -8,8 +8,9 @@
  *     pc_vocabulary_open(src.vocabulary, &tok, &err);
  *     pc_source_close(&src);
  *
- * A name is tried, in this order, as: a directory; a file, by its content and suffix (.gguf, .safetensors,
- * .bin, .pth, .pt); "org/model", optionally "org/model@revision", in the Hugging Face cache, read in place.
+ * A name is tried, in this order, as: a directory, Hugging Face's or Meta's; a file, by its content and
+ * suffix (.gguf, .safetensors, .bin, .pth, .pt); "org/model", optionally "org/model@revision", in the Hugging
+ * Face cache, read in place.
  */
 #ifndef PC_WEIGHTS_SOURCE_H
 #define PC_WEIGHTS_SOURCE_H
@@ -21,6 +22,7 @@ enum pc_source_kind {
     PC_SOURCE_DIR,  /* a Hugging Face directory, in the cache or not */
     PC_SOURCE_GGUF, /* one .gguf file */
     PC_SOURCE_FILE, /* one .safetensors, .bin or .pth file */
+    PC_SOURCE_META, /* a folder of Meta's: consolidated.NN.pth and params.json */
 };
 
 /** An open model. Everything it points to is *owned* and ends with pc_source_close. */
@@ -32,11 +34,12 @@ struct pc_source {
     /** The .gguf file itself, for its metadata (format/gguf.h) and its own names; else NULL. */
     const struct pc_checkpoint *gguf;
     struct pc_config config; /* when has_config */
-    bool has_config;         /* config.json in dir, or GGUF metadata */
+    bool has_config;         /* config.json or params.json in dir, or GGUF metadata */
     char *path;              /* the directory or file that was opened */
     char *dir;               /* the directory with config and tokenizer files; the folder of a lone file */
     struct pc_source_parts *parts; /* what ck is made of */
-    const char *vocabulary;        /* what pc_vocabulary_open takes: dir, or path of a .gguf; a view */
+    const char *vocabulary;        /* what pc_vocabulary_open takes: dir, or the path of a .gguf or Meta's
+                                      tokenizer.model; a view */
 };
 
 /** Open name. A directory without config.json opens with has_config false; one that is malformed is an error.
@@ -47,6 +50,10 @@ int pc_source_open(const char *name, struct pc_source *out, struct paco_error *e
  * the layout depends on it; of an architecture paco does not know, the tensors keep their own names and rows.
  */
 int pc_source_open_tensors(const char *name, struct pc_source *out, struct paco_error *err);
+
+/** Whether configuration and tokenizer are in no form that Transformers reads beside weights: jobs make those
+ * files instead of copying them (a GGUF file's metadata, Meta's params.json). */
+bool pc_source_makes_files(const struct pc_source *src);
 
 /** The path name leads to (directory or file), owned (pc_free): the first half of pc_source_open, for callers
  * that copy files. NULL with err set when there is none. */

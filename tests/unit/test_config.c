@@ -231,6 +231,74 @@ static void writes_what_it_reads(void **state)
 static struct blob g_blob;
 
 /* Metadata of a tiny LLaMA; the caller has written the head for n_more entries and the tensors. */
+/* Published params.json files, and the config.json that Transformers' converter makes of each. */
+static void reads_metas_arguments(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *params;
+        int64_t vocab;
+        int32_t inner, n_kv_heads, positions, bos, eos, n_eos;
+        float theta, factor;
+    } known[] = {
+        {"{\"dim\":4096,\"multiple_of\":256,\"n_heads\":32,\"n_layers\":32,\"norm_eps\":1e-06,\"vocab_size\":"
+         "-1}",
+            32000, 11008, 32, 2048, 1, 2, 1, 10000, 1},
+        {"{\"dim\":5120,\"multiple_of\":256,\"n_heads\":40,\"n_layers\":40,\"norm_eps\":1e-06,\"vocab_size\":"
+         "-1}",
+            32000, 13824, 40, 2048, 1, 2, 1, 10000, 1},
+        {"{\"dim\":6656,\"multiple_of\":256,\"n_heads\":52,\"n_layers\":60,\"norm_eps\":1e-06,\"vocab_size\":"
+         "-1}",
+            32000, 17920, 52, 2048, 1, 2, 1, 10000, 1},
+        {"{\"dim\":8192,\"multiple_of\":256,\"n_heads\":64,\"n_layers\":80,\"norm_eps\":1e-05,\"vocab_size\":"
+         "-1}",
+            32000, 22016, 64, 2048, 1, 2, 1, 10000, 1},
+        {"{\"dim\":4096,\"multiple_of\":256,\"n_heads\":32,\"n_layers\":32,\"norm_eps\":1e-05,\"vocab_size\":"
+         "-1}",
+            32000, 11008, 32, 4096, 1, 2, 1, 10000, 1},
+        {"{\"dim\":8192,\"multiple_of\":4096,\"ffn_dim_multiplier\":1.3,\"n_heads\":64,\"n_kv_heads\":8,\"n_"
+         "layers\":80,"
+         "\"norm_eps\":1e-05,\"vocab_size\":-1}",
+            32000, 28672, 8, 4096, 1, 2, 1, 10000, 1},
+        {"{\"dim\":4096,\"n_layers\":32,\"n_heads\":32,\"multiple_of\":256,\"ffn_dim_multiplier\":1.0,\"norm_"
+         "eps\":1e-5,"
+         "\"rope_theta\":1000000}",
+            32016, 11008, 32, 16384, 1, 2, 1, 1000000, 1},
+        {"{\"dim\":4096,\"n_layers\":32,\"n_heads\":32,\"n_kv_heads\":8,\"vocab_size\":128256,\"multiple_"
+         "of\":1024,"
+         "\"ffn_dim_multiplier\":1.3,\"norm_eps\":1e-05,\"rope_theta\":500000.0}",
+            128256, 14336, 8, 8192, 128000, 128001, 2, 500000, 1},
+        {"{\"dim\":4096,\"ffn_dim_multiplier\":1.3,\"multiple_of\":1024,\"n_heads\":32,\"n_kv_heads\":8,\"n_"
+         "layers\":32,"
+         "\"norm_eps\":1e-05,\"rope_theta\":500000.0,\"use_scaled_rope\":true,\"vocab_size\":128256}",
+            128256, 14336, 8, 131072, 128000, 128001, 3, 500000, 8},
+        {"{\"dim\":2048,\"ffn_dim_multiplier\":1.5,\"multiple_of\":256,\"n_heads\":32,\"n_kv_heads\":8,\"n_"
+         "layers\":16,"
+         "\"norm_eps\":1e-05,\"rope_theta\":500000.0,\"use_scaled_rope\":true,\"vocab_size\":128256}",
+            128256, 8192, 8, 131072, 128000, 128001, 3, 500000, 32},
+    };
+    struct scratch s;
+    scratch_open(&s);
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        struct pc_config c;
+        struct paco_error err = {0};
+        const char *path = scratch_text(&s, "params.json", known[i].params);
+        if (pc_config_from_meta(path, known[i].vocab, 0, &c, &err) < 0)
+            fail_msg("%zu: %s", i, err.message);
+        assert_int_equal(c.intermediate_size, known[i].inner);
+        assert_int_equal(c.n_kv_heads, known[i].n_kv_heads);
+        assert_int_equal(c.max_positions, known[i].positions);
+        assert_int_equal(c.vocab_size, known[i].vocab);
+        assert_int_equal(c.bos_id, known[i].bos);
+        assert_int_equal(c.eos_ids[0], known[i].eos);
+        assert_int_equal(c.n_eos, known[i].n_eos);
+        assert_true(c.rope_theta == known[i].theta);
+        assert_int_equal(c.rope_scaling, known[i].factor > 1 ? PC_ROPE_LLAMA3 : PC_ROPE_DEFAULT);
+        assert_true(c.rope_factor == known[i].factor);
+    }
+    scratch_close(&s);
+}
+
 static void build_gguf(uint64_t n_tensors, uint64_t n_more)
 {
     blob_head(&g_blob, 3, n_tensors, 9 + n_more);
@@ -369,6 +437,7 @@ int main(void)
         cmocka_unit_test(every_truncation_is_refused),
         cmocka_unit_test(reads_generation_config),
         cmocka_unit_test(writes_what_it_reads),
+        cmocka_unit_test(reads_metas_arguments),
         cmocka_unit_test(reads_gguf),
         cmocka_unit_test(finds_llama3_scaling_in_its_factors),
         cmocka_unit_test(gguf_says_what_is_wrong),

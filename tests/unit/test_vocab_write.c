@@ -149,7 +149,7 @@ static void what_cannot_be_written_is_refused(void **state)
     static const struct pc_piece twice[] = {{S("a"), 0, PC_PIECE_NORMAL}, {S("b"), 0, PC_PIECE_NORMAL},
         {S("a"), 0, PC_PIECE_NORMAL}},
                                  broken[] = {{S("a"), 0, PC_PIECE_NORMAL}, {S("\xff"), 0, PC_PIECE_NORMAL}};
-    static char huge[200];
+    static char huge[600];
     memset(huge, 'a', sizeof huge);
     const struct pc_piece too_long[] = {{{huge, sizeof huge}, 0, PC_PIECE_NORMAL}};
     const struct {
@@ -163,7 +163,7 @@ static void what_cannot_be_written_is_refused(void **state)
         {{.model = PC_VOCAB_MERGES, .pieces = broken, .n_pieces = 2}, PACO_EFORMAT,
             "piece 1 of the vocabulary is no text"},
         {{.model = PC_VOCAB_SPM_BPE, .pieces = too_long, .n_pieces = 1}, PACO_ELIMIT,
-            "piece 0 is 200 bytes long"},
+            "piece 0 is 600 bytes long"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct pc_vocab_files f = {0};

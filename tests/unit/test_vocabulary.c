@@ -688,9 +688,118 @@ static void llama(void **state)
     pc_free(path);
 }
 
+/* ---- tiktoken's list of ranks ---- */
+
+/* a b c, space, the two bytes of an e with an accent; ab bc abc " a" and that e. */
+#define RANKS "YQ== 0\nYg== 1\nYw== 2\nIA== 3\nww== 4\nqQ== 5\nYWI= 6\nYmM= 7\nYWJjYWI= 8\nIGE= 9\nw6k= 10\n"
+enum { N_RANKS = 11 };
+
+static void ranks_merge_lowest_first(void **state)
+{
+    (void)state;
+    struct scratch s;
+    struct pc_tokenizer *tok;
+    struct paco_error err = {0};
+    scratch_open(&s);
+    const char *path = scratch_text(&s, "tokenizer.model", RANKS);
+    assert_true(pc_vocab_is_tiktoken(path));
+    assert_int_equal(pc_vocabulary_open(s.dir, &tok, &err), 0);
+    assert_int_equal(pc_tokenizer_n_tokens(tok), N_RANKS + 256);
+    assert_ids(tok, "abc", 0, 6, 2);
+    assert_ids(tok, "bcab", 0, 7, 6);
+    assert_ids(tok, "abcab", 0, 8); /* a word that is a piece, though no merges lead there */
+    assert_ids(tok, "b ab\xc3\xa9", 0, 1, 3, 6, 10);
+    assert_ids(tok, "c a", 0, 2, 9);
+    assert_ids(tok, "", PC_ENCODE_SPECIAL, N_RANKS);
+    assert_ids(tok, "a<|eot_id|>", PC_ENCODE_SPECIAL | PC_ENCODE_PARSE, N_RANKS, 0, N_RANKS + 9);
+    assert_int_equal(pc_tokenizer_eos(tok), N_RANKS + 1);
+    assert_int_equal(pc_tokenizer_pad(tok), -1);
+    pc_tokenizer_free(tok);
+    scratch_close(&s);
+}
+
+static void special_tokens_go_by_release(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *params;
+        int at;
+        const char *name;
+    } named[] = {
+        {"{}", 0, "<|begin_of_text|>"},
+        {"{}", 4, "<|reserved_special_token_2|>"},
+        {"{}", 7, "<|end_header_id|>"},
+        {"{}", 8, "<|reserved_special_token_4|>"},
+        {"{}", 10, "<|reserved_special_token_5|>"},
+        {"{}", 255, "<|reserved_special_token_250|>"},
+        {"{\"use_scaled_rope\":true}", 4, "<|finetune_right_pad_id|>"},
+        {"{\"use_scaled_rope\":true}", 5, "<|reserved_special_token_2|>"},
+        {"{\"use_scaled_rope\":true}", 8, "<|eom_id|>"},
+        {"{\"model\":{\"use_scaled_rope\":true}}", 10, "<|python_tag|>"},
+        {"{\"use_scaled_rope\":true}", 11, "<|reserved_special_token_3|>"},
+        {"{\"use_scaled_rope\":true}", 255, "<|reserved_special_token_247|>"},
+    };
+    struct scratch s;
+    struct paco_error err = {0};
+    scratch_open(&s);
+    scratch_text(&s, "tokenizer.model", RANKS);
+    for (size_t i = 0; i < sizeof named / sizeof *named; i++) {
+        struct pc_tokenizer *tok;
+        scratch_text(&s, "params.json", named[i].params);
+        assert_int_equal(pc_vocabulary_open(scratch_path(&s, "tokenizer.model"), &tok, &err), 0);
+        assert_int_equal(pc_tokenizer_find(tok, named[i].name, strlen(named[i].name)), N_RANKS + named[i].at);
+        pc_tokenizer_free(tok);
+    }
+    scratch_close(&s);
+}
+
+static int never(void *ctx, const struct pc_vocab *vocab, struct paco_error *err)
+{
+    (void)ctx, (void)vocab, (void)err;
+    fail();
+    return 0;
+}
+
+static void broken_ranks_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        int line, offset;
+    } wrong[] = {
+        {"YQ== 0\nYg== 2\n", 2, 7}, /* a rank left out */
+        {"YQ== 0\nYg==  1\n", 2, 7},
+        {"YQ== 00\n", 1, 0},
+        {"YQ= 0\n", 1, 0},
+        {"Y=== 0\n", 1, 0},
+        {"Y*== 0\n", 1, 0},
+        {"==== 0\n", 1, 0},
+        {" 0\n", 1, 0},
+        {"YQ==\n", 1, 0},
+        {"YQ== 0\r\n", 1, 0},
+        {"YQ== 0\n\nYg== 1\n", 2, 7},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        struct paco_error err = {0};
+        char message[128];
+        assert_int_equal(
+            pc_vocab_tiktoken_parse(wrong[i].text, strlen(wrong[i].text), "ranks", false, never, NULL, &err),
+            PACO_EFORMAT);
+        snprintf(message, sizeof message,
+            "line %d is not a piece of 1 to 256 bytes in base64, a space and the rank %d", wrong[i].line,
+            wrong[i].line - 1);
+        assert_string_equal(err.message, message);
+        assert_int_equal(err.offset, wrong[i].offset);
+        assert_string_equal(err.path, "ranks");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ranks_merge_lowest_first),
+        cmocka_unit_test(special_tokens_go_by_release),
+        cmocka_unit_test(broken_ranks_are_refused),
         cmocka_unit_test(reads_both_spellings_of_merges),
         cmocka_unit_test(normalisers_and_metaspace),
         cmocka_unit_test(templates_and_settings_put_tokens_around),
