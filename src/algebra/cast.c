@@ -107,6 +107,8 @@ int pc_checkpoint_cast(const struct pc_checkpoint *inner, const enum pc_dtype *d
         ck->impl = node;
         ck->read_traced = cast_read;
     }
+    if (rc == 0)
+        rc = pc_checkpoint_reserve(ck, inner->n_tensors, true, err);
     for (size_t i = 0; i < inner->n_tensors && rc == 0; i++)
         rc = add_cast(ck, &inner->tensors[i], dtypes[i], err);
     if (rc < 0) {

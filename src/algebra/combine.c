@@ -262,7 +262,8 @@ static int shape_misfit(const struct part *p, const char *why, struct paco_error
 static bool only_more_rows(const struct pc_tensor *lead, const struct pc_tensor *base)
 {
     return lead->n_dims == 2 && base->n_dims == 2 && lead->shape[1] == base->shape[1] &&
-           lead->shape[0] > base->shape[0] && base->shape[0] > 0;
+           pc_tensor_has_slices(lead) && pc_tensor_has_slices(base) && lead->shape[0] > base->shape[0] &&
+           base->shape[0] > 0;
 }
 
 static int check_float(const struct node *node, const struct part *p, struct paco_error *err)
@@ -387,6 +388,8 @@ static int build(
     node->parts = pc_arena_alloc(&ck->arena, n ? n : 1, sizeof *node->parts);
     int rc = order && node->parts ? pc_state_dict_order(node->lead, order, err)
                                   : pc_error_mem(err, n * sizeof *node->parts, "a sum of two models");
+    if (rc == 0)
+        rc = pc_checkpoint_reserve(ck, n, true, err);
     for (size_t i = 0; i < n && rc == 0; i++) {
         const struct pc_tensor *lead = &node->lead->tensors[order[i]];
         rc = bind(node, lead, &node->parts[i], err);

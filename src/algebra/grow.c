@@ -67,7 +67,7 @@ static bool is_vocabulary(const char *name)
 static int make_row(
     const struct pc_tensor *t, uint64_t n_rows, enum pc_grow_row how, float **out, struct paco_error *err)
 {
-    if (t->n_dims != 2 || t->n_rows > n_rows)
+    if (t->n_dims != 2 || t->n_rows > n_rows || !pc_tensor_has_slices(t))
         return pc_error_set(err, PACO_EMISMATCH, "tensor '%s' has %llu rows, more than the %llu wanted",
             t->name, (unsigned long long)t->n_rows, (unsigned long long)n_rows);
     *out = pc_alloc_zero((size_t)t->row_elems, sizeof **out);
@@ -105,6 +105,8 @@ int pc_checkpoint_grow(const struct pc_checkpoint *inner, uint64_t n_rows, enum 
         g->rows = pc_alloc_zero(inner->n_tensors, sizeof *g->rows);
     }
     int rc = g && g->rows ? 0 : pc_error_mem(err, inner->n_tensors * sizeof *g->rows, "a grown vocabulary");
+    if (rc == 0)
+        rc = pc_checkpoint_reserve(ck, inner->n_tensors, true, err);
     for (size_t i = 0; i < inner->n_tensors && rc == 0; i++)
         rc = add_tensor(ck, i, n_rows, how, err);
     if (rc < 0)

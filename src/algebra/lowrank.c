@@ -54,14 +54,14 @@ static void factors_clear(struct factors *f)
 /* t (n_rows, n_cols) widened, as it is or turned into (n_cols, n_rows). *out is owned. */
 static int load(const struct pc_tensor *t, bool turn, float **out, struct paco_error *err)
 {
-    uint64_t n_rows = t->n_rows, n_cols = t->row_elems;
+    uint64_t n_rows = t->shape[0], n_cols = t->shape[1];
     float *v = pc_alloc((size_t)(n_rows * n_cols), sizeof *v),
           *row = turn ? pc_alloc((size_t)n_cols, sizeof *row) : NULL;
     int rc = 0;
     if (!v || (turn && !row))
         rc = pc_error_mem(err, n_rows * n_cols * sizeof *v, "an adapter's factors");
     if (rc == 0 && !turn)
-        rc = pc_tensor_read_f32(t, 0, n_rows, v, err);
+        rc = pc_tensor_read_f32(t, 0, t->n_rows, v, err);
     for (uint64_t i = 0; turn && i < n_rows && rc == 0; i++) {
         rc = pc_tensor_read_f32(t, i, 1, row, err);
         for (uint64_t j = 0; j < n_cols && rc == 0; j++)
@@ -226,6 +226,10 @@ static int check_factors(
         return pc_error_set(err, PACO_EUNSUPPORTED,
             "tensor '%s' or its update has a type that cannot be computed with (%s, A %s, B %s)", term->name,
             pc_dtype_name(w->dtype), pc_dtype_name(a->dtype), pc_dtype_name(b->dtype));
+    if (!pc_tensor_has_slices(w))
+        return pc_error_set(err, PACO_ELIMIT,
+            "tensor '%s' %s: an update of rows of more than %d is not supported", term->name, w_shape,
+            PC_MAX_ROW);
     uint64_t floats;
     if (!pc_mul_u64(a->shape[0], a->shape[1] + b->shape[0], &floats) || floats > MAX_FACTORS / sizeof(float))
         return pc_error_set(err, PACO_ELIMIT, "tensor '%s': factors of rank %llu are above 1 GiB", term->name,
@@ -275,6 +279,8 @@ int pc_checkpoint_lowrank(const struct pc_checkpoint *base, const struct pc_lowr
                  : pc_error_mem(err, base->n_tensors * sizeof *node->entries, "a low-rank checkpoint");
     for (size_t i = 0; i < n_terms && rc == 0; i++)
         rc = bind_term(base, node, &terms[i], err);
+    if (rc == 0)
+        rc = pc_checkpoint_reserve(ck, base->n_tensors, true, err);
     for (size_t i = 0; i < base->n_tensors && rc == 0; i++) {
         const struct pc_tensor *t = &base->tensors[i];
         struct entry *e = &node->entries[i];

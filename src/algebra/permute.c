@@ -149,7 +149,8 @@ static int head_rows_of(
         if (pc_ends_with(t->name, table->suffix)) {
             char shape[160];
             uint64_t n = t->n_rows / table->n_heads;
-            if (n == 0 || n > UINT32_MAX || n % 2 != 0 || t->n_rows % table->n_heads != 0)
+            if (n == 0 || n > UINT32_MAX || n % 2 != 0 || t->n_rows % table->n_heads != 0 ||
+                !pc_tensor_has_slices(t))
                 return pc_error_set(err, PACO_EMISMATCH,
                     "tensor '%s' has the shape %s, whose rows are no even number for each of %u heads",
                     t->name, pc_tensor_shape(t, shape, sizeof shape), table->n_heads);
@@ -173,6 +174,8 @@ int pc_checkpoint_permute(const struct pc_checkpoint *source, const struct pc_he
     }
     int rc =
         p && p->sources && p->head_rows ? 0 : pc_error_mem(err, source->n_tensors * 16, "a table of tensors");
+    if (rc == 0)
+        rc = pc_checkpoint_reserve(ck, source->n_tensors, true, err);
     for (size_t i = 0; rc == 0 && i < source->n_tensors; i++) {
         const struct pc_tensor *t = &source->tensors[i];
         p->sources[i] = t;

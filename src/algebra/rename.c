@@ -48,6 +48,8 @@ int pc_checkpoint_rename(const struct pc_rename *table, size_t n, const char *pa
     ck->read_traced = rename_read_traced;
     const struct pc_tensor **sources = ck->impl = pc_arena_alloc(&ck->arena, n, sizeof *sources);
     int rc = sources ? 0 : pc_error_mem(err, n * sizeof *sources, "a table of tensors");
+    if (rc == 0)
+        rc = pc_checkpoint_reserve(ck, n, false, err);
     for (size_t i = 0; rc == 0 && i < n; i++) {
         const struct pc_tensor *t = table[i].of;
         sources[i] = t;

@@ -30,6 +30,18 @@ static bool valid_name(const char *name, size_t len)
            pc_utf8_valid((const uint8_t *)name, len, NULL);
 }
 
+/* The rows of a slice that is too long for one: the same for every dtype, or two types of one shape could not
+ * be read side by side; a power of two that blocks of every type divide, if they divide the last dimension.
+ */
+static void split_rows(struct pc_tensor *t)
+{
+    uint64_t step = 256;
+    while (t->row_elems % step)
+        step /= 2;
+    t->n_rows *= t->row_elems / step;
+    t->row_elems = step;
+}
+
 /* Fill the derived fields; false when the element count or size overflows or is no whole number of blocks. */
 static bool derive(struct pc_tensor *t)
 {
@@ -44,12 +56,35 @@ static bool derive(struct pc_tensor *t)
         t->n_rows = 1;
     }
     uint64_t n_elements;
-    if (!pc_mul_u64(t->n_rows, t->row_elems, &n_elements) || n_elements > INT64_MAX ||
-        !pc_dtype_size(t->dtype, t->row_elems, &t->row_size) || !pc_mul_u64(t->n_rows, t->row_size, &t->size))
+    if (!pc_mul_u64(t->n_rows, t->row_elems, &n_elements) || n_elements > INT64_MAX)
+        return false;
+    if (t->row_elems > PC_MAX_ROW)
+        split_rows(t);
+    if (!pc_dtype_size(t->dtype, t->row_elems, &t->row_size) || !pc_mul_u64(t->n_rows, t->row_size, &t->size))
         return false;
     if (n_elements == 0)
         t->n_rows = 0;
     return t->size <= INT64_MAX;
+}
+
+static int grow_table(struct pc_checkpoint *ck, size_t capacity, struct paco_error *err)
+{
+    struct pc_tensor *grown = pc_realloc(ck->tensors, capacity, sizeof *grown);
+    if (!grown)
+        return pc_error_mem(err, capacity * sizeof *grown, "the table of tensors");
+    ck->tensors = grown;
+    ck->capacity = capacity;
+    return 0;
+}
+
+int pc_checkpoint_reserve(struct pc_checkpoint *ck, size_t n, bool borrow_names, struct paco_error *err)
+{
+    ck->borrows_names = borrow_names;
+    if (n <= ck->capacity)
+        return 0;
+    if (!pc_map_reserve(&ck->by_name, n))
+        return pc_error_mem(err, n * sizeof(void *), "the table of tensors");
+    return grow_table(ck, n, err);
 }
 
 int pc_checkpoint_add_tensor(struct pc_checkpoint *ck, const char *name, size_t name_len, enum pc_dtype dtype,
@@ -64,12 +99,9 @@ int pc_checkpoint_add_tensor(struct pc_checkpoint *ck, const char *name, size_t 
         return pc_error_set(err, PACO_ELIMIT, "tensor '%.*s' has %d dimensions; at most %d are supported",
             (int)name_len, name, n_dims, PC_MAX_DIMS);
     if (ck->n_tensors == ck->capacity) {
-        size_t capacity = ck->capacity ? ck->capacity * 2 : 64;
-        struct pc_tensor *grown = pc_realloc(ck->tensors, capacity, sizeof *grown);
-        if (!grown)
-            return pc_error_mem(err, capacity * sizeof *grown, "the table of tensors");
-        ck->tensors = grown;
-        ck->capacity = capacity;
+        int rc = grow_table(ck, ck->capacity ? ck->capacity * 2 : 64, err);
+        if (rc < 0)
+            return rc;
     }
     struct pc_tensor t = {.dtype = dtype, .n_dims = n_dims, .owner = ck, .index = (uint32_t)ck->n_tensors};
     if (n_dims)
@@ -79,11 +111,7 @@ int pc_checkpoint_add_tensor(struct pc_checkpoint *ck, const char *name, size_t 
     if (!derive(&t))
         return pc_error_set(err, PACO_EFORMAT, "tensor '%.*s': shape %s in %s is no possible size",
             (int)name_len, name, text, pc_dtype_name(dtype));
-    if (t.row_size > PC_MAX_ROW_SIZE)
-        return pc_error_set(err, PACO_ELIMIT,
-            "tensor '%.*s': a row of %s is %llu bytes; at most %d are supported", (int)name_len, name, text,
-            (unsigned long long)t.row_size, PC_MAX_ROW_SIZE);
-    t.name = pc_arena_strndup(&ck->arena, name, name_len);
+    t.name = ck->borrows_names ? name : pc_arena_strndup(&ck->arena, name, name_len);
     int added = t.name ? pc_map_add(&ck->by_name, t.name, name_len, t.index) : -1;
     if (added < 0)
         return pc_error_mem(err, name_len, "a tensor's name");
@@ -143,6 +171,11 @@ char *pc_shape_format(int n_dims, const uint64_t *shape, char *out, size_t out_s
 char *pc_tensor_shape(const struct pc_tensor *t, char *out, size_t out_size)
 {
     return pc_shape_format(t->n_dims, t->shape, out, out_size);
+}
+
+bool pc_tensor_has_slices(const struct pc_tensor *t)
+{
+    return t->n_rows == 0 || t->n_rows == (t->n_dims ? t->shape[0] : 1);
 }
 
 bool pc_tensor_same_shape(const struct pc_tensor *a, const struct pc_tensor *b)

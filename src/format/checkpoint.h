@@ -12,9 +12,11 @@
  *     pc_checkpoint_close(ck);
  *
  * A row is a slice along the first dimension: a (R, C) matrix has R rows of C elements, a vector of n has n
- * rows of one element (so that any tensor can be read in bounded pieces), a scalar one row of one element. A
- * vector of a block type is one row; a tensor without elements has no rows, whatever its shape. The bytes
- * read are in the tensor's own dtype, little-endian, row-major: readers never convert. */
+ * rows of one element, a scalar one row of one element. A vector of a block type is one row; a tensor without
+ * elements has no rows, whatever its shape. So that any tensor can be read in bounded pieces, a slice of more
+ * than PC_MAX_ROW elements is many rows of a few elements each: experts in one tensor, [1,N]. Who reckons
+ * with whole slices asks pc_tensor_has_slices first. The bytes read are in the tensor's own dtype,
+ * little-endian, row-major: readers never convert. */
 #ifndef PC_FORMAT_CHECKPOINT_H
 #define PC_FORMAT_CHECKPOINT_H
 
@@ -30,8 +32,8 @@
 enum {
     PC_MAX_DIMS = 8,
     PC_MAX_TENSORS = 1000000,
-    PC_MAX_NAME = 1024,                 /* bytes of a tensor's name */
-    PC_MAX_ROW_SIZE = 64 * 1024 * 1024, /* bytes of a row */
+    PC_MAX_NAME = 1024, /* bytes of a tensor's name */
+    PC_MAX_ROW = 131072, /* elements of a row; the largest models' matrices have 53,248 */
 };
 
 struct pc_checkpoint;
@@ -71,6 +73,7 @@ struct pc_checkpoint {
     struct pc_tensor *tensors; /* state-dict (or file) order */
     size_t n_tensors, capacity;
     struct pc_map by_name;
+    bool borrows_names;    /* of tensors: they are views into what it is made of */
     struct pc_arena arena; /* names and the reader's load-time structures */
     void *impl;
     /** For nodes made of other checkpoints: like ops->read, telling trace which rows of which files' tensors
@@ -82,6 +85,10 @@ struct pc_checkpoint {
 /** For readers: an empty checkpoint. *owned*. NULL when memory is out. path may be NULL. */
 struct pc_checkpoint *pc_checkpoint_new(
     const char *kind, const struct pc_checkpoint_ops *ops, const char *path, struct paco_error *err);
+
+/** For readers: make room for n tensors in all. borrow_names: those given to pc_checkpoint_add_tensor, each
+ * with a NUL behind it, outlive ck, as the names of what a node is made of do. */
+int pc_checkpoint_reserve(struct pc_checkpoint *ck, size_t n, bool borrow_names, struct paco_error *err);
 
 /** For readers: append a tensor, checking name, shape and size against the bounds above and for duplicates,
  * and deriving the row fields. name is copied. Messages name the tensor and what is wrong with it. */
@@ -106,6 +113,9 @@ const void *pc_tensor_map(const struct pc_tensor *t);
 /** "[32001,4096]" into out; returns out. 160 bytes are always enough. */
 char *pc_tensor_shape(const struct pc_tensor *t, char *out, size_t out_size);
 char *pc_shape_format(int n_dims, const uint64_t *shape, char *out, size_t out_size);
+
+/** Whether t's rows are its slices along the first dimension, and no pieces of them. */
+bool pc_tensor_has_slices(const struct pc_tensor *t);
 
 bool pc_tensor_same_shape(const struct pc_tensor *a, const struct pc_tensor *b);
 uint64_t pc_tensor_n_elements(const struct pc_tensor *t);

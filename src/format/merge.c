@@ -74,7 +74,7 @@ int pc_checkpoint_merge(const char *kind, const char *path, struct pc_checkpoint
     memcpy(own, parts, n * sizeof *parts);
     *m = (struct merge){own, n, sources};
     ck->impl = m;
-    int rc = 0;
+    int rc = pc_checkpoint_reserve(ck, n_all, true, err);
     for (size_t i = 0; i < n && !ck->note; i++)
         ck->note = parts[i]->note;
     for (size_t i = 0; rc == 0 && i < n; i++)

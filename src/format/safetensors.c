@@ -330,8 +330,11 @@ static int fill_table(struct pc_checkpoint *ck, struct reader *r, struct paco_er
     flat->offsets = pc_arena_alloc(&ck->arena, r->n, sizeof *flat->offsets);
     if (!flat->offsets)
         return pc_error_mem(err, r->n * sizeof *flat->offsets, "a safetensors header");
+    int rc = pc_checkpoint_reserve(ck, r->n, false, err);
+    if (rc < 0)
+        return rc;
     for (size_t i = 0; i < r->n; i++) {
-        int rc = check_place(r, i, err);
+        rc = check_place(r, i, err);
         if (rc == 0)
             rc = add_tensor(ck, r, &r->entries[i], err);
         if (rc < 0)

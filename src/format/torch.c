@@ -87,8 +87,7 @@ static void torch_close(struct pc_checkpoint *ck)
     pc_inflate_free(tf->inflate);
     pthread_mutex_destroy(&tf->lock);
     pthread_mutex_destroy(&tf->check_lock);
-    pthread_mutex_destroy(&tf->panel_lock);
-    pc_free(tf->panel.bytes);
+    pc_torch_forget_panels(tf);
     pc_file_close(&tf->file);
 }
 
@@ -372,7 +371,6 @@ int pc_torch_open(const char *path, struct pc_checkpoint **out, struct paco_erro
     tf->file = file;
     pthread_mutex_init(&tf->lock, NULL);
     pthread_mutex_init(&tf->check_lock, NULL);
-    pthread_mutex_init(&tf->panel_lock, NULL);
     ck->impl = tf;
     ck->ops = &g_ops;
     rc = load(ck, err);

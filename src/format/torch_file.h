@@ -47,13 +47,6 @@ struct pc_torch_view {
     uint64_t stride[PC_MAX_DIMS]; /* in elements */
 };
 
-/* Rows of one view, gathered ahead. */
-struct pc_torch_panel {
-    uint8_t *bytes; /* owned; NULL until needed */
-    uint32_t i_tensor;
-    uint64_t row0, n_rows; /* n_rows is 0 while there are none */
-};
-
 struct pc_torch_file {
     struct pc_file file;
     struct pc_torch_storage *storages; /* owned */
@@ -62,8 +55,6 @@ struct pc_torch_file {
     uint32_t views_capacity;
     pthread_mutex_t lock;       /* over map, inflate, and every storage's sum and pieces */
     pthread_mutex_t check_lock; /* held while one storage is summed whole */
-    pthread_mutex_t panel_lock;
-    struct pc_torch_panel panel;
     void *map;
     bool map_failed;
     struct pc_inflate *inflate; /* cursors in deflated storages, or NULL while there are none */
@@ -101,6 +92,9 @@ int pc_inflate_read(struct pc_inflate *inflate, const struct pc_torch_storage *s
  */
 struct pc_inflate *pc_inflate_new(const struct pc_file *f);
 void pc_inflate_free(struct pc_inflate *inflate);
+
+/** Before the file is closed: no rows gathered ahead are its any more. */
+void pc_torch_forget_panels(const struct pc_torch_file *tf);
 
 /** Rows [row0, row0 + n_rows) of a tensor that is not contiguous, row-major, into buf. Thread-safe. */
 int pc_torch_gather(struct pc_torch_file *tf, const struct pc_tensor *t, uint64_t row0, uint64_t n_rows,

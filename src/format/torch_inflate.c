@@ -5,7 +5,10 @@
  * takes the idle cursor nearest before it and throws away what lies between, or starts again from the
  * beginning. Threads that take neighbouring chunks in order therefore each keep a cursor moving forward. An
  * index of the stream with its windows would be faster for random reads and take 32 KiB for each point in it:
- * more than rare files deserve. */
+ * more than rare files deserve.
+ *
+ * A cursor takes some 110 KiB. All files of the process share one pool of them: a model of a hundred deflated
+ * shards is bounded like one of one. */
 #include "format/torch_file.h"
 
 #include "base/crc32.h"
@@ -13,11 +16,12 @@
 #include <string.h>
 #include <zlib.h>
 
-enum { N_CURSORS = 8, IN_SIZE = 32 * 1024, OUT_SIZE = 32 * 1024 };
+enum { N_CURSORS = 32, IN_SIZE = 32 * 1024, OUT_SIZE = 32 * 1024 };
 
 struct cursor {
     z_stream z;
     bool ready, busy;
+    const struct pc_inflate *owner;
     uint64_t source; /* offset of the entry's data in the file, or UINT64_MAX */
     uint64_t packed_pos, pos;
     uint64_t last_use;
@@ -28,11 +32,14 @@ struct cursor {
 
 struct pc_inflate {
     const struct pc_file *f;
+};
+
+static struct {
     pthread_mutex_t lock;
     pthread_cond_t idle;
     uint64_t clock;
-    struct cursor *cursors[N_CURSORS]; /* made when first needed */
-};
+    struct cursor *cursors[N_CURSORS]; /* made when first needed; gone with the file they read */
+} g_pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .idle = PTHREAD_COND_INITIALIZER};
 
 struct pc_inflate *pc_inflate_new(const struct pc_file *f)
 {
@@ -40,8 +47,6 @@ struct pc_inflate *pc_inflate_new(const struct pc_file *f)
     if (!inf)
         return NULL;
     inf->f = f;
-    pthread_mutex_init(&inf->lock, NULL);
-    pthread_cond_init(&inf->idle, NULL);
     return inf;
 }
 
@@ -49,13 +54,17 @@ void pc_inflate_free(struct pc_inflate *inf)
 {
     if (!inf)
         return;
+    pthread_mutex_lock(&g_pool.lock);
     for (int i = 0; i < N_CURSORS; i++) {
-        if (inf->cursors[i] && inf->cursors[i]->ready)
-            inflateEnd(&inf->cursors[i]->z);
-        pc_free(inf->cursors[i]);
+        struct cursor *c = g_pool.cursors[i];
+        if (!c || c->owner != inf)
+            continue;
+        if (c->ready)
+            inflateEnd(&c->z);
+        pc_free(c);
+        g_pool.cursors[i] = NULL;
     }
-    pthread_mutex_destroy(&inf->lock);
-    pthread_cond_destroy(&inf->idle);
+    pthread_mutex_unlock(&g_pool.lock);
     pc_free(inf);
 }
 
@@ -73,48 +82,51 @@ static void zlib_free(voidpf unused, voidpf p)
 
 /* The idle cursor nearest before offset in this source; else one never used, else the one idle longest.
  * Called with the lock; NULL if all are busy. */
-static struct cursor **choose(struct pc_inflate *inf, uint64_t source, uint64_t offset)
+static struct cursor **choose(const struct pc_inflate *inf, uint64_t source, uint64_t offset)
 {
     struct cursor **best = NULL, **unused = NULL, **oldest = NULL;
     for (int i = 0; i < N_CURSORS; i++) {
-        struct cursor *c = inf->cursors[i];
+        struct cursor *c = g_pool.cursors[i];
         if (!c) {
-            unused = &inf->cursors[i];
+            unused = &g_pool.cursors[i];
             continue;
         }
         if (c->busy)
             continue;
-        if (c->source == source && c->pos <= offset && (!best || c->pos > (*best)->pos))
-            best = &inf->cursors[i];
+        if (c->owner == inf && c->source == source && c->pos <= offset && (!best || c->pos > (*best)->pos))
+            best = &g_pool.cursors[i];
         if (!oldest || c->last_use < (*oldest)->last_use)
-            oldest = &inf->cursors[i];
+            oldest = &g_pool.cursors[i];
     }
     return best ? best : unused ? unused : oldest;
 }
 
-static struct cursor *acquire(struct pc_inflate *inf, uint64_t source, uint64_t offset)
+static struct cursor *acquire(const struct pc_inflate *inf, uint64_t source, uint64_t offset)
 {
     struct cursor **slot;
-    pthread_mutex_lock(&inf->lock);
+    pthread_mutex_lock(&g_pool.lock);
     while (!(slot = choose(inf, source, offset)))
-        pthread_cond_wait(&inf->idle, &inf->lock);
+        pthread_cond_wait(&g_pool.idle, &g_pool.lock);
     if (!*slot && (*slot = pc_alloc_zero(1, sizeof **slot)))
         (*slot)->source = UINT64_MAX;
     struct cursor *c = *slot;
     if (c) {
+        if (c->owner != inf)
+            c->source = UINT64_MAX;
+        c->owner = inf;
         c->busy = true;
-        c->last_use = ++inf->clock;
+        c->last_use = ++g_pool.clock;
     }
-    pthread_mutex_unlock(&inf->lock);
+    pthread_mutex_unlock(&g_pool.lock);
     return c;
 }
 
-static void release(struct pc_inflate *inf, struct cursor *c)
+static void release(struct cursor *c)
 {
-    pthread_mutex_lock(&inf->lock);
+    pthread_mutex_lock(&g_pool.lock);
     c->busy = false;
-    pthread_cond_signal(&inf->idle);
-    pthread_mutex_unlock(&inf->lock);
+    pthread_cond_broadcast(&g_pool.idle);
+    pthread_mutex_unlock(&g_pool.lock);
 }
 
 static int rewind_cursor(struct cursor *c, const struct pc_torch_storage *s, struct paco_error *err)
@@ -142,7 +154,7 @@ static int fail(const struct pc_inflate *inf, const struct cursor *c, const stru
 }
 
 static int refill(
-    struct pc_inflate *inf, struct cursor *c, const struct pc_torch_storage *s, struct paco_error *err)
+    const struct pc_inflate *inf, struct cursor *c, const struct pc_torch_storage *s, struct paco_error *err)
 {
     uint64_t left = s->packed_size - c->packed_pos;
     size_t n = left < IN_SIZE ? (size_t)left : IN_SIZE;
@@ -155,7 +167,7 @@ static int refill(
 
 /* The last byte is out: the stream must end here, having used all its input, with the right sum. */
 static int finish(
-    struct pc_inflate *inf, struct cursor *c, const struct pc_torch_storage *s, struct paco_error *err)
+    const struct pc_inflate *inf, struct cursor *c, const struct pc_torch_storage *s, struct paco_error *err)
 {
     uint8_t beyond;
     int z = Z_OK;
@@ -183,8 +195,8 @@ static int finish(
 }
 
 /* The next len bytes (at most UINT_MAX) into buf. */
-static int advance(struct pc_inflate *inf, struct cursor *c, const struct pc_torch_storage *s, uint8_t *buf,
-    uInt len, struct paco_error *err)
+static int advance(const struct pc_inflate *inf, struct cursor *c, const struct pc_torch_storage *s,
+    uint8_t *buf, uInt len, struct paco_error *err)
 {
     c->z.next_out = buf;
     c->z.avail_out = len;
@@ -214,7 +226,7 @@ static int advance(struct pc_inflate *inf, struct cursor *c, const struct pc_tor
     return c->pos == s->size ? finish(inf, c, s, err) : 0;
 }
 
-static int read_at(struct pc_inflate *inf, struct cursor *c, const struct pc_torch_storage *s,
+static int read_at(const struct pc_inflate *inf, struct cursor *c, const struct pc_torch_storage *s,
     uint64_t offset, uint8_t *buf, size_t len, struct paco_error *err)
 {
     int rc = 0;
@@ -244,6 +256,6 @@ int pc_inflate_read(struct pc_inflate *inf, const struct pc_torch_storage *s, ui
     if (!c)
         return pc_error_mem(err, sizeof *c, "inflating");
     int rc = read_at(inf, c, s, offset, buf, len, err);
-    release(inf, c);
+    release(c);
     return rc;
 }

@@ -70,8 +70,10 @@ static int bind_matrix(struct pc_llama *m, const struct pc_checkpoint *ck, const
     int rc = find(ck, name, n_out, n_in, &t, err);
     if (rc < 0)
         return rc;
-    *w = (struct pc_weight){
-        .dtype = t->dtype, .n_out = (size_t)n_out, .n_in = (size_t)n_in, .row_size = (size_t)t->row_size};
+    *w = (struct pc_weight){.dtype = t->dtype,
+        .n_out = (size_t)n_out,
+        .n_in = (size_t)n_in,
+        .row_size = (size_t)(t->size / t->shape[0])};
     m->weights_size += t->size;
     size_t n_scratch = pc_linear_scratch(w);
     if (n_scratch > m->n_scratch)

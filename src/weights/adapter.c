@@ -180,8 +180,9 @@ static int check_saved(const struct binding *b, const struct pc_tensor *target, 
 {
     bool grows =
         strcmp(target->name, "model.embed_tokens.weight") == 0 || strcmp(target->name, "lm_head.weight") == 0;
-    bool fits = saved->n_dims == target->n_dims && (grows || saved->n_rows == target->n_rows) &&
-                saved->row_elems == target->row_elems;
+    bool fits = saved->n_dims == target->n_dims;
+    for (int d = 0; d < saved->n_dims && fits; d++)
+        fits = saved->shape[d] == target->shape[d] || (d == 0 && grows);
     char a[160], s[160];
     if (fits)
         return 0;
@@ -259,7 +260,7 @@ static int check_vocab(struct binding *b, struct paco_error *err)
     for (int i = 0; i < 2; i++) {
         const struct pc_tensor *t = pc_checkpoint_find(b->base, names[i]);
         if (t)
-            rows[i] = b->terms[t->index].source ? b->terms[t->index].source->n_rows : t->n_rows;
+            rows[i] = b->terms[t->index].source ? b->terms[t->index].source->shape[0] : t->shape[0];
     }
     b->report.vocab = rows[0];
     if (rows[0] && rows[1] && rows[0] != rows[1])

@@ -68,7 +68,7 @@ int pc_gguf_files_make(const struct pc_source *src, const struct pc_checkpoint *
     config.has_dtype = true;
     config.dtype = pc_widest_float(out);
     if (embedding)
-        config.vocab_size = (int32_t)embedding->n_rows;
+        config.vocab_size = (int32_t)embedding->shape[0];
     made->config = pc_config_write(&config);
     if (!made->config)
         return pc_error_mem(err, MAX_TEXT, "config.json");

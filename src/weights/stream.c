@@ -21,6 +21,7 @@ enum {
     HASHES = 3,               /* of a tensor's pieces: its own, base's and diff's */
     MAX_LANES = 6,            /* tensors a worker has in hand */
     MAX_IN_HAND = 16,         /* and all workers together */
+    RECORDS = 512,            /* of the journal, made and synced at once */
 };
 
 /* A batch is journaled when it is this large or this old. */
@@ -212,23 +213,29 @@ static int sync_files_of(const struct unit *list, struct paco_error *err)
     return 0;
 }
 
-/* Data first, then the records that speak of it. */
-static int journal_units(struct run *run, const struct unit *list, struct paco_error *err)
+/* The records of up to RECORDS units from *list on, which moves behind them: a record is a tree of JSON, some
+ * ten times its text. */
+static int journal_some(struct run *run, const struct unit **list, struct paco_error *err)
 {
+    json_t *records[RECORDS];
     size_t n = 0;
-    for (const struct unit *u = list; u; u = u->next)
-        n++;
-    json_t **records = pc_alloc_zero(n, sizeof *records);
-    int rc = records ? sync_files_of(list, err) : pc_error_mem(err, n * sizeof *records, "journal records");
-    size_t i = 0;
-    for (const struct unit *u = list; u && rc == 0; u = u->next)
-        if (!(records[i++] = record_of(u)))
+    int rc = 0;
+    for (; *list && n < RECORDS && rc == 0; *list = (*list)->next)
+        if (!(records[n++] = record_of(*list)))
             rc = pc_error_mem(err, 256, "a journal record");
     if (rc == 0)
         rc = pc_journal_add(run->s->journal, records, n, err);
-    while (i > 0)
-        json_decref(records[--i]);
-    pc_free(records);
+    while (n > 0)
+        json_decref(records[--n]);
+    return rc;
+}
+
+/* Data first, then the records that speak of it. */
+static int journal_units(struct run *run, const struct unit *list, struct paco_error *err)
+{
+    int rc = sync_files_of(list, err);
+    while (list && rc == 0)
+        rc = journal_some(run, &list, err);
     return rc;
 }
 

@@ -72,8 +72,11 @@ static void note_difference(
         return;
     }
     if (c->n_values++ == 0) {
-        c->first_row = row;
-        c->first_col = col;
+        // Of its first dimension, whatever rows it is read by.
+        uint64_t at = row * c->a->row_elems + col, n = c->a->n_dims ? c->a->shape[0] : 1;
+        uint64_t slice = pc_tensor_n_elements(c->a) / n;
+        c->first_row = at / slice;
+        c->first_col = at % slice;
         c->first_a = a;
         c->first_b = b;
     }

@@ -52,7 +52,7 @@ static int plan_sidecars(struct pc_writer *w, struct paco_error *err)
         .tokenizer_dir = o->tokenizer_from,
         .repair = !o->no_repair,
         .dtype = pc_widest_float(w->ck),
-        .vocab = embedding ? embedding->n_rows : 0};
+        .vocab = embedding && embedding->n_dims ? embedding->shape[0] : 0};
     int rc = o->files_from || o->tokenizer_from ? pc_sidecars_plan(&from, o->notes, &w->sidecars, err) : 0;
     for (size_t i = 0; i < o->n_files && rc == 0; i++)
         rc = pc_sidecars_add(&w->sidecars, o->files[i].name, o->files[i].bytes, o->files[i].len, err);
