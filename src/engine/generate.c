@@ -115,36 +115,91 @@ static int take(struct outlet *out, struct pc_generation *g, int32_t id, struct 
     return rc < 0 ? rc : release(out, false, &g->stop);
 }
 
-static int decode(struct pc_engine *engine, struct pc_seq *seq, struct pc_sampler *sampler, size_t i_row,
-    struct outlet *out, struct pc_generation *g, struct paco_error *err)
+/* What the last step computed: the row behind the latest token, then one behind each guess. */
+struct ahead {
+    int32_t guesses[PC_MAX_DRAFT];
+    size_t n, n_right;
+};
+
+/* Compute the rows behind the token just chosen and behind what may follow it. */
+static int step(struct pc_engine *engine, struct pc_seq *seq, const struct pc_generate_options *o,
+    struct pc_generation *g, struct ahead *a, struct paco_error *err)
+{
+    struct pc_row rows[1 + PC_MAX_DRAFT];
+    int32_t pos = g->n_prompt + (int32_t)g->ids.n - 1;
+    size_t room = (size_t)(pc_seq_capacity(seq) - pos - 1), left = (size_t)o->max_tokens - g->ids.n - 1;
+    *a = (struct ahead){.n = 0};
+    if (o->speculator)
+        a->n = pc_speculator_draft(o->speculator, room < left ? room : left, a->guesses);
+    rows[0] = (struct pc_row){.seq = seq, .pos = pos, .token = g->ids.v[g->ids.n - 1], .want_logits = true};
+    for (size_t i = 0; i < a->n; i++)
+        rows[1 + i] = (struct pc_row){
+            .seq = seq, .pos = pos + 1 + (int32_t)i, .token = a->guesses[i], .want_logits = true};
+    double start = o->speculator ? pc_seconds() : 0;
+    int rc = pc_engine_step(engine, rows, 1 + a->n, err);
+    if (rc == 0 && o->speculator)
+        pc_speculator_measured(o->speculator, 1 + a->n, pc_seconds() - start);
+    g->n_drafted += rc == 0 ? (int32_t)a->n : 0;
+    return rc;
+}
+
+/* Choose and take tokens for as long as they are what was guessed: their rows are computed. Returns 1 when
+ * the answer ends, 0 when the next row is wanted. */
+static int choose(struct pc_engine *engine, struct pc_seq *seq, struct pc_sampler *sampler, size_t i_row,
+    struct ahead *a, struct outlet *out, struct pc_generation *g, struct paco_error *err)
 {
     for (;;) {
         int32_t id;
         pc_alloc_forbid(true);
-        int rc = pc_sampler_next(sampler, pc_engine_logits(engine, i_row), &id, err);
+        int rc = pc_sampler_next(sampler, pc_engine_logits(engine, i_row + a->n_right), &id, err);
         pc_alloc_forbid(false);
         if (rc < 0)
             return rc;
         pc_sampler_accept(sampler, id);
+        if (out->o->speculator)
+            pc_speculator_add(out->o->speculator, id);
+        bool guessed = a->n_right < a->n && a->guesses[a->n_right] == id;
+        g->n_accepted += guessed;
         rc = take(out, g, id, err);
         if (rc != 0)
-            return rc < 0 ? rc : 0;
+            return rc;
         g->stop = PC_STOP_LENGTH;
-        int32_t pos = pc_seq_length(seq);
-        if (g->ids.n >= (size_t)out->o->max_tokens || pos >= pc_seq_capacity(seq))
+        if (g->ids.n >= (size_t)out->o->max_tokens ||
+            g->n_prompt + (int32_t)g->ids.n - 1 >= pc_seq_capacity(seq))
+            return 1;
+        if (!guessed)
             return 0;
+        a->n_right++;
+    }
+}
+
+static int decode(struct pc_engine *engine, struct pc_seq *seq, struct pc_sampler *sampler, size_t i_row,
+    struct outlet *out, struct pc_generation *g, struct paco_error *err)
+{
+    struct ahead a = {.n = 0};
+    for (;;) {
+        int rc = choose(engine, seq, sampler, i_row, &a, out, g, err);
+        if (rc != 0)
+            return rc < 0 ? rc : 0;
         struct pc_progress_event event = {"writing", NULL, g->ids.n, 0, "tokens"};
         if (pc_progress(out->o->progress, &event)) {
             g->stop = PC_STOP_CANCELLED;
             return 0;
         }
-        struct pc_row row = {.seq = seq, .pos = pos, .token = id, .want_logits = true};
-        rc = pc_engine_step(engine, &row, 1, err);
+        rc = step(engine, seq, out->o, g, &a, err);
         if (rc < 0)
             return rc;
-        g->n_decoded++;
         i_row = 0;
     }
+}
+
+/* The sequence ends before the last token chosen, whatever was guessed behind it. */
+static void settle(struct pc_seq *seq, struct pc_generation *g)
+{
+    int32_t n = g->n_prompt + (g->ids.n ? (int32_t)g->ids.n - 1 : 0);
+    if (pc_seq_length(seq) > n)
+        pc_seq_truncate(seq, n);
+    g->n_decoded = g->ids.n ? (int32_t)g->ids.n - 1 : 0;
 }
 
 /* Everything between the tokens and the text, with its buffers. */
@@ -156,6 +211,7 @@ static int answer(struct pc_engine *engine, const struct pc_tokenizer *tok, stru
     pc_buf_init(&out.held, MAX_HELD);
     pc_decoder_init(&out.decoder, tok, true);
     int rc = decode(engine, seq, sampler, i_row, &out, g, err);
+    settle(seq, g);
     if (rc == 0 && g->stop != PC_STOP_TEXT && !out.closed) {
         if (tok)
             rc = pc_decoder_flush(&out.decoder, &out.held, err);
@@ -192,6 +248,8 @@ int pc_generate(struct pc_engine *engine, const struct pc_tokenizer *tok, struct
     out->stop = rc > 0 ? PC_STOP_CANCELLED : PC_STOP_LENGTH;
     if (rc != 0 || options->max_tokens <= 0)
         return rc < 0 ? rc : 0;
+    if (options->speculator)
+        pc_speculator_begin(options->speculator, prompt, n_prompt);
     start = pc_seconds();
     rc = answer(engine, tok, seq, sampler, i_row, options, out, err);
     out->decode_seconds = pc_seconds() - start;

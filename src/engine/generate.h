@@ -17,6 +17,7 @@
 #include "base/progress.h"
 #include "engine/engine.h"
 #include "engine/sampler.h"
+#include "engine/speculate.h"
 #include "tokenizer/tokenizer.h"
 
 enum pc_stop {
@@ -39,6 +40,9 @@ struct pc_generate_options {
      * never empty. Nonzero ends the answer. May be NULL. */
     int (*on_text)(void *ctx, const char *text, size_t len);
     void *ctx;
+    /** Guesses tokens, or NULL. The engine must have been opened for 1 + PC_MAX_DRAFT logits. The answer is
+     * the same with it and without. */
+    struct pc_speculator *speculator;
     const struct pc_progress
         *progress; /* told of the prompt's progress and asked whether to stop; may be NULL */
 };
@@ -51,7 +55,8 @@ struct pc_generation {
     enum pc_stop stop;
     int32_t n_prompt, n_computed; /* tokens of the prompt; those not already in the sequence */
     double prefill_seconds, decode_seconds;
-    int32_t n_decoded; /* tokens computed one by one: those after the first */
+    int32_t n_decoded;             /* tokens of the answer after the first, which the prompt gave */
+    int32_t n_drafted, n_accepted; /* tokens guessed, and those of them that were right */
 };
 void pc_generation_init(struct pc_generation *g);
 void pc_generation_release(struct pc_generation *g);
