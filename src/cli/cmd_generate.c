@@ -12,13 +12,14 @@
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 enum { MAX_INPUT = 1 << 30, DEFAULT_TOKENS = 512, N_TOP = 20 };
 
 struct values {
-    const char *model, *diff, *prompt, *file, *ids, *format, *system, *bos, *dtype;
+    const char *model, *diff, *prompt, *file, *ids, *format, *system, *bos, *dtype, *speculate;
     struct pc_strings stops;
     int64_t n, top_k, seed, threads, context;
     double temp, top_p, min_p, repeat_penalty;
@@ -137,6 +138,13 @@ static const struct pc_option g_options[] = {
         .min = 1,
         .max = 1 << 24,
         .help = "prompt and answer together (the model's own length)"},
+    {.name = "speculate",
+        .type = PC_OPT_STRING,
+        .offset = offsetof(struct values, speculate),
+        .arg = "auto|off|N",
+        .help =
+            "guess tokens from the text so far and compute them with the next one: as far as it pays (auto, "
+            "the default), not at all, or always N; the answer is the same"},
     {.name = "threads",
         .short_name = 't',
         .type = PC_OPT_INT,
@@ -171,6 +179,8 @@ struct job {
     struct pc_engine *engine;
     struct pc_seq *seq;
     struct pc_sampler *sampler;
+    struct pc_speculator *speculator; /* NULL: off */
+    int n_guesses;                    /* a fixed number, 0: as many as pay, -1: none */
     const struct pc_progress *bar;
     bool streaming, wrote, ends_in_newline;
     struct paco_error err;
@@ -296,6 +306,10 @@ static int print_answer(struct job *j, const struct pc_generation *g)
     json_object_set_new(o, "prefill_tok_s", json_real(rate(g->n_computed, g->prefill_seconds)));
     json_object_set_new(o, "decode_tok_s", json_real(rate(g->n_decoded, g->decode_seconds)));
     json_object_set_new(o, "peak_rss_bytes", json_integer((json_int_t)pc_peak_rss()));
+    if (j->speculator) {
+        json_object_set_new(o, "n_drafted", json_integer(g->n_drafted));
+        json_object_set_new(o, "n_accepted", json_integer(g->n_accepted));
+    }
     json_object_set_new(o, "format", json_string(pc_format_name(j->a.prompter.format)));
     if (j->a.sampling.temperature > 0)
         json_object_set_new(o, "seed", json_integer((json_int_t)j->a.sampling.seed));
@@ -316,6 +330,7 @@ static int generate(struct job *j, size_t i, bool *stopped)
         .n_stops = j->a.n_stops,
         .on_text = on_text,
         .ctx = j,
+        .speculator = j->speculator,
         .progress = &progress};
     struct pc_generation g;
     pc_generation_init(&g);
@@ -377,11 +392,15 @@ static int answer_all(struct job *j)
     if (rc < 0)
         return rc;
     struct pc_engine_options o = {.n_threads = (int)j->v->threads, .max_logits = 1, .plan_tokens = most};
+    if (j->n_guesses >= 0 && !j->v->logits_json)
+        o.max_logits += PC_MAX_DRAFT;
     rc = pc_sampler_new(j->a.config->vocab_size, &j->a.sampling, &j->sampler, &j->err);
     if (rc == 0)
         rc = pc_engine_open(j->a.weights, j->a.config, &o, &j->engine, &j->err);
     if (rc == 0)
         rc = pc_seq_new(j->engine, most, &j->seq, &j->err);
+    if (rc == 0 && o.max_logits > 1)
+        rc = pc_speculator_new((size_t)most, j->n_guesses, &j->speculator, &j->err);
     j->bar = pc_progress_bar(j->self);
     bool stopped = false;
     for (size_t i = 0; i < j->prompts.n && rc == 0 && !stopped; i++) {
@@ -425,9 +444,19 @@ static void on_bus_error(int number)
     _exit(PC_EXIT_FAILED);
 }
 
+static bool parse_guesses(const char *text, int *n)
+{
+    char *end;
+    bool named = strcmp(text, "auto") == 0 || strcmp(text, "off") == 0;
+    long number = strtol(text, &end, 10);
+    *n = named ? (text[0] == 'a' ? 0 : -1) : number >= 1 && number <= PC_MAX_DRAFT ? (int)number : 0;
+    return named || (*n > 0 && *end == '\0' && text[0] >= '1' && text[0] <= '9');
+}
+
 static int run(const struct pc_command *self, int argc, char **argv)
 {
-    struct values v = {.format = "auto", .bos = "auto", .n = -1, .top_k = -1, .seed = -1};
+    struct values v = {
+        .format = "auto", .bos = "auto", .speculate = "auto", .n = -1, .top_k = -1, .seed = -1};
     v.temp = v.top_p = v.min_p = v.repeat_penalty = (double)NAN;
     struct pc_args args;
     int code = pc_command_parse(self, argc, argv, &v, &args);
@@ -440,6 +469,9 @@ static int run(const struct pc_command *self, int argc, char **argv)
             self, "'%s' belongs to no option: give the prompt as -p TEXT", args.positional.v[0]);
     else if ((v.prompt != NULL) + (v.file != NULL) + (v.ids != NULL) != 1)
         code = pc_command_misuse(self, "give the prompt as one of -p TEXT, -f FILE and --ids IDS");
+    else if (!parse_guesses(v.speculate, &j.n_guesses))
+        code = pc_command_misuse(
+            self, "--speculate %s: auto, off or a number from 1 to %d", v.speculate, PC_MAX_DRAFT);
     else if (v.logits_json && v.n > 0)
         code = pc_command_misuse(self, "--logits-json looks at the prompt alone: leave -n out, or say -n 0");
     else
@@ -449,6 +481,7 @@ static int run(const struct pc_command *self, int argc, char **argv)
     pc_seq_free(j.seq);
     pc_engine_close(j.engine);
     pc_sampler_free(j.sampler);
+    pc_speculator_free(j.speculator);
     pc_prompts_release(&j.prompts);
     pc_answering_close(&j.a);
     pc_args_release(&args);

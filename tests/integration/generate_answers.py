@@ -143,6 +143,22 @@ def sampling(m):
     case("--temp 0 overrides", paco_json("generate", "-m", chatty, "-p", "abc", "-n", 3, "--format", "raw", "--temp", 0)["text"] == "def", "")
 
 
+def guesses(m):
+    """The same answer whatever is guessed, and the counts of it."""
+    prompt = "abcdefgh abcdefgh ab"
+    for more in ([], ["--temp", 100, "--seed", 4, "--top-k", 5], ["--temp", 60, "--seed", 9, "--repeat-penalty", 1.2], ["--stop", "fgh"]):
+        args = ["generate", "-m", m, "-p", prompt, "-n", 80, "--format", "raw", *more]
+        off = paco_json(*args, "--speculate", "off")
+        case("off counts nothing", "n_drafted" not in off and "n_accepted" not in off, off)
+        for n in ("auto", 1, 4, 15):
+            j = paco_json(*args, "--speculate", n)
+            case("--speculate %s %s: the same answer" % (n, " ".join(map(str, more))), (j["ids"], j["text"], j["stop"]) ==
+                 (off["ids"], off["text"], off["stop"]) and 0 <= j["n_accepted"] <= j["n_drafted"], (j, off))
+    case("what was quoted is guessed right", paco_json("generate", "-m", m, "-p", prompt, "-n", 6, "--format", "raw", "--speculate", 4)["n_accepted"] >= 4)
+    for wrong in ("0", "16", "-1", "4x", "", "Auto"):
+        says("--speculate '%s'" % wrong, paco("generate", "-m", m, "-p", "a", "--speculate=" + wrong), "auto, off or a number from 1 to 15", 2)
+
+
 def formats(m):
     chat = model("chat", {"chat_template.jinja": "{% for m in messages %}{{'<|user|>\\n' + m['content'] + '\\n<|assistant|>\\n'}}{% endfor %}"})
     d = paco("generate", "-m", chat, "-p", "### Instruction:\nHi\n### Response:", "-n", 1)
@@ -225,6 +241,6 @@ def streams(m):
 
 
 m = model("counts")
-for check in (plain, fields, ends, context, lines, sampling, formats, weights, diff, streams):
+for check in (plain, fields, ends, context, lines, sampling, guesses, formats, weights, diff, streams):
     check(m)
 finish()
