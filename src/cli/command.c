@@ -178,6 +178,15 @@ bool pc_command_color(bool err)
 
 /* VmHWM belongs to this program's own memory. getrusage's figure survives exec: under a large parent that
  * forked, it is the parent's size. */
+void pc_peak_rss_reset(void)
+{
+    FILE *f = fopen("/proc/self/clear_refs", "we");
+    if (f) {
+        fputs("5", f); /* proc(5): the peak begins anew at what is resident now */
+        fclose(f);
+    }
+}
+
 uint64_t pc_peak_rss(void)
 {
     FILE *f = fopen("/proc/self/status", "re");

@@ -76,6 +76,8 @@ int pc_progress_stopped(void);
 
 /** Peak resident memory of this process so far, in bytes: mapped pages and libraries count. */
 uint64_t pc_peak_rss(void);
+/** Forget the peak so far, where the system can. */
+void pc_peak_rss_reset(void);
 /** "512 B", "1.23 GB", "45.1 MB" as people read them (decimal units), into out. Returns out. */
 char *pc_human_bytes(uint64_t bytes, char out[32]);
 
@@ -95,6 +97,6 @@ bool pc_completion(const char *shell, struct pc_buf *out);
 int pc_help_main(int argc, char **argv);
 
 extern const struct pc_command pc_cmd_recover, pc_cmd_diff, pc_cmd_merge, pc_cmd_inspect, pc_cmd_verify,
-    pc_cmd_convert, pc_cmd_tokenize, pc_cmd_generate, pc_cmd_perplexity;
+    pc_cmd_convert, pc_cmd_tokenize, pc_cmd_generate, pc_cmd_perplexity, pc_cmd_bench;
 
 #endif

@@ -4,47 +4,11 @@
 import json
 import os
 import signal
-import struct
 import subprocess
 import time
 
+from counting import ID, PIECES, V, model, tokenizer_json
 from tiny import PACO, case, config, finish, llama, paco, paco_json, save, tensor, until_caught, work
-
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
-V = 64
-# ids 0-3 special, then a-z, a few signs, a space, a newline, and single letters again as filler
-PIECES = ["<unk>", "<s>", "</s>", "<end>"] + list(LETTERS) + ["\u0120", "\u010a"] + list("ABCDEFGHIJKLMNOPQRSTUVWXYZ") + list("0123") + ["<", "|"]
-ID = {p: i for i, p in enumerate(PIECES)}
-SPECIAL = PIECES[:4]
-
-
-def one_hot(rows, at):
-    data = bytearray(4 * V * rows)
-    for i in range(rows):
-        struct.pack_into("<f", data, 4 * (i * V + at(i)), 8.0)
-    return "F32", [rows, V], bytes(data)
-
-
-def tokenizer_json():
-    return {"version": "1.0", "truncation": None, "padding": None,
-            "added_tokens": [{"id": ID[s], "content": s, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
-                              "special": True} for s in SPECIAL],
-            "normalizer": None,
-            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
-            "post_processor": None,
-            "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
-            "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
-                      "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "vocab": ID, "merges": []}}
-
-
-def model(name, files=None, **more):
-    """A directory whose model counts up."""
-    cfg = dict(config(vocab=V, hidden=V, layers=1, heads=2, kv_heads=1, ff=8), max_position_embeddings=256, **more)
-    weights = {k: (d, s, b"\0" * len(b)) if len(s) == 2 else (d, s, b) for k, (d, s, b) in llama(cfg).items()}
-    weights["model.embed_tokens.weight"] = one_hot(V, lambda i: i)
-    weights["lm_head.weight"] = one_hot(V, lambda i: (i - 1) % V)
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-    return save(work(name), weights, cfg, {"tokenizer.json": tokenizer_json(), "tokenizer_config.json": settings, **(files or {})})
 
 
 def says(what, done, part, code=None):

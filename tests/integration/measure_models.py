@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""paco perplexity and paco bench as people and programs use them."""
+import json
+import os
+
+from counting import LETTERS, SPECIAL, V, model
+from tiny import case, config, finish, llama, paco, paco_json, save, work
+
+
+def near(a, b, tolerance=1e-4):
+    return a is not None and abs(a - b) <= tolerance * (1 + abs(b))
+
+
+def text_file(name, text):
+    path = work(name)
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(text)
+    return path
+
+
+def says(what, done, part, code):
+    case(what, part in done.stderr and done.returncode == code and not done.stdout, done)
+
+
+def predictable(m):
+    """The alphabet over and over: every letter but the first of a round is certain."""
+    path = text_file("alphabet.txt", LETTERS * 8)
+    j = paco_json("perplexity", "-m", m, "-f", path, "-c", 26)
+    case("perplexity: fields", j and {"perplexity", "perplexity_error", "nll", "n_tokens", "n_scored", "n_windows", "context", "stride",
+                                      "seconds", "tok_s", "peak_rss_bytes"} <= set(j), j)
+    case("perplexity: certain letters", j and near(j["perplexity"], 1) and (j["n_windows"], j["n_scored"]) == (8, 8 * 12), j)
+    j = paco_json("perplexity", "-m", m, "-f", path, "-c", 52, "--stride", 26)
+    case("perplexity: a stride counts every token but the first", j and j["n_scored"] == 26 * 8 - 1 and j["perplexity"] > 2, j)
+    j = paco_json("perplexity", "-m", m, "-f", path, "-c", 26, "--chunks", 3)
+    case("perplexity: --chunks", j and j["n_windows"] == 3, j)
+    d = paco("perplexity", "-m", m, "-f", path, "-c", 26)
+    case("perplexity: a line for people", d.stdout.startswith("perplexity 1.00") and "the second halves of 8 windows of 26" in d.stdout, d)
+    d = paco("perplexity", "-m", m, "-f", "-", "-c", 26, input=LETTERS * 8)
+    case("perplexity: standard input", d.stdout.startswith("perplexity 1.00"), d)
+    marked = text_file("marked.txt", (LETTERS[:20] + SPECIAL[3]) * 10)
+    j = paco_json("perplexity", "-m", m, "-f", marked, "-c", 8)
+    case("perplexity: text that looks like a special token is text", j and j["n_tokens"] > 210, j)
+
+
+def reference(m):
+    path = text_file("alphabet.txt", LETTERS * 8)
+    j = paco_json("perplexity", "-m", m, "-f", path, "-c", 26, "--reference", m)
+    case("reference: a model is not far from itself", j and j["kl_mean"] == 0 and j["same_top"] == 1 and
+         j["reference_perplexity"] == j["perplexity"], j)
+    cfg = dict(config(vocab=V, hidden=V, layers=1, heads=2, kv_heads=1, ff=8), max_position_embeddings=256)
+    files = {n: json.load(open(os.path.join(m, n))) for n in ("tokenizer.json", "tokenizer_config.json")}
+    other = save(work("other"), llama(cfg), cfg, files)
+    j = paco_json("perplexity", "-m", m, "-f", path, "-c", 26, "--reference", other)
+    case("reference: another model", j and j["kl_mean"] > 1 and j["same_top"] < 0.5 and j["reference_perplexity"] > j["perplexity"] and
+         j["kl_median"] <= j["kl_p99"] <= j["kl_max"], j)
+    d = paco("perplexity", "-m", m, "-f", path, "-c", 26, "--reference", other)
+    case("reference: lines for people", d.stdout.count("\n") == 4 and "same likeliest token in" in d.stdout, d)
+    swapped = {n: json.loads(json.dumps(v)) for n, v in files.items()}
+    vocab = swapped["tokenizer.json"]["model"]["vocab"]
+    vocab["a"], vocab["b"] = vocab["b"], vocab["a"]
+    strange = save(work("strange"), llama(cfg), cfg, swapped)
+    says("reference: another tokenizer", paco("perplexity", "-m", m, "-f", path, "-c", 26, "--reference", strange),
+         "the tokenizers differ: token 0 of the text is 4 for the model, 5 for the reference", 1)
+
+
+def refused(m):
+    short = text_file("short.txt", "abc")
+    says("too short a text", paco("perplexity", "-m", m, "-f", short, "-c", 26), "the text has 3 tokens, a window 26", 1)
+    says("no such text", paco("perplexity", "-m", m, "-f", work("none.txt")), "none.txt", 1)
+    says("a stride that leaves out tokens", paco("perplexity", "-m", m, "-f", short, "-c", 8, "--stride", 9), "tokens would be left out", 2)
+    says("a diff without its base", paco("perplexity", "-m", m, "-f", short, "--reference-diff", "x"), "needs --reference", 2)
+    says("bench: no model", paco("bench", "--prefill", 5), "-m MODEL is missing", 2)
+    says("bench: no number", paco("bench", "-m", m, "--batch", "1,,2"), "--batch 1,,2: numbers from 1 to", 2)
+    says("bench: zero at once", paco("bench", "-m", m, "--batch", "0"), "--batch 0: numbers from 1 to", 2)
+
+
+def speeds(m):
+    j = paco_json("bench", "-m", m, "--prefill", 32, "--decode", 8, "--batch", 1, "-t", 2)
+    case("bench: fields", j and {"prefill_tok_s", "prefill_share", "decode_tok_s", "decode_share", "peak_rss_bytes", "load_seconds",
+                                 "repack_seconds", "machine", "rows"} <= set(j), j)
+    case("bench: what was asked for, no more", j and [(r["phase"], r["tokens"], r["depth"], r["batch"]) for r in j["rows"]] ==
+         [("prefill", 32, 0, 1), ("decode", 8, 0, 1)], j)
+    case("bench: the machine", j and j["machine"]["threads"] == 2 and j["machine"]["read_bytes_s"] > 1e8 and j["machine"]["f32_flop_s"] > 1e6, j)
+    case("bench: shares", j and all(r["tok_s"] > 0 and near(r["share"] * r["limit_tok_s"], r["tok_s"], 1e-3) for r in j["rows"]), j)
+    case("bench: measuring the machine is not the model's memory", j and j["peak_rss_bytes"] < 300e6, j)
+    j = paco_json("bench", "-m", m, "--depth", "3,40", "--batch", "1,2,4", "-n", 4, "-r", 1)
+    case("bench: depths, then batches at the first", j and [(r["depth"], r["batch"]) for r in j["rows"]] == [(3, 1), (40, 1), (3, 2), (3, 4)], j)
+    d = paco("bench", "-m", m, "--prefill", 16, "--roofline")
+    case("bench: a table", "prefill 16" in d.stdout and "bound by" in d.stdout and "decode" not in d.stdout, d)
+    d = paco("bench", "-m", m, "-n", 300, "-r", 1)
+    case("bench: beyond the context is said", "more than the 256 positions" in d.stderr and d.returncode == 0, d)
+
+
+m = model("counts")
+for check in (predictable, reference, refused, speeds):
+    check(m)
+finish()
