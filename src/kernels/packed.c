@@ -16,13 +16,15 @@ size_t pc_quant_row_size(size_t k)
 
 static struct pc_quant_block quantise_block(const float *x)
 {
-    float most = PC_QUANT_LEAST;
+    float most = 0;
     struct pc_quant_block b = {0};
     for (int i = 0; i < PC_QUANT_BLOCK; i++) {
         if (!isfinite(x[i]))
             return (struct pc_quant_block){.d = NAN, .d_sum = NAN};
         most = fmaxf(most, fabsf(x[i]));
     }
+    if (most < PC_QUANT_LEAST)
+        return b;
     float inverse = 127 / most;
     int sum[2] = {0};
     for (int i = 0; i < PC_QUANT_BLOCK; i++) {
@@ -209,6 +211,11 @@ void pc_packed_init(struct pc_packed *table, unsigned cpu_flags)
             [PC_Q5_K] = {sizeof(struct pc_tile_q5_k), pc_pack_q5_k, multiply_q5_k},
             [PC_Q6_K] = {sizeof(struct pc_tile_q6_k), pc_pack_q6_k, multiply_q6_k},
         }};
+#ifdef PC_HAVE_AVX512_VNNI
+    if (!(cpu_flags & PC_CPU_AVX512_VNNI))
+        return;
+    pc_packed_init_avx512_vnni(table);
+#endif
     (void)cpu_flags;
 }
 

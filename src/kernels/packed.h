@@ -13,10 +13,12 @@
  *
  * Arithmetic (docs/design/numerics.md, docs/math/packed.md). Activations, per row and block of 32:
  *
- *     a = max(max |x|, 2^-118), d = a / 127, q = x * (127 / a) to nearest, ties to even
+ *     a = max |x|, d = a / 127, q = x * (127 / a) to nearest, ties to even
  *
- * so that q is in [-127, 127]; a block that holds a NaN or an infinity has d = NaN and q = 0, and turns every
- * output of its row into NaN. An output starts at 0 and takes the blocks of 32 in ascending order:
+ * so that q is in [-127, 127]. Where a is below 2^-100, d = 0 and q = 0: no product of scales is then a
+ * denormal number, on which some processors take a hundred cycles. A block that holds a NaN or an infinity
+ * has d = NaN and q = 0, and turns every output of its row into NaN. An output starts at 0 and takes the
+ * blocks of 32 in ascending order:
  *
  *     acc = fmaf(dw * d, sum, acc)       sum = sum of w q over the block, an exact integer below 2^24
  *     acc = fmaf(m, d * sum q, acc)      only types with a minimum
@@ -75,5 +77,8 @@ uint64_t pc_packed_size(const struct pc_packed *table, enum pc_dtype dtype, uint
 /** Bytes of a quantised row, all of which quantise writes: an odd number of cache lines, so that the rows a
  * kernel reads together do not compete for the same lines of the first level cache. */
 size_t pc_quant_row_size(size_t k);
+
+/* Each fills what it has; see packed.c. */
+void pc_packed_init_avx512_vnni(struct pc_packed *table);
 
 #endif

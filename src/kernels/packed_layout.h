@@ -81,7 +81,7 @@ struct pc_quant_block {
 };
 _Static_assert(sizeof(struct pc_quant_block) == 64, "one cache line");
 
-/* The least a block's largest magnitude counts as: 127 / it is finite, it / 127 is normal. */
-#define PC_QUANT_LEAST 0x1p-118f
+/* A block whose largest magnitude is less counts as zeros. */
+#define PC_QUANT_LEAST 0x1p-100f
 
 #endif

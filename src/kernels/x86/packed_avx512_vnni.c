@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Sixteen output rows are one register: a quad of k is 64 weights, which VPDPBUSD multiplies with four
+ * activations broadcast to every lane.
+ *
+ * A block of 32 k is unpacked once into eight registers and then multiplied with up to eight activation rows,
+ * whose F32 sums are eight more. For each row that is eight VPDPBUSD, one product of scales and one fused
+ * multiply-add (two with a minimum), all on the two multiplying ports, so that these are busy with integers 8
+ * cycles of 10; conversion, unpacking and logic have ports of their own, and ten broadcasts fit the two loads
+ * a cycle. More rows would need more registers than there are.
+ *
+ * Many rows are blocked so that a tile's piece of k stays in the first level cache for a block of rows, and
+ * that block of rows in the second level for some tiles. Between pieces of k a sum waits in y: F32 there as in
+ * its register, so no bit depends on it. */
+#include "kernels/packed_layout.h"
+
+#include <immintrin.h>
+#include <string.h>
+
+enum type { Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K };
+
+enum {
+    ROWS = 8,         /* activation rows in registers */
+    ROW_BLOCK = 128,  /* activation rows in the second level cache */
+    TILE_BLOCK = 16,  /* tiles that meet a row block before it goes */
+    K_PIECE = 64,     /* blocks of 32: a piece of k */
+};
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* One block of 32 k, ready to be multiplied. */
+struct weights {
+    __m512i w[8];     /* quads, unsigned bytes */
+    __m512 d, m;      /* scale and minimum of each row */
+    __m512i scale[2]; /* Q6_K's integer scales of 16 k each */
+};
+
+/* Loaded once: left alone, gcc reads memory again for each use, and twice as many reads cross cache lines. */
+INLINE __m512i load(const uint8_t *p)
+{
+    __m512i v = _mm512_loadu_si512(p);
+    __asm__("" : "+v"(v));
+    return v;
+}
+
+INLINE __m512 halves(const uint16_t *p)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
+
+INLINE __m512i small(const uint8_t *p)
+{
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
+}
+
+INLINE void nibbles(__m512i w[8], const uint8_t *q)
+{
+    const __m512i mask = _mm512_set1_epi8(15);
+    for (int j = 0; j < 4; j++) {
+        __m512i v = load(q + 64 * j);
+        w[2 * j] = _mm512_and_si512(v, mask);
+        w[2 * j + 1] = _mm512_and_si512(_mm512_srli_epi16(v, 4), mask);
+    }
+}
+
+/* by > 0: to the left. */
+INLINE __m512i shifted(__m512i v, int by)
+{
+    return by > 0 ? _mm512_slli_epi16(v, (unsigned)by) : by < 0 ? _mm512_srli_epi16(v, (unsigned)-by) : v;
+}
+
+/* w | (v & mask) */
+INLINE __m512i or_and(__m512i w, __m512i v, __m512i mask)
+{
+    return _mm512_ternarylogic_epi32(w, v, mask, 0xf8);
+}
+
+INLINE void fifths(__m512i w[8], const uint8_t *high)
+{
+    __m512i v = load(high);
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; j++)
+        w[j] = or_and(w[j], shifted(v, 4 - j), _mm512_set1_epi8(16));
+}
+
+INLINE void fifths_and_sixths(__m512i w[8], const uint8_t *high)
+{
+    for (int half = 0; half < 2; half++) {
+        __m512i v = load(high + 64 * half);
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++)
+            w[4 * half + j] = or_and(w[4 * half + j], shifted(v, 4 - 2 * j), _mm512_set1_epi8(48));
+    }
+}
+
+INLINE __m512 k_scale(const uint16_t *d, const uint8_t *scale)
+{
+    return _mm512_mul_ps(halves(d), _mm512_cvtepi32_ps(small(scale)));
+}
+
+/* Block i of a tile. */
+INLINE struct weights unpacked(enum type type, const void *tile, size_t i)
+{
+    struct weights b;
+    switch (type) {
+    case Q4_0: {
+        const struct pc_tile_q4_0 *t = (const struct pc_tile_q4_0 *)tile + i;
+        nibbles(b.w, t->q);
+        b.d = halves(t->d);
+        break;
+    }
+    case Q4_1: {
+        const struct pc_tile_q4_1 *t = (const struct pc_tile_q4_1 *)tile + i;
+        nibbles(b.w, t->q);
+        b.d = halves(t->d);
+        b.m = halves(t->m);
+        break;
+    }
+    case Q5_0: {
+        const struct pc_tile_q5_0 *t = (const struct pc_tile_q5_0 *)tile + i;
+        nibbles(b.w, t->q);
+        fifths(b.w, t->high);
+        b.d = halves(t->d);
+        break;
+    }
+    case Q5_1: {
+        const struct pc_tile_q5_1 *t = (const struct pc_tile_q5_1 *)tile + i;
+        nibbles(b.w, t->q);
+        fifths(b.w, t->high);
+        b.d = halves(t->d);
+        b.m = halves(t->m);
+        break;
+    }
+    case Q8_0: {
+        const struct pc_tile_q8_0 *t = (const struct pc_tile_q8_0 *)tile + i;
+        for (int j = 0; j < 8; j++)
+            b.w[j] = load(t->q + 64 * j);
+        b.d = halves(t->d);
+        break;
+    }
+    case Q4_K: {
+        const struct pc_tile_q4_k *t = (const struct pc_tile_q4_k *)tile + i / 8;
+        nibbles(b.w, t->part[i % 8].q);
+        b.d = k_scale(t->d, t->scale[i % 8]);
+        b.m = k_scale(t->dmin, t->min[i % 8]);
+        break;
+    }
+    case Q5_K: {
+        const struct pc_tile_q5_k *t = (const struct pc_tile_q5_k *)tile + i / 8;
+        nibbles(b.w, t->part[i % 8].q);
+        fifths(b.w, t->part[i % 8].high);
+        b.d = k_scale(t->d, t->scale[i % 8]);
+        b.m = k_scale(t->dmin, t->min[i % 8]);
+        break;
+    }
+    case Q6_K: {
+        const struct pc_tile_q6_k *t = (const struct pc_tile_q6_k *)tile + i / 8;
+        nibbles(b.w, t->part[i % 8].q);
+        fifths_and_sixths(b.w, t->part[i % 8].high);
+        b.d = halves(t->d);
+        for (int half = 0; half < 2; half++)
+            b.scale[half] = _mm512_cvtepi8_epi32(
+                _mm_loadu_si128((const __m128i *)t->scale[i % 8 * 2 + (size_t)half]));
+        break;
+    }
+    }
+    return b;
+}
+
+INLINE __m512i dot(__m512i sum, const __m512i *w, const int8_t *x, int n_quads)
+{
+#pragma GCC unroll 8
+    for (int j = 0; j < n_quads; j++) {
+        int32_t quad;
+        memcpy(&quad, x + 4 * j, sizeof quad);
+        sum = _mm512_dpbusd_epi32(sum, w[j], _mm512_set1_epi32(quad));
+    }
+    return sum;
+}
+
+/* The exact sum of w x over a block, for sixteen rows. */
+INLINE __m512i sum_of(enum type type, const struct weights *b, const struct pc_quant_block *x)
+{
+    if (type == Q6_K) {
+        __m512i low = dot(_mm512_set1_epi32(x->less_32[0]), b->w, x->q, 4),
+                high = dot(_mm512_set1_epi32(x->less_32[1]), b->w + 4, x->q + 16, 4);
+        return _mm512_add_epi32(
+            _mm512_mullo_epi32(low, b->scale[0]), _mm512_mullo_epi32(high, b->scale[1]));
+    }
+    __m512i start = type == Q4_0   ? _mm512_set1_epi32(x->less_8)
+                    : type == Q5_0 ? _mm512_set1_epi32(x->less_16)
+                    : type == Q8_0 ? _mm512_set1_epi32(x->less_128)
+                                   : _mm512_setzero_si512();
+    return dot(start, b->w, x->q, 8);
+}
+
+INLINE size_t tile_block_size(enum type type)
+{
+    static const size_t size[] = {sizeof(struct pc_tile_q4_0), sizeof(struct pc_tile_q4_1),
+        sizeof(struct pc_tile_q5_0), sizeof(struct pc_tile_q5_1), sizeof(struct pc_tile_q8_0),
+        sizeof(struct pc_tile_q4_k), sizeof(struct pc_tile_q5_k), sizeof(struct pc_tile_q6_k)};
+    return size[type];
+}
+
+INLINE size_t tile_size(enum type type, size_t n_blocks)
+{
+    return (type >= Q4_K ? n_blocks / 8 : n_blocks) * tile_block_size(type);
+}
+
+/* A tile's blocks [from, to) by n rows of activations: n is a constant after inlining, so that acc lives in
+ * registers. lanes are the outputs that exist. */
+INLINE void rows(enum type type, int n, float *y, size_t y_stride, __mmask16 lanes,
+    const struct pc_quant_block *x, size_t x_stride, const void *tile, size_t from, size_t to)
+{
+    __m512 acc[ROWS];
+#pragma GCC unroll 8
+    for (int r = 0; r < n; r++)
+        acc[r] = from ? _mm512_maskz_loadu_ps(lanes, y + (size_t)r * y_stride) : _mm512_setzero_ps();
+    for (size_t i = from; i < to; i++) {
+        struct weights b = unpacked(type, tile, i);
+#pragma GCC unroll 8
+        for (int r = 0; r < n; r++) {
+            const struct pc_quant_block *xr = x + (size_t)r * x_stride + i;
+            __m512 sum = _mm512_cvtepi32_ps(sum_of(type, &b, xr));
+            acc[r] = _mm512_fmadd_ps(_mm512_mul_ps(b.d, _mm512_set1_ps(xr->d)), sum, acc[r]);
+            if (type == Q4_1 || type == Q5_1)
+                acc[r] = _mm512_fmadd_ps(b.m, _mm512_set1_ps(xr->d_sum), acc[r]);
+            if (type == Q4_K || type == Q5_K)
+                acc[r] = _mm512_fnmadd_ps(b.m, _mm512_set1_ps(xr->d_sum), acc[r]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < n; r++)
+        _mm512_mask_storeu_ps(y + (size_t)r * y_stride, lanes, acc[r]);
+}
+
+INLINE void all_rows(enum type type, float *y, size_t y_stride, __mmask16 lanes,
+    const struct pc_quant_block *x, size_t x_stride, size_t n_x, const void *tile, size_t from, size_t to)
+{
+    for (; n_x >= ROWS; n_x -= ROWS, y += ROWS * y_stride, x += ROWS * x_stride)
+        rows(type, ROWS, y, y_stride, lanes, x, x_stride, tile, from, to);
+    switch (n_x) {
+    case 7: rows(type, 7, y, y_stride, lanes, x, x_stride, tile, from, to); break;
+    case 6: rows(type, 6, y, y_stride, lanes, x, x_stride, tile, from, to); break;
+    case 5: rows(type, 5, y, y_stride, lanes, x, x_stride, tile, from, to); break;
+    case 4: rows(type, 4, y, y_stride, lanes, x, x_stride, tile, from, to); break;
+    case 3: rows(type, 3, y, y_stride, lanes, x, x_stride, tile, from, to); break;
+    case 2: rows(type, 2, y, y_stride, lanes, x, x_stride, tile, from, to); break;
+    case 1: rows(type, 1, y, y_stride, lanes, x, x_stride, tile, from, to); break;
+    default: break;
+    }
+}
+
+INLINE void multiply(enum type type, float *y, size_t y_stride, const void *xq, size_t n_x,
+    const uint8_t *tiles, size_t n_out, size_t k)
+{
+    const size_t n_blocks = k / PC_QUANT_BLOCK, step = n_x > ROWS || !n_blocks ? K_PIECE : n_blocks,
+                 x_stride = pc_quant_row_size(k) / sizeof(struct pc_quant_block);
+    const struct pc_quant_block *x = xq;
+    for (size_t first = 0; first < n_out; first += TILE_BLOCK * PC_TILE_ROWS)
+        for (size_t from = 0; from == 0 || from < n_blocks; from += step)
+            for (size_t i = 0; i < n_x; i += ROW_BLOCK)
+                for (size_t j = first; j < n_out && j < first + TILE_BLOCK * PC_TILE_ROWS; j += PC_TILE_ROWS) {
+                    size_t to = n_blocks - from < step ? n_blocks : from + step;
+                    __mmask16 lanes = n_out - j < 16 ? (__mmask16)((1u << (n_out - j)) - 1) : 0xffff;
+                    all_rows(type, y + i * y_stride + j, y_stride, lanes, x + i * x_stride, x_stride,
+                        n_x - i < ROW_BLOCK ? n_x - i : ROW_BLOCK,
+                        tiles + j / PC_TILE_ROWS * tile_size(type, n_blocks), from, to);
+                }
+}
+
+#define MULTIPLY(name, type)                                                                                 \
+    static void multiply_##name(float *y, size_t y_stride, const void *xq, size_t n_x, const void *tiles,    \
+        size_t n_out, size_t k)                                                                              \
+    {                                                                                                        \
+        multiply(type, y, y_stride, xq, n_x, tiles, n_out, k);                                               \
+    }
+
+MULTIPLY(q4_0, Q4_0)
+MULTIPLY(q4_1, Q4_1)
+MULTIPLY(q5_0, Q5_0)
+MULTIPLY(q5_1, Q5_1)
+MULTIPLY(q8_0, Q8_0)
+MULTIPLY(q4_k, Q4_K)
+MULTIPLY(q5_k, Q5_K)
+MULTIPLY(q6_k, Q6_K)
+
+void pc_packed_init_avx512_vnni(struct pc_packed *table)
+{
+    table->type[PC_Q4_0].multiply = multiply_q4_0;
+    table->type[PC_Q4_1].multiply = multiply_q4_1;
+    table->type[PC_Q5_0].multiply = multiply_q5_0;
+    table->type[PC_Q5_1].multiply = multiply_q5_1;
+    table->type[PC_Q8_0].multiply = multiply_q8_0;
+    table->type[PC_Q4_K].multiply = multiply_q4_k;
+    table->type[PC_Q5_K].multiply = multiply_q5_k;
+    table->type[PC_Q6_K].multiply = multiply_q6_k;
+}
