@@ -309,7 +309,7 @@ static int bind(struct node *node, const struct pc_tensor *lead, struct part *p,
 {
     *p = (struct part){.lead = lead, .times = 1};
     p->base = pc_checkpoint_find(node->base, lead->name);
-    if (!p->base && strcmp(lead->name, HEAD) == 0 && node->opt.tied)
+    if (!p->base && strcmp(lead->name, HEAD) == 0 && (node->opt.tied || node->opt.base_tied))
         p->base = pc_checkpoint_find(node->base, EMBEDDING);
     if (!p->base && is_inv_freq(lead) && pc_dtype_traits(lead->dtype)->is_float) {
         p->rule = RULE_INV_FREQ;
@@ -374,6 +374,8 @@ static void describe(const struct node *node, const struct pc_checkpoint *out, s
     for (size_t i = 0; i < out->n_tensors; i++) {
         const struct part *p = &node->parts[i];
         rep->n_computed_inv_freq += p->rule == RULE_INV_FREQ;
+        rep->head_is_embedding |= !node->opt.tied && p->base && strcmp(p->lead->name, HEAD) == 0 &&
+                                  strcmp(p->base->name, EMBEDDING) == 0;
         if (p->rule == RULE_FLOAT && p->lead->n_rows > p->base->n_rows)
             rep->grown[rep->n_grown++] =
                 (struct pc_grown){&out->tensors[i], p->base->n_rows, p->lead->n_rows - p->base->n_rows};

@@ -14,7 +14,8 @@
  * rows are as `pad_row` says; upstream's is the mean of the base's own rows (algebra/column_mean.h);
  *   - a rotary `inv_freq` buffer that the base lacks is theta^(-2i/d) in F32, as the code of that day filled
  * it in;
- *   - an lm_head.weight that the base lacks, because it ties it, is the base's embedding;
+ *   - an lm_head.weight that the base lacks, because it ties it, is the base's embedding, as it is in the state
+ * dict of a tied model;
  *   - integers (buffers) are added with wrap-around, in their own type, which both sides must share.
  *
  * Tied models: walking a state dict, upstream meets one shared matrix under two names and subtracts, or adds,
@@ -40,7 +41,8 @@ struct pc_combine_options {
     /** Why embeddings with more rows than the base's are not allowed ("the base's tokenizer has a pad token
      * already"), or NULL: they are. */
     const char *no_growth;
-    bool tied;         /* the configuration says that input and output embedding are one */
+    bool tied;         /* the lead's configuration says that input and output embedding are one */
+    bool base_tied;    /* the base's does: a head that only the lead has is held against the embedding */
     double rope_theta; /* for inv_freq; 0 for 10000 */
 };
 
@@ -53,6 +55,7 @@ struct pc_grown {
 struct pc_combine_report {
     struct pc_grown grown[2]; /* embedding, head */
     int n_grown;
+    bool head_is_embedding;       /* an untied lead's head met a tied base's embedding */
     bool doubled;                 /* the diff holds the tied embedding minus twice the base */
     uint32_t n_computed_inv_freq; /* the lead has, the base lacks */
 };

@@ -17,11 +17,16 @@ struct make_diff {
 static int subtract(struct make_diff *m, struct paco_error *err)
 {
     struct pc_combine_options o = {.tied = pc_pair_tied(&m->tuned),
+        .base_tied = pc_pair_tied(&m->raw),
         .pad_row = PC_PAD_MEAN,
         .rope_theta = m->tuned.has_config ? (double)m->tuned.config.rope_theta : 0};
     int rc = pc_checkpoint_subtract(m->raw.ck, m->tuned.ck, &o, &m->difference, &m->report, err);
     if (rc == PACO_EMISMATCH)
         pc_pair_explain(m->raw.ck, "base", m->tuned.ck, "tuned model", err);
+    if (rc == 0 && m->report.head_is_embedding)
+        pc_note(&m->job.notes,
+            "the base ties its head to the embedding, and the tuned model has a head of its own: the base's "
+            "embedding is taken away from it, as the published script does");
     return rc < 0 ? rc
                   : pc_pair_check_missing(m->raw.ck, m->tuned.ck, "tuned model", o.tied, &m->job.notes, err);
 }

@@ -148,6 +148,7 @@ static int add(struct recover *r, struct paco_error *err)
 {
     char refusal[320];
     struct pc_combine_options o = {.tied = pc_pair_tied(&r->diff),
+        .base_tied = pc_pair_tied(&r->raw),
         .rope_theta = r->diff.has_config ? (double)r->diff.config.rope_theta : 0};
     o.pad_row = r->opt->pad_row == PACO_PAD_ROW_ZERO   ? PC_PAD_ZERO
                 : r->opt->pad_row == PACO_PAD_ROW_DIFF ? PC_PAD_DIFF
@@ -202,6 +203,10 @@ static void note_sum(struct recover *r)
         pc_note(&r->job.notes,
             "the diff holds the tied embedding minus twice the base, as the published script makes "
             "diffs of tied models: the base is added twice there");
+    if (r->report.head_is_embedding)
+        pc_note(&r->job.notes, "the base ties its head to the embedding, and the diff has a head of its own: "
+                               "the base's embedding "
+                               "is added there too, as the published script does");
     if (r->report.n_computed_inv_freq)
         pc_note(&r->job.notes,
             "%u rotary inv_freq buffers are in the diff but not in the base: the base's are computed",

@@ -239,6 +239,15 @@ def tied():
         want[EMBED] = expected({EMBED: base[EMBED]}, {EMBED: diff[EMBED]}, times)[EMBED]
         same_tensors("tied, the base taken away %s" % name, load(out), want)
         case("and said" if times == 2 else "and nothing said", r and any("twice" in w for w in r["warnings"]) == (times == 2), r)
+    own = {**once, HEAD: tensor("F32", once[EMBED][1], (f32(x / 2) for x in floats(once[EMBED])))}
+    d, out = save(work("tied", "own"), own, {**cfg, "tie_word_embeddings": False}), work("tied", "own-out")
+    r = paco_json("recover", "--raw", raw, "--diff", d, "--out", out)
+    want = {**expected(base, once), HEAD: expected({HEAD: base[EMBED]}, {HEAD: own[HEAD]})[HEAD]}
+    same_tensors("a diff with a head of its own, a tied base", load(out), want)
+    case("its head met the embedding, and that is said", r and any("head of its own" in w for w in r["warnings"]), r)
+    back = work("tied", "own-back")
+    r = paco_json("diff", "--raw", raw, "--tuned", out, "--out", back)
+    case("and diff goes the same way", r and any("head of its own" in w for w in r["warnings"]) and HEAD in load(back), r)
 
 
 def buffers():
