@@ -38,11 +38,25 @@ enum paco_dtype {
     PACO_DTYPE_BF16,
     PACO_DTYPE_KEEP, /* each tensor as it is in the diff (recover) or in the tuned model (diff) */
     PACO_DTYPE_AUTO, /* each tensor in the narrowest type that loses nothing; reads the inputs twice */
+    /* Block types, for GGUF outputs: of the matrices. Norms and biases stay F32. As llama.cpp has it, the
+     * head (or the embedding, where it is tied) is Q6_K but for Q8_0; Q4_K and Q5_K take Q6_K for some of the
+     * value and down projections (its "M" mixes); and rows that are no multiple of 256 take Q5_0, Q5_1 and
+     * Q8_0 for the K types. */
+    PACO_DTYPE_Q8_0,
+    PACO_DTYPE_Q4_0,
+    PACO_DTYPE_Q4_1,
+    PACO_DTYPE_Q5_0,
+    PACO_DTYPE_Q5_1,
+    PACO_DTYPE_Q4_K,
+    PACO_DTYPE_Q5_K,
+    PACO_DTYPE_Q6_K,
 };
 
 enum paco_container {
     PACO_CONTAINER_SAFETENSORS,
     PACO_CONTAINER_BIN, /* pytorch_model.bin */
+    /** One GGUF file, which llama.cpp reads too, called `out`; its manifest is `out`.paco-manifest.json. */
+    PACO_CONTAINER_GGUF,
 };
 
 /** How a diff was made, which decides what is known of the rows that the base lacks. */
@@ -71,7 +85,7 @@ struct paco_progress_event {
 
 /** What every job takes. Zero is the default of all members. */
 struct paco_job_options {
-    const char *out; /* the directory to make */
+    const char *out; /* the directory to make, or the file */
     enum paco_dtype dtype;
     enum paco_container container;
     uint64_t max_shard; /* bytes of tensors per file; 0: 10 * 10^9 as upstream */
@@ -79,6 +93,11 @@ struct paco_job_options {
     bool force;         /* replace out once the new one is complete */
     bool no_repair;     /* copy configuration and tokenizer files with their faults */
     bool dry_run;       /* check and plan only */
+    /** For PACO_CONTAINER_GGUF: the tokenizer as GGUF metadata, which this library's weights part cannot
+     * make: the number of entries, eight bytes, and the entries as the file will hold them. NULL when the
+     * model whose configuration the output gets is a GGUF file: its entries are copied. */
+    const void *vocabulary;
+    size_t vocabulary_size;
     /** Called from one thread at a time. Nonzero stops the job with PACO_ECANCELLED. May be NULL. */
     int (*on_progress)(void *ctx, const struct paco_progress_event *event);
     /** A remark, at the moment it is made. May be NULL. */
@@ -186,7 +205,8 @@ struct paco_convert_options {
 struct paco_convert_options paco_convert_options_default(void);
 
 /** The same model in other files: a Hugging Face folder with safetensors or .bin from either, or from a GGUF
- * file, whose tensors get Hugging Face's names and row order. Errors as paco_recover's. */
+ * file, whose tensors get Hugging Face's names and row order; or a GGUF file from any of them, quantised when
+ * a block type is asked for. Errors as paco_recover's. */
 int paco_convert(
     const struct paco_convert_options *options, struct paco_job_result *result, struct paco_error *err);
 

@@ -4,6 +4,7 @@
 #include "algebra/read_f32.h"
 #include "algebra/trace.h"
 #include "kernels/convert.h"
+#include "kernels/quantise.h"
 
 #include <math.h>
 #include <string.h>
@@ -45,6 +46,22 @@ void pc_cast_narrow(
     }
 }
 
+static int quantise_rows(const struct pc_tensor *t, uint64_t row0, uint64_t n_rows, const float *rows,
+    void *buf, struct paco_error *err)
+{
+    for (uint64_t i = 0; i < n_rows; i++) {
+        enum pc_quantise_result result = pc_quantise_run(pc_quantise(), t->dtype,
+            (char *)buf + i * t->row_size, rows + i * t->row_elems, (size_t)t->row_elems);
+        if (result == PC_QUANTISE_OK)
+            continue;
+        return pc_error_set(err, PACO_EFORMAT, "tensor '%s': row %llu holds %s, which %s cannot", t->name,
+            (unsigned long long)(row0 + i),
+            result == PC_QUANTISE_NOT_FINITE ? "NaN or infinity" : "numbers too large for a scale of 16 bits",
+            pc_dtype_name(t->dtype));
+    }
+    return 0;
+}
+
 static const struct pc_tensor *inner_of(const struct pc_tensor *t)
 {
     const struct node *node = t->owner->impl;
@@ -59,7 +76,9 @@ static int cast_read(const struct pc_tensor *t, uint64_t row0, uint64_t n_rows, 
         return pc_tensor_read_traced(inner, row0, n_rows, buf, tr, err);
     const float *rows;
     int rc = pc_trace_read_f32(inner, row0, n_rows, t->dtype == PC_F32 ? buf : NULL, &rows, tr, err);
-    if (rc == 0 && t->dtype != PC_F32)
+    if (rc == 0 && pc_dtype_traits(t->dtype)->is_quant)
+        rc = quantise_rows(t, row0, n_rows, rows, buf, err);
+    else if (rc == 0 && t->dtype != PC_F32)
         pc_cast_narrow(t->dtype, buf, rows, (size_t)(n_rows * t->row_elems), &tr->n_lossy, &tr->max_error);
     return rc;
 }
@@ -83,7 +102,8 @@ static int add_cast(
     struct pc_checkpoint *ck, const struct pc_tensor *t, enum pc_dtype dtype, struct paco_error *err)
 {
     const struct pc_dtype_traits *to = pc_dtype_traits(dtype);
-    if (dtype != t->dtype && (!to->is_float || !pc_tensor_has_f32(t)))
+    bool quantises = pc_quantise_knows(dtype) && t->n_dims > 1 && t->row_elems % to->n_block == 0;
+    if (dtype != t->dtype && ((!to->is_float && !quantises) || !pc_tensor_has_f32(t)))
         return pc_error_set(err, PACO_EUNSUPPORTED, "tensor '%s': %s cannot become %s", t->name,
             pc_dtype_name(t->dtype), to->name);
     // A vector of a block type is one row, of a plain type one row an element: the node's rows must be

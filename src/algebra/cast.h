@@ -5,13 +5,15 @@
 
 #include "format/checkpoint.h"
 
-/** inner with tensor i in dtypes[i], widened exactly and then narrowed to nearest, ties to even. A tensor
- * whose type stays passes through, mapped where inner maps it. Traced reads count elements that the narrowing
- * changed, and by how much at most (algebra/trace.h); one that becomes infinite changes by infinity.
+/** inner with tensor i in dtypes[i], widened exactly and then narrowed to nearest, ties to even, or quantised
+ * (kernels/quantise.h). A tensor whose type stays passes through, mapped where inner maps it. Traced reads
+ * count elements that a narrowing changed, and by how much at most (algebra/trace.h); one that becomes
+ * infinite changes by infinity. Quantising counts nothing; NaN, infinity and what no scale can hold are
+ * PACO_EFORMAT, naming the row.
  *
  * dtypes: inner->n_tensors of them, *borrowed* for the call; inner is *borrowed* until *out, which is
- * *owned*, is closed. PACO_EUNSUPPORTED when a type that must change cannot be widened, or the target is not
- * plain floating point. */
+ * *owned*, is closed. PACO_EUNSUPPORTED when a type that must change cannot be widened, the target is no
+ * floating point or block type, or a block type's rows are no whole number of blocks. */
 int pc_checkpoint_cast(const struct pc_checkpoint *inner, const enum pc_dtype *dtypes,
     struct pc_checkpoint **out, struct paco_error *err);
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* paco convert: the same model in other files. */
+#include "base/file.h"
 #include "cli/command.h"
 #include "cli/job_args.h"
 #include "cli/vocab_files.h"
@@ -26,22 +27,26 @@ static const struct pc_option g_options[] = {
         .short_name = 'o',
         .type = PC_OPT_STRING,
         .offset = offsetof(struct values, job.out),
-        .arg = "DIR",
-        .help = "where it goes",
+        .arg = "PATH",
+        .help = "where it goes: a directory, or a GGUF file",
         .required = true},
     {.name = "to",
         .type = PC_OPT_CHOICE,
         .offset = offsetof(struct values, to),
         .choices = "hf|hf-bin|gguf",
-        .help = "a Hugging Face folder with safetensors (hf, the default) or pytorch_model.bin (hf-bin)"},
+        .help = "a Hugging Face folder with safetensors (hf, the default) or pytorch_model.bin (hf-bin), or "
+                "one GGUF "
+                "file (gguf, the default when --out ends in .gguf)"},
     {.name = "type",
         .aliases = "dtype",
         .type = PC_OPT_CHOICE,
         .offset = offsetof(struct values, job.dtype),
-        .choices = "f32|f16|bf16|keep|auto|q8_0|q4_0|q4_1|q4_k|q6_k",
-        .help = "element type: keep (the source's own, block types as f32: nothing is lost; the default), "
-                "f32, f16, bf16, or auto (the "
-                "narrowest that loses nothing; reads twice)"},
+        .choices = "f32|f16|bf16|keep|auto|q8_0|q4_0|q4_1|q5_0|q5_1|q4_k|q5_k|q6_k",
+        .help = "element type: keep (the source's own, block types as f32 but in a GGUF file: nothing is "
+                "lost; the "
+                "default), f32, f16, bf16, auto (the narrowest that loses nothing; reads twice), or for GGUF "
+                "a block "
+                "type"},
     {.name = "max-shard",
         .type = PC_OPT_SIZE,
         .offset = offsetof(struct values, job.max_shard),
@@ -80,10 +85,14 @@ static int convert(
     struct pc_vocab_output vocab = {.n_files = 0};
     struct paco_convert_options o = paco_convert_options_default();
     v->job.dtype = v->job.dtype ? v->job.dtype : "keep";
-    v->job.format = v->to && strcmp(v->to, "hf-bin") == 0 ? "bin" : "safetensors";
+    bool gguf = strcmp(v->to, "gguf") == 0;
+    v->job.format = gguf ? "gguf" : strcmp(v->to, "hf-bin") == 0 ? "bin" : "safetensors";
     o.job = pc_job_options(self, &v->job);
     o.source = v->source;
-    int rc = pc_vocab_output_make(v->source, &vocab, err);
+    int rc = gguf ? pc_vocab_output_gguf(self, v->source, NULL, 0, &vocab, err)
+                  : pc_vocab_output_make(v->source, &vocab, err);
+    o.job.vocabulary = vocab.gguf.data;
+    o.job.vocabulary_size = vocab.gguf.len;
     o.files = vocab.files;
     o.n_files = vocab.n_files;
     if (rc == 0)
@@ -92,17 +101,15 @@ static int convert(
     return rc;
 }
 
-static int check(const struct pc_command *self, const struct values *v, size_t n_positional)
+static int check(const struct pc_command *self, struct values *v, size_t n_positional)
 {
     if (n_positional > 1 || !v->source)
         return pc_command_misuse(self, "give one model to convert");
-    if (v->to && strcmp(v->to, "gguf") == 0)
-        return pc_command_misuse(
-            self, "--to gguf comes in a later version; hf and hf-bin are what this one writes");
-    if (v->job.dtype && v->job.dtype[0] == 'q')
+    if (!v->to)
+        v->to = pc_ends_with(v->job.out, ".gguf") ? "gguf" : "hf";
+    if (v->job.dtype && v->job.dtype[0] == 'q' && strcmp(v->to, "gguf") != 0)
         return pc_command_misuse(self,
-            "--type %s comes in a later version; this one writes f32, f16, bf16, keep and auto",
-            v->job.dtype);
+            "--type %s is for GGUF files: give --to gguf, or f32, f16, bf16, keep or auto", v->job.dtype);
     return -1;
 }
 
@@ -132,17 +139,26 @@ static int run(const struct pc_command *self, int argc, char **argv)
 
 const struct pc_command pc_cmd_convert = {
     .name = "convert",
-    .summary = "the same model in other files: GGUF or Meta's to Hugging Face, .bin and safetensors",
-    .usage = "MODEL --out DIR [--to hf|hf-bin] [options]",
+    .summary = "the same model in other files: Hugging Face, GGUF, Meta's; quantises",
+    .usage = "MODEL --out PATH [--to hf|hf-bin|gguf] [--type TYPE] [options]",
     .description =
-        "Writes a Hugging Face folder from another one, from a lone .safetensors or .bin file, from a GGUF\n"
-        "file, or from Meta's folder (consolidated.00.pth ..., params.json, tokenizer.model). A GGUF's block\n"
-        "types are expanded, exactly, to F32; its configuration, tokenizer and chat template become the files\n"
-        "Transformers reads, and so do Meta's. Like every job it streams, goes on after an interruption, and\n"
-        "its output appears when it is complete.",
+        "Writes a Hugging Face folder or a GGUF file from another one, from a lone .safetensors or .bin "
+        "file,\n"
+        "or from Meta's folder (consolidated.00.pth ..., params.json, tokenizer.model). On the way to "
+        "Hugging\n"
+        "Face a GGUF's block types are expanded, exactly, to F32; its configuration, tokenizer and chat\n"
+        "template become the files Transformers reads, and so do Meta's. On the way to GGUF matrices may be\n"
+        "quantised (--type q4_0 and so on); llama.cpp reads the result. Like every job it streams, goes on\n"
+        "after an interruption, and its output appears when it is complete.\n"
+        "\n"
+        "Types are mixed as llama.cpp mixes them: norms stay F32; the head, or the embedding where it is\n"
+        "tied, is q6_k but for q8_0; q4_k and q5_k (its Q4_K_M and Q5_K_M) have some value and down\n"
+        "projections in q6_k; where rows are no multiple of 256, q5_0, q5_1 and q8_0 stand for q4_k, q5_k\n"
+        "and q6_k.",
     .examples = "$ paco convert model.gguf --out model --to hf --type f32\n"
                 "$ paco convert LLaMA/7B --out llama-7b\n"
-                "$ paco convert old-model --out new-model --to hf --type auto",
+                "$ paco convert old-model --out new-model --to hf --type auto\n"
+                "$ paco convert alpaca-7b --out alpaca-7b.q4_k.gguf --type q4_k",
     .options = g_options,
     .run = run,
 };

@@ -30,11 +30,20 @@ static enum paco_dtype dtype_of(const char *name)
         const char *name;
         enum paco_dtype dtype;
     } names[] = {{"f16", PACO_DTYPE_F16}, {"bf16", PACO_DTYPE_BF16}, {"keep", PACO_DTYPE_KEEP},
-        {"auto", PACO_DTYPE_AUTO}};
+        {"auto", PACO_DTYPE_AUTO}, {"q8_0", PACO_DTYPE_Q8_0}, {"q4_0", PACO_DTYPE_Q4_0},
+        {"q4_1", PACO_DTYPE_Q4_1}, {"q5_0", PACO_DTYPE_Q5_0}, {"q5_1", PACO_DTYPE_Q5_1},
+        {"q4_k", PACO_DTYPE_Q4_K}, {"q5_k", PACO_DTYPE_Q5_K}, {"q6_k", PACO_DTYPE_Q6_K}};
     for (size_t i = 0; name && i < sizeof names / sizeof *names; i++)
         if (strcmp(name, names[i].name) == 0)
             return names[i].dtype;
     return PACO_DTYPE_F32;
+}
+
+static enum paco_container container_of(const char *format)
+{
+    if (format && strcmp(format, "gguf") == 0)
+        return PACO_CONTAINER_GGUF;
+    return format && strcmp(format, "bin") == 0 ? PACO_CONTAINER_BIN : PACO_CONTAINER_SAFETENSORS;
 }
 
 struct paco_job_options pc_job_options(const struct pc_command *self, const struct pc_job_args *a)
@@ -44,8 +53,7 @@ struct paco_job_options pc_job_options(const struct pc_command *self, const stru
     return (struct paco_job_options){
         .out = a->out,
         .dtype = dtype_of(a->dtype),
-        .container =
-            a->format && strcmp(a->format, "bin") == 0 ? PACO_CONTAINER_BIN : PACO_CONTAINER_SAFETENSORS,
+        .container = container_of(a->format),
         .max_shard = a->max_shard,
         .n_threads = (int)a->threads,
         .force = a->force,

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "format/gguf.h"
+#include "prompt/vocab_gguf_write.h"
 #include "prompt/vocab_sources.h"
 #include "prompt/vocabulary.h"
 #include "weights/source.h"
@@ -75,10 +76,71 @@ int pc_vocab_output_make(const char *name, struct pc_vocab_output *out, struct p
     return rc;
 }
 
+/* ---- as GGUF's metadata ---- */
+
+struct filling {
+    struct pc_vocab_gguf_options options;
+    struct pc_gguf_head head;
+    uint64_t n_dropped;
+};
+
+static int fill(void *ctx, const struct pc_vocab *vocab, struct paco_error *err)
+{
+    struct filling *f = ctx;
+    return pc_vocab_gguf_write(vocab, &f->options, &f->head, &f->n_dropped, err);
+}
+
+static void join(const struct filling *f, struct pc_buf *out)
+{
+    pc_buf_init(out, f->head.bytes.len + 8);
+    for (int i = 0; i < 8; i++)
+        pc_buf_putc(out, (char)(f->head.n >> (8 * i)));
+    pc_buf_add(out, f->head.bytes.data, f->head.bytes.len);
+}
+
+static int fill_from(const struct pc_command *self, const char *path, struct filling *f,
+    struct pc_vocab_output *out, struct paco_error *err)
+{
+    pc_gguf_head_init(&f->head);
+    int rc = pc_vocabulary_chat_template(path, &out->chat_template, err);
+    f->options.chat_template = out->chat_template;
+    if (rc == 0)
+        rc = pc_vocab_read(path, true, fill, f, err);
+    if (rc == 0) {
+        join(f, &out->gguf);
+        rc = pc_buf_check(&out->gguf, "the vocabulary", err);
+    }
+    if (rc == 0 && f->n_dropped)
+        pc_command_note(self, "%llu token%s of the tokenizer left out: the embedding has %llu rows",
+            (unsigned long long)f->n_dropped, f->n_dropped == 1 ? "" : "s",
+            (unsigned long long)f->options.n_rows);
+    pc_gguf_head_release(&f->head);
+    return rc;
+}
+
+int pc_vocab_output_gguf(const struct pc_command *self, const char *model, const char *tokenizer,
+    uint64_t n_rows, struct pc_vocab_output *out, struct paco_error *err)
+{
+    struct pc_source src;
+    struct filling f = {.n_dropped = 0};
+    if (pc_source_open(model, &src, NULL) < 0)
+        return 0;
+    const struct pc_tensor *embedding = pc_checkpoint_find(src.ck, "model.embed_tokens.weight");
+    f.options.n_rows = n_rows ? n_rows : embedding ? embedding->n_rows : 0;
+    f.options.eos_ids = src.config.eos_ids;
+    f.options.n_eos = src.has_config ? src.config.n_eos : 0;
+    int rc = 0;
+    if (f.options.n_rows && (!src.gguf || tokenizer))
+        rc = fill_from(self, tokenizer ? tokenizer : src.vocabulary, &f, out, err);
+    pc_source_close(&src);
+    return rc;
+}
+
 void pc_vocab_output_release(struct pc_vocab_output *out)
 {
     pc_vocab_files_release(&out->texts);
     pc_buf_release(&out->model);
+    pc_buf_release(&out->gguf);
     pc_free(out->chat_template);
     *out = (struct pc_vocab_output){.n_files = 0};
 }

@@ -64,6 +64,9 @@ int pc_config_from_gguf(const struct pc_checkpoint *gguf, struct pc_config *out,
  * vocabulary, rope_theta, norm_eps and use_scaled_rope. */
 int pc_config_from_meta(const char *path, int64_t vocab_size, int64_t intermediate_size,
     struct pc_config *out, struct paco_error *err);
+/** By what LLaMA 3's scaling divides each of the head_dim / 2 frequencies, as GGUF's rope_freqs.weight holds
+ * it. */
+void pc_config_llama3_factors(const struct pc_config *config, float *factors);
 
 /** Read generation_config.json; a missing file leaves the defaults and returns 0. */
 int pc_generation_config_read(const char *path, struct pc_generation_config *out, struct paco_error *err);

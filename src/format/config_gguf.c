@@ -157,6 +157,13 @@ static double llama3_factor(const struct pc_config *c, double frequency)
     return 1 / ((1 - blend) / factor + blend);
 }
 
+void pc_config_llama3_factors(const struct pc_config *config, float *factors)
+{
+    for (int i = 0; i < config->head_dim / 2; i++)
+        factors[i] =
+            (float)llama3_factor(config, pow((double)config->rope_theta, -2.0 * i / config->head_dim));
+}
+
 static bool explains(const struct pc_config *c, const float *factors, int n)
 {
     for (int i = 0; i < n; i++) {

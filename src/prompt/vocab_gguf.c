@@ -53,6 +53,50 @@ const char *pc_vocab_llama3_pattern(void)
     return find_pre("llama3", 6)->patterns[0];
 }
 
+/* tokenizer.json files spell the contractions with a flag. */
+static bool same_pattern(const char *known, struct pc_span found)
+{
+    static const char flagged[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)", spelt[] = CONTRACTIONS_ANY_CASE;
+    size_t n = sizeof flagged - 1, m = sizeof spelt - 1;
+    if (found.len >= n && memcmp(found.text, flagged, n) == 0 && strncmp(known, spelt, m) == 0) {
+        known += m;
+        found.text += n;
+        found.len -= n;
+    }
+    return strlen(known) == found.len && memcmp(known, found.text, found.len) == 0;
+}
+
+static bool same_steps(const struct pre *pre, const struct pc_vocab *v)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < v->n_pre; i++) {
+        const struct pc_pre_step *step = &v->pre[i];
+        bool last = i == v->n_pre - 1;
+        if (last != (step->kind == PC_PRE_BYTE_LEVEL))
+            return false;
+        struct pc_span found = last ? (struct pc_span){GPT2, sizeof GPT2 - 1} : step->pattern;
+        if (last && !step->gpt2_split)
+            break;
+        if (!last && (step->kind != PC_PRE_SPLIT || step->literal || step->invert ||
+                         step->behavior != PC_SPLIT_ISOLATED))
+            return false;
+        if (n == sizeof pre->patterns / sizeof *pre->patterns || !pre->patterns[n] ||
+            !same_pattern(pre->patterns[n++], found))
+            return false;
+    }
+    return v->n_pre > 0 && v->n_normal == 0 && !pre->patterns[n] && pre->ignore_merges == v->ignore_merges;
+}
+
+const char *pc_vocab_gguf_pre_name(const struct pc_vocab *v, size_t *len)
+{
+    for (size_t i = 0; i < sizeof known_pre / sizeof *known_pre; i++)
+        if (same_steps(&known_pre[i], v)) {
+            *len = strcspn(known_pre[i].names + 1, "|");
+            return known_pre[i].names + 1;
+        }
+    return NULL;
+}
+
 /* ---- the arrays ---- */
 
 struct source {
@@ -237,9 +281,7 @@ static int read_all(struct source *s)
     return rc == 0 ? read_special(s, llama) : rc;
 }
 
-int pc_vocab_gguf_read(const char *path,
-    int (*use)(void *ctx, const struct pc_vocab *vocab, struct paco_error *err), void *ctx,
-    struct paco_error *err)
+int pc_vocab_gguf_read(const char *path, pc_vocab_use use, void *ctx, struct paco_error *err)
 {
     struct paco_error local = {0};
     struct source s = {.path = path, .err = err ? err : &local};
@@ -258,16 +300,9 @@ int pc_vocab_gguf_read(const char *path,
     return rc;
 }
 
-static int build(void *ctx, const struct pc_vocab *vocab, struct paco_error *err)
-{
-    struct pc_tokenizer **out = ctx;
-    *out = pc_tokenizer_new(vocab, err);
-    return *out ? 0 : err->code;
-}
-
 int pc_vocab_gguf_open(const char *path, struct pc_tokenizer **out, struct paco_error *err)
 {
-    return pc_vocab_gguf_read(path, build, out, err);
+    return pc_vocab_gguf_read(path, pc_vocab_build, out, err);
 }
 
 int pc_vocab_gguf_chat_template(const char *path, char **out, struct paco_error *err)

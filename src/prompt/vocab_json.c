@@ -330,7 +330,7 @@ static void apply_flags(struct reader *r)
 
 /* ---- the doors ---- */
 
-static int read_root(struct reader *r, struct pc_tokenizer **out)
+static int read_root(struct reader *r, pc_vocab_use use, void *ctx)
 {
     r->vocab.bos = r->vocab.eos = r->vocab.unk = r->vocab.pad = -1;
     int rc = read_model(r);
@@ -352,8 +352,7 @@ static int read_root(struct reader *r, struct pc_tokenizer **out)
     r->vocab.pre = r->steps.pre;
     r->vocab.n_pre = r->steps.n_pre;
     r->vocab.strip = r->steps.strip;
-    *out = pc_tokenizer_new(&r->vocab, r->err);
-    return *out ? 0 : r->err->code;
+    return use(ctx, &r->vocab, r->err);
 }
 
 /* A value takes some 100 bytes once parsed, a character in the file. */
@@ -365,8 +364,8 @@ static int check_values(const char *text, size_t len, uint64_t most, struct paco
                            (unsigned long long)n, (unsigned long long)most);
 }
 
-int pc_vocab_json_parse(const char *text, size_t len, const char *path, const struct pc_vocab_side *side,
-    struct pc_tokenizer **out, struct paco_error *err)
+static int parse(const char *text, size_t len, const char *path, const struct pc_vocab_side *side,
+    pc_vocab_use use, void *ctx, struct paco_error *err)
 {
     static const struct pc_vocab_side none = {.era_2023 = true};
     struct paco_error local = {0};
@@ -377,7 +376,7 @@ int pc_vocab_json_parse(const char *text, size_t len, const char *path, const st
         rc = pc_json_parse(text, len, path, 0, &root, r.err);
     r.root = root;
     if (rc == 0)
-        rc = json_is_object(root) ? read_root(&r, out) : bad(&r, "is not a JSON object");
+        rc = json_is_object(root) ? read_root(&r, use, ctx) : bad(&r, "is not a JSON object");
     if (rc < 0)
         pc_error_path(r.err, path);
     pc_added_release(&r.added);
@@ -387,8 +386,20 @@ int pc_vocab_json_parse(const char *text, size_t len, const char *path, const st
     return rc;
 }
 
+int pc_vocab_json_parse(const char *text, size_t len, const char *path, const struct pc_vocab_side *side,
+    struct pc_tokenizer **out, struct paco_error *err)
+{
+    return parse(text, len, path, side, pc_vocab_build, out, err);
+}
+
 int pc_vocab_json_open(
     const char *path, const struct pc_vocab_side *side, struct pc_tokenizer **out, struct paco_error *err)
+{
+    return pc_vocab_json_read(path, side, pc_vocab_build, out, err);
+}
+
+int pc_vocab_json_read(
+    const char *path, const struct pc_vocab_side *side, pc_vocab_use use, void *ctx, struct paco_error *err)
 {
     struct pc_file f = {.fd = -1};
     enum pc_file_kind kind;
@@ -404,7 +415,7 @@ int pc_vocab_json_open(
     if (rc == 0)
         rc = pc_file_slurp(path, PC_VOCAB_MAX_FILE, &text, err);
     if (rc == 0)
-        rc = pc_vocab_json_parse(text.data ? text.data : "", text.len, path, side, out, err);
+        rc = parse(text.data ? text.data : "", text.len, path, side, use, ctx, err);
     pc_buf_release(&text);
     return rc;
 }

@@ -62,31 +62,42 @@ struct pc_added *pc_added_add(struct pc_added_list *list, const struct pc_added 
 
 /* ---- adapters ---- */
 
-/** Read the vocabulary inside a GGUF file and hand it to use, for whose call alone it is valid. use gets an
- * err that is not NULL; what it returns is returned. */
-int pc_vocab_gguf_read(const char *path,
-    int (*use)(void *ctx, const struct pc_vocab *vocab, struct paco_error *err), void *ctx,
-    struct paco_error *err);
+/** What a vocabulary is handed to, valid for the call alone. err is not NULL; what it returns is returned. */
+typedef int (*pc_vocab_use)(void *ctx, const struct pc_vocab *vocab, struct paco_error *err);
+/** The use that makes a tokenizer: ctx is a struct pc_tokenizer **. */
+int pc_vocab_build(void *ctx, const struct pc_vocab *vocab, struct paco_error *err);
+
+/** Read the vocabulary of whatever pc_vocabulary_open takes and hand it to use. scores: of a folder with
+ * both, take the tokenizer.model, whose pieces have scores, before the tokenizer.json. */
+int pc_vocab_read(const char *path, bool scores, pc_vocab_use use, void *ctx, struct paco_error *err);
+
+/** Read the vocabulary inside a GGUF file and hand it to use. */
+int pc_vocab_gguf_read(const char *path, pc_vocab_use use, void *ctx, struct paco_error *err);
+/** GGUF's name for how v cuts text before its byte-level model, or NULL: one of which the patterns, in order,
+ * and ignore_merges are v's. Static storage. len excludes what follows the name. */
+const char *pc_vocab_gguf_pre_name(const struct pc_vocab *v, size_t *len);
 /** LLaMA 3's expression, which cuts a text into words. Static storage. */
 const char *pc_vocab_llama3_pattern(void);
 /** The same as a tokenizer. */
 int pc_vocab_gguf_open(const char *path, struct pc_tokenizer **out, struct paco_error *err);
 /** Its chat template, owned, or NULL in *out. */
 int pc_vocab_gguf_chat_template(const char *path, char **out, struct paco_error *err);
-/** A tokenizer.json with its side files. */
+/** A tokenizer.json with its side files, handed to use; and as a tokenizer. */
+int pc_vocab_json_read(
+    const char *path, const struct pc_vocab_side *side, pc_vocab_use use, void *ctx, struct paco_error *err);
 int pc_vocab_json_open(
     const char *path, const struct pc_vocab_side *side, struct pc_tokenizer **out, struct paco_error *err);
 /** The same from memory; path is for messages. */
 int pc_vocab_json_parse(const char *text, size_t len, const char *path, const struct pc_vocab_side *side,
     struct pc_tokenizer **out, struct paco_error *err);
-/** A tokenizer.model with its side files; side NULL: SentencePiece's own names and no others. */
+/** A tokenizer.model with its side files, handed to use; and as a tokenizer. side NULL: SentencePiece's own
+ * names and no others. */
+int pc_vocab_spm_read(
+    const char *path, const struct pc_vocab_side *side, pc_vocab_use use, void *ctx, struct paco_error *err);
 int pc_vocab_spm_open(
     const char *path, const struct pc_vocab_side *side, struct pc_tokenizer **out, struct paco_error *err);
 int pc_vocab_spm_parse(const uint8_t *bytes, size_t len, const char *path, const struct pc_vocab_side *side,
     struct pc_tokenizer **out, struct paco_error *err);
-int pc_vocab_spm_read(const char *path, const struct pc_vocab_side *side,
-    int (*use)(void *ctx, const struct pc_vocab *vocab, struct paco_error *err), void *ctx,
-    struct paco_error *err);
 
 /** Whether path is a tokenizer.model of tiktoken's kind, as LLaMA 3 has it: lines of a piece in base64 and
  * its rank. False, too, for what cannot be read. */
@@ -94,13 +105,10 @@ bool pc_vocab_is_tiktoken(const char *path);
 /** Read it, with LLaMA 3's expression and its 256 special tokens, whose names params.json in the same folder
  * decides about (3.1 and later, with "use_scaled_rope", renamed some). Ranks must be 0, 1, 2 ... in order
  * (PACO_EFORMAT with the line's offset). As pc_vocab_gguf_read and _open. */
-int pc_vocab_tiktoken_read(const char *path,
-    int (*use)(void *ctx, const struct pc_vocab *vocab, struct paco_error *err), void *ctx,
-    struct paco_error *err);
+int pc_vocab_tiktoken_read(const char *path, pc_vocab_use use, void *ctx, struct paco_error *err);
 int pc_vocab_tiktoken_open(const char *path, struct pc_tokenizer **out, struct paco_error *err);
 /** The same from memory; path is for messages. */
-int pc_vocab_tiktoken_parse(const char *text, size_t len, const char *path, bool since_3_1,
-    int (*use)(void *ctx, const struct pc_vocab *vocab, struct paco_error *err), void *ctx,
-    struct paco_error *err);
+int pc_vocab_tiktoken_parse(const char *text, size_t len, const char *path, bool since_3_1, pc_vocab_use use,
+    void *ctx, struct paco_error *err);
 
 #endif

@@ -258,16 +258,7 @@ static int read_special(struct spm *s)
 
 /* ---- the doors ---- */
 
-typedef int user(void *ctx, const struct pc_vocab *vocab, struct paco_error *err);
-
-static int build(void *ctx, const struct pc_vocab *vocab, struct paco_error *err)
-{
-    struct pc_tokenizer **out = ctx;
-    *out = pc_tokenizer_new(vocab, err);
-    return *out ? 0 : err->code;
-}
-
-static int read_model(struct spm *s, user *use, void *ctx)
+static int read_model(struct spm *s, pc_vocab_use use, void *ctx)
 {
     s->vocab.bos = s->vocab.eos = s->vocab.unk = s->vocab.pad = -1;
     int rc = read_pieces(s);
@@ -279,7 +270,7 @@ static int read_model(struct spm *s, user *use, void *ctx)
 }
 
 static int parse(const uint8_t *bytes, size_t len, const char *path, const struct pc_vocab_side *side,
-    user *use, void *ctx, struct paco_error *err)
+    pc_vocab_use use, void *ctx, struct paco_error *err)
 {
     static const struct pc_vocab_side none = {.era_2023 = true};
     struct paco_error local = {0};
@@ -309,11 +300,17 @@ static int parse(const uint8_t *bytes, size_t len, const char *path, const struc
 int pc_vocab_spm_parse(const uint8_t *bytes, size_t len, const char *path, const struct pc_vocab_side *side,
     struct pc_tokenizer **out, struct paco_error *err)
 {
-    return parse(bytes, len, path, side, build, out, err);
+    return parse(bytes, len, path, side, pc_vocab_build, out, err);
+}
+
+int pc_vocab_spm_open(
+    const char *path, const struct pc_vocab_side *side, struct pc_tokenizer **out, struct paco_error *err)
+{
+    return pc_vocab_spm_read(path, side, pc_vocab_build, out, err);
 }
 
 int pc_vocab_spm_read(
-    const char *path, const struct pc_vocab_side *side, user *use, void *ctx, struct paco_error *err)
+    const char *path, const struct pc_vocab_side *side, pc_vocab_use use, void *ctx, struct paco_error *err)
 {
     struct pc_file f = {.fd = -1};
     enum pc_file_kind kind;
@@ -332,10 +329,4 @@ int pc_vocab_spm_read(
         rc = parse((const uint8_t *)bytes.data, bytes.len, path, side, use, ctx, err);
     pc_buf_release(&bytes);
     return rc;
-}
-
-int pc_vocab_spm_open(
-    const char *path, const struct pc_vocab_side *side, struct pc_tokenizer **out, struct paco_error *err)
-{
-    return pc_vocab_spm_read(path, side, build, out, err);
 }

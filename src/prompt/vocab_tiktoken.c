@@ -16,8 +16,6 @@
 
 enum { N_SPECIAL = 256, MAX_SPECIAL = 40, MAX_BYTES = 256, PROBE = 64, MAX_PARAMS = 1 << 20 };
 
-typedef int user(void *ctx, const struct pc_vocab *vocab, struct paco_error *err);
-
 struct ranks {
     struct pc_vocab vocab;
     struct pc_piece *pieces;
@@ -204,7 +202,7 @@ static void set_rules(struct ranks *r)
     v->n_prefix = 1;
 }
 
-int pc_vocab_tiktoken_parse(const char *text, size_t len, const char *path, bool since_3_1, user *use,
+int pc_vocab_tiktoken_parse(const char *text, size_t len, const char *path, bool since_3_1, pc_vocab_use use,
     void *ctx, struct paco_error *err)
 {
     struct paco_error local = {0};
@@ -246,7 +244,7 @@ static bool is_since_3_1(const char *path)
     return scaled;
 }
 
-int pc_vocab_tiktoken_read(const char *path, user *use, void *ctx, struct paco_error *err)
+int pc_vocab_tiktoken_read(const char *path, pc_vocab_use use, void *ctx, struct paco_error *err)
 {
     struct pc_buf text;
     int rc = pc_file_slurp(path, PC_VOCAB_MAX_MODEL, &text, err);
@@ -257,14 +255,7 @@ int pc_vocab_tiktoken_read(const char *path, user *use, void *ctx, struct paco_e
     return rc;
 }
 
-static int build(void *ctx, const struct pc_vocab *vocab, struct paco_error *err)
-{
-    struct pc_tokenizer **out = ctx;
-    *out = pc_tokenizer_new(vocab, err);
-    return *out ? 0 : err->code;
-}
-
 int pc_vocab_tiktoken_open(const char *path, struct pc_tokenizer **out, struct paco_error *err)
 {
-    return pc_vocab_tiktoken_read(path, build, out, err);
+    return pc_vocab_tiktoken_read(path, pc_vocab_build, out, err);
 }

@@ -9,7 +9,35 @@
 
 #include <string.h>
 
-static int open_dir(const char *dir, struct pc_tokenizer **out, struct paco_error *err)
+int pc_vocab_build(void *ctx, const struct pc_vocab *vocab, struct paco_error *err)
+{
+    struct pc_tokenizer **out = ctx;
+    *out = pc_tokenizer_new(vocab, err);
+    return *out ? 0 : err->code;
+}
+
+static int read_model(
+    const char *model, const struct pc_vocab_side *side, pc_vocab_use use, void *ctx, struct paco_error *err)
+{
+    return pc_vocab_is_tiktoken(model) ? pc_vocab_tiktoken_read(model, use, ctx, err)
+                                       : pc_vocab_spm_read(model, side, use, ctx, err);
+}
+
+/* A tokenizer.model that is of another kind (tiktoken's, for one) is no answer when there is a
+ * tokenizer.json. */
+static int read_scored(const char *json, const char *model, const struct pc_vocab_side *side,
+    pc_vocab_use use, void *ctx, struct paco_error *err)
+{
+    struct paco_error why = {0};
+    int rc = pc_vocab_spm_read(model, side, use, ctx, &why);
+    if (rc == PACO_EFORMAT || rc == PACO_EUNSUPPORTED)
+        return pc_vocab_json_read(json, side, use, ctx, err);
+    if (rc < 0 && err)
+        *err = why;
+    return rc;
+}
+
+static int read_dir(const char *dir, bool scores, pc_vocab_use use, void *ctx, struct paco_error *err)
 {
     struct pc_vocab_side side;
     char *json = pc_path_join(dir, "tokenizer.json"), *model = pc_path_join(dir, "tokenizer.model");
@@ -21,9 +49,10 @@ static int open_dir(const char *dir, struct pc_tokenizer **out, struct paco_erro
     if (rc == 0) {
         rc = pc_vocab_side_read(&side, dir, err);
         if (rc == 0)
-            rc = pc_path_exists(json)          ? pc_vocab_json_open(json, &side, out, err)
-                 : pc_vocab_is_tiktoken(model) ? pc_vocab_tiktoken_open(model, out, err)
-                                               : pc_vocab_spm_open(model, &side, out, err);
+            rc = scores && pc_path_exists(json) && pc_path_exists(model)
+                     ? read_scored(json, model, &side, use, ctx, err)
+                 : pc_path_exists(json) ? pc_vocab_json_read(json, &side, use, ctx, err)
+                                        : read_model(model, &side, use, ctx, err);
         pc_vocab_side_release(&side);
     }
     pc_free(json);
@@ -41,21 +70,25 @@ static int kind_of(const char *path, enum pc_file_kind *kind, struct paco_error 
     return rc;
 }
 
-int pc_vocabulary_open(const char *path, struct pc_tokenizer **out, struct paco_error *err)
+int pc_vocab_read(const char *path, bool scores, pc_vocab_use use, void *ctx, struct paco_error *err)
 {
     enum pc_file_kind kind = PC_FILE_UNKNOWN;
-    *out = NULL;
     if (pc_path_is_dir(path))
-        return open_dir(path, out, err);
+        return read_dir(path, scores, use, ctx, err);
     int rc = kind_of(path, &kind, err);
     if (rc < 0)
         return rc;
     if (kind == PC_FILE_GGUF)
-        return pc_vocab_gguf_open(path, out, err);
+        return pc_vocab_gguf_read(path, use, ctx, err);
     if (kind == PC_FILE_JSON || pc_ends_with(path, ".json"))
-        return pc_vocab_json_open(path, NULL, out, err);
-    return pc_vocab_is_tiktoken(path) ? pc_vocab_tiktoken_open(path, out, err)
-                                      : pc_vocab_spm_open(path, NULL, out, err);
+        return pc_vocab_json_read(path, NULL, use, ctx, err);
+    return read_model(path, NULL, use, ctx, err);
+}
+
+int pc_vocabulary_open(const char *path, struct pc_tokenizer **out, struct paco_error *err)
+{
+    *out = NULL;
+    return pc_vocab_read(path, false, pc_vocab_build, out, err);
 }
 
 /* ---- chat templates ---- */

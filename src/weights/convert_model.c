@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A model in other files: .bin to safetensors and back, GGUF's and Meta's to Hugging Face. Values stay what
- * they are unless a narrower type is asked for; block types are expanded, exactly, to F32. */
+/* A model in other files: .bin to safetensors and back, GGUF's and Meta's to Hugging Face, any to GGUF.
+ * Values stay what they are unless a narrower type is asked for; on the way to Hugging Face block types are
+ * expanded, exactly, to F32. */
 #include "algebra/order.h"
-#include "base/journal.h"
 #include "base/memory.h"
 #include "weights/gguf_files.h"
+#include "weights/gguf_out.h"
 #include "weights/job.h"
 #include "weights/narrow.h"
 #include "weights/pair.h"
@@ -13,7 +14,9 @@ struct convert {
     const struct paco_convert_options *opt;
     struct pc_job job;
     struct pc_source source;
-    struct pc_checkpoint *ordered, *out;
+    struct pc_checkpoint *ordered, *narrow;
+    const struct pc_checkpoint *out; /* what is written */
+    struct pc_gguf_out gguf;
     struct pc_gguf_files made;
     struct pc_write_file *files;
     size_t n_files;
@@ -28,7 +31,9 @@ static int write_out(struct convert *c, struct paco_job_result *result, struct p
     o.phase = "converting";
     o.inputs = &input;
     o.n_inputs = 1;
-    o.files_from = c->source.gguf ? NULL : c->source.dir; // a folder of Meta's has licences
+    o.files_from =
+        c->source.gguf || o.container == PC_GGUF ? NULL : c->source.dir; // a folder of Meta's has licences
+    o.gguf = &c->gguf.head;
     o.files = c->files;
     o.n_files = c->n_files;
     o.settings = settings;
@@ -42,16 +47,37 @@ static int write_out(struct convert *c, struct paco_job_result *result, struct p
     return rc;
 }
 
+static int to_gguf(struct convert *c, struct paco_error *err)
+{
+    char name[256];
+    const struct pc_gguf_request q = {.ck = c->source.gguf ? NULL : c->ordered,
+        .like = &c->source,
+        .tied = pc_pair_tied(&c->source),
+        .name = pc_source_name(&c->source, name, sizeof name),
+        .o = &c->opt->job,
+        .pool = c->job.pool,
+        .progress = &c->job.progress,
+        .notes = &c->job.notes};
+    int rc = pc_gguf_out_make(&q, &c->gguf, err);
+    c->out = c->gguf.ck;
+    return rc;
+}
+
 static int run(struct convert *c, struct paco_job_result *result, struct paco_error *err)
 {
     int rc = pc_source_open(c->opt->source, &c->source, err);
     if (rc == 0)
-        rc = pc_journal_check(c->opt->job.out, c->opt->job.force, err);
+        rc = pc_job_check_out(&c->job, err);
     if (rc == 0)
         rc = pc_checkpoint_in_order(c->source.ck, &c->ordered, err);
-    if (rc == 0)
-        rc =
-            pc_narrow(c->ordered, c->opt->job.dtype, c->ordered, c->job.pool, &c->job.progress, &c->out, err);
+    if (rc < 0)
+        return rc;
+    if (c->opt->job.container == PACO_CONTAINER_GGUF) {
+        rc = to_gguf(c, err);
+        return rc < 0 ? rc : write_out(c, result, err);
+    }
+    rc = pc_narrow(c->ordered, c->opt->job.dtype, c->ordered, c->job.pool, &c->job.progress, &c->narrow, err);
+    c->out = c->narrow;
     if (rc == 0 && pc_source_makes_files(&c->source))
         rc = pc_gguf_files_make(&c->source, c->out, "convert", &c->made, err);
     if (rc == 0)
@@ -76,7 +102,8 @@ int paco_convert(
         rc = run(&c, result, err);
     if (rc < 0)
         paco_job_result_release(result);
-    pc_checkpoint_close(c.out);
+    pc_gguf_out_release(&c.gguf);
+    pc_checkpoint_close(c.narrow);
     pc_checkpoint_close(c.ordered);
     pc_source_close(&c.source);
     pc_gguf_files_release(&c.made);

@@ -11,10 +11,20 @@
  * have. */
 bool pc_gguf_hf_name(const char *gguf_name, char *out, size_t out_size);
 
+/** GGUF's name of a Hugging Face tensor; false for one that LLaMA does not have. */
+bool pc_hf_gguf_name(const char *hf_name, char *out, size_t out_size);
+
 /** Two nodes over gguf, which is *borrowed* until both are closed, the second (*out) first: *renamed has the
  * names and the state dict's order, *out also the rows of q and k as Hugging Face has them.
  * rope_freqs.weight, which config stands for, is left out. */
 int pc_gguf_as_hf(const struct pc_checkpoint *gguf, const struct pc_config *config,
     struct pc_checkpoint **renamed, struct pc_checkpoint **out, struct paco_error *err);
+
+/** The other direction: ck under GGUF's names and with its rows of q and k, rotary buffers left out, and the
+ * head too when config ties it; factors (NULL: none) is added as rope_freqs.weight. A tensor that no LLaMA
+ * has is PACO_EUNSUPPORTED. Nodes as above. */
+int pc_gguf_from_hf(const struct pc_checkpoint *ck, const struct pc_config *config,
+    const struct pc_tensor *factors, struct pc_checkpoint **permuted, struct pc_checkpoint **out,
+    struct paco_error *err);
 
 #endif

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "weights/job.h"
 
+#include "base/journal.h"
 #include "base/memory.h"
+#include "weights/gguf_types.h"
+#include "weights/narrow.h"
+#include "weights/write_parts.h"
 
 #include <math.h>
 #include <string.h>
@@ -29,6 +33,10 @@ int pc_job_begin(struct pc_job *job, const struct paco_job_options *opt, struct 
     job->out = pc_strdup(opt->out);
     if (!job->out)
         return pc_error_mem(err, strlen(opt->out), "a path");
+    if (opt->container != PACO_CONTAINER_GGUF && pc_block_choice(opt->dtype) != PC_N_DTYPES)
+        return pc_error_set(err, PACO_EINVAL,
+            "%s is for GGUF files alone; safetensors and .bin hold f32, f16 and bf16",
+            pc_dtype_choice_name(opt->dtype));
     job->pool = pc_pool_new(opt->n_threads, err);
     return job->pool ? 0 : err ? err->code : PACO_EMEM;
 }
@@ -40,12 +48,21 @@ void pc_job_end(struct pc_job *job)
     pc_notes_release(&job->notes);
 }
 
+int pc_job_check_out(const struct pc_job *job, struct paco_error *err)
+{
+    const struct pc_write_options o = pc_job_write_options(job);
+    return pc_journal_check(o.out_dir, pc_writer_journal_flags(&o), err);
+}
+
 struct pc_write_options pc_job_write_options(const struct pc_job *job)
 {
+    static const enum pc_container containers[] = {[PACO_CONTAINER_SAFETENSORS] = PC_SAFETENSORS,
+        [PACO_CONTAINER_BIN] = PC_TORCH_BIN,
+        [PACO_CONTAINER_GGUF] = PC_GGUF};
     const struct paco_job_options *o = job->opt;
     return (struct pc_write_options){
         .out_dir = o->out,
-        .container = o->container == PACO_CONTAINER_BIN ? PC_TORCH_BIN : PC_SAFETENSORS,
+        .container = containers[o->container],
         .max_shard = o->max_shard,
         .no_repair = o->no_repair,
         .force = o->force,
@@ -91,7 +108,8 @@ void paco_job_result_release(struct paco_job_result *r)
 void pc_job_note_narrowing(
     struct pc_job *job, const struct pc_checkpoint *ck, const struct pc_write_result *written)
 {
-    if (job->opt->dtype == PACO_DTYPE_F32 || job->opt->dry_run)
+    bool quantised = pc_block_choice(job->opt->dtype) != PC_N_DTYPES;
+    if (job->opt->dtype == PACO_DTYPE_F32 || job->opt->dry_run || quantised)
         return;
     uint64_t n = 0;
     for (size_t i = 0; i < ck->n_tensors; i++)

@@ -22,6 +22,9 @@ struct pc_job {
 int pc_job_begin(struct pc_job *job, const struct paco_job_options *opt, struct paco_error *err);
 void pc_job_end(struct pc_job *job);
 
+/** Whether out may be written: before any other work. */
+int pc_job_check_out(const struct pc_job *job, struct paco_error *err);
+
 /** The options of pc_write_checkpoint that every job sets alike. */
 struct pc_write_options pc_job_write_options(const struct pc_job *job);
 

@@ -59,7 +59,7 @@ static int run(struct make_diff *m, struct paco_job_result *result, struct paco_
 {
     int rc = pc_pair_open(m->opt->raw, "base", m->opt->tuned, "tuned model", &m->raw, &m->tuned, err);
     if (rc == 0)
-        rc = pc_journal_check(m->opt->job.out, m->opt->job.force, err);
+        rc = pc_job_check_out(&m->job, err);
     if (rc == 0)
         rc = subtract(m, err);
     if (rc == 0)

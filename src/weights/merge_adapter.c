@@ -157,7 +157,7 @@ static int run(struct merge *m, struct paco_job_result *result, struct paco_erro
     if (rc == 0)
         rc = open_base(m, err);
     if (rc == 0)
-        rc = pc_journal_check(m->opt->job.out, m->opt->job.force, err);
+        rc = pc_job_check_out(&m->job, err);
     if (rc == 0)
         rc = check_base(m, err);
     if (rc == 0)

@@ -127,7 +127,8 @@ int pc_narrow(const struct pc_checkpoint *ck, enum paco_dtype choice, const stru
 
 const char *pc_dtype_choice_name(enum paco_dtype choice)
 {
-    static const char *const names[] = {"f32", "f16", "bf16", "keep", "auto"};
+    static const char *const names[] = {
+        "f32", "f16", "bf16", "keep", "auto", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k", "q5_k", "q6_k"};
     return names[choice];
 }
 

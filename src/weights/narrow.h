@@ -23,7 +23,7 @@ int pc_narrow(const struct pc_checkpoint *ck, enum paco_dtype choice, const stru
  * to lose nothing. F32 when there is none. */
 enum pc_dtype pc_widest_float(const struct pc_checkpoint *ck);
 
-/** "f32", "f16", "bf16", "keep", "auto". Static storage. */
+/** "f32", "f16", "bf16", "keep", "auto", "q8_0" and so on. Static storage. */
 const char *pc_dtype_choice_name(enum paco_dtype choice);
 
 #endif

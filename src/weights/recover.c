@@ -320,7 +320,7 @@ static int run(struct recover *r, struct paco_job_result *result, struct paco_er
 {
     int rc = open_inputs(r, err);
     if (rc == 0)
-        rc = pc_journal_check(r->opt->job.out, r->opt->job.force, err);
+        rc = pc_job_check_out(&r->job, err);
     if (rc == 0)
         rc = add(r, err);
     if (rc == 0)

@@ -9,7 +9,9 @@
 #include "weights/hub_cache.h"
 #include "weights/meta_layout.h"
 
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* What pc_source does not show: the checkpoints under src->ck, in the order of their making. */
@@ -175,6 +177,23 @@ int pc_source_open_tensors(const char *name, struct pc_source *out, struct paco_
 bool pc_source_makes_files(const struct pc_source *src)
 {
     return src->kind == PC_SOURCE_GGUF || src->kind == PC_SOURCE_META;
+}
+
+char *pc_source_name(const struct pc_source *src, char *out, size_t out_size)
+{
+    static const char cached[] = "/models--", snapshot[] = "/snapshots/";
+    char real[PATH_MAX];
+    if (!realpath(src->path, real))
+        snprintf(real, sizeof real, "%s", src->path);
+    char *model = strstr(real, cached), *end = model ? strstr(model, snapshot) : NULL;
+    if (end) {
+        *end = '\0';
+        char *name = strstr(model + sizeof cached - 1, "--");
+        snprintf(out, out_size, "%s", name ? name + 2 : model + sizeof cached - 1);
+    } else {
+        snprintf(out, out_size, "%s", pc_path_base(real));
+    }
+    return out;
 }
 
 void pc_source_close(struct pc_source *src)

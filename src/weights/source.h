@@ -59,6 +59,10 @@ bool pc_source_makes_files(const struct pc_source *src);
  * that copy files. NULL with err set when there is none. */
 char *pc_source_find(const char *name, struct paco_error *err);
 
+/** What to call it: the last part of its path, for a snapshot in the cache the model's name there. Returns
+ * out. */
+char *pc_source_name(const struct pc_source *src, char *out, size_t out_size);
+
 /** Release everything; a zeroed source is fine. */
 void pc_source_close(struct pc_source *src);
 

@@ -200,7 +200,8 @@ static int run(struct pc_writer *w, struct pc_write_result *r, struct paco_error
         return PACO_EMEM;
     int rc = prepare_stream(w, err);
     if (rc == 0)
-        rc = pc_journal_open(w->opt->out_dir, w->identity, w->opt->force, w->opt->notes, &w->journal, err);
+        rc = pc_journal_open(
+            w->opt->out_dir, w->identity, pc_writer_journal_flags(w->opt), w->opt->notes, &w->journal, err);
     w->stream.journal = w->journal;
     if (rc == 0)
         rc = work(w, r, err);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The one writer of model directories: any checkpoint, streamed into files that appear whole or not at all.
+/* The one writer of models: any checkpoint, streamed into files that appear whole or not at all.
  *
  *     struct pc_write_options o = {.job = "convert", .phase = "converting", .out_dir = out, .inputs = &in,
  *         .n_inputs = 1, .files_from = source_dir, .progress = progress};
@@ -14,8 +14,9 @@
  *   2. tensors stream into OUT's working directory beside it (base/journal.h), several at once, each hashed
  * on the way, its inputs too; finished ones are journaled, so that the same call goes on after a crash;
  *   3. tokenizer, config, licence and model card files are copied from files_from (weights/sidecar.h);
- *   4. paco-manifest.json is written (docs/formats/manifest.md), everything is synced, the directory renamed.
- * The bytes of the result depend on the checkpoint and the options alone, not on threads or interruptions.
+ *   4. paco-manifest.json is written (docs/formats/manifest.md), everything is synced, the directory renamed;
+ * or the GGUF file F, and the manifest to F.paco-manifest.json. The bytes of the result depend on the
+ * checkpoint and the options alone, not on threads or interruptions.
  *
  * When it fails for a reason in the input, nothing is left; after a full disk, an I/O error or
  * PACO_ECANCELLED the working directory stays for the next call. */
@@ -50,11 +51,12 @@ struct pc_write_file {
 enum { PC_WRITE_MAX_INPUTS = 4 };
 
 struct pc_write_options {
-    const char *job;   /* "recover": manifest and journal */
-    const char *phase; /* "recovering": progress */
-    const char *out_dir;
+    const char *job;     /* "recover": manifest and journal */
+    const char *phase;   /* "recovering": progress */
+    const char *out_dir; /* with PC_GGUF the file to make; its manifest lies beside it */
     enum pc_container container;
-    uint64_t max_shard; /* tensor bytes per file; 0 for 10 GB */
+    const struct pc_gguf_head *gguf; /* PC_GGUF: the metadata */
+    uint64_t max_shard;              /* tensor bytes per file; 0 for 10 GB */
     const struct pc_write_input *inputs;
     size_t n_inputs;
     /** A JSON object of what else shapes the bytes ({"recipe": "alpaca"}): manifest "options", and a changed

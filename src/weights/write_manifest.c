@@ -5,6 +5,7 @@
 #include "weights/write_parts.h"
 
 #include "base/file.h"
+#include "format/gguf_write.h"
 #include "weights/manifest_read.h"
 
 #include "paco/paco.h"
@@ -36,13 +37,29 @@ json_t *pc_json_finished(json_t *v, bool good)
     return NULL;
 }
 
+static json_t *metadata_digest(const struct pc_gguf_head *head)
+{
+    uint8_t digest[PC_SHA256_SIZE];
+    char hex[PC_SHA256_HEX];
+    struct pc_sha256 *h = pc_sha256_new(NULL);
+    if (!h)
+        return NULL;
+    pc_sha256_update(h, head->bytes.data, head->bytes.len);
+    pc_sha256_final(h, digest);
+    pc_sha256_free(h);
+    return json_string(pc_sha256_hex(digest, hex));
+}
+
 json_t *pc_writer_options(const struct pc_write_options *o)
 {
+    static const char *const containers[] = {"safetensors", "bin", "gguf"};
     json_t *options = json_object();
     bool good = true;
-    pc_json_set(
-        options, "container", json_string(o->container == PC_SAFETENSORS ? "safetensors" : "bin"), &good);
-    pc_json_set(options, "max_shard", json_integer((json_int_t)o->max_shard), &good);
+    pc_json_set(options, "container", json_string(containers[o->container]), &good);
+    if (o->container == PC_GGUF)
+        pc_json_set(options, "metadata_sha256", metadata_digest(o->gguf), &good);
+    else
+        pc_json_set(options, "max_shard", json_integer((json_int_t)o->max_shard), &good);
     if (o->settings)
         good = json_object_update(options, (json_t *)o->settings) == 0 && good;
     return pc_json_finished(options, good);
@@ -225,10 +242,9 @@ int pc_writer_write_manifest(struct pc_writer *w, struct pc_write_result *r, str
 
 int pc_writer_read_manifest(struct pc_writer *w, struct pc_write_result *r, struct paco_error *err)
 {
-    const char *dir = pc_journal_dir(w->journal);
-    char *path = pc_path_join(dir, PC_MANIFEST_NAME);
+    char *path = pc_journal_path(w->journal, PC_MANIFEST_NAME);
     struct pc_manifest m = {.path = NULL};
-    int rc = path ? pc_manifest_read(path, &m, err) : pc_error_mem(err, strlen(dir), "a path");
+    int rc = path ? pc_manifest_read(path, &m, err) : pc_error_mem(err, PATH_MAX, "a path");
     for (size_t i = 0; i < w->opt->n_inputs && rc == 0; i++) {
         const char *digest = pc_manifest_input_digest(&m, w->opt->inputs[i].role);
         snprintf(r->input_sha256[i], PC_SHA256_HEX, "%s", digest ? digest : "");

@@ -28,6 +28,8 @@ struct pc_writer {
 /** Everything that can be known and refused before a byte is written: target, layout, files beside the
  * weights, space. */
 int pc_writer_plan(struct pc_writer *w, struct paco_error *err);
+/** What the target is and whether it may be replaced: enum pc_journal_flag. */
+unsigned pc_writer_journal_flags(const struct pc_write_options *o);
 /** Bytes of the weight files. */
 uint64_t pc_writer_weight_bytes(const struct pc_writer *w);
 /** About how long it will take, in seconds: from reading and hashing a piece of the largest tensor, and a

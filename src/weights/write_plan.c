@@ -6,6 +6,7 @@
 #include "base/dtype.h"
 #include "base/file.h"
 #include "base/host.h"
+#include "format/gguf_write.h"
 #include "weights/narrow.h"
 
 #include "paco/paco.h"
@@ -38,8 +39,11 @@ static int plan_layout(struct pc_writer *w, struct paco_error *err)
         tensors[i] = (struct pc_out_tensor){.name = t->name, .dtype = t->dtype, .n_dims = t->n_dims};
         memcpy(tensors[i].shape, t->shape, sizeof t->shape);
     }
-    int rc = pc_layout_new(
-        w->opt->container, tensors, (uint32_t)ck->n_tensors, w->opt->max_shard, &w->layout, err);
+    uint32_t n = (uint32_t)ck->n_tensors;
+    int rc =
+        w->opt->container == PC_GGUF
+            ? pc_layout_new_gguf(w->opt->gguf, pc_path_base(w->opt->out_dir), tensors, n, &w->layout, err)
+            : pc_layout_new(w->opt->container, tensors, n, w->opt->max_shard, &w->layout, err);
     pc_free(tensors);
     return rc;
 }
@@ -176,7 +180,8 @@ static int check_inputs(const struct pc_write_options *o, struct paco_error *err
         bool known = resolve(input->path, in);
         if (known && strcmp(in, out) == 0)
             return clash(o, "is", input->role, input->path, err);
-        if (known && pc_path_is_inside(out, in))
+        // A file may be put beside those it is made of.
+        if (known && o->container != PC_GGUF && pc_path_is_inside(out, in))
             return clash(o, "lies inside", input->role, input->path, err);
         if (known && pc_journal_replaces(out, in))
             return clash(o, "would replace what holds", input->role, input->path, err);
@@ -185,6 +190,11 @@ static int check_inputs(const struct pc_write_options *o, struct paco_error *err
             return clash(o, "would replace what holds a file of", input->role, file, err);
     }
     return 0;
+}
+
+unsigned pc_writer_journal_flags(const struct pc_write_options *o)
+{
+    return (o->force ? PC_JOURNAL_FORCE : 0u) | (o->container == PC_GGUF ? PC_JOURNAL_FILE : 0u);
 }
 
 static void note_skipped(const struct pc_write_options *o)
@@ -200,7 +210,7 @@ int pc_writer_plan(struct pc_writer *w, struct paco_error *err)
     if (rc == 0)
         note_skipped(w->opt);
     if (rc == 0)
-        rc = pc_journal_check(w->opt->out_dir, w->opt->force, err);
+        rc = pc_journal_check(w->opt->out_dir, pc_writer_journal_flags(w->opt), err);
     if (rc == 0)
         rc = plan_layout(w, err);
     if (rc == 0)
