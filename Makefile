@@ -5,7 +5,7 @@ FUZZ_SECONDS ?= 60
 JOBS ?=
 export BUILD
 
-.PHONY: all demo test parity bench install fuzz lint format asan clean help
+.PHONY: all demo test arm parity bench install fuzz lint format asan clean help
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD) $(if $(JOBS),-j $(JOBS))
@@ -22,6 +22,10 @@ demo:
 test:
 	@tools/install-deps test
 	@tools/run-tests $(if $(TALLY),--add-to $(TALLY))
+
+## arm: build for AArch64 and test under qemu-user, as three processors; installs what is missing
+arm:
+	@tools/arm
 
 ## parity: compare with the reference implementations (downloads several hundred MB of Python packages)
 parity: all

@@ -40,6 +40,9 @@ did() { grep -q -e "$1" "$T/log"; }
 idle() { [ ! -s "$T/log" ] && [ ! -s "$T/out" ]; }
 
 mkdir "$T/have"
+try "$root/tools/install-deps" --list test
+check '--list prints the set in one line' [ "$code$(grep -c '^gcc .* libcmocka-dev$' "$T/out")" = 01 ]
+check '--list installs nothing' [ ! -s "$T/log" ]
 try "$root/tools/install-deps" --check build
 check '--check names what is missing and what to run' says 'to install them, run: tools/install-deps build'
 check '--check fails' [ $code = 1 ]
@@ -58,10 +61,10 @@ try env BROKEN=1 "$root/tools/install-deps" build
 check 'shows the last words of a failure' says 'E: no such thing'
 check 'fails when apt-get does' [ $code = 1 ]
 
-for p in $(sed -n "s/^    //; /^build=/,/'\$/p; /^test=/p; /^ci=/p" "$root/tools/install-deps" | tr -d "'\"" | sed 's/^[a-z]*=//'); do
+for p in $(sed -n "s/^    //; /^build=/,/'\$/p; /^test=/p; /^ci=/p; /^arm=/p" "$root/tools/install-deps" | tr -d "'\"" | sed 's/^[a-z]*=//'); do
     : >"$T/have/$p"
 done
-for set in build test ci; do
+for set in build test ci arm; do
     try "$root/tools/install-deps" $set
     check "does nothing when all of '$set' is there" idle
 done

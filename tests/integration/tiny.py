@@ -17,6 +17,7 @@ import time
 
 PACO = os.environ.get("PACO") or sys.exit("PACO is not set")
 SANITIZED = bool(os.environ.get("ASAN_OPTIONS") or os.environ.get("UBSAN_OPTIONS"))
+EMULATED = bool(os.environ.get("PACO_EMULATED"))
 FORMATS = {"F64": "d", "F32": "f", "F16": "e", "I64": "q", "I32": "i", "U8": "B"}
 failures = 0
 
@@ -65,6 +66,8 @@ def until_caught(p, number):
         time.sleep(0.002)
         with open("/proc/%d/status" % p.pid) as f:
             caught = any(line.startswith("SigCgt:") and int(line.split()[1], 16) >> (number - 1) & 1 for line in f)
+    if EMULATED:  # the emulator catches signals from the start
+        time.sleep(2)
 
 
 def paco_json(*args, code=0, **kw):
