@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static _Atomic int64_t g_fail_after = -1;
 static _Thread_local int t_forbidden;
@@ -57,6 +58,22 @@ void *pc_alloc_pages(size_t size)
         return NULL;
     size_t rounded = (size + page - 1) / page * page;
     return aligned_alloc(page, rounded ? rounded : page);
+}
+
+void *pc_alloc_huge(size_t size)
+{
+    const size_t page = (size_t)2 << 20;
+    if (size < page)
+        return pc_alloc_pages(size);
+    if (size > PTRDIFF_MAX - page || !may_allocate())
+        return NULL;
+    size = (size + page - 1) / page * page;
+    void *p = aligned_alloc(page, size);
+#ifdef MADV_HUGEPAGE
+    if (p)
+        (void)madvise(p, size, MADV_HUGEPAGE);
+#endif
+    return p;
 }
 
 char *pc_strndup(const char *s, size_t len)

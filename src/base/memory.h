@@ -37,6 +37,9 @@ void *pc_alloc_zero(size_t n, size_t size);
 void *pc_realloc(void *p, size_t n, size_t size);
 /** Like pc_alloc, aligned to 4096: direct I/O and vector kernels. Release with pc_free. */
 void *pc_alloc_pages(size_t size);
+/** Like pc_alloc_pages for what is large and read over and over: the system is asked for large pages. Memory
+ * is taken when it is first touched. */
+void *pc_alloc_huge(size_t size);
 char *pc_strdup(const char *s);
 char *pc_strndup(const char *s, size_t len);
 void pc_free(void *p);

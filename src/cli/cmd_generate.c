@@ -157,7 +157,7 @@ static const struct pc_option g_options[] = {
         .type = PC_OPT_CHOICE,
         .offset = offsetof(struct values, dtype),
         .choices = "f32",
-        .help = "arithmetic and caches: plain F32, which is all there is yet"},
+        .help = "plain F32 arithmetic and caches, not the fast ones for the weights' type"},
     {.name = "json",
         .type = PC_OPT_FLAG,
         .offset = offsetof(struct values, json),
@@ -391,7 +391,8 @@ static int answer_all(struct job *j)
     int rc = check_room(j, &most);
     if (rc < 0)
         return rc;
-    struct pc_engine_options o = {.n_threads = (int)j->v->threads, .max_logits = 1, .plan_tokens = most};
+    struct pc_engine_options o = {
+        .n_threads = (int)j->v->threads, .max_logits = 1, .plan_tokens = most, .f32 = j->v->dtype != NULL};
     if (j->n_guesses >= 0 && !j->v->logits_json)
         o.max_logits += PC_MAX_DRAFT;
     rc = pc_sampler_new(j->a.config->vocab_size, &j->a.sampling, &j->sampler, &j->err);

@@ -54,6 +54,7 @@ static size_t lay_out(struct pc_engine *e, unsigned char *base)
     const struct pc_config *c = &e->model->config;
     size_t rows = e->max_rows, width = (size_t)c->hidden_size, d = (size_t)c->head_dim;
     size_t activations = pc_llama_activations_size(c, rows, false);
+    size_t form_rows = rows > e->max_logits ? rows : e->max_logits;
     float *memory;
     const struct {
         void *field;
@@ -61,6 +62,7 @@ static size_t lay_out(struct pc_engine *e, unsigned char *base)
     } parts[] = {
         {&e->compute.scratch, e->compute.n_scratch * (size_t)pc_pool_size(e->pool), sizeof(float)},
         {&memory, activations, sizeof(float)},
+        {&e->activations.forms, form_rows * e->model->form_size, 1},
         {&e->x, rows * width, sizeof(float)},
         {&e->hidden, e->max_logits * width, sizeof(float)},
         {&e->logits, e->max_logits * (size_t)c->vocab_size, sizeof(float)},
@@ -126,7 +128,7 @@ static int open_engine(struct pc_engine *e, const struct pc_checkpoint *weights,
     e->kv_type = o->kv_type;
     e->max_rows = (size_t)(o->max_rows ? o->max_rows : DEFAULT_ROWS);
     e->max_logits = (size_t)(o->max_logits ? o->max_logits : DEFAULT_LOGITS);
-    int rc = pc_llama_bind(weights, config, &e->model, err);
+    int rc = pc_llama_bind(weights, config, &e->kernels, o->f32, &e->model, err);
     if (rc < 0)
         return rc;
     e->pool = pc_pool_new(o->n_threads, err);
@@ -141,7 +143,7 @@ static int open_engine(struct pc_engine *e, const struct pc_checkpoint *weights,
     lay_out(e, e->memory);
     e->compute.kernels = &e->kernels;
     e->compute.pool = e->pool;
-    return pc_llama_load(e->model, &e->kernels, err);
+    return pc_llama_load(e->model, err);
 }
 
 int pc_engine_open(const struct pc_checkpoint *weights, const struct pc_config *config,
@@ -298,7 +300,8 @@ static int check_rows(struct pc_engine *e, const struct pc_row *rows, size_t n, 
 }
 
 /* At most max_rows rows, the first of them number `first` of the step. */
-static void run_rows(struct pc_engine *e, const struct pc_row *rows, size_t n, size_t first)
+static int run_rows(
+    struct pc_engine *e, const struct pc_row *rows, size_t n, size_t first, struct paco_error *err)
 {
     size_t d = (size_t)e->model->config.head_dim, width = (size_t)e->model->config.hidden_size;
     for (size_t t = 0; t < n; t++) {
@@ -315,12 +318,24 @@ static void run_rows(struct pc_engine *e, const struct pc_row *rows, size_t n, s
         .kv_type = e->kv_type};
     r.pieces = e->pieces;
     r.n_pieces = pc_llama_cut(&e->model->config, e->seq, e->pos, n, e->pieces);
-    pc_llama_forward(&e->compute, e->model, e->token, &r, e->x, &e->activations);
+    int rc = pc_llama_forward(&e->compute, e->model, e->token, &r, e->x, &e->activations, err);
     for (size_t t = 0; t < n; t++)
         if (rows[t].want_logits) {
             memcpy(e->hidden + e->n_logits * width, e->x + t * width, width * sizeof *e->x);
             e->logits_row[e->n_logits++] = first + t;
         }
+    return rc;
+}
+
+static int run_all(struct pc_engine *e, const struct pc_row *rows, size_t n, struct paco_error *err)
+{
+    int rc = 0;
+    e->n_logits = 0;
+    for (size_t at = 0; at < n && rc == 0; at += e->max_rows)
+        rc = run_rows(e, rows + at, n - at < e->max_rows ? n - at : e->max_rows, at, err);
+    if (rc == 0 && e->n_logits)
+        rc = pc_llama_logits(&e->compute, e->model, e->hidden, e->n_logits, e->logits, &e->activations, err);
+    return rc;
 }
 
 int pc_engine_step(struct pc_engine *e, const struct pc_row *rows, size_t n, struct paco_error *err)
@@ -328,16 +343,20 @@ int pc_engine_step(struct pc_engine *e, const struct pc_row *rows, size_t n, str
     int rc = check_rows(e, rows, n, err);
     if (rc < 0)
         return rc;
-    pc_alloc_forbid(true);
-    e->n_logits = 0;
-    for (size_t at = 0; at < n; at += e->max_rows)
-        run_rows(e, rows + at, n - at < e->max_rows ? n - at : e->max_rows, at);
-    if (e->n_logits)
-        pc_llama_logits(&e->compute, e->model, e->hidden, e->n_logits, e->logits);
-    for (size_t i = 0; i < n; i++)
+    bool guarded = pc_llama_is_filled(e->model); /* loading takes buffers */
+    if (guarded)
+        pc_alloc_forbid(true);
+    rc = run_all(e, rows, n, err);
+    if (guarded)
+        pc_alloc_forbid(false);
+    for (size_t i = 0; i < n && rc == 0; i++)
         rows[i].seq->length = rows[i].pos + 1;
-    pc_alloc_forbid(false);
-    return 0;
+    for (size_t i = 0; i < n && rc < 0; i++) /* what was there may be overwritten */
+        if (rows[i].seq->length > rows[i].pos)
+            rows[i].seq->length = rows[i].pos;
+    if (rc < 0)
+        e->n_logits = 0;
+    return rc;
 }
 
 const float *pc_engine_logits(const struct pc_engine *e, size_t i_row)

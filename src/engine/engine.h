@@ -47,6 +47,7 @@ struct pc_engine_options {
         plan_tokens; /* positions the caller is going to ask of its sequences together: part of the plan */
     uint64_t memory_limit; /* bytes; 0: what the machine has available */
     enum pc_dtype kv_type; /* of keys and values: PC_F32 (the first type), PC_F16, PC_BF16, PC_Q8_0 */
+    bool f32;              /* plain F32 arithmetic, whatever the weights' type */
     bool scalar;           /* the readable kernels only */
 };
 

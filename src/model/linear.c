@@ -3,74 +3,236 @@
 
 #include <assert.h>
 
-/* Rows of a tile: enough to keep the kernel's registers busy, few enough that converted ones stay in the
- * second level cache, and that a matrix of a small model is still work for several threads. */
-enum { MIN_TILE = 8, MAX_TILE = 64, TILE_FLOATS = 32 * 1024 };
+/* A unit is 16 outputs of some rows, or of all. */
+enum { UNIT = PC_TILE_ROWS, MAX_JOBS = 3, LEAST_SPLIT = 64, ALIGN = 64 };
+/* Activations that stay in a worker's second level cache while a run of tiles goes over them. */
+enum { ROWS_SIZE = 256 * 1024, MIN_ROWS = 16 };
+/* Weights turned into F32 together, where they must be. */
+enum { WIDENED_FLOATS = 32 * 1024, WIDENED_ROWS = 64 };
 
-static size_t tile_rows(const struct pc_weight *w)
+enum { NEEDS_INT8 = 1, NEEDS_BF16 = 2 };
+
+/* Opening a round and closing it costs about a microsecond, and a worker's share should be twice that. The
+ * speeds are those of one processor of 2024, a little low, so that a doubtful round goes to all. */
+static const double NS_PER_WORKER = 2000, BYTES_PER_NS = 24, PRODUCTS_PER_NS = 100;
+
+int pc_compute_workers(const struct pc_compute *compute, double ns)
 {
-    size_t n = TILE_FLOATS / (w->n_in ? w->n_in : 1) / MIN_TILE * MIN_TILE;
-    return n < MIN_TILE ? MIN_TILE : n > MAX_TILE ? MAX_TILE : n;
+    double n = ns / NS_PER_WORKER, most = pc_pool_size(compute->pool);
+    return n < 1 ? 1 : n < most ? (int)n : (int)most;
 }
 
-static size_t n_tiles(const struct pc_weight *w)
+/* ---- forms of activations ---- */
+
+unsigned pc_input_needs(const struct pc_weight *w)
 {
-    size_t rows = tile_rows(w);
-    return (w->n_out + rows - 1) / rows;
+    return w->arithmetic == PC_CLASS_INT8 ? NEEDS_INT8 : w->arithmetic == PC_CLASS_BF16 ? NEEDS_BF16 : 0;
 }
 
-static bool is_direct(enum pc_dtype dtype)
+static size_t rounded_size(size_t n_in)
 {
-    return dtype == PC_F32 || dtype == PC_F16 || dtype == PC_BF16;
+    return (n_in * sizeof(uint16_t) + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+size_t pc_input_form_size(unsigned needs, size_t n_in)
+{
+    return (needs & NEEDS_INT8 ? pc_quant_row_size(n_in) : 0) + (needs & NEEDS_BF16 ? rounded_size(n_in) : 0);
+}
+
+static unsigned char *quantised(const struct pc_input *in, size_t row)
+{
+    return in->forms + row * pc_quant_row_size(in->n_in);
+}
+
+/* Behind the quantised rows, if there are any. */
+static uint16_t *rounded(const struct pc_input *in, size_t row)
+{
+    unsigned char *first = in->needs & NEEDS_INT8 ? quantised(in, in->n_rows) : in->forms;
+    return (uint16_t *)(first + row * rounded_size(in->n_in));
+}
+
+void pc_input_prepare(const struct pc_input *in, const struct pc_kernels *kernels, size_t first, size_t end)
+{
+    for (size_t t = first; t < end; t++) {
+        const float *x = in->x + t * in->n_in;
+        if (in->needs & NEEDS_INT8)
+            kernels->packed.quantise(quantised(in, t), x, in->n_in);
+        if (in->needs & NEEDS_BF16)
+            kernels->bf16.round(rounded(in, t), x, in->n_in);
+    }
+}
+
+/* ---- products ---- */
+
+static size_t widened_rows(const struct pc_weight *w)
+{
+    size_t n = WIDENED_FLOATS / (w->n_in ? w->n_in : 1) / UNIT * UNIT;
+    return n < UNIT ? UNIT : n > WIDENED_ROWS ? WIDENED_ROWS : n;
 }
 
 size_t pc_linear_scratch(const struct pc_weight *w)
 {
-    return is_direct(w->dtype) ? 0 : tile_rows(w) * w->n_in;
+    return w->arithmetic == PC_CLASS_WIDENED ? widened_rows(w) * w->n_in : 0;
 }
 
 struct round {
     const struct pc_compute *compute;
     const struct pc_linear *jobs;
-    size_t n_rows;
+    const struct pc_input *in;
+    float *sum, *act; /* what becomes of y, if anything */
+    int n_jobs;
+    size_t n_tiles[MAX_JOBS];      /* of each job */
+    size_t tiles, n_splits, split; /* tiles of all; by how many the rows are split, and how many they are */
 };
 
-static void run_tile(void *arg, int64_t i_task, int i_worker)
+/* A part of one job: outputs [out, out + n_out) of rows [row, row + n_rows). */
+struct part {
+    size_t out, n_out, row, n_rows;
+};
+
+/* Weights in F32, a few rows at a time, for all rows of the part. */
+static void multiply_widened(
+    const struct round *r, const struct pc_linear *job, const struct part *p, float *scratch)
 {
-    const struct round *r = arg;
-    const struct pc_linear *job = r->jobs;
-    size_t tile = (size_t)i_task;
-    for (; tile >= n_tiles(job->weight); job++)
-        tile -= n_tiles(job->weight);
     const struct pc_weight *w = job->weight;
     const struct pc_kernels *kernels = r->compute->kernels;
-    size_t first = tile * tile_rows(w), n = w->n_out - first < tile_rows(w) ? w->n_out - first : tile_rows(w);
-
-    const void *rows = w->data + first * w->row_size;
-    size_t row_size = w->row_size;
-    pc_matmul_fn *multiply = pc_matmul_for(&kernels->matmul, w->dtype);
-    if (!multiply) {
-        float *converted = r->compute->scratch + (size_t)i_worker * r->compute->n_scratch;
-        kernels->convert.to_f32[w->dtype](converted, rows, n * w->n_in);
-        rows = converted;
-        row_size = w->n_in * sizeof(float);
-        multiply = kernels->matmul.f32;
+    for (size_t done = 0, n; done < p->n_out; done += n) {
+        n = p->n_out - done < widened_rows(w) ? p->n_out - done : widened_rows(w);
+        size_t out = p->out + done;
+        kernels->convert.to_f32[w->dtype](scratch, w->data + out * w->row_size, n * w->n_in);
+        kernels->matmul.f32(job->y + p->row * w->n_out + out, w->n_out, r->in->x + p->row * w->n_in, w->n_in,
+            p->n_rows, scratch, w->n_in * sizeof *scratch, n, w->n_in);
     }
-    multiply(job->y + first, w->n_out, job->x, w->n_in, r->n_rows, rows, row_size, n, w->n_in);
-    if (w->bias)
-        for (size_t t = 0; t < r->n_rows; t++)
-            for (size_t j = first; j < first + n; j++)
-                job->y[t * w->n_out + j] += w->bias[j];
+}
+
+static void multiply(const struct round *r, const struct pc_linear *job, const struct part *p, int i_worker)
+{
+    const struct pc_weight *w = job->weight;
+    const struct pc_kernels *kernels = r->compute->kernels;
+    float *y = job->y + p->row * w->n_out + p->out;
+    const unsigned char *rows = w->data + p->out * w->row_size;
+    size_t tile;
+    switch (w->arithmetic) {
+    case PC_CLASS_INT8:
+        tile = (size_t)pc_packed_tile_size(&kernels->packed, w->dtype, w->n_in);
+        kernels->packed.type[w->dtype].multiply(y, w->n_out, quantised(r->in, p->row), p->n_rows,
+            w->data + p->out / PC_TILE_ROWS * tile, p->n_out, w->n_in);
+        break;
+    case PC_CLASS_BF16:
+        kernels->bf16.matmul(y, w->n_out, rounded(r->in, p->row), rounded_size(w->n_in) / sizeof(uint16_t),
+            p->n_rows, rows, w->row_size, p->n_out, w->n_in);
+        break;
+    case PC_CLASS_F32:
+        pc_matmul_for(&kernels->matmul, w->dtype)(y, w->n_out, r->in->x + p->row * w->n_in, w->n_in,
+            p->n_rows, rows, w->row_size, p->n_out, w->n_in);
+        break;
+    case PC_CLASS_WIDENED:
+        multiply_widened(r, job, p, r->compute->scratch + (size_t)i_worker * r->compute->n_scratch);
+        break;
+    }
+    for (size_t t = 0; w->bias && t < p->n_rows; t++)
+        for (size_t j = 0; j < p->n_out; j++)
+            y[t * w->n_out + j] += w->bias[p->out + j];
+}
+
+/* What follows the product while its outputs are still in the cache. */
+static void finish(const struct round *r, const struct part *p)
+{
+    size_t stride = r->jobs->weight->n_out, at = p->row * stride + p->out;
+    for (size_t t = 0; t < p->n_rows && r->act; t++)
+        r->compute->kernels->silu.mul(r->act + at + t * stride, r->jobs[0].y + at + t * stride,
+            r->jobs[1].y + at + t * stride, p->n_out);
+    for (size_t t = 0; t < p->n_rows && r->sum; t++)
+        for (size_t j = at + t * stride; j < at + t * stride + p->n_out; j++)
+            r->sum[j] += r->jobs[0].y[j];
+}
+
+static size_t block_rows(const struct pc_input *in)
+{
+    size_t row = in->needs ? pc_input_form_size(in->needs, in->n_in) : in->n_in * sizeof(float);
+    size_t n = ROWS_SIZE / (row ? row : 1) / MIN_ROWS * MIN_ROWS;
+    return n ? n : MIN_ROWS;
+}
+
+/* Tiles [tile, end) of a job, or of both of a gated pair, for some rows. */
+static void run_tiles(
+    const struct round *r, const struct pc_linear *job, size_t tile, size_t end, size_t split, int i_worker)
+{
+    size_t last = split + 1 == r->n_splits ? r->in->n_rows : (split + 1) * r->split;
+    struct part p = {.out = tile * UNIT, .row = split * r->split};
+    size_t n_out = job->weight->n_out;
+    p.n_out = end * UNIT < n_out ? (end - tile) * UNIT : n_out - p.out;
+    size_t most = job->weight->arithmetic == PC_CLASS_WIDENED ? last : block_rows(r->in);
+    for (; p.row < last; p.row += p.n_rows) {
+        p.n_rows = last - p.row < most ? last - p.row : most;
+        multiply(r, job, &p, i_worker);
+        if (r->act)
+            multiply(r, job + 1, &p, i_worker);
+        finish(r, &p);
+    }
+}
+
+static void run_units(void *arg, int64_t first, int64_t end, int i_worker)
+{
+    const struct round *r = arg;
+    size_t at = (size_t)first, n;
+    for (; at < (size_t)end; at += n) {
+        size_t split = at / r->tiles, tile = at % r->tiles, left = (size_t)end - at;
+        int i = 0;
+        for (; tile >= r->n_tiles[i]; i++)
+            tile -= r->n_tiles[i];
+        n = r->n_tiles[i] - tile < left ? r->n_tiles[i] - tile : left;
+        run_tiles(r, &r->jobs[i], tile, tile + n, split, i_worker);
+    }
+}
+
+static int n_workers(const struct round *r)
+{
+    double bytes = 0, products = 0;
+    for (int i = 0; i < r->n_jobs; i++) {
+        const struct pc_weight *w = r->jobs[i].weight;
+        bytes += (double)w->n_out * (double)w->row_size;
+        products += (double)w->n_out * (double)w->n_in;
+    }
+    products *= (double)r->in->n_rows;
+    double ns =
+        bytes / BYTES_PER_NS > products / PRODUCTS_PER_NS ? bytes / BYTES_PER_NS : products / PRODUCTS_PER_NS;
+    return pc_compute_workers(r->compute, ns);
+}
+
+static void run_round(struct round *r)
+{
+    int workers = n_workers(r), n_ranges = r->act ? 1 : r->n_jobs;
+    assert(r->n_jobs <= MAX_JOBS && r->in->n_rows > 0);
+    for (int i = 0; i < n_ranges; i++) {
+        assert(pc_linear_scratch(r->jobs[i].weight) <= r->compute->n_scratch);
+        r->n_tiles[i] = (r->jobs[i].weight->n_out + UNIT - 1) / UNIT;
+        r->tiles += r->n_tiles[i];
+    }
+    size_t most = r->in->n_rows / LEAST_SPLIT, wanted = 8 * (size_t)workers / (r->tiles ? r->tiles : 1);
+    r->n_splits = wanted < most ? wanted : most;
+    r->n_splits = r->n_splits ? r->n_splits : 1;
+    r->split = r->in->n_rows / r->n_splits;
+    pc_pool_share(r->compute->pool, (int64_t)(r->tiles * r->n_splits), workers, run_units, r);
 }
 
 void pc_linear_forward(
-    const struct pc_compute *compute, const struct pc_linear *jobs, int n_jobs, size_t n_rows)
+    const struct pc_compute *compute, const struct pc_linear *jobs, int n_jobs, const struct pc_input *in)
 {
-    struct round round = {compute, jobs, n_rows};
-    size_t n = 0;
-    for (int i = 0; i < n_jobs; i++) {
-        assert(pc_linear_scratch(jobs[i].weight) <= compute->n_scratch);
-        n += n_tiles(jobs[i].weight);
-    }
-    pc_pool_run(compute->pool, (int64_t)n, run_tile, &round);
+    struct round r = {.compute = compute, .jobs = jobs, .in = in, .n_jobs = n_jobs};
+    run_round(&r);
+}
+
+void pc_linear_forward_add(
+    const struct pc_compute *compute, const struct pc_linear *job, float *sum, const struct pc_input *in)
+{
+    struct round r = {.compute = compute, .jobs = job, .in = in, .n_jobs = 1, .sum = sum};
+    run_round(&r);
+}
+
+void pc_linear_forward_gated(
+    const struct pc_compute *compute, const struct pc_linear *gate_up, float *act, const struct pc_input *in)
+{
+    struct round r = {.compute = compute, .jobs = gate_up, .in = in, .n_jobs = 2, .act = act};
+    run_round(&r);
 }

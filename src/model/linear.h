@@ -1,25 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A weight matrix where it lies, and the product of rows with it on all threads.
+/* Products of rows with weight matrices on all threads.
  *
- * F32, F16 and BF16 matrices are multiplied as they are, in the file's own pages if it is mapped. Any other
- * type is turned into F32 a tile of rows at a time, once for all rows of the call, and multiplied then: exact
- * conversions, so the arithmetic stays that of kernels/matmul.h. Threads split outputs, never a sum. */
+ * Activations come in the forms the weights are multiplied with (F32, INT8 blocks, BF16), made once per row
+ * and shared by every product of the round. A round's work is cut by outputs, 16 at a time, and by rows where
+ * there are more processors than outputs to share: threads split outputs, never a sum. */
 #ifndef PC_MODEL_LINEAR_H
 #define PC_MODEL_LINEAR_H
 
-#include "base/dtype.h"
-#include "base/threads.h"
-#include "kernels/kernels.h"
+#include "model/weight.h"
 
 #include <stddef.h>
-
-struct pc_weight {
-    const unsigned char *data; /* (n_out, n_in) row-major in dtype, on any address; borrowed */
-    enum pc_dtype dtype;
-    size_t n_out, n_in;
-    size_t row_size;   /* bytes */
-    const float *bias; /* (n_out), or NULL */
-};
 
 /** What a forward pass runs on. Borrowed by everything it is handed to. */
 struct pc_compute {
@@ -29,17 +19,43 @@ struct pc_compute {
     size_t n_scratch;
 };
 
-/** One product of a round: y (n_rows, n_out) = x (n_rows, n_in) W^T + bias, all contiguous. */
+/** How many workers a round is worth that one alone would do in ns nanoseconds. */
+int pc_compute_workers(const struct pc_compute *compute, double ns);
+
+/** Rows (T, n_in) on their way into products. */
+struct pc_input {
+    const float *x;       /* contiguous */
+    unsigned char *forms; /* T * pc_input_form_size(..) bytes, 64-byte aligned; what prepare wrote */
+    unsigned needs;       /* of pc_input_needs */
+    size_t n_rows, n_in;
+};
+
+/** Which forms beside F32 a weight is multiplied with, as bits to be or-ed. */
+unsigned pc_input_needs(const struct pc_weight *w);
+/** Bytes of the forms of a row. */
+size_t pc_input_form_size(unsigned needs, size_t n_in);
+/** Make the forms of rows [first, end). Thread-safe on disjoint rows. */
+void pc_input_prepare(const struct pc_input *in, const struct pc_kernels *kernels, size_t first, size_t end);
+
+/** One product of a round: y (T, n_out) = x (T, n_in) W^T + bias, contiguous. */
 struct pc_linear {
     const struct pc_weight *weight;
-    const float *x;
     float *y;
 };
 
-/** Run n_jobs products of n_rows rows each as one round of the pool. Row i of y depends on row i of x alone.
- *  compute->n_scratch must be at least pc_linear_scratch for each weight. Allocates nothing. */
+/** Run n_jobs products (at most 3) of the same rows as one round of the pool. Row i of y depends on row i of
+ * x alone. compute->n_scratch must be at least pc_linear_scratch for each weight. Allocates nothing. */
 void pc_linear_forward(
-    const struct pc_compute *compute, const struct pc_linear *jobs, int n_jobs, size_t n_rows);
+    const struct pc_compute *compute, const struct pc_linear *jobs, int n_jobs, const struct pc_input *in);
+
+/** The same for one product, and sum (T, n_out) += y. */
+void pc_linear_forward_add(
+    const struct pc_compute *compute, const struct pc_linear *job, float *sum, const struct pc_input *in);
+
+/** The same for the two of SwiGLU, of one shape, and act (T, n_out) = silu(gate) * up; act may be gate's y.
+ */
+void pc_linear_forward_gated(
+    const struct pc_compute *compute, const struct pc_linear *gate_up, float *act, const struct pc_input *in);
 
 /** Floats of scratch a worker needs for this weight. */
 size_t pc_linear_scratch(const struct pc_weight *weight);

@@ -2,12 +2,16 @@
 #include "model/llama.h"
 
 #include "kernels/rope.h"
+#include "model/linear.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 
-/* A tensor that was found and checked, and where its data goes: a matrix, or a vector that becomes F32. */
+enum { ALIGN = 64 }; /* of weights that are packed */
+
+/* A tensor that was found and checked, and where its data goes: a matrix that needs memory, or a vector that
+ * becomes F32. */
 struct pc_llama_slot {
     const struct pc_tensor *tensor;
     struct pc_weight *matrix;
@@ -52,6 +56,13 @@ static int find(const struct pc_checkpoint *ck, const char *name, int64_t n_out,
     return 0;
 }
 
+/* A sum that stays at the largest number: there is not so much memory, and the plan will say so. */
+static void count(uint64_t *sum, uint64_t size)
+{
+    if (!pc_add_u64(*sum, size, sum))
+        *sum = UINT64_MAX;
+}
+
 static int bind_vector(struct pc_llama *m, const struct pc_checkpoint *ck, const char *name, int64_t n,
     const float **vector, struct paco_error *err)
 {
@@ -59,26 +70,44 @@ static int bind_vector(struct pc_llama *m, const struct pc_checkpoint *ck, const
     int rc = find(ck, name, n, 0, &t, err);
     if (rc < 0)
         return rc;
-    m->weights_size += (uint64_t)n * sizeof(float);
+    count(&m->own_size, (uint64_t)n * sizeof(float));
     return add_slot(m, t, NULL, vector, err);
 }
 
+static uint64_t own_size(const struct pc_llama *m, const struct pc_weight *w, bool mapped)
+{
+    uint64_t size = pc_weight_own_size(w, m->kernels, mapped);
+    return size > UINT64_MAX - ALIGN ? UINT64_MAX : (size + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+/* Decide where the bytes are going to be: in the file, or in memory that load makes. */
+static int settle(struct pc_llama *m, struct pc_weight *w, struct paco_error *err)
+{
+    w->data = w->arithmetic == PC_CLASS_INT8 ? NULL : pc_tensor_map(w->source);
+    uint64_t size = own_size(m, w, w->data != NULL);
+    count(&m->own_size, size);
+    count(&m->mapped_size, w->data ? w->source->size : 0);
+    if (w->arithmetic == PC_CLASS_INT8 && w->row_size > m->largest_row)
+        m->largest_row = w->row_size;
+    return w->data ? 0 : add_slot(m, w->source, w, NULL, err);
+}
+
+static void note_needs(struct pc_llama *m, const struct pc_weight *w, unsigned needs)
+{
+    size_t n_scratch = pc_linear_scratch(w), size = pc_input_form_size(needs, w->n_in);
+    m->n_scratch = n_scratch > m->n_scratch ? n_scratch : m->n_scratch;
+    m->form_size = size > m->form_size ? size : m->form_size;
+}
+
 static int bind_matrix(struct pc_llama *m, const struct pc_checkpoint *ck, const char *name, int64_t n_out,
-    int64_t n_in, struct pc_weight *w, struct paco_error *err)
+    int64_t n_in, bool plain, struct pc_weight *w, struct paco_error *err)
 {
     const struct pc_tensor *t;
     int rc = find(ck, name, n_out, n_in, &t, err);
     if (rc < 0)
         return rc;
-    *w = (struct pc_weight){.dtype = t->dtype,
-        .n_out = (size_t)n_out,
-        .n_in = (size_t)n_in,
-        .row_size = (size_t)(t->size / t->shape[0])};
-    m->weights_size += t->size;
-    size_t n_scratch = pc_linear_scratch(w);
-    if (n_scratch > m->n_scratch)
-        m->n_scratch = n_scratch;
-    return add_slot(m, t, w, NULL, err);
+    *w = pc_weight_of(t, m->kernels, plain);
+    return settle(m, w, err);
 }
 
 /* The bias beside a matrix is there exactly when the configuration says so: one that is there against it
@@ -95,7 +124,7 @@ static int bind_bias(struct pc_llama *m, const struct pc_checkpoint *ck, const c
 }
 
 static int bind_layer(
-    struct pc_llama *m, const struct pc_checkpoint *ck, int32_t i_layer, struct paco_error *err)
+    struct pc_llama *m, const struct pc_checkpoint *ck, int32_t i_layer, bool plain, struct paco_error *err)
 {
     const struct pc_config *c = &m->config;
     int64_t width = c->hidden_size, inner = c->intermediate_size;
@@ -119,7 +148,7 @@ static int bind_layer(
         bool attention = i <= PC_LLAMA_O;
         struct pc_weight *w = &layer->matrix[i];
         snprintf(name, sizeof name, "model.layers.%d.%s.weight", i_layer, rows[i].name);
-        rc = bind_matrix(m, ck, name, rows[i].n_out, rows[i].n_in, w, err);
+        rc = bind_matrix(m, ck, name, rows[i].n_out, rows[i].n_in, plain, w, err);
         snprintf(name, sizeof name, "model.layers.%d.%s.bias", i_layer, rows[i].name);
         if (rc == 0)
             rc = bind_bias(m, ck, name, attention ? "attention_bias" : "mlp_bias",
@@ -127,6 +156,11 @@ static int bind_layer(
     }
     if (rc < 0)
         return rc;
+    unsigned needs = 0; /* those that share an input share its forms */
+    for (int i = 0; i < PC_LLAMA_N_MATRICES; i++)
+        needs |= pc_input_needs(&layer->matrix[i]);
+    for (int i = 0; i < PC_LLAMA_N_MATRICES; i++)
+        note_needs(m, &layer->matrix[i], needs);
     snprintf(name, sizeof name, "model.layers.%d.input_layernorm.weight", i_layer);
     rc = bind_vector(m, ck, name, width, &layer->attention_norm, err);
     if (rc < 0)
@@ -135,21 +169,44 @@ static int bind_layer(
     return bind_vector(m, ck, name, width, &layer->mlp_norm, err);
 }
 
-static int bind_all(struct pc_llama *m, const struct pc_checkpoint *ck, struct paco_error *err)
+/* Rows of the embedding are read one by one if they can be, and are in memory only where the head multiplies
+ * them as they are, or where a checkpoint cannot tell where they lie. */
+static int bind_ends(struct pc_llama *m, const struct pc_checkpoint *ck, bool plain, struct paco_error *err)
 {
     const struct pc_config *c = &m->config;
-    int rc =
-        bind_matrix(m, ck, "model.embed_tokens.weight", c->vocab_size, c->hidden_size, &m->embedding, err);
+    const struct pc_tensor *rows;
+    int rc = find(ck, "model.embed_tokens.weight", c->vocab_size, c->hidden_size, &rows, err);
+    if (rc < 0)
+        return rc;
+    m->embedding = pc_weight_of(rows, m->kernels, true);
+    m->head = pc_weight_of(rows, m->kernels, plain);
+    bool shared = c->tied && m->head.arithmetic != PC_CLASS_INT8;
+    if (shared || !pc_tensor_map(rows))
+        rc = settle(m, &m->embedding, err);
+    if (shared)
+        m->head.data = m->embedding.data;
+    if (rc == 0 && !c->tied && !pc_checkpoint_find(ck, "lm_head.weight"))
+        rc = pc_error_set(err, PACO_ENOENT,
+            "tensor 'lm_head.weight' is missing, and config.json says tie_word_embeddings is false");
+    if (rc == 0 && !c->tied)
+        rc = bind_matrix(m, ck, "lm_head.weight", c->vocab_size, c->hidden_size, plain, &m->head, err);
+    else if (rc == 0 && !shared)
+        rc = settle(m, &m->head, err);
+    note_needs(m, &m->head, pc_input_needs(&m->head));
+    return rc;
+}
+
+static int bind_all(struct pc_llama *m, const struct pc_checkpoint *ck, bool plain, struct paco_error *err)
+{
+    const struct pc_config *c = &m->config;
+    int rc = bind_ends(m, ck, plain, err);
     for (int32_t i = 0; i < c->n_layers && rc == 0; i++)
-        rc = bind_layer(m, ck, i, err);
+        rc = bind_layer(m, ck, i, plain, err);
     if (rc == 0)
         rc = bind_vector(m, ck, "model.norm.weight", c->hidden_size, &m->final_norm, err);
-    if (rc < 0 || c->tied)
-        return rc;
-    if (!pc_checkpoint_find(ck, "lm_head.weight"))
-        return pc_error_set(err, PACO_ENOENT,
-            "tensor 'lm_head.weight' is missing, and config.json says tie_word_embeddings is false");
-    return bind_matrix(m, ck, "lm_head.weight", c->vocab_size, c->hidden_size, &m->head, err);
+    m->weights_size = m->own_size;
+    count(&m->weights_size, m->mapped_size);
+    return rc;
 }
 
 static int make_frequencies(struct pc_llama *m, struct paco_error *err)
@@ -184,8 +241,8 @@ static int check_config(const struct pc_config *c, struct paco_error *err)
     return 0;
 }
 
-int pc_llama_bind(const struct pc_checkpoint *weights, const struct pc_config *config, struct pc_llama **out,
-    struct paco_error *err)
+int pc_llama_bind(const struct pc_checkpoint *weights, const struct pc_config *config,
+    const struct pc_kernels *kernels, bool plain, struct pc_llama **out, struct paco_error *err)
 {
     int rc = check_config(config, err);
     if (rc < 0)
@@ -194,8 +251,9 @@ int pc_llama_bind(const struct pc_checkpoint *weights, const struct pc_config *c
     if (!m)
         return pc_error_mem(err, sizeof *m, "a model");
     m->config = *config;
+    m->kernels = kernels;
     m->layers = pc_arena_alloc(&m->arena, (size_t)config->n_layers, sizeof *m->layers);
-    rc = m->layers ? bind_all(m, weights, err)
+    rc = m->layers ? bind_all(m, weights, plain, err)
                    : pc_error_mem(err, (uint64_t)config->n_layers * sizeof *m->layers, "layers");
     if (rc == 0)
         rc = make_frequencies(m, err);
@@ -209,8 +267,7 @@ int pc_llama_bind(const struct pc_checkpoint *weights, const struct pc_config *c
     return 0;
 }
 
-static int load_vector(struct pc_llama *m, const struct pc_llama_slot *s, const struct pc_kernels *kernels,
-    struct paco_error *err)
+static int load_vector(struct pc_llama *m, const struct pc_llama_slot *s, struct paco_error *err)
 {
     const struct pc_tensor *t = s->tensor;
     size_t n = (size_t)pc_tensor_n_elements(t);
@@ -218,55 +275,116 @@ static int load_vector(struct pc_llama *m, const struct pc_llama_slot *s, const 
     void *raw = pc_alloc((size_t)t->size, 1);
     int rc = v && raw ? pc_tensor_read(t, 0, t->n_rows, raw, err) : pc_error_mem(err, t->size, t->name);
     if (rc == 0) {
-        kernels->convert.to_f32[t->dtype](v, raw, n);
+        m->kernels->convert.to_f32[t->dtype](v, raw, n);
         *s->vector = v;
     }
     pc_free(raw);
     return rc;
 }
 
-static int load_matrix(struct pc_llama *m, const struct pc_llama_slot *s, struct paco_error *err)
+/* Memory that is not touched before it is filled. */
+static int make_room(struct pc_llama *m, struct paco_error *err)
 {
-    const struct pc_tensor *t = s->tensor;
-    const void *mapped = pc_tensor_map(t);
-    if (mapped) {
-        /* Advice only: reading may begin before the first product asks for the pages. */
-        uintptr_t start = (uintptr_t)mapped & ~(uintptr_t)4095;
-        (void)posix_madvise(
-            (void *)start, (size_t)((uintptr_t)mapped + t->size - start), POSIX_MADV_WILLNEED);
-        s->matrix->data = mapped;
-        return 0;
-    }
-    unsigned char *copy = pc_alloc_pages((size_t)t->size);
-    if (!copy)
-        return pc_error_mem(err, t->size, t->name);
-    m->copies[m->n_copies++] = copy;
-    s->matrix->data = copy;
-    return pc_tensor_read(t, 0, t->n_rows, copy, err);
+    uint64_t size = 0;
+    for (size_t i = 0; i < m->n_slots; i++)
+        if (m->slots[i].matrix)
+            count(&size, own_size(m, m->slots[i].matrix, false));
+    m->memory = size <= SIZE_MAX ? pc_alloc_huge((size_t)size) : NULL;
+    m->row = pc_arena_alloc(&m->arena, 1, m->embedding.row_size);
+    if (!m->memory || !m->row)
+        return pc_error_mem(err, size, "the weights");
+    unsigned char *at = m->memory;
+    for (size_t i = 0; i < m->n_slots; i++)
+        if (m->slots[i].matrix) {
+            m->slots[i].matrix->own = at;
+            at += own_size(m, m->slots[i].matrix, false);
+        }
+    return 0;
 }
 
-int pc_llama_load(struct pc_llama *m, const struct pc_kernels *kernels, struct paco_error *err)
+/* Advice only: reading may begin before the first product asks for the pages. */
+static void expect(const struct pc_weight *w)
 {
-    m->copies = pc_arena_alloc(&m->arena, m->n_slots, sizeof *m->copies);
-    if (!m->copies)
-        return pc_error_mem(err, m->n_slots * sizeof *m->copies, "the table of weights");
-    for (size_t i = 0; i < m->n_slots; i++) {
-        const struct pc_llama_slot *s = &m->slots[i];
-        int rc = s->matrix ? load_matrix(m, s, err) : load_vector(m, s, kernels, err);
-        if (rc < 0)
-            return rc;
-    }
-    if (m->config.tied)
-        m->head = m->embedding;
-    return 0;
+    if (!w->data)
+        return;
+    uintptr_t start = (uintptr_t)w->data & ~(uintptr_t)4095;
+    (void)posix_madvise(
+        (void *)start, (size_t)((uintptr_t)w->data + w->source->size - start), POSIX_MADV_WILLNEED);
+}
+
+int pc_llama_load(struct pc_llama *m, struct paco_error *err)
+{
+    int rc = make_room(m, err);
+    for (size_t i = 0; i < m->n_slots && rc == 0; i++)
+        if (m->slots[i].vector)
+            rc = load_vector(m, &m->slots[i], err);
+    for (int32_t i = 0; i < m->config.n_layers && rc == 0; i++)
+        for (int k = 0; k < PC_LLAMA_N_MATRICES; k++)
+            expect(&m->layers[i].matrix[k]);
+    expect(&m->embedding);
+    expect(&m->head);
+    return rc;
+}
+
+/* Fill n weights unless it was done. */
+static int fill(struct pc_llama *m, bool *filled, struct pc_weight *const *weights, size_t n,
+    struct pc_pool *pool, struct paco_error *err)
+{
+    int rc = *filled ? 0 : pc_weights_fill(weights, n, m->kernels, pool, err);
+    *filled = rc == 0;
+    return rc;
+}
+
+int pc_llama_fill_embedding(struct pc_llama *m, struct pc_pool *pool, struct paco_error *err)
+{
+    struct pc_weight *w = &m->embedding;
+    return fill(m, &m->embedding_filled, &w, 1, pool, err);
+}
+
+int pc_llama_fill_layer(struct pc_llama *m, int32_t i_layer, struct pc_pool *pool, struct paco_error *err)
+{
+    struct pc_llama_layer *layer = &m->layers[i_layer];
+    struct pc_weight *weights[PC_LLAMA_N_MATRICES];
+    for (int i = 0; i < PC_LLAMA_N_MATRICES; i++)
+        weights[i] = &layer->matrix[i];
+    int rc = fill(m, &layer->filled, weights, PC_LLAMA_N_MATRICES, pool, err);
+    return rc < 0 ? pc_error_prefix(err, "layer %d", i_layer), rc : 0;
+}
+
+int pc_llama_fill_head(struct pc_llama *m, struct pc_pool *pool, struct paco_error *err)
+{
+    struct pc_weight *w = &m->head;
+    int rc = pc_llama_fill_embedding(m, pool, err);
+    if (rc == 0)
+        rc = fill(m, &m->head_filled, &w, 1, pool, err);
+    if (rc == 0 && !m->head.data)
+        m->head.data = m->embedding.data;
+    return rc;
+}
+
+bool pc_llama_is_filled(const struct pc_llama *m)
+{
+    bool filled = m->embedding_filled && m->head_filled;
+    for (int32_t i = m->config.n_layers; i-- > 0 && filled;)
+        filled = m->layers[i].filled;
+    return filled;
+}
+
+int pc_llama_embed(struct pc_llama *m, int32_t token, float *x, struct paco_error *err)
+{
+    const struct pc_weight *w = &m->embedding;
+    const unsigned char *row = w->data ? w->data + (size_t)token * w->row_size : m->row;
+    int rc = w->data ? 0 : pc_tensor_read(w->source, (uint64_t)token, 1, m->row, err);
+    if (rc == 0)
+        m->kernels->convert.to_f32[w->dtype](x, row, w->n_in);
+    return rc;
 }
 
 void pc_llama_free(struct pc_llama *m)
 {
     if (!m)
         return;
-    for (size_t i = 0; i < m->n_copies; i++)
-        pc_free(m->copies[i]);
+    pc_free(m->memory);
     pc_free(m->slots);
     pc_arena_release(&m->arena);
     pc_free(m);

@@ -8,8 +8,11 @@
 #include <math.h>
 #include <string.h>
 
-/* Queries that go through a tile together, if there are so many; and rows of an element-wise task. */
-enum { QUERIES = 32, ROWS_PER_TASK = 8, ALIGN = 16 };
+/* Queries that go through a tile together, if there are so many. */
+enum { QUERIES = 32, ALIGN = 16 };
+
+/* What rows cost besides products, for choosing how many workers share them: about, in nanoseconds. */
+static const double NORM_NS = 0.5, ROTATE_NS = 1.5, FORM_NS = 0.2, KEY_NS = 0.04;
 
 struct block {
     const struct pc_compute *compute;
@@ -18,6 +21,8 @@ struct block {
     const struct pc_llama_rows *rows;
     const struct pc_llama_activations *a;
     float *x;
+    unsigned char *forms;
+    struct pc_input in; /* of the next products */
     int32_t i_layer;
 };
 
@@ -102,47 +107,71 @@ size_t pc_llama_attention_scratch(const struct pc_config *c)
     return pc_attention_scratch(d) + queries * (d + 1) + 2 * pc_attention_state_size(queries, d);
 }
 
-/* Run fn over all rows, a few to a task. */
-static void for_rows(struct block *b, void (*fn)(void *, int64_t, int))
+/* Run fn over all rows; one takes so long alone. A few rows are done before others would have come to help.
+ */
+static void for_rows(struct block *b, double ns_per_row, void (*fn)(void *, int64_t, int64_t, int))
 {
-    pc_pool_run(b->compute->pool, (int64_t)((b->rows->n + ROWS_PER_TASK - 1) / ROWS_PER_TASK), fn, b);
-}
-
-static void task_rows(const struct block *b, int64_t i_task, size_t *first, size_t *end)
-{
-    *first = (size_t)i_task * ROWS_PER_TASK;
-    *end = *first + ROWS_PER_TASK < b->rows->n ? *first + ROWS_PER_TASK : b->rows->n;
+    double ns = ns_per_row * (double)b->rows->n;
+    pc_pool_share(b->compute->pool, (int64_t)b->rows->n, pc_compute_workers(b->compute, ns), fn, b);
 }
 
 static void norm_rows(
-    const struct block *b, float *out, float *keep, const float *weight, size_t first, size_t n)
+    const struct block *b, float *out, const float *weight, float *keep, size_t first, size_t n)
 {
     size_t width = (size_t)b->config->hidden_size;
     if (keep)
         memcpy(keep + first * width, b->x + first * width, n * width * sizeof *keep);
     pc_rmsnorm_forward(&b->compute->kernels->matmul, out + first * width, b->x + first * width, weight, n,
         width, b->config->rms_norm_eps);
+    pc_input_prepare(&b->in, b->compute->kernels, first, first + n);
 }
 
-static void first_norm(void *arg, int64_t i_task, int i_worker)
+static void first_norm(void *arg, int64_t first, int64_t end, int i_worker)
 {
     (void)i_worker;
     const struct block *b = arg;
-    size_t first, end;
-    task_rows(b, i_task, &first, &end);
-    norm_rows(b, b->a->norm_in, b->a->x_in, b->layer->attention_norm, first, end - first);
+    norm_rows(b, b->a->norm_in, b->layer->attention_norm, b->a->x_in, (size_t)first, (size_t)(end - first));
+}
+
+static void second_norm(void *arg, int64_t first, int64_t end, int i_worker)
+{
+    (void)i_worker;
+    const struct block *b = arg;
+    norm_rows(b, b->a->norm_mid, b->layer->mlp_norm, b->a->x_mid, (size_t)first, (size_t)(end - first));
+}
+
+static void prepare(void *arg, int64_t first, int64_t end, int i_worker)
+{
+    (void)i_worker;
+    const struct block *b = arg;
+    pc_input_prepare(&b->in, b->compute->kernels, (size_t)first, (size_t)end);
+}
+
+/* The next round's input: x (T, n_in), in the forms that these n matrices want. */
+static void set_input(struct block *b, const float *x, const struct pc_weight *w, int n)
+{
+    b->in = (struct pc_input){.x = x, .forms = b->forms, .n_rows = b->rows->n, .n_in = w->n_in};
+    for (int i = 0; i < n; i++)
+        b->in.needs |= pc_input_needs(&w[i]);
+}
+
+static void set_and_prepare_input(struct block *b, const float *x, const struct pc_weight *w)
+{
+    set_input(b, x, w, 1);
+    if (b->in.needs)
+        for_rows(b, FORM_NS * (double)w->n_in, prepare);
 }
 
 /* Rotate queries and keys, and put keys and values where attention will look for them. */
-static void rotate_and_store(void *arg, int64_t i_task, int i_worker)
+static void rotate_and_store(void *arg, int64_t first, int64_t end, int i_worker)
 {
     (void)i_worker;
     const struct block *b = arg;
     const struct pc_config *c = b->config;
     const struct pc_attention_type *type =
         pc_attention_for(&b->compute->kernels->attention, b->rows->kv_type);
-    size_t d = (size_t)c->head_dim, n_q = (size_t)c->n_heads, n_kv = (size_t)c->n_kv_heads, t, end;
-    for (task_rows(b, i_task, &t, &end); t < end; t++) {
+    size_t d = (size_t)c->head_dim, n_q = (size_t)c->n_heads, n_kv = (size_t)c->n_kv_heads;
+    for (size_t t = (size_t)first; t < (size_t)end; t++) {
         const float *cos_sin = b->rows->cos_sin + t * d;
         float *k = b->a->k + t * n_kv * d, *v = b->a->v + t * n_kv * d;
         pc_rope_forward(b->a->q + t * n_q * d, cos_sin, n_q, d);
@@ -191,9 +220,8 @@ static size_t fold_segment(const struct block *b, const struct queries *q, void 
     return skip;
 }
 
-static void attend(void *arg, int64_t i_task, int i_worker)
+static void attend_piece(const struct block *b, int64_t i_task, int i_worker)
 {
-    const struct block *b = arg;
     const struct pc_config *c = b->config;
     const struct pc_attention *kernels = &b->compute->kernels->attention;
     const struct pc_llama_piece piece = b->rows->pieces[i_task / c->n_kv_heads];
@@ -231,39 +259,21 @@ static void attend(void *arg, int64_t i_task, int i_worker)
                 b->a->mix + (piece.first + t) * row + column + h * d, &queries.total, t * heads + h, d);
 }
 
-static void add_rows(const struct block *b, size_t first, size_t end)
+static void attend(void *arg, int64_t first, int64_t end, int i_worker)
 {
-    size_t width = (size_t)b->config->hidden_size;
-    for (size_t i = first * width; i < end * width; i++)
-        b->x[i] += b->a->delta[i];
+    for (; first < end; first++)
+        attend_piece(arg, first, i_worker);
 }
 
-static void add_and_second_norm(void *arg, int64_t i_task, int i_worker)
+static void attention(struct block *b)
 {
-    (void)i_worker;
-    const struct block *b = arg;
-    size_t first, end;
-    task_rows(b, i_task, &first, &end);
-    add_rows(b, first, end);
-    norm_rows(b, b->a->norm_mid, b->a->x_mid, b->layer->mlp_norm, first, end - first);
-}
-
-static void gate(void *arg, int64_t i_task, int i_worker)
-{
-    (void)i_worker;
-    const struct block *b = arg;
-    size_t first, end, inner = (size_t)b->config->intermediate_size;
-    task_rows(b, i_task, &first, &end);
-    b->compute->kernels->silu.mul(b->a->act + first * inner, b->a->gate + first * inner,
-        b->a->up + first * inner, (end - first) * inner);
-}
-
-static void add(void *arg, int64_t i_task, int i_worker)
-{
-    (void)i_worker;
-    size_t first, end;
-    task_rows(arg, i_task, &first, &end);
-    add_rows(arg, first, end);
+    const struct pc_config *c = b->config;
+    double keys = 0;
+    for (size_t t = 0; t < b->rows->n; t++)
+        keys += b->rows->pos[t] + 1;
+    double ns = KEY_NS * keys * c->n_heads * c->head_dim;
+    pc_pool_share(b->compute->pool, (int64_t)b->rows->n_pieces * c->n_kv_heads,
+        pc_compute_workers(b->compute, ns), attend, b);
 }
 
 void pc_llama_block_forward(const struct pc_compute *compute, const struct pc_config *config,
@@ -273,23 +283,32 @@ void pc_llama_block_forward(const struct pc_compute *compute, const struct pc_co
     const struct pc_llama_activations *a = tape ? tape : scratch;
     const struct pc_llama_layer *layer = weights->layer(weights->ctx, i_layer);
     const struct pc_weight *w = layer->matrix;
-    struct block b = {compute, config, layer, rows, a, x, i_layer};
+    struct block b = {.compute = compute,
+        .config = config,
+        .layer = layer,
+        .rows = rows,
+        .a = a,
+        .x = x,
+        .forms = scratch->forms,
+        .i_layer = i_layer};
+    double width = config->hidden_size;
     assert(pc_llama_attention_scratch(config) <= compute->n_scratch);
 
-    for_rows(&b, first_norm);
-    const struct pc_linear qkv[] = {{&w[PC_LLAMA_Q], a->norm_in, a->q}, {&w[PC_LLAMA_K], a->norm_in, a->k},
-        {&w[PC_LLAMA_V], a->norm_in, a->v}};
-    pc_linear_forward(compute, qkv, 3, rows->n);
-    for_rows(&b, rotate_and_store);
-    pc_pool_run(compute->pool, (int64_t)rows->n_pieces * config->n_kv_heads, attend, &b);
-    const struct pc_linear o = {&w[PC_LLAMA_O], a->mix, a->delta};
-    pc_linear_forward(compute, &o, 1, rows->n);
-    for_rows(&b, add_and_second_norm);
-    const struct pc_linear gate_up[] = {
-        {&w[PC_LLAMA_GATE], a->norm_mid, a->gate}, {&w[PC_LLAMA_UP], a->norm_mid, a->up}};
-    pc_linear_forward(compute, gate_up, 2, rows->n);
-    for_rows(&b, gate);
-    const struct pc_linear down = {&w[PC_LLAMA_DOWN], a->act, a->delta};
-    pc_linear_forward(compute, &down, 1, rows->n);
-    for_rows(&b, add);
+    set_input(&b, a->norm_in, &w[PC_LLAMA_Q], 3);
+    for_rows(&b, NORM_NS * width, first_norm);
+    const struct pc_linear qkv[] = {{&w[PC_LLAMA_Q], a->q}, {&w[PC_LLAMA_K], a->k}, {&w[PC_LLAMA_V], a->v}};
+    pc_linear_forward(compute, qkv, 3, &b.in);
+    for_rows(&b, ROTATE_NS * (config->n_heads + 2 * config->n_kv_heads) * config->head_dim, rotate_and_store);
+    attention(&b);
+    set_and_prepare_input(&b, a->mix, &w[PC_LLAMA_O]);
+    const struct pc_linear o = {&w[PC_LLAMA_O], a->delta};
+    pc_linear_forward_add(compute, &o, x, &b.in);
+
+    set_input(&b, a->norm_mid, &w[PC_LLAMA_GATE], 2);
+    for_rows(&b, NORM_NS * width, second_norm);
+    const struct pc_linear gate_up[] = {{&w[PC_LLAMA_GATE], a->gate}, {&w[PC_LLAMA_UP], a->up}};
+    pc_linear_forward_gated(compute, gate_up, a->act, &b.in);
+    set_and_prepare_input(&b, a->act, &w[PC_LLAMA_DOWN]);
+    const struct pc_linear down = {&w[PC_LLAMA_DOWN], a->delta};
+    pc_linear_forward_add(compute, &down, x, &b.in);
 }

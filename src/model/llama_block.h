@@ -13,6 +13,7 @@
 #ifndef PC_MODEL_LLAMA_BLOCK_H
 #define PC_MODEL_LLAMA_BLOCK_H
 
+#include "model/linear.h"
 #include "model/llama.h"
 
 /** Consecutive rows of one sequence that attend together. */
@@ -59,11 +60,12 @@ struct pc_llama_activations {
     float *k, *v;              /* (T, G D): rotated keys; values */
     float *gate, *up, *act;    /* (T, I); act may be gate at inference */
     float *delta;              /* (T, C) what a half adds to the stream */
+    unsigned char *forms;      /* of the rows that are an input of products; one after the other */
 };
 
-/** Floats for the activations of n_rows rows; with keep, every buffer has its own memory (a tape), else those
- *  that may share do. pc_llama_activations_place cuts them out of memory of that many floats, 64-byte
- *  aligned. */
+/** Floats for the activations of n_rows rows, forms apart; with keep, every buffer has its own memory (a
+ * tape), else those that may share do. pc_llama_activations_place cuts them out of memory of that many
+ * floats, 64-byte aligned. forms needs n_rows times the model's form_size bytes, 64-byte aligned. */
 size_t pc_llama_activations_size(const struct pc_config *config, size_t n_rows, bool keep);
 void pc_llama_activations_place(
     struct pc_llama_activations *a, const struct pc_config *config, size_t n_rows, bool keep, float *memory);

@@ -3,23 +3,55 @@
 
 #include "kernels/rmsnorm.h"
 
-void pc_llama_forward(const struct pc_compute *compute, struct pc_llama *model, const int32_t *token,
-    const struct pc_llama_rows *rows, float *x, const struct pc_llama_activations *scratch)
+int pc_llama_forward(const struct pc_compute *compute, struct pc_llama *model, const int32_t *token,
+    const struct pc_llama_rows *rows, float *x, const struct pc_llama_activations *scratch,
+    struct paco_error *err)
 {
-    const struct pc_weight *e = &model->embedding;
-    for (size_t t = 0; t < rows->n; t++)
-        compute->kernels->convert.to_f32[e->dtype](
-            x + t * e->n_in, e->data + (size_t)token[t] * e->row_size, e->n_in);
+    size_t width = (size_t)model->config.hidden_size;
+    int rc = pc_llama_fill_embedding(model, compute->pool, err);
+    for (size_t t = 0; t < rows->n && rc == 0; t++)
+        rc = pc_llama_embed(model, token[t], x + t * width, err);
     struct pc_llama_weights weights = pc_llama_weights(model);
-    for (int32_t i = 0; i < model->config.n_layers; i++)
-        pc_llama_block_forward(compute, &model->config, &weights, i, rows, x, scratch, NULL);
+    for (int32_t i = 0; i < model->config.n_layers && rc == 0; i++) {
+        rc = pc_llama_fill_layer(model, i, compute->pool, err);
+        if (rc == 0)
+            pc_llama_block_forward(compute, &model->config, &weights, i, rows, x, scratch, NULL);
+    }
+    return rc;
 }
 
-void pc_llama_logits(
-    const struct pc_compute *compute, const struct pc_llama *model, float *x, size_t n_rows, float *logits)
+struct norm {
+    const struct pc_compute *compute;
+    const struct pc_llama *model;
+    const struct pc_input *in;
+    float *x;
+};
+
+static void final_norm(void *arg, int64_t first, int64_t end, int i_worker)
 {
-    pc_rmsnorm_forward(&compute->kernels->matmul, x, x, model->final_norm, n_rows,
-        (size_t)model->config.hidden_size, model->config.rms_norm_eps);
-    const struct pc_linear head = {&model->head, x, logits};
-    pc_linear_forward(compute, &head, 1, n_rows);
+    (void)i_worker;
+    const struct norm *n = arg;
+    size_t width = n->in->n_in, at = (size_t)first * width;
+    pc_rmsnorm_forward(&n->compute->kernels->matmul, n->x + at, n->x + at, n->model->final_norm,
+        (size_t)(end - first), width, n->model->config.rms_norm_eps);
+    pc_input_prepare(n->in, n->compute->kernels, (size_t)first, (size_t)end);
+}
+
+int pc_llama_logits(const struct pc_compute *compute, struct pc_llama *model, float *x, size_t n_rows,
+    float *logits, const struct pc_llama_activations *scratch, struct paco_error *err)
+{
+    int rc = pc_llama_fill_head(model, compute->pool, err);
+    if (rc < 0)
+        return rc;
+    const struct pc_input in = {.x = x,
+        .forms = scratch->forms,
+        .needs = pc_input_needs(&model->head),
+        .n_rows = n_rows,
+        .n_in = (size_t)model->config.hidden_size};
+    struct norm n = {compute, model, &in, x};
+    pc_pool_share(compute->pool, (int64_t)n_rows, pc_compute_workers(compute, (double)(n_rows * in.n_in)),
+        final_norm, &n);
+    const struct pc_linear head = {&model->head, logits};
+    pc_linear_forward(compute, &head, 1, &in);
+    return 0;
 }

@@ -15,11 +15,18 @@ static const struct pc_config g_config = {.n_layers = 4,
     .rms_norm_eps = 1e-5f,
     .rope_theta = 10000.0f};
 
+static const struct pc_kernels *scalar_kernels(void)
+{
+    static struct pc_kernels kernels;
+    pc_kernels_init(&kernels, 0);
+    return &kernels;
+}
+
 static void refused(const struct tiny *m, const struct pc_config *c, int code, const char *message)
 {
     struct paco_error err = {0};
     struct pc_llama *model = NULL;
-    assert_int_equal(pc_llama_bind(m->ck, c, &model, &err), code);
+    assert_int_equal(pc_llama_bind(m->ck, c, scalar_kernels(), false, &model, &err), code);
     assert_null(model);
     assert_int_equal(err.code, code);
     assert_contains(err.message, message);
@@ -114,7 +121,7 @@ static void test_configs(void **state)
         c.n_layers = bad[i].layers;
         struct paco_error err = {0};
         struct pc_llama *model = NULL;
-        assert_int_equal(pc_llama_bind(m.ck, &c, &model, &err), bad[i].code);
+        assert_int_equal(pc_llama_bind(m.ck, &c, scalar_kernels(), false, &model, &err), bad[i].code);
         assert_contains(err.message, bad[i].message);
         assert_null(model);
     }
@@ -131,8 +138,8 @@ static void test_tied_shares(void **state)
     struct pc_kernels kernels;
     pc_kernels_init(&kernels, 0);
     struct pc_llama *model = NULL;
-    assert_int_equal(pc_llama_bind(m.ck, &m.config, &model, &err), 0);
-    assert_int_equal(pc_llama_load(model, &kernels, &err), 0);
+    assert_int_equal(pc_llama_bind(m.ck, &m.config, &kernels, false, &model, &err), 0);
+    assert_int_equal(pc_llama_load(model, &err), 0);
     assert_ptr_equal(model->head.data, model->embedding.data);
     assert_ptr_equal(model->head.data, m.bytes[0]); /* where the file put it */
     assert_int_equal(model->head.n_out, 50);

@@ -25,16 +25,15 @@ struct side {
     struct pc_engine *engine;
 };
 
-static struct side open_side(uint64_t seed, int32_t n_vocab, int n_threads)
+static void open_side(struct side *s, uint64_t seed, int32_t n_vocab, int n_threads)
 {
-    struct side s = {.m = {.config = g_config, .dtype = PC_F32, .mapped = true, .random = seed}};
-    s.m.config.vocab_size = n_vocab;
-    tiny_make(&s.m);
+    *s = (struct side){.m = {.config = g_config, .dtype = PC_F32, .mapped = true, .random = seed}};
+    s->m.config.vocab_size = n_vocab;
+    tiny_make(&s->m);
     struct paco_error err = {0};
     const struct pc_engine_options o = {.n_threads = n_threads, .max_logits = PC_PERPLEXITY_LOGITS};
-    if (pc_engine_open(s.m.ck, &s.m.config, &o, &s.engine, &err) < 0)
+    if (pc_engine_open(s->m.ck, &s->m.config, &o, &s->engine, &err) < 0)
         fail_msg("%s", err.message);
-    return s;
 }
 
 static void close_side(struct side *s)
@@ -127,7 +126,9 @@ static void check(struct side *a, struct side *b, const struct pc_perplexity_opt
 static void test_end_to_end(void **state)
 {
     (void)state;
-    struct side a = open_side(42, VOCAB, 2), b = open_side(7, VOCAB, 1);
+    struct side a, b;
+    open_side(&a, 42, VOCAB, 2);
+    open_side(&b, 7, VOCAB, 1);
     int32_t token[N];
     tokens(token);
     for (int bos = -1; bos <= BOS; bos += 2) {
@@ -148,7 +149,9 @@ static void test_end_to_end(void **state)
 static void test_stride(void **state)
 {
     (void)state;
-    struct side a = open_side(42, VOCAB, 3), b = open_side(7, VOCAB, 1);
+    struct side a, b;
+    open_side(&a, 42, VOCAB, 3);
+    open_side(&b, 7, VOCAB, 1);
     int32_t token[N];
     tokens(token);
     struct expected e = {0};
@@ -175,7 +178,9 @@ static void test_stride(void **state)
 static void test_itself(void **state)
 {
     (void)state;
-    struct side a = open_side(42, VOCAB, 1), b = open_side(42, VOCAB, 3);
+    struct side a, b;
+    open_side(&a, 42, VOCAB, 1);
+    open_side(&b, 42, VOCAB, 3);
     int32_t token[N];
     tokens(token);
     struct paco_error err = {0};
@@ -199,7 +204,9 @@ static int stop_at_40(void *ctx, const struct pc_progress_event *event)
 static void test_refusals(void **state)
 {
     (void)state;
-    struct side a = open_side(42, VOCAB, 1), wide = open_side(42, VOCAB + 1, 1);
+    struct side a, wide;
+    open_side(&a, 42, VOCAB, 1);
+    open_side(&wide, 42, VOCAB + 1, 1);
     int32_t token[N];
     tokens(token);
     const struct {
@@ -239,7 +246,8 @@ static void test_refusals(void **state)
 static void test_no_numbers(void **state)
 {
     (void)state;
-    struct side a = open_side(42, VOCAB, 1);
+    struct side a;
+    open_side(&a, 42, VOCAB, 1);
     close_side(&a);
     a = (struct side){.m = {.config = g_config, .dtype = PC_F32, .mapped = true, .random = 42}};
     tiny_make(&a.m);

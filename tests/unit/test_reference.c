@@ -81,8 +81,8 @@ static void test_models(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof g_models / sizeof *g_models; i++) {
-        check_model(g_models[i], &(struct pc_engine_options){.n_threads = 2});
-        check_model(g_models[i], &(struct pc_engine_options){.n_threads = 1, .scalar = true});
+        check_model(g_models[i], &(struct pc_engine_options){.n_threads = 2, .f32 = true});
+        check_model(g_models[i], &(struct pc_engine_options){.n_threads = 1, .f32 = true, .scalar = true});
     }
 }
 
