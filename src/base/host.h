@@ -12,4 +12,7 @@ uint64_t pc_host_memory_available(void);
 /** Seconds on a clock that only goes forward. */
 double pc_seconds(void);
 
+/** Bytes this process holds now, mapped files' pages among them; 0 when the system does not say. */
+uint64_t pc_host_memory_resident(void);
+
 #endif

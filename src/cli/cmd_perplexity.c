@@ -91,7 +91,7 @@ static const struct pc_option g_options[] = {
         .type = PC_OPT_CHOICE,
         .offset = offsetof(struct values, dtype),
         .choices = "f32",
-        .help = "arithmetic and caches: plain F32, which is all there is yet"},
+        .help = "plain F32 arithmetic and caches, not the fast ones for the weights' type"},
     {.name = "json",
         .type = PC_OPT_FLAG,
         .offset = offsetof(struct values, json),
@@ -194,7 +194,8 @@ static void choose_windows(struct job *j)
 static int open_engine(struct job *j, struct side *s)
 {
     struct pc_engine_options o = {
-        .n_threads = (int)j->v->threads, .max_logits = PC_PERPLEXITY_LOGITS, .plan_tokens = j->o.context};
+        .n_threads = (int)j->v->threads, .max_logits = PC_PERPLEXITY_LOGITS, .plan_tokens = j->o.context,
+        .f32 = j->v->dtype != NULL};
     return pc_engine_open(s->a.weights, s->a.config, &o, &s->engine, &j->err);
 }
 

@@ -19,9 +19,10 @@
  * The logits of a row are the same bytes whatever else is in the step, however a prompt is cut into steps,
  * and at any number of threads. They depend on the tokens up to the row, the weights, and nothing else.
  *
- * Keys and values lie in blocks of PC_KV_BLOCK positions counted from the start of the sequence. All memory
- * is planned when the engine is opened and when a sequence is made; a step allocates nothing, and a guard
- * proves it. An engine belongs to one thread at a time. */
+ * Keys and values lie in blocks of PC_KV_BLOCK positions counted from the start of the sequence, which
+ * sequences that begin alike can share. All memory is planned when the engine is opened and when a sequence
+ * is made; a step allocates nothing, and a guard proves it (but for the first step, which loads the weights).
+ * An engine belongs to one thread at a time. */
 #ifndef PC_ENGINE_ENGINE_H
 #define PC_ENGINE_ENGINE_H
 
@@ -45,16 +46,22 @@ struct pc_engine_options {
     int32_t max_logits; /* rows of a step that may want logits, 16 */
     int64_t
         plan_tokens; /* positions the caller is going to ask of its sequences together: part of the plan */
+    uint64_t prefix_size;  /* bytes of keys and values kept of earlier beginnings (engine/prefix.h) */
     uint64_t memory_limit; /* bytes; 0: what the machine has available */
-    enum pc_dtype kv_type; /* of keys and values: PC_F32 (the first type), PC_F16, PC_BF16, PC_Q8_0 */
+    enum pc_dtype kv_type; /* of keys and values: PC_F16, PC_BF16, PC_Q8_0, or PC_F32 with has_kv_type */
+    bool has_kv_type;      /* else F32 is F16, but for f32 and for weights in F32 */
     bool f32;              /* plain F32 arithmetic, whatever the weights' type */
     bool scalar;           /* the readable kernels only */
 };
 
 /** What a model takes, in bytes, before any of it is loaded. */
 struct pc_engine_plan {
-    uint64_t weights, kv, scratch; /* kv: for plan_tokens */
-    uint64_t kv_token;             /* of one position */
+    uint64_t program;  /* resident before the engine was opened */
+    uint64_t weights;  /* packed, copied, or multiplied where they are mapped */
+    uint64_t loading;  /* buffers while they are read */
+    uint64_t kv;       /* of plan_tokens, and of prefix_size */
+    uint64_t scratch;  /* of max_rows and max_logits */
+    uint64_t kv_token; /* of one position */
 };
 
 /** Bind the weights to the configuration, plan the memory, load. weights stays borrowed until
@@ -76,6 +83,11 @@ int pc_engine_n_threads(const struct pc_engine *engine);
 int pc_seq_new(struct pc_engine *engine, int32_t max_tokens, struct pc_seq **out, struct paco_error *err);
 void pc_seq_free(struct pc_seq *seq);
 
+/** A sequence of its own that begins with the first n positions of another (n up to its length), sharing
+ * their memory until either writes there. Errors as pc_seq_new. */
+int pc_seq_fork(
+    struct pc_seq *from, int32_t n, int32_t max_tokens, struct pc_seq **out, struct paco_error *err);
+
 /** Positions that hold keys and values. */
 int32_t pc_seq_length(const struct pc_seq *seq);
 int32_t pc_seq_capacity(const struct pc_seq *seq);
@@ -83,8 +95,9 @@ int32_t pc_seq_capacity(const struct pc_seq *seq);
 /** Forget every position from n on (n up to the length). */
 void pc_seq_truncate(struct pc_seq *seq, int32_t n);
 
-/** The block of positions [32 i, 32 i + 32) of all layers (model/llama_block.h has its layout). Valid
- * until the sequence is freed. i_block must be below the capacity in blocks. */
+/** The block of positions [32 i, 32 i + 32) of all layers (model/llama_block.h has its layout). Valid until
+ * the sequence is written to or freed; other sequences may share it. i_block must be below the length in
+ * blocks. */
 void *pc_kv_block(struct pc_seq *seq, int32_t i_block);
 
 struct pc_row {
@@ -101,7 +114,8 @@ struct pc_row {
  *
  *  Errors, each found before anything is changed: a token outside the vocabulary, a position that leaves a
  * gap or comes twice PACO_EINVAL; a position beyond the capacity, too many logits PACO_ELIMIT; a variant
- *  PACO_EUNSUPPORTED. */
+ *  PACO_EUNSUPPORTED. Where weights cannot be read on their first use, that error: the sequences then end
+ * before their first row of the call, and the step may be tried again. */
 int pc_engine_step(struct pc_engine *engine, const struct pc_row *rows, size_t n, struct paco_error *err);
 
 /** The logits (vocab_size) of row i of the last step; NULL if it did not want them. Valid until the next

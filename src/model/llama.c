@@ -94,6 +94,7 @@ static int settle(struct pc_llama *m, struct pc_weight *w, struct paco_error *er
 
 static void note_needs(struct pc_llama *m, const struct pc_weight *w, unsigned needs)
 {
+    m->n_params += (uint64_t)w->n_out * w->n_in;
     size_t n_scratch = pc_linear_scratch(w), size = pc_input_form_size(needs, w->n_in);
     m->n_scratch = n_scratch > m->n_scratch ? n_scratch : m->n_scratch;
     m->form_size = size > m->form_size ? size : m->form_size;
@@ -330,8 +331,11 @@ int pc_llama_load(struct pc_llama *m, struct paco_error *err)
 static int fill(struct pc_llama *m, bool *filled, struct pc_weight *const *weights, size_t n,
     struct pc_pool *pool, struct paco_error *err)
 {
-    int rc = *filled ? 0 : pc_weights_fill(weights, n, m->kernels, pool, err);
+    if (*filled)
+        return 0;
+    int rc = pc_weights_fill(weights, n, m->kernels, pool, err);
     *filled = rc == 0;
+    m->n_filled += *filled;
     return rc;
 }
 
@@ -364,10 +368,7 @@ int pc_llama_fill_head(struct pc_llama *m, struct pc_pool *pool, struct paco_err
 
 bool pc_llama_is_filled(const struct pc_llama *m)
 {
-    bool filled = m->embedding_filled && m->head_filled;
-    for (int32_t i = m->config.n_layers; i-- > 0 && filled;)
-        filled = m->layers[i].filled;
-    return filled;
+    return m->n_filled == m->config.n_layers + 2;
 }
 
 int pc_llama_embed(struct pc_llama *m, int32_t token, float *x, struct paco_error *err)

@@ -59,6 +59,8 @@ struct pc_llama {
         mapped_size;       /* bytes: packed, copied and converted; multiplied where they are mapped */
     uint64_t weights_size; /* both together */
     uint64_t largest_row;  /* bytes of a row that is packed */
+    uint64_t n_params;     /* elements of matrices */
+    int32_t n_filled;      /* of embedding, head and layers */
     size_t n_scratch;      /* floats a worker needs for any matrix */
     size_t form_size;      /* bytes of the forms of a row of activations, at most */
 
