@@ -16,10 +16,10 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_INPUT = 1 << 30, DEFAULT_TOKENS = 512, N_TOP = 20 };
+enum { MAX_INPUT = 1 << 30, DEFAULT_TOKENS = 512, N_TOP = 20, MAX_ROWS = 512 };
 
 struct values {
-    const char *model, *diff, *prompt, *file, *ids, *format, *system, *bos, *dtype, *speculate;
+    const char *model, *diff, *prompt, *file, *ids, *format, *system, *bos, *dtype, *kv_type, *speculate;
     struct pc_strings stops;
     int64_t n, top_k, seed, threads, context;
     double temp, top_p, min_p, repeat_penalty;
@@ -158,6 +158,11 @@ static const struct pc_option g_options[] = {
         .offset = offsetof(struct values, dtype),
         .choices = "f32",
         .help = "plain F32 arithmetic and caches, not the fast ones for the weights' type"},
+    {.name = "kv-type",
+        .type = PC_OPT_CHOICE,
+        .offset = offsetof(struct values, kv_type),
+        .choices = "f32|f16|bf16|q8_0",
+        .help = "type of the keys and values kept (f16; f32 for weights in F32)"},
     {.name = "json",
         .type = PC_OPT_FLAG,
         .offset = offsetof(struct values, json),
@@ -391,8 +396,14 @@ static int answer_all(struct job *j)
     int rc = check_room(j, &most);
     if (rc < 0)
         return rc;
-    struct pc_engine_options o = {
-        .n_threads = (int)j->v->threads, .max_logits = 1, .plan_tokens = most, .f32 = j->v->dtype != NULL};
+    struct pc_engine_options o = {.n_threads = (int)j->v->threads,
+        .max_rows = most < MAX_ROWS ? most : MAX_ROWS,
+        .max_logits = 1,
+        .plan_tokens = most,
+        .has_kv_type = j->v->kv_type != NULL,
+        .f32 = j->v->dtype != NULL};
+    if (j->v->kv_type)
+        pc_dtype_parse(j->v->kv_type, &o.kv_type);
     if (j->n_guesses >= 0 && !j->v->logits_json)
         o.max_logits += PC_MAX_DRAFT;
     rc = pc_sampler_new(j->a.config->vocab_size, &j->a.sampling, &j->sampler, &j->err);

@@ -8,7 +8,7 @@
 #include <string.h>
 
 enum {
-    DEFAULT_ROWS = 128,
+    DEFAULT_ROWS = 512,
     DEFAULT_LOGITS = 16,
     MAX_ROWS = 4096,
     MAX_LOGITS = 65536,

@@ -42,7 +42,7 @@ struct pc_variant; /* a row's delta or adapter; there is none yet */
 /** Zero means the default in every field. */
 struct pc_engine_options {
     int n_threads;      /* 0: all processors this process may use */
-    int32_t max_rows;   /* rows computed at once, 128: longer steps are done in such pieces */
+    int32_t max_rows;   /* rows computed at once, 512: longer steps are done in such pieces */
     int32_t max_logits; /* rows of a step that may want logits, 16 */
     int64_t
         plan_tokens; /* positions the caller is going to ask of its sequences together: part of the plan */

@@ -8,7 +8,7 @@
 #include <string.h>
 
 enum {
-    PREFILL_ROWS = 128, /* between two looks at the progress callback */
+    PREFILL_ROWS = 512, /* between two looks at the progress callback */
     MAX_TEXT = 1 << 28,
     MAX_HELD = 1 << 20, /* withheld text: longer than any stop could make it */
 };

@@ -375,7 +375,7 @@ int pc_llama_embed(struct pc_llama *m, int32_t token, float *x, struct paco_erro
 {
     const struct pc_weight *w = &m->embedding;
     const unsigned char *row = w->data ? w->data + (size_t)token * w->row_size : m->row;
-    int rc = w->data ? 0 : pc_tensor_read(w->source, (uint64_t)token, 1, m->row, err);
+    int rc = w->data ? 0 : pc_weight_read(w, (size_t)token, 1, m->row, err);
     if (rc == 0)
         m->kernels->convert.to_f32[w->dtype](x, row, w->n_in);
     return rc;

@@ -21,7 +21,7 @@ static enum pc_weight_class choose(const struct pc_tensor *t, const struct pc_ke
 {
     if (!plain && t->dtype == PC_BF16 && kernels->bf16.native)
         return PC_CLASS_BF16;
-    if (!plain && kernels->packed.type[t->dtype].pack && t->row_elems % PC_QUANT_BLOCK == 0)
+    if (!plain && kernels->packed.type[t->dtype].pack && t->shape[1] % PC_QUANT_BLOCK == 0)
         return PC_CLASS_INT8;
     return pc_matmul_for(&kernels->matmul, t->dtype) ? PC_CLASS_F32 : PC_CLASS_WIDENED;
 }
@@ -31,9 +31,9 @@ struct pc_weight pc_weight_of(const struct pc_tensor *t, const struct pc_kernels
     return (struct pc_weight){.source = t,
         .arithmetic = choose(t, kernels, plain),
         .dtype = t->dtype,
-        .n_out = (size_t)t->n_rows,
-        .n_in = (size_t)t->row_elems,
-        .row_size = (size_t)t->row_size};
+        .n_out = (size_t)t->shape[0],
+        .n_in = (size_t)t->shape[1],
+        .row_size = (size_t)(t->size / t->shape[0])};
 }
 
 uint64_t pc_weight_own_size(const struct pc_weight *w, const struct pc_kernels *kernels, bool mapped)
@@ -41,6 +41,13 @@ uint64_t pc_weight_own_size(const struct pc_weight *w, const struct pc_kernels *
     if (w->arithmetic == PC_CLASS_INT8)
         return pc_packed_size(&kernels->packed, w->dtype, w->n_out, w->n_in);
     return mapped ? 0 : w->source->size;
+}
+
+/* Slices along the first dimension, which may be several of the checkpoint's rows each. */
+int pc_weight_read(const struct pc_weight *w, size_t first, size_t n, void *out, struct paco_error *err)
+{
+    uint64_t pieces = w->source->n_rows / w->n_out;
+    return pc_tensor_read(w->source, first * pieces, n * pieces, out, err);
 }
 
 /* ---- filling ---- */
@@ -87,7 +94,7 @@ static void fill_run(void *arg, int64_t i_task, int i_worker)
     unsigned char *rows =
         packed ? f->buffers + (size_t)i_worker * f->buffer_size : w->own + first * w->row_size;
     struct paco_error err = {0};
-    int rc = pc_tensor_read(w->source, first, n, rows, &err);
+    int rc = pc_weight_read(w, first, n, rows, &err);
     if (rc < 0 && !atomic_flag_test_and_set(&f->failed)) {
         if (f->err)
             *f->err = err;

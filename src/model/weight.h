@@ -38,6 +38,9 @@ struct pc_weight pc_weight_of(const struct pc_tensor *t, const struct pc_kernels
 /** Bytes of memory of its own the weight takes when it is mapped or not: its tiles or its copy. */
 uint64_t pc_weight_own_size(const struct pc_weight *w, const struct pc_kernels *kernels, bool mapped);
 
+/** Rows [first, first + n) as the file has them. Thread-safe. */
+int pc_weight_read(const struct pc_weight *w, size_t first, size_t n, void *out, struct paco_error *err);
+
 /** Read, and pack where tiles are wanted, all of n weights whose own is set; data is set then. One round of
  * the pool. Errors are those of the first read that failed; nothing else runs after it. Allocates a buffer
  * for each worker, and frees it. */
