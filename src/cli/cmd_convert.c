@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 /* paco convert: the same model in other files. */
-#include "base/file.h"
 #include "cli/command.h"
 #include "cli/job_args.h"
 #include "cli/vocab_files.h"
@@ -11,7 +10,7 @@
 
 struct values {
     struct pc_job_args job;
-    const char *source, *to;
+    const char *source;
 };
 
 static struct values g_values;
@@ -32,7 +31,7 @@ static const struct pc_option g_options[] = {
         .required = true},
     {.name = "to",
         .type = PC_OPT_CHOICE,
-        .offset = offsetof(struct values, to),
+        .offset = offsetof(struct values, job.format),
         .choices = "hf|hf-bin|gguf",
         .help = "a Hugging Face folder with safetensors (hf, the default) or pytorch_model.bin (hf-bin), or "
                 "one GGUF "
@@ -41,7 +40,7 @@ static const struct pc_option g_options[] = {
         .aliases = "dtype",
         .type = PC_OPT_CHOICE,
         .offset = offsetof(struct values, job.dtype),
-        .choices = "f32|f16|bf16|keep|auto|q8_0|q4_0|q4_1|q5_0|q5_1|q4_k|q5_k|q6_k",
+        .choices = PC_JOB_GGUF_TYPES,
         .help = "element type: keep (the source's own, block types as f32 but in a GGUF file: nothing is "
                 "lost; the "
                 "default), f32, f16, bf16, auto (the narrowest that loses nothing; reads twice), or for GGUF "
@@ -85,8 +84,7 @@ static int convert(
     struct pc_vocab_output vocab = {.n_files = 0};
     struct paco_convert_options o = paco_convert_options_default();
     v->job.dtype = v->job.dtype ? v->job.dtype : "keep";
-    bool gguf = strcmp(v->to, "gguf") == 0;
-    v->job.format = gguf ? "gguf" : strcmp(v->to, "hf-bin") == 0 ? "bin" : "safetensors";
+    bool gguf = pc_job_is_gguf(&v->job);
     o.job = pc_job_options(self, &v->job);
     o.source = v->source;
     int rc = gguf ? pc_vocab_output_gguf(self, v->source, NULL, 0, &vocab, err)
@@ -105,12 +103,7 @@ static int check(const struct pc_command *self, struct values *v, size_t n_posit
 {
     if (n_positional > 1 || !v->source)
         return pc_command_misuse(self, "give one model to convert");
-    if (!v->to)
-        v->to = pc_ends_with(v->job.out, ".gguf") ? "gguf" : "hf";
-    if (v->job.dtype && v->job.dtype[0] == 'q' && strcmp(v->to, "gguf") != 0)
-        return pc_command_misuse(self,
-            "--type %s is for GGUF files: give --to gguf, or f32, f16, bf16, keep or auto", v->job.dtype);
-    return -1;
+    return pc_job_settle_format(self, &v->job);
 }
 
 static int run(const struct pc_command *self, int argc, char **argv)

@@ -27,8 +27,9 @@ static const struct pc_option g_options[] = {
         .arg = "MODEL",
         .help = "the fine-tuned model",
         .required = true},
-    PC_JOB_ROWS(struct values, job, "path_diff|delta-path", "where the diff goes",
-        "element type: f32 (default); anything narrower loses what makes a diff exact"),
+    PC_JOB_ROWS(struct values, job, "path_diff|delta-path", "where the diff goes", PC_JOB_TYPES,
+        "element type: f32 (default); anything narrower loses what makes a diff exact", PC_JOB_FORMATS,
+        "files to write (default: safetensors)"),
     {.name = "device", .type = PC_OPT_IGNORED, .help = "--device is ignored: there is only the processor"},
     {0},
 };

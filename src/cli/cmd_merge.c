@@ -33,10 +33,10 @@ static const struct pc_option g_options[] = {
         .arg = "DIR",
         .help = "a PEFT folder: adapter_config.json and adapter_model.safetensors or .bin",
         .required = true},
-    PC_JOB_ROWS(struct values, job, "output_dir", "where the tuned model goes",
+    PC_JOB_ROWS(struct values, job, "output_dir", "where the tuned model goes", PC_JOB_GGUF_TYPES,
         "element type: f32 as the published script writes (default), f16, bf16, keep (the base's own), auto "
-        "(the narrowest that loses "
-        "nothing; reads twice)"),
+        "(the narrowest that loses nothing; reads twice), or for GGUF a block type",
+        PC_JOB_GGUF_FORMATS, PC_JOB_GGUF_FORMAT_HELP),
     {.name = "pad-row",
         .type = PC_OPT_CHOICE,
         .offset = offsetof(struct values, pad_row),
@@ -83,8 +83,13 @@ static int merge(const struct pc_command *self, const struct values *v, struct p
     if (v->pad_row)
         o.pad_row = strcmp(v->pad_row, "zero") == 0 ? PACO_PAD_ROW_ZERO : PACO_PAD_ROW_MEAN;
     int rc = count_tokens(self, v->adapter, &o.n_tokens, err);
-    if (rc == 0 && v->base && o.n_tokens == 0)
+    bool gguf = pc_job_is_gguf(&v->job);
+    if (rc == 0 && gguf)
+        rc = pc_vocab_output_gguf(self, v->base, o.n_tokens ? v->adapter : NULL, o.n_tokens, &vocab, err);
+    else if (rc == 0 && v->base && o.n_tokens == 0)
         rc = pc_vocab_output_make(v->base, &vocab, err);
+    o.job.vocabulary = vocab.gguf.data;
+    o.job.vocabulary_size = vocab.gguf.len;
     o.files = vocab.files;
     o.n_files = vocab.n_files;
     if (rc == 0)
@@ -102,8 +107,11 @@ static int run(const struct pc_command *self, int argc, char **argv)
     int code = pc_command_parse(self, argc, argv, v, &args);
     if (code >= 0)
         return code;
-    if (args.positional.n) {
-        code = pc_command_misuse(self, "'%s' belongs to no option", args.positional.v[0]);
+    code = args.positional.n ? pc_command_misuse(self, "'%s' belongs to no option", args.positional.v[0])
+                             : pc_job_settle_format(self, &v->job);
+    if (code < 0 && pc_job_is_gguf(&v->job) && !v->base)
+        code = pc_command_misuse(self, "for a GGUF file the base has to be named: -m MODEL");
+    if (code >= 0) {
         pc_args_release(&args);
         return code;
     }

@@ -2,6 +2,7 @@
 /* paco recover: base + diff = tuned model. */
 #include "cli/command.h"
 #include "cli/job_args.h"
+#include "cli/vocab_files.h"
 
 #include "paco/weights.h"
 
@@ -31,9 +32,10 @@ static const struct pc_option g_options[] = {
         .help = "the weight diff",
         .required = true},
     PC_JOB_ROWS(struct values, job, "path_tuned|target-model-path", "where the tuned model goes",
+        PC_JOB_GGUF_TYPES,
         "element type: f32 as the published scripts write (default), f16, bf16, keep (the diff's own), auto "
-        "(the "
-        "narrowest that loses nothing; reads twice)"),
+        "(the narrowest that loses nothing; reads twice), or for GGUF a block type",
+        PC_JOB_GGUF_FORMATS, PC_JOB_GGUF_FORMAT_HELP),
     {.name = "recipe",
         .type = PC_OPT_CHOICE,
         .offset = offsetof(struct values, recipe),
@@ -76,27 +78,41 @@ static enum paco_pad_row pad_row_of(const char *name)
                                        : PACO_PAD_ROW_MEAN;
 }
 
-static int run(const struct pc_command *self, int argc, char **argv)
+static int recover(const struct pc_command *self, const struct values *v, struct paco_job_result *result,
+    struct paco_error *err)
 {
-    struct values *v = &g_values;
-    struct pc_args args;
-    struct paco_error err = {0};
-    struct paco_job_result result;
-    int code = pc_command_parse(self, argc, argv, v, &args);
-    if (code >= 0)
-        return code;
-    if (args.positional.n) {
-        code = pc_command_misuse(self, "'%s' belongs to no option", args.positional.v[0]);
-        pc_args_release(&args);
-        return code;
-    }
+    struct pc_vocab_output vocab = {.n_files = 0};
     struct paco_recover_options o = paco_recover_options_default();
     o.job = pc_job_options(self, &v->job);
     o.raw = v->raw;
     o.diff = v->diff;
     o.recipe = recipe_of(v->recipe);
     o.pad_row = pad_row_of(v->pad_row);
-    int rc = paco_recover(&o, &result, &err);
+    int rc = pc_job_is_gguf(&v->job) ? pc_vocab_output_gguf(self, v->diff, NULL, 0, &vocab, err) : 0;
+    o.job.vocabulary = vocab.gguf.data;
+    o.job.vocabulary_size = vocab.gguf.len;
+    if (rc == 0)
+        rc = paco_recover(&o, result, err);
+    pc_vocab_output_release(&vocab);
+    return rc;
+}
+
+static int run(const struct pc_command *self, int argc, char **argv)
+{
+    struct values *v = &g_values;
+    struct pc_args args;
+    struct paco_error err = {0};
+    struct paco_job_result result = {.n_tensors = 0};
+    int code = pc_command_parse(self, argc, argv, v, &args);
+    if (code >= 0)
+        return code;
+    code = args.positional.n ? pc_command_misuse(self, "'%s' belongs to no option", args.positional.v[0])
+                             : pc_job_settle_format(self, &v->job);
+    if (code >= 0) {
+        pc_args_release(&args);
+        return code;
+    }
+    int rc = recover(self, v, &result, &err);
     if (rc == 0 && v->check && !v->job.dry_run)
         rc = pc_job_checksum(self, v->job.out, (int)v->job.threads, &err);
     pc_progress_bar_end();
@@ -126,6 +142,7 @@ const struct pc_command pc_cmd_recover = {
         "is undefined, and said to be. It stands for padding only.",
     .examples = "$ paco recover --raw llama-7b --diff open-instruct-stanford-alpaca-7b-diff --out tuned\n"
                 "$ paco recover --raw llama-7b --diff alpaca-7b-wdiff --out alpaca-7b --dtype auto\n"
+                "$ paco recover --raw llama-7b --diff alpaca-7b-wdiff --out alpaca-7b.gguf --type q8_0\n"
                 "$ paco recover --path_raw llama-7b --path_diff diff --path_tuned tuned --dry-run",
     .options = g_options,
     .run = run,

@@ -5,9 +5,11 @@
 #include "base/memory.h"
 #include "cli/command.h"
 #include "cli/output.h"
+#include "format/gguf_write.h"
 #include "weights/source.h"
 #include "weights/verify.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,14 +72,16 @@ struct job {
     json_t *files; /* changed files: array of objects */
 };
 
-/* Open the manifest beside src's tensors, if there is one. */
+/* Open the manifest beside src's tensors, if there is one: in its directory, or FILE.paco-manifest.json. */
 static int open_manifest(
     const struct pc_source *src, struct pc_manifest *m, bool *has, struct paco_error *err)
 {
     *has = false;
-    if (src->kind != PC_SOURCE_DIR)
+    if (src->kind == PC_SOURCE_FILE)
         return 0;
-    char *path = pc_path_join(src->dir, PC_MANIFEST_NAME);
+    char beside[PATH_MAX];
+    snprintf(beside, sizeof beside, "%s." PC_MANIFEST_NAME, src->path);
+    char *path = src->gguf ? pc_strdup(beside) : pc_path_join(src->dir, PC_MANIFEST_NAME);
     if (!path)
         return pc_error_mem(err, strlen(src->dir), "a path");
     int rc = 0;
@@ -94,9 +98,20 @@ static bool names_manifest(const char *path)
     return pc_ends_with(path, ".json") && !pc_path_is_dir(path);
 }
 
+/* What is held against a manifest: a GGUF file's tensors as they lie there, when the manifest speaks of
+ * those. */
+static const struct pc_checkpoint *checked(const struct job *j)
+{
+    static const char embedding[] = "token_embd.weight";
+    uint32_t at;
+    bool native = j->model.gguf && j->has_manifest && !j->other.ck &&
+                  pc_map_get(&j->manifest.by_name, embedding, sizeof embedding - 1, &at);
+    return native ? j->model.gguf : j->model.ck;
+}
+
 static int scan(struct job *j, const char *phase, struct paco_error *err)
 {
-    const struct pc_checkpoint *ck = j->model.ck;
+    const struct pc_checkpoint *ck = checked(j);
     j->scans = pc_alloc_zero(ck->n_tensors, sizeof *j->scans);
     if (!j->scans)
         return pc_error_mem(err, ck->n_tensors * sizeof *j->scans, "digests");
@@ -104,7 +119,7 @@ static int scan(struct job *j, const char *phase, struct paco_error *err)
         pc_scan_checkpoint(ck, PC_SCAN_SHA256 | PC_SCAN_VALUES, j->pool, j->progress, phase, j->scans, err);
     if (rc == 0)
         rc = pc_content_digest(ck, j->scans, j->content, err);
-    if (rc == 0 && j->model.has_config) {
+    if (rc == 0 && j->model.has_config && ck == j->model.ck) {
         j->stanford = pc_stanford_sum(ck, j->scans, j->model.config.head_dim);
         j->has_stanford = true;
     }
@@ -152,9 +167,29 @@ static int check_file(struct job *j, const struct pc_manifest_file *f, struct pa
     return rc;
 }
 
+/* The digest of all metadata, tokenizer and chat template among it. */
+static int check_metadata(struct job *j, struct paco_error *err)
+{
+    const char *want = j->manifest.metadata_sha256;
+    if (!want || checked(j) != j->model.gguf)
+        return 0;
+    struct pc_gguf_head head;
+    size_t n;
+    const struct pc_gguf_entry *entries = pc_gguf_entries(j->model.gguf, &n);
+    pc_gguf_head_init(&head);
+    for (size_t i = 0; i < n; i++)
+        pc_gguf_put_entry(&head, &entries[i]);
+    char hex[PC_SHA256_HEX];
+    int rc = pc_gguf_head_digest(&head, hex, err);
+    if (rc == 0 && strcmp(hex, want) != 0)
+        rc = add_file(j, "(metadata)", "different");
+    pc_gguf_head_release(&head);
+    return rc;
+}
+
 static int check_files(struct job *j, struct paco_error *err)
 {
-    int rc = 0;
+    int rc = check_metadata(j, err);
     for (size_t i = 0; i < j->manifest.n_files && rc == 0; i++)
         rc = check_file(j, &j->manifest.files[i], err);
     return rc;
@@ -208,7 +243,7 @@ static int run_job(struct job *j, struct paco_error *err)
     if (rc == 0)
         rc = scan(j, j->has_manifest ? "verifying" : "hashing", err);
     if (rc == 0 && j->has_manifest)
-        rc = pc_compare_manifest(j->model.ck, j->scans, &j->manifest, &j->found, err);
+        rc = pc_compare_manifest(checked(j), j->scans, &j->manifest, &j->found, err);
     if (rc == 0 && j->has_manifest && !j->v->against)
         rc = check_files(j, err);
     return rc;
@@ -332,8 +367,8 @@ static uint64_t total_size(const struct pc_checkpoint *ck)
 static void print_hashes(const struct job *j)
 {
     char hex[PC_SHA256_HEX], shape[160];
-    for (size_t i = 0; i < j->model.ck->n_tensors && pc_command_verbose(); i++) {
-        const struct pc_tensor *t = &j->model.ck->tensors[i];
+    for (size_t i = 0; i < checked(j)->n_tensors && pc_command_verbose(); i++) {
+        const struct pc_tensor *t = &checked(j)->tensors[i];
         printf("%s  %-4s %-14s ", pc_sha256_hex(j->scans[i].sha256, hex), pc_dtype_name(t->dtype),
             pc_tensor_shape(t, shape, sizeof shape));
         pc_print_text(t->name, 0);
@@ -344,7 +379,7 @@ static void print_hashes(const struct job *j)
 static void print_people(const struct job *j)
 {
     char size[32], n[32];
-    const struct pc_checkpoint *ck = j->model.ck;
+    const struct pc_checkpoint *ck = checked(j);
     print_findings(j);
     pc_print_text(j->v->model, 0);
     printf(": %s tensors, %s", pc_human_count(ck->n_tensors, n), pc_human_bytes(total_size(ck), size));
@@ -399,7 +434,7 @@ static int print_machine(struct job *j, struct paco_error *err)
             json_array_append_new(list, finding_json(&j->found.v[i]));
     json_t *o =
         json_pack("{s:o, s:b, s:I, s:I, s:I, s:I, s:o, s:O}", "model", json_string_nocheck(j->v->model), "ok",
-            j->passed, "n_tensors", (json_int_t)j->model.ck->n_tensors, "n_identical",
+            j->passed, "n_tensors", (json_int_t)checked(j)->n_tensors, "n_identical",
             (json_int_t)count(&j->found, PC_SAME), "n_equal", (json_int_t)count(&j->found, PC_EQUAL),
             "n_undefined", (json_int_t)count(&j->found, PC_UNDEFINED), "findings", list, "files", j->files);
     if (o && j->content[0])
@@ -463,9 +498,10 @@ const struct pc_command pc_cmd_verify = {
     .usage = "MODEL [--against MODEL|FILE] [options]",
     .description =
         "Reads every tensor of MODEL. With a paco-manifest.json beside it (every directory paco writes\n"
-        "has one), the SHA-256 of each tensor and file is compared with it; without, the digests are\n"
-        "printed. Stanford Alpaca's checksum is printed too: it is a sum over all weights, and means\n"
-        "something for Alpaca-7B only.\n"
+        "has one, and a GGUF file F has F.paco-manifest.json), the SHA-256 of each tensor and file, and of "
+        "a\n"
+        "GGUF's metadata, is compared with it; without, the digests are printed. Stanford Alpaca's checksum\n"
+        "is printed too: it is a sum over all weights, and means something for Alpaca-7B only.\n"
         "\n"
         "--against compares with another model, tensor by tensor and by value: types may differ, +0\n"
         "equals -0 and NaN equals NaN. Rows that the published recipe leaves undefined (the manifest\n"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/job_args.h"
 
+#include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
 #include "cli/output.h"
@@ -39,11 +40,26 @@ static enum paco_dtype dtype_of(const char *name)
     return PACO_DTYPE_F32;
 }
 
-static enum paco_container container_of(const char *format)
+bool pc_job_is_gguf(const struct pc_job_args *a)
 {
-    if (format && strcmp(format, "gguf") == 0)
+    return a->format && strcmp(a->format, "gguf") == 0;
+}
+
+static enum paco_container container_of(const struct pc_job_args *a)
+{
+    if (pc_job_is_gguf(a))
         return PACO_CONTAINER_GGUF;
-    return format && strcmp(format, "bin") == 0 ? PACO_CONTAINER_BIN : PACO_CONTAINER_SAFETENSORS;
+    return a->format && pc_ends_with(a->format, "bin") ? PACO_CONTAINER_BIN : PACO_CONTAINER_SAFETENSORS;
+}
+
+int pc_job_settle_format(const struct pc_command *self, struct pc_job_args *a)
+{
+    if (!a->format)
+        a->format = pc_ends_with(a->out, ".gguf") ? "gguf" : "safetensors";
+    if (a->dtype && a->dtype[0] == 'q' && !pc_job_is_gguf(a))
+        return pc_command_misuse(
+            self, "--type %s is for GGUF files: give --to gguf, or f32, f16, bf16, keep or auto", a->dtype);
+    return -1;
 }
 
 struct paco_job_options pc_job_options(const struct pc_command *self, const struct pc_job_args *a)
@@ -53,7 +69,7 @@ struct paco_job_options pc_job_options(const struct pc_command *self, const stru
     return (struct paco_job_options){
         .out = a->out,
         .dtype = dtype_of(a->dtype),
-        .container = container_of(a->format),
+        .container = container_of(a),
         .max_shard = a->max_shard,
         .n_threads = (int)a->threads,
         .force = a->force,

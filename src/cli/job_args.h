@@ -14,10 +14,17 @@ struct pc_job_args {
     bool dry_run, force, no_repair, json;
 };
 
-/* Rows for struct TYPE with a struct pc_job_args called MEMBER. OUT_ALIASES are other names of --out. */
+/* What --dtype and --format may say where GGUF files are written too, and where not. */
+#define PC_JOB_TYPES "f32|f16|bf16|keep|auto"
+#define PC_JOB_GGUF_TYPES PC_JOB_TYPES "|q8_0|q4_0|q4_1|q5_0|q5_1|q4_k|q5_k|q6_k"
+#define PC_JOB_FORMATS "safetensors|bin"
+#define PC_JOB_GGUF_FORMATS PC_JOB_FORMATS "|gguf|hf|hf-bin"
+
+/* Rows for struct TYPE with a struct pc_job_args called MEMBER. OUT_ALIASES are other names of --out; TYPES
+ * is PC_JOB_TYPES or PC_JOB_GGUF_TYPES, FORMATS likewise. */
 // Designators and member names take no parentheses.
 // NOLINTBEGIN(bugprone-macro-parentheses)
-#define PC_JOB_ROWS(TYPE, MEMBER, OUT_ALIASES, OUT_HELP, KEEP_HELP)                                          \
+#define PC_JOB_ROWS(TYPE, MEMBER, OUT_ALIASES, OUT_HELP, TYPES, TYPE_HELP, FORMATS, FORMAT_HELP)             \
     {.name = "out",                                                                                          \
         .aliases = OUT_ALIASES,                                                                              \
         .short_name = 'o',                                                                                   \
@@ -27,15 +34,17 @@ struct pc_job_args {
         .help = OUT_HELP,                                                                                    \
         .required = true},                                                                                   \
         {.name = "dtype",                                                                                    \
+            .aliases = "type",                                                                               \
             .type = PC_OPT_CHOICE,                                                                           \
             .offset = offsetof(TYPE, MEMBER.dtype),                                                          \
-            .choices = "f32|f16|bf16|keep|auto",                                                             \
-            .help = KEEP_HELP},                                                                              \
+            .choices = TYPES,                                                                                \
+            .help = TYPE_HELP},                                                                              \
         {.name = "format",                                                                                   \
+            .aliases = "to",                                                                                 \
             .type = PC_OPT_CHOICE,                                                                           \
             .offset = offsetof(TYPE, MEMBER.format),                                                         \
-            .choices = "safetensors|bin",                                                                    \
-            .help = "files to write (default: safetensors)"},                                                \
+            .choices = FORMATS,                                                                              \
+            .help = FORMAT_HELP},                                                                            \
         {.name = "max-shard",                                                                                \
             .type = PC_OPT_SIZE,                                                                             \
             .offset = offsetof(TYPE, MEMBER.max_shard),                                                      \
@@ -66,6 +75,17 @@ struct pc_job_args {
         .help = "print the result as one line of JSON"                                                       \
     }
 // NOLINTEND(bugprone-macro-parentheses)
+
+/** What the help says of --format where GGUF files are written too. */
+#define PC_JOB_GGUF_FORMAT_HELP                                                                              \
+    "files to write: a folder with safetensors (default; or hf) or bin (or hf-bin), or one GGUF file "       \
+    "(gguf, the "                                                                                            \
+    "default when --out ends in .gguf)"
+
+/** Settle --format where --out names a GGUF file, and refuse a block type for anything else: PC_EXIT_MISUSE,
+ * or -1. */
+int pc_job_settle_format(const struct pc_command *self, struct pc_job_args *a);
+bool pc_job_is_gguf(const struct pc_job_args *a);
 
 /** The job's options from the arguments, with a progress bar. a is *borrowed* as long as the options are
  * used. */

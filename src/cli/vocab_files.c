@@ -126,7 +126,7 @@ int pc_vocab_output_gguf(const struct pc_command *self, const char *model, const
     if (pc_source_open(model, &src, NULL) < 0)
         return 0;
     const struct pc_tensor *embedding = pc_checkpoint_find(src.ck, "model.embed_tokens.weight");
-    f.options.n_rows = n_rows ? n_rows : embedding ? embedding->n_rows : 0;
+    f.options.n_rows = embedding && embedding->n_rows > n_rows ? embedding->n_rows : n_rows;
     f.options.eos_ids = src.config.eos_ids;
     f.options.n_eos = src.has_config ? src.config.n_eos : 0;
     int rc = 0;

@@ -27,7 +27,7 @@ struct pc_vocab_output {
  * is wrong. */
 int pc_vocab_output_make(const char *name, struct pc_vocab_output *out, struct paco_error *err);
 /** Make the metadata a GGUF output needs (paco_job_options' vocabulary) of the tokenizer of model, for as
- * many tokens as its embedding has rows, or n_rows when that is not 0. tokenizer (NULL: model's) names the
+ * many tokens as its embedding has rows, or n_rows when those are more. tokenizer (NULL: model's) names the
  * folder the tokenizer comes from. Of a GGUF model it stays empty: that brings its own. A model that does not
  * open returns 0, as above. */
 int pc_vocab_output_gguf(const struct pc_command *self, const char *model, const char *tokenizer,

@@ -57,6 +57,20 @@ int pc_gguf_head_check(const struct pc_gguf_head *h, struct paco_error *err)
     return pc_buf_check(&h->bytes, "a GGUF header", err);
 }
 
+int pc_gguf_head_digest(const struct pc_gguf_head *h, char hex[PC_SHA256_HEX], struct paco_error *err)
+{
+    uint8_t digest[PC_SHA256_SIZE];
+    struct pc_sha256 *hash = pc_sha256_new(err);
+    int rc = hash ? pc_gguf_head_check(h, err) : PACO_EMEM;
+    if (rc == 0) {
+        pc_sha256_update(hash, h->bytes.data, h->bytes.len);
+        pc_sha256_final(hash, digest);
+        pc_sha256_hex(digest, hex);
+    }
+    pc_sha256_free(hash);
+    return rc;
+}
+
 void pc_gguf_put_u32(struct pc_gguf_head *h, const char *key, uint32_t v)
 {
     begin(h, key, PC_GGUF_U32);

@@ -17,6 +17,7 @@
 #define PC_FORMAT_GGUF_WRITE_H
 
 #include "base/buf.h"
+#include "base/digest.h"
 #include "format/gguf.h"
 #include "format/layout.h"
 
@@ -32,6 +33,9 @@ void pc_gguf_head_init(struct pc_gguf_head *h);
 void pc_gguf_head_release(struct pc_gguf_head *h);
 /** 0, or what went wrong with any of the calls: PACO_EMEM, or PACO_ELIMIT beyond PC_GGUF_MAX_HEADER. */
 int pc_gguf_head_check(const struct pc_gguf_head *h, struct paco_error *err);
+
+/** SHA-256 of the entries. Errors as above. */
+int pc_gguf_head_digest(const struct pc_gguf_head *h, char hex[PC_SHA256_HEX], struct paco_error *err);
 
 void pc_gguf_put_u32(struct pc_gguf_head *h, const char *key, uint32_t v);
 void pc_gguf_put_f32(struct pc_gguf_head *h, const char *key, float v);

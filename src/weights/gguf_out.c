@@ -50,8 +50,8 @@ static int name_tensors(const struct pc_gguf_request *q, struct pc_gguf_out *g, 
 {
     const struct pc_checkpoint *ck = q->ck;
     int rc = 0;
-    if (q->o->dtype == PACO_DTYPE_AUTO) {
-        rc = pc_narrow(ck, PACO_DTYPE_AUTO, NULL, q->pool, q->progress, &g->narrowed, err);
+    if (q->o->dtype == PACO_DTYPE_AUTO || (q->o->dtype == PACO_DTYPE_KEEP && q->keep)) {
+        rc = pc_narrow(ck, q->o->dtype, q->keep, q->pool, q->progress, &g->narrowed, err);
         ck = g->narrowed;
     }
     if (rc == 0 && g->config.rope_scaling == PC_ROPE_LLAMA3)
@@ -146,15 +146,19 @@ static bool key_begins(const struct pc_gguf_entry *e, const char *prefix)
 
 static int put_copied(const struct pc_gguf_request *q, struct pc_gguf_out *g, struct paco_error *err)
 {
+    const struct pc_tensor *embedding = pc_checkpoint_find(g->ck, "token_embd.weight");
     size_t n;
     const struct pc_gguf_entry *entries = pc_gguf_entries(q->like->gguf, &n);
     for (size_t i = 0; i < n; i++) {
         const struct pc_gguf_entry *e = &entries[i];
         bool stale = key_is(e, "general.file_type") || key_is(e, "general.quantization_version") ||
-                     key_is(e, "general.alignment") || key_begins(e, "split.") || key_begins(e, "quantize.");
+                     key_is(e, "general.alignment") || (embedding && key_is(e, "llama.vocab_size")) ||
+                     key_begins(e, "split.") || key_begins(e, "quantize.");
         if (!stale && !(q->o->vocabulary && key_begins(e, "tokenizer.")))
             pc_gguf_put_entry(&g->head, e);
     }
+    if (embedding)
+        pc_gguf_put_u32(&g->head, "llama.vocab_size", (uint32_t)embedding->n_rows);
     return q->o->vocabulary ? put_vocabulary(&g->head, q->o, err) : 0;
 }
 

@@ -21,6 +21,7 @@ struct pc_gguf_request {
         *ck; /* Hugging Face's names and row order; NULL: all of like->gguf as it stands */
     /** The model whose configuration, and if it is a GGUF file whose metadata, the output gets. */
     const struct pc_source *like;
+    const struct pc_checkpoint *keep; /* PACO_DTYPE_KEEP: whose types (pc_narrow); NULL: ck's own */
     bool tied;                        /* ck has no head of its own, or none that counts */
     const char *name;                 /* general.name of what is no GGUF file yet */
     const struct paco_job_options *o; /* dtype and vocabulary are read */

@@ -85,6 +85,8 @@ int paco_diff(const struct paco_diff_options *options, struct paco_job_result *r
     struct make_diff m = {.opt = options};
     *result = (struct paco_job_result){0};
     int rc = pc_job_begin(&m.job, &options->job, err);
+    if (rc == 0 && options->job.container == PACO_CONTAINER_GGUF)
+        rc = pc_error_set(err, PACO_EINVAL, "a diff is written as safetensors or .bin, not as GGUF");
     if (rc == 0)
         rc = run(&m, result, err);
     if (rc < 0)

@@ -216,7 +216,7 @@ static int read_other(struct reading *r, const char *key, struct paco_error *err
 
 static int read_member(struct reading *r, struct paco_error *err)
 {
-    static const char *const wanted[] = {"format", "job", "content_sha256"};
+    static const char *const wanted[] = {"format", "job", "content_sha256", "metadata_sha256"};
     for (int i = 0; i < N_LISTS; i++)
         if (strcmp(r->json.text, g_lists[i].key) == 0) {
             r->seen[i] = true;
@@ -288,6 +288,10 @@ static int take_rest(const struct reading *r, struct paco_error *err)
         rc = get_digest(r->rest, "content_sha256", &m->content_sha256, err);
     if (rc == 0)
         rc = keep(m, &m->content_sha256, err);
+    if (rc == 0 && json_object_get(r->rest, "metadata_sha256"))
+        rc = get_digest(r->rest, "metadata_sha256", &m->metadata_sha256, err);
+    if (rc == 0)
+        rc = keep(m, &m->metadata_sha256, err);
     for (int i = 0; i < N_LISTS && rc == 0; i++)
         if (g_lists[i].required && !r->seen[i])
             rc = pc_error_set(err, PACO_EFORMAT, "\"%s\" is nothing, expected an array", g_lists[i].key);

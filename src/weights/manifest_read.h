@@ -42,6 +42,7 @@ struct pc_row_ranges {
 struct pc_manifest {
     struct pc_arena arena; /* holds all strings */
     const char *path, *job, *content_sha256;
+    const char *metadata_sha256;      /* of a GGUF file's metadata, or NULL */
     struct pc_manifest_input *inputs; /* those that have a role and a digest */
     size_t n_inputs;
     struct pc_manifest_tensor *tensors;

@@ -10,6 +10,7 @@
 #include "weights/adapter.h"
 #include "weights/diagnose.h"
 #include "weights/gguf_files.h"
+#include "weights/gguf_out.h"
 #include "weights/job.h"
 #include "weights/narrow.h"
 #include "weights/pair.h"
@@ -23,7 +24,9 @@ struct merge {
     struct pc_adapter *adapter;
     struct pc_source base;
     struct pc_adapter_report report;
-    struct pc_checkpoint *sum, *grown, *ordered, *out;
+    struct pc_checkpoint *sum, *grown, *ordered, *narrow;
+    const struct pc_checkpoint *out; /* what is written */
+    struct pc_gguf_out gguf;
     uint64_t n_added; /* rows of the embedding */
     struct pc_gguf_files made;
     struct pc_buf chat_template; /* the adapter's own */
@@ -134,8 +137,10 @@ static int write_out(struct merge *m, struct paco_job_result *result, struct pac
     o.phase = "merging";
     o.inputs = inputs;
     o.n_inputs = sizeof inputs / sizeof *inputs;
-    o.files_from = m->base.gguf ? NULL : m->base.dir;
-    o.tokenizer_from = has_tokenizer(m->adapter->dir) ? m->adapter->dir : NULL;
+    o.gguf = &m->gguf.head;
+    bool folder = o.container != PC_GGUF;
+    o.files_from = folder && !m->base.gguf ? m->base.dir : NULL;
+    o.tokenizer_from = folder && has_tokenizer(m->adapter->dir) ? m->adapter->dir : NULL;
     o.files = m->files;
     o.n_files = m->n_files;
     // Rows that were added change vocab_size, repairs or not.
@@ -148,6 +153,23 @@ static int write_out(struct merge *m, struct paco_job_result *result, struct pac
         pc_job_result(&m->job, &written, result);
     }
     json_decref(settings);
+    return rc;
+}
+
+static int to_gguf(struct merge *m, struct paco_error *err)
+{
+    char name[256];
+    const struct pc_gguf_request q = {.ck = m->ordered,
+        .keep = m->base.ck,
+        .like = &m->base,
+        .tied = pc_pair_tied(&m->base),
+        .name = pc_source_name(&m->base, name, sizeof name),
+        .o = &m->opt->job,
+        .pool = m->job.pool,
+        .progress = &m->job.progress,
+        .notes = &m->job.notes};
+    int rc = pc_gguf_out_make(&q, &m->gguf, err);
+    m->out = m->gguf.ck;
     return rc;
 }
 
@@ -164,9 +186,14 @@ static int run(struct merge *m, struct paco_job_result *result, struct paco_erro
         rc = apply(m, err);
     if (rc == 0)
         rc = pc_checkpoint_in_order(m->grown ? m->grown : m->sum, &m->ordered, err);
-    if (rc == 0)
-        rc =
-            pc_narrow(m->ordered, m->opt->job.dtype, m->base.ck, m->job.pool, &m->job.progress, &m->out, err);
+    if (rc < 0)
+        return rc;
+    if (m->opt->job.container == PACO_CONTAINER_GGUF) {
+        rc = to_gguf(m, err);
+        return rc < 0 ? rc : write_out(m, result, err);
+    }
+    rc = pc_narrow(m->ordered, m->opt->job.dtype, m->base.ck, m->job.pool, &m->job.progress, &m->narrow, err);
+    m->out = m->narrow;
     if (rc == 0 && pc_source_makes_files(&m->base))
         rc = pc_gguf_files_make(&m->base, m->out, "merge", &m->made, err);
     if (rc == 0)
@@ -193,7 +220,8 @@ int paco_merge(
         rc = run(&m, result, err);
     if (rc < 0)
         paco_job_result_release(result);
-    pc_checkpoint_close(m.out);
+    pc_gguf_out_release(&m.gguf);
+    pc_checkpoint_close(m.narrow);
     pc_checkpoint_close(m.ordered);
     pc_checkpoint_close(m.grown);
     pc_checkpoint_close(m.sum);

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/journal.h"
 #include "base/json.h"
+#include "weights/gguf_out.h"
 #include "weights/job.h"
 #include "weights/manifest_read.h"
 #include "weights/narrow.h"
@@ -22,7 +23,9 @@ struct recover {
     struct pc_job job;
     struct pc_source raw, diff;
     struct pc_special_tokens raw_tokens, diff_tokens;
-    struct pc_checkpoint *sum, *out;
+    struct pc_checkpoint *sum, *narrow;
+    const struct pc_checkpoint *out; /* what is written */
+    struct pc_gguf_out gguf;
     struct pc_combine_report report;
     enum paco_recipe recipe;
     bool ours;      /* paco diff made the diff */
@@ -298,7 +301,8 @@ static int write_out(struct recover *r, struct paco_job_result *result, struct p
     o.phase = "recovering";
     o.inputs = inputs;
     o.n_inputs = sizeof inputs / sizeof *inputs;
-    o.files_from = r->diff.kind == PC_SOURCE_GGUF ? NULL : r->diff.dir;
+    o.files_from = r->diff.kind == PC_SOURCE_GGUF || o.container == PC_GGUF ? NULL : r->diff.dir;
+    o.gguf = &r->gguf.head;
     o.settings = settings;
     o.extra = extra;
     struct pc_write_result written = {0};
@@ -313,6 +317,29 @@ static int write_out(struct recover *r, struct paco_job_result *result, struct p
     }
     json_decref(settings);
     json_decref(extra);
+    return rc;
+}
+
+static int set_types(struct recover *r, struct paco_error *err)
+{
+    const struct paco_job_options *o = &r->opt->job;
+    char name[256];
+    if (o->container != PACO_CONTAINER_GGUF) {
+        int rc = pc_narrow(r->sum, o->dtype, r->diff.ck, r->job.pool, &r->job.progress, &r->narrow, err);
+        r->out = r->narrow;
+        return rc;
+    }
+    const struct pc_gguf_request q = {.ck = r->sum,
+        .keep = r->diff.ck,
+        .like = &r->diff,
+        .tied = pc_pair_tied(&r->diff),
+        .name = pc_source_name(&r->diff, name, sizeof name),
+        .o = o,
+        .pool = r->job.pool,
+        .progress = &r->job.progress,
+        .notes = &r->job.notes};
+    int rc = pc_gguf_out_make(&q, &r->gguf, err);
+    r->out = r->gguf.ck;
     return rc;
 }
 
@@ -335,7 +362,7 @@ static int run(struct recover *r, struct paco_job_result *result, struct paco_er
     if (rc < 0)
         return rc;
     note_sum(r);
-    rc = pc_narrow(r->sum, r->opt->job.dtype, r->diff.ck, r->job.pool, &r->job.progress, &r->out, err);
+    rc = set_types(r, err);
     return rc < 0 ? rc : write_out(r, result, err);
 }
 
@@ -354,7 +381,8 @@ int paco_recover(
         rc = run(&r, result, err);
     if (rc < 0)
         paco_job_result_release(result);
-    pc_checkpoint_close(r.out);
+    pc_gguf_out_release(&r.gguf);
+    pc_checkpoint_close(r.narrow);
     pc_checkpoint_close(r.sum);
     pc_source_close(&r.diff);
     pc_source_close(&r.raw);

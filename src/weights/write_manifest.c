@@ -37,27 +37,16 @@ json_t *pc_json_finished(json_t *v, bool good)
     return NULL;
 }
 
-static json_t *metadata_digest(const struct pc_gguf_head *head)
-{
-    uint8_t digest[PC_SHA256_SIZE];
-    char hex[PC_SHA256_HEX];
-    struct pc_sha256 *h = pc_sha256_new(NULL);
-    if (!h)
-        return NULL;
-    pc_sha256_update(h, head->bytes.data, head->bytes.len);
-    pc_sha256_final(h, digest);
-    pc_sha256_free(h);
-    return json_string(pc_sha256_hex(digest, hex));
-}
-
 json_t *pc_writer_options(const struct pc_write_options *o)
 {
     static const char *const containers[] = {"safetensors", "bin", "gguf"};
     json_t *options = json_object();
+    char hex[PC_SHA256_HEX];
     bool good = true;
     pc_json_set(options, "container", json_string(containers[o->container]), &good);
     if (o->container == PC_GGUF)
-        pc_json_set(options, "metadata_sha256", metadata_digest(o->gguf), &good);
+        pc_json_set(options, "metadata_sha256",
+            pc_gguf_head_digest(o->gguf, hex, NULL) < 0 ? NULL : json_string(hex), &good);
     else
         pc_json_set(options, "max_shard", json_integer((json_int_t)o->max_shard), &good);
     if (o->settings)
@@ -204,6 +193,10 @@ static void put_manifest(struct text *o, struct pc_writer *w, struct pc_write_re
     put_member(o, "options", pc_writer_options(w->opt));
     put_member(o, "inputs", inputs_json(w, r));
     put_member(o, "content_sha256", json_string(r->content_sha256));
+    char hex[PC_SHA256_HEX];
+    if (w->opt->container == PC_GGUF)
+        put_member(
+            o, "metadata_sha256", pc_gguf_head_digest(w->opt->gguf, hex, NULL) < 0 ? NULL : json_string(hex));
     put_member(o, "n_tensors", json_integer((json_int_t)w->layout->n_tensors));
     put_member(o, "tensor_bytes", json_integer((json_int_t)w->layout->total_size));
     put_tensors(o, w);
