@@ -175,8 +175,8 @@ int pc_pm_close_mark(struct pc_pickle_machine *m, struct pc_value ***items, size
     if (m->n_marks == 0)
         return pc_pm_bad(m, "it closes a MARK that is not there");
     size_t at = m->marks[--m->n_marks];
-    *items = m->stack + at;
     *n = m->n_stack - at;
+    *items = *n ? m->stack + at : NULL;
     m->n_stack = at;
     return 0;
 }
