@@ -1,65 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/answering.h"
 
-#include "algebra/combine.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "prompt/vocabulary.h"
-#include "weights/diagnose.h"
-#include "weights/pair.h"
 
 #include <math.h>
 #include <string.h>
 #include <sys/random.h>
 
 enum { PAD_ROW = 32000 };
-
-/* ---- weights ---- */
-
-static int open_sum(struct pc_answering *a, const struct pc_wishes *w, struct paco_error *err)
-{
-    int rc = pc_pair_open(w->model, "base", w->diff, "diff", &a->source, &a->diff, err);
-    if (rc < 0)
-        return rc;
-    struct pc_combine_options o = {.tied = pc_pair_tied(&a->diff),
-        .rope_theta = a->diff.has_config ? (double)a->diff.config.rope_theta : 0};
-    rc = pc_checkpoint_add(a->source.ck, a->diff.ck, &o, &a->sum, NULL, err);
-    if (rc == PACO_EMISMATCH)
-        pc_pair_explain(a->source.ck, "base", a->diff.ck, "diff", err);
-    if (rc == 0)
-        rc = pc_pair_check_missing(a->source.ck, a->diff.ck, "diff", o.tied, NULL, err);
-    return rc < 0 ? rc : pc_pair_check_diff(&a->source, &a->diff, NULL, err);
-}
-
-/* A diff has every tensor a model has, and would answer with noise. */
-static int refuse_diff(const struct pc_answering *a, struct paco_error *err)
-{
-    struct pc_diagnosis d;
-    int rc = pc_diagnose_kind(a->weights, &d, err);
-    if (rc < 0 || d.kind != PC_KIND_DIFF)
-        return rc;
-    pc_error_set(err, PACO_EMISMATCH,
-        "is a weight diff, not a model: %s (recover it first, or give its base with -m and this with --diff)",
-        d.evidence);
-    pc_error_path(err, a->source.path);
-    return PACO_EMISMATCH;
-}
-
-static int open_weights(struct pc_answering *a, const struct pc_wishes *w, struct paco_error *err)
-{
-    int rc = w->diff ? open_sum(a, w, err) : pc_source_open(w->model, &a->source, err);
-    if (rc < 0)
-        return rc;
-    const struct pc_source *lead = w->diff ? &a->diff : &a->source;
-    a->weights = w->diff ? a->sum : a->source.ck;
-    a->config = &lead->config;
-    if (!lead->has_config) {
-        pc_error_set(err, PACO_ENOENT, "there is no config.json, which says how the weights are used");
-        pc_error_path(err, lead->dir);
-        return PACO_ENOENT;
-    }
-    return w->diff ? 0 : refuse_diff(a, err);
-}
 
 /* ---- prompts ---- */
 
@@ -121,8 +71,8 @@ static int choose_ends(struct pc_answering *a, const struct pc_wishes *w,
 {
     for (int i = 0; i < d->n_eos; i++)
         add_eos(a, d->eos_ids[i]);
-    for (int i = 0; i < a->config->n_eos && d->n_eos == 0; i++)
-        add_eos(a, a->config->eos_ids[i]);
+    for (int i = 0; i < a->model.config->n_eos && d->n_eos == 0; i++)
+        add_eos(a, a->model.config->eos_ids[i]);
     if (a->n_eos == 0 && a->tok)
         add_eos(a, pc_tokenizer_eos(a->tok));
     int rc = 0;
@@ -197,8 +147,8 @@ int pc_answering_open(
     const struct pc_command *self, const struct pc_wishes *w, struct pc_answering *a, struct paco_error *err)
 {
     struct pc_generation_config defaults;
-    const struct pc_source *lead = w->diff ? &a->diff : &a->source;
-    int rc = open_weights(a, w, err);
+    int rc = pc_model_open(w->model, &a->model, err);
+    const struct pc_source *lead = a->model.lead;
     if (rc == 0)
         rc = read_defaults(lead, &defaults, err);
     if (rc == 0)
@@ -215,7 +165,5 @@ int pc_answering_open(
 void pc_answering_close(struct pc_answering *a)
 {
     pc_tokenizer_free(a->tok);
-    pc_checkpoint_close(a->sum);
-    pc_source_close(&a->diff);
-    pc_source_close(&a->source);
+    pc_model_close(&a->model);
 }

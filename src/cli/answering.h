@@ -4,6 +4,7 @@
 #ifndef PC_CLI_ANSWERING_H
 #define PC_CLI_ANSWERING_H
 
+#include "cli/model_args.h"
 #include "cli/prompts.h"
 #include "engine/sampler.h"
 #include "weights/source.h"
@@ -12,7 +13,7 @@ enum { PC_MAX_ENDS = 64 };
 
 /** What the user asks for; NAN, -1 and NULL mean that nothing was said. */
 struct pc_wishes {
-    const char *model, *diff; /* diff: a weight diff to be added to the model */
+    const struct pc_model_args *model;
     const char *format, *system, *bos;
     const struct pc_strings *stops;
     double temperature, top_p, min_p, repetition_penalty;
@@ -22,10 +23,7 @@ struct pc_wishes {
 
 /** A model ready to be asked. Everything is *owned*: pc_answering_close. Start from zero. */
 struct pc_answering {
-    struct pc_source source, diff;
-    struct pc_checkpoint *sum;           /* source + diff, or NULL */
-    const struct pc_checkpoint *weights; /* sum, or source's */
-    const struct pc_config *config;
+    struct pc_model model;
     struct pc_tokenizer *tok; /* NULL when there is none */
     struct pc_prompter prompter;
     struct pc_sampler_options sampling;

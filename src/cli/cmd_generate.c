@@ -19,26 +19,16 @@
 enum { MAX_INPUT = 1 << 30, DEFAULT_TOKENS = 512, N_TOP = 20, MAX_ROWS = 512 };
 
 struct values {
-    const char *model, *diff, *prompt, *file, *ids, *format, *system, *bos, *dtype, *kv_type, *speculate;
+    struct pc_model_args model;
+    const char *prompt, *file, *ids, *format, *system, *bos, *speculate;
     struct pc_strings stops;
-    int64_t n, top_k, seed, threads, context;
+    int64_t n, top_k, seed, context;
     double temp, top_p, min_p, repeat_penalty;
     bool json, logits_json;
 };
 
 static const struct pc_option g_options[] = {
-    {.name = "model",
-        .short_name = 'm',
-        .type = PC_OPT_STRING,
-        .offset = offsetof(struct values, model),
-        .arg = "MODEL",
-        .help = "model folder, .gguf file, or a name in the Hugging Face cache",
-        .required = true},
-    {.name = "diff",
-        .type = PC_OPT_STRING,
-        .offset = offsetof(struct values, diff),
-        .arg = "DIR",
-        .help = "a weight diff: MODEL is its base, and their sum answers"},
+    PC_MODEL_ROWS(struct values, model, true),
     {.name = "prompt",
         .short_name = 'p',
         .type = PC_OPT_STRING,
@@ -145,24 +135,7 @@ static const struct pc_option g_options[] = {
         .help =
             "guess tokens from the text so far and compute them with the next one: as far as it pays (auto, "
             "the default), not at all, or always N; the answer is the same"},
-    {.name = "threads",
-        .short_name = 't',
-        .type = PC_OPT_INT,
-        .offset = offsetof(struct values, threads),
-        .arg = "N",
-        .min = 0,
-        .max = 512,
-        .help = "worker threads (0: all processors)"},
-    {.name = "dtype",
-        .type = PC_OPT_CHOICE,
-        .offset = offsetof(struct values, dtype),
-        .choices = "f32",
-        .help = "plain F32 arithmetic and caches, not the fast ones for the weights' type"},
-    {.name = "kv-type",
-        .type = PC_OPT_CHOICE,
-        .offset = offsetof(struct values, kv_type),
-        .choices = "f32|f16|bf16|q8_0",
-        .help = "type of the keys and values kept (f16; f32 for weights in F32)"},
+    PC_RUN_ROWS(struct values, model),
     {.name = "json",
         .type = PC_OPT_FLAG,
         .offset = offsetof(struct values, json),
@@ -225,7 +198,7 @@ static int32_t answer_tokens(const struct job *j, size_t n_prompt)
 static int check_prompt(struct job *j, const struct pc_ids *prompt)
 {
     size_t n = prompt->n, room = (size_t)j->context;
-    int32_t answer = answer_tokens(j, n), n_vocab = j->a.config->vocab_size;
+    int32_t answer = answer_tokens(j, n), n_vocab = j->a.model.config->vocab_size;
     if (n == 0)
         return pc_error_set(&j->err, PACO_EINVAL, "the prompt has no tokens");
     for (size_t i = 0; i < n; i++)
@@ -244,7 +217,7 @@ static int check_prompt(struct job *j, const struct pc_ids *prompt)
 /* Refuse what does not fit before anything is loaded; *most is what the longest takes. */
 static int check_room(struct job *j, int32_t *most)
 {
-    int32_t own = j->a.config->max_positions;
+    int32_t own = j->a.model.config->max_positions;
     j->context = j->v->context ? (int32_t)j->v->context : own > 0 ? own : 1 << 24;
     if (own > 0 && j->context > own)
         pc_command_note(
@@ -396,19 +369,15 @@ static int answer_all(struct job *j)
     int rc = check_room(j, &most);
     if (rc < 0)
         return rc;
-    struct pc_engine_options o = {.n_threads = (int)j->v->threads,
-        .max_rows = most < MAX_ROWS ? most : MAX_ROWS,
-        .max_logits = 1,
-        .plan_tokens = most,
-        .has_kv_type = j->v->kv_type != NULL,
-        .f32 = j->v->dtype != NULL};
-    if (j->v->kv_type)
-        pc_dtype_parse(j->v->kv_type, &o.kv_type);
+    struct pc_engine_options o = pc_model_engine_options(&j->v->model);
+    o.max_rows = most < MAX_ROWS ? most : MAX_ROWS;
+    o.max_logits = 1;
+    o.plan_tokens = most;
     if (j->n_guesses >= 0 && !j->v->logits_json)
         o.max_logits += PC_MAX_DRAFT;
-    rc = pc_sampler_new(j->a.config->vocab_size, &j->a.sampling, &j->sampler, &j->err);
+    rc = pc_sampler_new(j->a.model.config->vocab_size, &j->a.sampling, &j->sampler, &j->err);
     if (rc == 0)
-        rc = pc_engine_open(j->a.weights, j->a.config, &o, &j->engine, &j->err);
+        rc = pc_engine_open(j->a.model.weights, j->a.model.config, &o, &j->engine, &j->err);
     if (rc == 0)
         rc = pc_seq_new(j->engine, most, &j->seq, &j->err);
     if (rc == 0 && o.max_logits > 1)
@@ -426,8 +395,7 @@ static int answer_all(struct job *j)
 static int run_job(struct job *j)
 {
     const struct values *v = j->v;
-    const struct pc_wishes wishes = {.model = v->model,
-        .diff = v->diff,
+    const struct pc_wishes wishes = {.model = &v->model,
         .format = v->format,
         .system = v->system,
         .bos = v->bos,

@@ -15,24 +15,14 @@
 enum { MAX_INPUT = 1 << 30, DEFAULT_CONTEXT = 512 };
 
 struct values {
-    const char *model, *diff, *reference, *reference_diff, *file, *bos, *dtype;
-    int64_t context, stride, chunks, threads;
+    struct pc_model_args model, reference;
+    const char *file, *bos;
+    int64_t context, stride, chunks;
     bool json;
 };
 
 static const struct pc_option g_options[] = {
-    {.name = "model",
-        .short_name = 'm',
-        .type = PC_OPT_STRING,
-        .offset = offsetof(struct values, model),
-        .arg = "MODEL",
-        .help = "model folder, .gguf file, or a name in the Hugging Face cache",
-        .required = true},
-    {.name = "diff",
-        .type = PC_OPT_STRING,
-        .offset = offsetof(struct values, diff),
-        .arg = "DIR",
-        .help = "a weight diff: MODEL is its base, and their sum reads"},
+    PC_MODEL_ROWS(struct values, model, true),
     {.name = "file",
         .short_name = 'f',
         .type = PC_OPT_STRING,
@@ -42,12 +32,12 @@ static const struct pc_option g_options[] = {
         .required = true},
     {.name = "reference",
         .type = PC_OPT_STRING,
-        .offset = offsetof(struct values, reference),
+        .offset = offsetof(struct values, reference.model),
         .arg = "MODEL",
         .help = "also say how far the predictions are from this model's"},
     {.name = "reference-diff",
         .type = PC_OPT_STRING,
-        .offset = offsetof(struct values, reference_diff),
+        .offset = offsetof(struct values, reference.diff),
         .arg = "DIR",
         .help = "a weight diff to be added to the reference"},
     {.name = "context",
@@ -79,19 +69,7 @@ static const struct pc_option g_options[] = {
         .offset = offsetof(struct values, bos),
         .choices = "auto|always|never",
         .help = "begin with BOS; auto: as the tokenizer's own settings say"},
-    {.name = "threads",
-        .short_name = 't',
-        .type = PC_OPT_INT,
-        .offset = offsetof(struct values, threads),
-        .arg = "N",
-        .min = 0,
-        .max = 512,
-        .help = "worker threads (0: all processors)"},
-    {.name = "dtype",
-        .type = PC_OPT_CHOICE,
-        .offset = offsetof(struct values, dtype),
-        .choices = "f32",
-        .help = "plain F32 arithmetic and caches, not the fast ones for the weights' type"},
+    PC_RUN_ROWS(struct values, model),
     {.name = "json",
         .type = PC_OPT_FLAG,
         .offset = offsetof(struct values, json),
@@ -116,11 +94,10 @@ struct job {
     struct paco_error err;
 };
 
-static int open_side(struct job *j, struct side *s, const char *model, const char *diff)
+static int open_side(struct job *j, struct side *s, const struct pc_model_args *model)
 {
     static const struct pc_strings no_stops = {0};
     const struct pc_wishes wishes = {.model = model,
-        .diff = diff,
         .format = "raw",
         .bos = j->v->bos,
         .stops = &no_stops,
@@ -148,7 +125,7 @@ static int encode(struct job *j, struct side *s)
     int rc = bos ? pc_ids_add(&s->ids, pc_tokenizer_bos(tok), &j->err) : 0;
     if (rc == 0)
         rc = pc_tokenizer_encode(tok, j->text.data ? j->text.data : "", j->text.len, 0, &s->ids, &j->err);
-    int32_t n_vocab = s->a.config->vocab_size;
+    int32_t n_vocab = s->a.model.config->vocab_size;
     for (size_t i = 0; i < s->ids.n && rc == 0; i++)
         if (s->ids.v[i] >= n_vocab)
             rc = pc_error_set(&j->err, PACO_EMISMATCH,
@@ -162,7 +139,7 @@ static int read_text(struct job *j)
     int rc = pc_read_input(j->v->file, &j->text, &j->err);
     if (rc == 0)
         rc = encode(j, &j->model);
-    if (rc < 0 || !j->v->reference)
+    if (rc < 0 || !j->v->reference.model)
         return rc;
     rc = encode(j, &j->reference);
     const struct pc_ids *a = &j->model.ids, *b = &j->reference.ids;
@@ -181,7 +158,7 @@ static int read_text(struct job *j)
 static void choose_windows(struct job *j)
 {
     const struct values *v = j->v;
-    int32_t own = j->model.a.config->max_positions;
+    int32_t own = j->model.a.model.config->max_positions;
     j->o = (struct pc_perplexity_options){.context = (int32_t)v->context,
         .stride = (int32_t)v->stride,
         .bos = begins_with_bos(j, j->model.a.tok) ? pc_tokenizer_bos(j->model.a.tok) : -1,
@@ -193,10 +170,10 @@ static void choose_windows(struct job *j)
 
 static int open_engine(struct job *j, struct side *s)
 {
-    struct pc_engine_options o = {
-        .n_threads = (int)j->v->threads, .max_logits = PC_PERPLEXITY_LOGITS, .plan_tokens = j->o.context,
-        .f32 = j->v->dtype != NULL};
-    return pc_engine_open(s->a.weights, s->a.config, &o, &s->engine, &j->err);
+    struct pc_engine_options o = pc_model_engine_options(&j->v->model);
+    o.max_logits = PC_PERPLEXITY_LOGITS;
+    o.plan_tokens = j->o.context;
+    return pc_engine_open(s->a.model.weights, s->a.model.config, &o, &s->engine, &j->err);
 }
 
 static int measure(struct job *j, struct pc_perplexity *p)
@@ -207,7 +184,7 @@ static int measure(struct job *j, struct pc_perplexity *p)
             "the text has %zu tokens, a window %d: use a smaller -c, a longer text or --stride",
             j->model.ids.n, j->o.context);
     int rc = open_engine(j, &j->model);
-    if (rc == 0 && j->v->reference)
+    if (rc == 0 && j->v->reference.model)
         rc = open_engine(j, &j->reference);
     if (rc < 0)
         return rc;
@@ -231,7 +208,7 @@ static int print_result_json(struct job *j, const struct pc_perplexity *p)
     json_object_set_new(o, "n_windows", json_integer(p->n_windows));
     json_object_set_new(o, "context", json_integer(j->o.context));
     json_object_set_new(o, "stride", json_integer(j->o.stride));
-    if (j->v->reference) {
+    if (j->v->reference.model) {
         json_object_set_new(o, "reference_perplexity", pc_json_number(exp(p->reference_nll.mean)));
         json_object_set_new(o, "kl_mean", pc_json_number(p->kl.mean));
         json_object_set_new(o, "kl_error", pc_json_number(p->kl.error));
@@ -256,7 +233,7 @@ static void print_result(const struct job *j, const struct pc_perplexity *p)
     else
         printf("the second halves of %s windows of %d\n", pc_human_count((uint64_t)p->n_windows, n),
             j->o.context);
-    if (!j->v->reference)
+    if (!j->v->reference.model)
         return;
     printf("reference  %.4f +/- %.4f\n", exp(p->reference_nll.mean),
         exp(p->reference_nll.mean) * p->reference_nll.error);
@@ -269,9 +246,9 @@ static int run_job(struct job *j)
 {
     const struct values *v = j->v;
     struct pc_perplexity p;
-    int rc = open_side(j, &j->model, v->model, v->diff);
-    if (rc == 0 && v->reference)
-        rc = open_side(j, &j->reference, v->reference, v->reference_diff);
+    int rc = open_side(j, &j->model, &v->model);
+    if (rc == 0 && v->reference.model)
+        rc = open_side(j, &j->reference, &v->reference);
     if (rc == 0)
         rc = read_text(j);
     if (rc == 0)
@@ -304,7 +281,7 @@ static int run(const struct pc_command *self, int argc, char **argv)
         code =
             pc_command_misuse(self, "--stride %lld is more than a window of %lld: tokens would be left out",
                 (long long)v.stride, (long long)v.context);
-    else if (v.reference_diff && !v.reference)
+    else if (v.reference.diff && !v.reference.model)
         code = pc_command_misuse(self, "--reference-diff needs --reference, its base");
     else
         code = run_job(&j) < 0 ? pc_command_fail(self, &j.err) : PC_EXIT_OK;

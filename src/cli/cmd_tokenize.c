@@ -18,7 +18,7 @@
 enum { MAX_INPUT = 1 << 30 };
 
 struct values {
-    const char *model, *file, *bos, *format;
+    const char *model, *diff, *file, *bos, *format;
     bool decode, show, json, lines, no_special_parse, skip_special;
 };
 
@@ -31,6 +31,11 @@ static const struct pc_option options[] = {
         .help = "model folder, tokenizer.model, tokenizer.json or .gguf file, or a name in the Hugging Face "
                 "cache",
         .required = true},
+    {.name = "diff",
+        .type = PC_OPT_STRING,
+        .offset = offsetof(struct values, diff),
+        .arg = "DIR",
+        .help = "a weight diff: MODEL is its base, and the diff's tokenizer is used"},
     {.name = "file",
         .short_name = 'f',
         .type = PC_OPT_STRING,
@@ -280,9 +285,10 @@ static char *find_vocabulary(const char *model, struct paco_error *err)
     return path;
 }
 
+/* A diff brings the tokenizer of the model it makes. */
 static int open_model(struct job *j)
 {
-    j->path = find_vocabulary(j->v->model, &j->err);
+    j->path = find_vocabulary(j->v->diff ? j->v->diff : j->v->model, &j->err);
     return j->path ? pc_vocabulary_open(j->path, &j->tok, &j->err) : j->err.code;
 }
 

@@ -8,7 +8,7 @@ import subprocess
 import time
 
 from counting import ID, PIECES, V, model, tokenizer_json
-from tiny import PACO, case, config, finish, llama, paco, paco_json, save, tensor, until_caught, work
+from tiny import PACO, SANITIZED, case, config, finish, llama, paco, paco_json, save, tensor, until_caught, work
 
 
 def says(what, done, part, code=None):
@@ -160,16 +160,74 @@ def weights(m):
          "the prompt has a NUL byte at 1", 1)
 
 
+def top(*args):
+    d = paco("generate", *args, "--logits-json")
+    return d.stdout if d.returncode == 0 else d
+
+
 def diff(m):
-    """-m BASE --diff DIR answers as the recovered model does."""
-    base, tuned, cfg = llama(config(), seed=1, spread=0.5), llama(config(), seed=2, spread=0.5), config()
-    b, t = save(work("base"), base, cfg), save(work("tuned"), tuned, cfg)
-    case("paco diff", paco("diff", "--raw", b, "--tuned", t, "--out", work("diff")).returncode == 0)
-    want = paco_json("generate", "-m", t, "--ids", "5 9 3", "-n", 20)
-    got = paco_json("generate", "-m", b, "--diff", work("diff"), "--ids", "5 9 3", "-n", 20)
-    case("base and diff answer as the tuned model", got["ids"] == want["ids"], (got, want))
+    """-m BASE --diff DIR answers as the recovered model does, down to the last bit of the logits."""
+    def model_of(vocab, seed, dtype="F32", tied=False, norm=1.0):
+        cfg = config(vocab=vocab, hidden=16, ff=48, tied=tied)
+        return llama(cfg, dtype=dtype, seed=seed, spread=0.5, norm=norm), {**cfg, "torch_dtype": {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}[dtype]}
+
+    ids, text = "5 9 3 30 0 11", work("text.txt")
+    for dtype, vocab, tied, how in (("F32", 32, False, []), ("F16", 32, False, []), ("BF16", 33, False, []), ("BF16", 32, True, []),
+                                    ("F16", 33, True, []), ("F16", 33, False, ["--max-shard", "2kB"]), ("BF16", 33, False, ["--to", "hf-bin"]),
+                                    ("F16", 32, True, ["--to", "hf-bin", "--max-shard", "3kB"])):
+        name = "%s-%d%s%s" % (dtype, vocab, "-tied" if tied else "", "".join(how))
+        base, cfg = model_of(32, 1, dtype, tied)
+        tuned, tuned_cfg = model_of(vocab, 2, dtype, tied, norm=1.0625)
+        for part, (weights, c) in (("base", (base, cfg)), ("tuned", (tuned, tuned_cfg))):
+            save(work(name, "plain-" + part), weights, c, {"tokenizer.json": tokenizer_json()} if part == "tuned" else None)
+        b, t, d, r = (work(name, n) for n in ("base", "tuned", "diff", "recovered"))
+        ok = all(paco("convert", work(name, "plain-" + p), "--out", o, *how).returncode == 0 for p, o in (("base", b), ("tuned", t)))
+        fmt = ["--format", "bin"] if "hf-bin" in how else []
+        done = paco("diff", "--raw", b, "--tuned", t, "--out", d, *[x for x in how if x not in ("--to", "hf-bin")], *fmt)
+        ok = ok and done.returncode == 0 and paco("recover", "--raw", b, "--diff", d, "--out", r).returncode == 0
+        case("%s: a base and its diff" % name, ok, done)
+        want, got = top("-m", r, "--ids", ids), top("-m", b, "--diff", d, "--ids", ids)
+        case("%s: the logits of the recovered model" % name, want == got and isinstance(want, str), (want, got))
+        want, got = (paco_json("generate", *x, "--ids", ids, "-n", 30, "--temp", 1, "--seed", 2) for x in (("-m", r), ("-m", b, "--diff", d)))
+        case("%s: and its tokens" % name, want and got and got["ids"] == want["ids"], (got, want))
+    with open(text, "w") as f:
+        f.write("abc def ghi jkl mno pqr stu " * 8)
+    base, cfg = model_of(V, 1)
+    tuned, _ = model_of(V, 2, norm=1.0625)
+    b, t, d = save(work("base"), base, cfg), save(work("tuned"), tuned, cfg, {"tokenizer.json": tokenizer_json()}), work("diff")
+    case("paco diff", paco("diff", "--raw", b, "--tuned", t, "--out", d).returncode == 0)
+    case("paco recover", paco("recover", "--raw", b, "--diff", d, "--out", work("recovered")).returncode == 0)
+    want, got = (paco_json("perplexity", *x, "-f", text, "-c", 32) for x in (("-m", work("recovered")), ("-m", b, "--diff", d)))
+    case("perplexity too", want and got and want["nll"] == got["nll"], (want, got))
+    want, got = (paco_json("tokenize", *x, "abc de") for x in (("-m", t), ("-m", b, "--diff", d)))
+    case("tokenize takes the diff's tokenizer", want and got == want, (want, got))
     says("the tuned model is no diff", paco("generate", "-m", b, "--diff", t, "--ids", "1 2"), "looks like a whole model", 1)
-    case("which is not the base", paco_json("generate", "-m", b, "--ids", "5 9 3", "-n", 20)["ids"] != want["ids"])
+    want, got = top("-m", t, "--ids", "5 9 3"), top("-m", b, "--ids", "5 9 3")
+    case("the base is another model", want != got)
+
+
+def resident(m):
+    """Of base and diff only the sum stays in memory."""
+    cfg = dict(config(vocab=V, hidden=512, layers=6, heads=8, kv_heads=8, ff=1536), max_position_embeddings=64)
+    rows = {}
+
+    def big(seed, norm):
+        weights = {}
+        for name, (_, shape, _) in llama({**cfg, "hidden_size": 8, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 2}).items():
+            shape = [{8: 512, 16: 1536}.get(n, n) for n in shape]
+            n = shape[0] * (shape[1] if len(shape) > 1 else 1)
+            row = rows.setdefault((seed, len(shape)), struct.pack("<512f", *(norm if len(shape) == 1 else ((i * seed) % 17 - 8) / 256 for i in range(512))))
+            weights[name] = "F32", shape, (row * (n // 512 + 1))[:4 * n]
+        return weights
+
+    b, t = save(work("rss-base"), big(3, 1.0), cfg), save(work("rss-tuned"), big(5, 1.0625), cfg)
+    d, r = work("rss-diff"), work("rss-recovered")
+    ok = paco("diff", "--raw", b, "--tuned", t, "--out", d).returncode == 0 and paco("recover", "--raw", b, "--diff", d, "--out", r).returncode == 0
+    case("a larger pair", ok)
+    size = os.path.getsize(os.path.join(r, "model.safetensors"))
+    one, two = (paco_json("generate", *x, "--ids", "5 9 3", "-n", 4)["peak_rss_bytes"] for x in (("-m", r), ("-m", b, "--diff", d)))
+    case("base and diff take the memory of one model (%.0f MB: %.0f MB recovered, %.0f MB added up)" % (size / 1e6, one / 1e6, two / 1e6),
+         two < 1.1 * size + (24 << 20) or SANITIZED)
 
 
 def streams(m):
@@ -205,6 +263,6 @@ def streams(m):
 
 
 m = model("counts")
-for check in (plain, fields, ends, context, lines, sampling, guesses, formats, weights, diff, streams):
+for check in (plain, fields, ends, context, lines, sampling, guesses, formats, weights, diff, resident, streams):
     check(m)
 finish()

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/model_args.h"
+
+#include "algebra/combine.h"
+#include "weights/diagnose.h"
+#include "weights/pair.h"
+
+static int open_sum(struct pc_model *m, const struct pc_model_args *args, struct paco_error *err)
+{
+    int rc = pc_pair_open(args->model, "base", args->diff, "diff", &m->source, &m->diff, err);
+    if (rc < 0)
+        return rc;
+    struct pc_combine_options o = {.tied = pc_pair_tied(&m->diff),
+        .rope_theta = m->diff.has_config ? (double)m->diff.config.rope_theta : 0};
+    rc = pc_checkpoint_add(m->source.ck, m->diff.ck, &o, &m->sum, NULL, err);
+    if (rc == PACO_EMISMATCH)
+        pc_pair_explain(m->source.ck, "base", m->diff.ck, "diff", err);
+    if (rc == 0)
+        rc = pc_pair_check_missing(m->source.ck, m->diff.ck, "diff", o.tied, NULL, err);
+    return rc < 0 ? rc : pc_pair_check_diff(&m->source, &m->diff, NULL, err);
+}
+
+/* A diff has every tensor a model has, and would answer with noise. */
+static int refuse_diff(const struct pc_model *m, struct paco_error *err)
+{
+    struct pc_diagnosis d;
+    int rc = pc_diagnose_kind(m->weights, &d, err);
+    if (rc < 0 || d.kind != PC_KIND_DIFF)
+        return rc;
+    pc_error_set(err, PACO_EMISMATCH,
+        "is a weight diff, not a model: %s (recover it first, or give its base with -m and this with --diff)",
+        d.evidence);
+    pc_error_path(err, m->source.path);
+    return PACO_EMISMATCH;
+}
+
+int pc_model_open(const struct pc_model_args *args, struct pc_model *m, struct paco_error *err)
+{
+    int rc = args->diff ? open_sum(m, args, err) : pc_source_open(args->model, &m->source, err);
+    if (rc < 0)
+        return rc;
+    m->lead = args->diff ? &m->diff : &m->source;
+    m->weights = args->diff ? m->sum : m->source.ck;
+    m->config = &m->lead->config;
+    if (!m->lead->has_config) {
+        pc_error_set(err, PACO_ENOENT, "there is no config.json, which says how the weights are used");
+        pc_error_path(err, m->lead->dir);
+        return PACO_ENOENT;
+    }
+    return args->diff ? 0 : refuse_diff(m, err);
+}
+
+void pc_model_close(struct pc_model *m)
+{
+    pc_checkpoint_close(m->sum);
+    pc_source_close(&m->diff);
+    pc_source_close(&m->source);
+    *m = (struct pc_model){.sum = NULL};
+}
+
+struct pc_engine_options pc_model_engine_options(const struct pc_model_args *args)
+{
+    struct pc_engine_options o = {
+        .n_threads = (int)args->threads, .f32 = args->dtype != NULL, .has_kv_type = args->kv_type != NULL};
+    if (args->kv_type)
+        pc_dtype_parse(args->kv_type, &o.kv_type);
+    return o;
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What the commands that run a model have in common: which model, and on what. A model is a folder, a file or
+ * a name; or a base and the weight diff that makes it another. */
+#ifndef PC_CLI_MODEL_ARGS_H
+#define PC_CLI_MODEL_ARGS_H
+
+#include "cli/command.h"
+#include "engine/engine.h"
+#include "weights/source.h"
+
+struct pc_model_args {
+    const char *model, *diff; /* diff: a weight diff to be added to the model, or NULL */
+    const char *dtype, *kv_type;
+    int64_t threads;
+};
+
+/* Rows for struct TYPE with a struct pc_model_args called MEMBER: which model, and how it is run. */
+// Designators and member names take no parentheses.
+// NOLINTBEGIN(bugprone-macro-parentheses)
+#define PC_MODEL_ROWS(TYPE, MEMBER, REQUIRED)                                                                \
+    {.name = "model",                                                                                        \
+        .short_name = 'm',                                                                                   \
+        .type = PC_OPT_STRING,                                                                               \
+        .offset = offsetof(TYPE, MEMBER.model),                                                              \
+        .arg = "MODEL",                                                                                      \
+        .help = "model folder, .gguf file, or a name in the Hugging Face cache",                             \
+        .required = REQUIRED},                                                                               \
+    {                                                                                                        \
+        .name = "diff", .type = PC_OPT_STRING, .offset = offsetof(TYPE, MEMBER.diff), .arg = "DIR",          \
+        .help = "a weight diff: MODEL is its base, and their sum is run"                                     \
+    }
+#define PC_RUN_ROWS(TYPE, MEMBER)                                                                            \
+    {.name = "threads",                                                                                      \
+        .short_name = 't',                                                                                   \
+        .type = PC_OPT_INT,                                                                                  \
+        .offset = offsetof(TYPE, MEMBER.threads),                                                            \
+        .arg = "N",                                                                                          \
+        .min = 0,                                                                                            \
+        .max = 512,                                                                                          \
+        .help = "worker threads (0: all processors)"},                                                       \
+        {.name = "dtype",                                                                                    \
+            .type = PC_OPT_CHOICE,                                                                           \
+            .offset = offsetof(TYPE, MEMBER.dtype),                                                          \
+            .choices = "f32",                                                                                \
+            .help = "plain F32 arithmetic and caches, not the fast ones for the weights' type"},             \
+    {                                                                                                        \
+        .name = "kv-type", .type = PC_OPT_CHOICE, .offset = offsetof(TYPE, MEMBER.kv_type),                  \
+        .choices = "f32|f16|bf16|q8_0",                                                                      \
+        .help = "type of the keys and values kept (f16; f32 for weights in F32)"                             \
+    }
+// NOLINTEND(bugprone-macro-parentheses)
+
+/** A model to be run. Everything is *owned*: pc_model_close. Start from zero. */
+struct pc_model {
+    struct pc_source source, diff;
+    struct pc_checkpoint *sum;           /* source + diff, or NULL */
+    const struct pc_checkpoint *weights; /* sum, or source's */
+    const struct pc_source *lead;        /* diff or source: whose configuration and tokenizer go */
+    const struct pc_config *config;
+};
+
+/** Open them. Nothing is added up yet: the sum is made of the rows that are read.
+ *
+ *  Errors: those of opening; PACO_ENOENT without a configuration; PACO_EMISMATCH when base and diff do not
+ * belong together, or a model alone is really a weight diff. */
+int pc_model_open(const struct pc_model_args *args, struct pc_model *out, struct paco_error *err);
+void pc_model_close(struct pc_model *m);
+
+/** The engine's options as far as the arguments say them. */
+struct pc_engine_options pc_model_engine_options(const struct pc_model_args *args);
+
+#endif
