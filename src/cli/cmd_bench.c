@@ -2,10 +2,10 @@
 /* paco bench: how fast this machine is, how fast a model runs on it, and what share of the limit that is. */
 #include "base/cpu.h"
 #include "base/host.h"
-#include "cli/answering.h"
 #include "cli/bench_model.h"
 #include "cli/bench_recover.h"
 #include "cli/command.h"
+#include "cli/model_args.h"
 #include "cli/output.h"
 
 #include <math.h>
@@ -16,25 +16,15 @@
 enum { DEFAULT_DECODE = 64, DEFAULT_REPEAT = 5, MOST_TOKENS = 1 << 20 };
 
 struct values {
-    const char *model, *diff, *prefill, *depth, *batch;
-    int64_t decode, repeat, threads;
+    struct pc_model_args model;
+    const char *prefill, *depth, *batch;
+    int64_t decode, repeat;
     double seconds;
     bool json, roofline;
 };
 
 static const struct pc_option g_options[] = {
-    {.name = "model",
-        .short_name = 'm',
-        .type = PC_OPT_STRING,
-        .offset = offsetof(struct values, model),
-        .arg = "MODEL",
-        .help = "model folder, .gguf file, or a name in the Hugging Face cache; without: the machine, and "
-                "recover"},
-    {.name = "diff",
-        .type = PC_OPT_STRING,
-        .offset = offsetof(struct values, diff),
-        .arg = "DIR",
-        .help = "a weight diff: MODEL is its base, and their sum is measured"},
+    PC_MODEL_ROWS(struct values, model, false),
     {.name = "prefill",
         .short_name = 'p',
         .type = PC_OPT_STRING,
@@ -76,14 +66,7 @@ static const struct pc_option g_options[] = {
         .min = 0,
         .max = 1e6,
         .help = "no further run of a measurement after this long (10)"},
-    {.name = "threads",
-        .short_name = 't',
-        .type = PC_OPT_INT,
-        .offset = offsetof(struct values, threads),
-        .arg = "N",
-        .min = 0,
-        .max = 512,
-        .help = "worker threads (0: all processors)"},
+    PC_RUN_ROWS(struct values, model),
     {.name = "roofline",
         .type = PC_OPT_FLAG,
         .offset = offsetof(struct values, roofline),
@@ -98,7 +81,7 @@ static const struct pc_option g_options[] = {
 struct job {
     const struct pc_command *self;
     const struct values *v;
-    struct pc_answering a;
+    struct pc_model model;
     struct pc_bench_plan plan;
     struct pc_machine machine;
     struct pc_bench_result *result; /* of the model, or NULL */
@@ -146,7 +129,7 @@ static int read_plan(struct job *j)
     *p = (struct pc_bench_plan){.decode = v->decode >= 0 ? (int32_t)v->decode : DEFAULT_DECODE,
         .repeat = (int)v->repeat,
         .seconds = v->seconds,
-        .n_threads = (int)v->threads};
+        .n_threads = (int)v->model.threads};
     if (!read_list(j, "prefill", v->prefill, "128,512,2048", 1, MOST_TOKENS, &p->prefill) ||
         !read_list(j, "depth", v->depth, all ? "0,512,2048" : "0", 0, MOST_TOKENS, &p->depth) ||
         !read_list(j, "batch", v->batch, all ? "1,2,4,8,16,32" : "1", 1, PC_BENCH_MAX_BATCH, &p->batch))
@@ -168,7 +151,7 @@ static size_t up_to(const struct pc_bench_list *l, int32_t most)
 static void fit_context(struct job *j)
 {
     struct pc_bench_plan *p = &j->plan;
-    int32_t own = j->a.config->max_positions;
+    int32_t own = j->model.config->max_positions;
     if (own <= 0)
         return;
     if (!j->v->prefill)
@@ -186,21 +169,8 @@ static void fit_context(struct job *j)
 
 static int open_model(struct job *j)
 {
-    static const struct pc_strings no_stops = {0};
-    const struct pc_wishes wishes = {.model = j->v->model,
-        .diff = j->v->diff,
-        .format = "raw",
-        .bos = "auto",
-        .stops = &no_stops,
-        .temperature = 0,
-        .top_p = NAN,
-        .min_p = NAN,
-        .repetition_penalty = NAN,
-        .top_k = -1,
-        .seed = 0,
-        .ids_only = true};
     double start = pc_seconds();
-    int rc = pc_answering_open(j->self, &wishes, &j->a, &j->err);
+    int rc = pc_model_open(&j->v->model, &j->model, &j->err);
     j->find_seconds = pc_seconds() - start;
     if (rc == 0)
         fit_context(j);
@@ -212,25 +182,25 @@ static int measure_model(struct job *j)
     j->result = calloc(1, sizeof *j->result);
     if (!j->result)
         return pc_error_mem(&j->err, sizeof *j->result, "results");
-    return pc_bench_model(j->a.weights, j->a.config, &j->plan, j->result, &j->err);
+    return pc_bench_model(j->model.weights, j->model.config, &j->plan, j->result, &j->err);
 }
 
 static int measure_recover(struct job *j)
 {
     const char *parent = getenv("TMPDIR");
-    return pc_bench_recover(
-        parent && *parent ? parent : "/tmp", (int)j->v->threads, j->plan.progress, &j->recover, &j->err);
+    return pc_bench_recover(parent && *parent ? parent : "/tmp", (int)j->v->model.threads, j->plan.progress,
+        &j->recover, &j->err);
 }
 
 /* The machine before and after: whatever else runs may have left one of the two alone. */
 static int measure(struct job *j)
 {
     struct pc_machine after;
-    struct pc_machine_options o = {.n_threads = (int)j->v->threads, .progress = j->plan.progress};
+    struct pc_machine_options o = {.n_threads = (int)j->v->model.threads, .progress = j->plan.progress};
     int rc = pc_machine_measure(&o, &j->machine, &j->err);
     pc_peak_rss_reset();
     if (rc == 0)
-        rc = j->v->model ? measure_model(j) : measure_recover(j);
+        rc = j->v->model.model ? measure_model(j) : measure_recover(j);
     j->peak_rss = pc_peak_rss();
     if (rc == 0)
         rc = pc_machine_measure(&o, &after, &j->err);
@@ -326,7 +296,7 @@ static double repack_seconds(const struct pc_bench_result *r)
 static void add_model(const struct job *j, json_t *o)
 {
     const struct pc_bench_result *r = j->result;
-    json_object_set_new(o, "model", json_string(j->v->model));
+    json_object_set_new(o, "model", json_string(j->v->model.model));
     json_object_set_new(o, "n_params", json_integer((json_int_t)r->work.n_params));
     json_object_set_new(o, "load_seconds", pc_json_number(j->find_seconds + r->open_seconds));
     json_object_set_new(o, "repack_seconds", pc_json_number(repack_seconds(r)));
@@ -418,7 +388,7 @@ static void print_results(const struct job *j)
 
 static int run_job(struct job *j)
 {
-    int rc = j->v->model ? open_model(j) : 0;
+    int rc = j->v->model.model ? open_model(j) : 0;
     if (rc < 0)
         return rc;
     j->plan.progress = pc_progress_bar(j->self);
@@ -441,13 +411,13 @@ static int run(const struct pc_command *self, int argc, char **argv)
     struct job j = {.self = self, .v = &v};
     if (args.positional.n > 0)
         code = pc_command_misuse(self, "'%s' is not expected", args.positional.v[0]);
-    else if (!v.model && (v.diff || v.prefill || v.depth || v.batch || v.decode >= 0))
+    else if (!v.model.model && (v.model.diff || v.prefill || v.depth || v.batch || v.decode >= 0))
         code = pc_command_misuse(self, "-m MODEL is missing: without it only the machine is measured");
     else
         code = read_plan(&j);
     if (code == PC_EXIT_OK)
         code = run_job(&j) < 0 ? pc_command_fail(self, &j.err) : PC_EXIT_OK;
-    pc_answering_close(&j.a);
+    pc_model_close(&j.model);
     free(j.result);
     pc_args_release(&args);
     return code;

@@ -114,6 +114,9 @@ int pc_command_parse(const struct pc_command *self, int argc, char **argv, void 
     }
     for (size_t i = 0; i < args->ignored.n; i++)
         pc_command_note(self, "%s", args->ignored.v[i]);
+    if (g_common.cpu && strcmp(g_common.cpu, "native") != 0 && strcmp(g_common.cpu, pc_cpu_level()) != 0)
+        pc_command_note(
+            self, "--cpu %s: this processor does not have that; using %s", g_common.cpu, pc_cpu_level());
     if (g_common.verbose)
         pc_command_note(self, "%d threads, instructions: %s", pc_cpu_count(), pc_cpu_level());
     return -1;
