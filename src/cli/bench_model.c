@@ -199,7 +199,8 @@ static int open_engine(struct bench *b, const struct pc_checkpoint *weights, con
     int32_t batch = b->plan->decode ? largest(&b->plan->batch) : 1;
     b->n_seqs = batch > 1 ? (size_t)batch : 1;
     b->n_vocab = config->vocab_size;
-    struct pc_engine_options o = {.n_threads = b->plan->n_threads, .max_logits = (int32_t)b->n_seqs};
+    struct pc_engine_options o = b->plan->engine;
+    o.max_logits = (int32_t)b->n_seqs;
     for (size_t i = 0; i < b->n_seqs; i++)
         o.plan_tokens += length_of(b, i);
     double start = pc_seconds();

@@ -129,7 +129,7 @@ static int read_plan(struct job *j)
     *p = (struct pc_bench_plan){.decode = v->decode >= 0 ? (int32_t)v->decode : DEFAULT_DECODE,
         .repeat = (int)v->repeat,
         .seconds = v->seconds,
-        .n_threads = (int)v->model.threads};
+        .engine = pc_model_engine_options(&v->model)};
     if (!read_list(j, "prefill", v->prefill, "128,512,2048", 1, MOST_TOKENS, &p->prefill) ||
         !read_list(j, "depth", v->depth, all ? "0,512,2048" : "0", 0, MOST_TOKENS, &p->depth) ||
         !read_list(j, "batch", v->batch, all ? "1,2,4,8,16,32" : "1", 1, PC_BENCH_MAX_BATCH, &p->batch))

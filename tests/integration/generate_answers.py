@@ -260,7 +260,7 @@ def streams(m):
     os.read(p.stdout.fileno(), 1)
     os.truncate(os.path.join(heavy, "model.safetensors"), 5000)
     out, err = p.communicate(timeout=60)
-    case("a file cut short while it is in use", p.returncode == 1 and b"was cut short" in err, (p.returncode, err))
+    case("a file cut short while it is in use", p.returncode == 1 and (b"was cut short" in err or b"the file shrank" in err), (p.returncode, err))
 
 
 m = model("counts")
