@@ -216,6 +216,21 @@ void pc_packed_init(struct pc_packed *table, unsigned cpu_flags)
         return;
     pc_packed_init_avx512_vnni(table);
 #endif
+#ifdef PC_HAVE_NEON
+    if (!(cpu_flags & PC_CPU_NEON))
+        return;
+    pc_packed_init_neon(table);
+#endif
+#ifdef PC_HAVE_DOTPROD
+    if (!(cpu_flags & PC_CPU_DOTPROD))
+        return;
+    pc_packed_init_dotprod(table);
+#endif
+#ifdef PC_HAVE_I8MM
+    if (!(cpu_flags & PC_CPU_I8MM))
+        return;
+    pc_packed_init_i8mm(table);
+#endif
     (void)cpu_flags;
 }
 
