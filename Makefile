@@ -5,9 +5,13 @@ FUZZ_SECONDS ?= 60
 JOBS ?=
 export BUILD
 
-.PHONY: all demo test arm parity bench install fuzz lint format asan clean help
+.PHONY: all whole demo test arm parity bench install fuzz lint format asan clean help
 
+# The program and the library; `make test` and its like build the rest when they need it.
 all: $(BUILD)/build.ninja
+	@ninja -C $(BUILD) $(if $(JOBS),-j $(JOBS)) program
+
+whole: $(BUILD)/build.ninja
 	@ninja -C $(BUILD) $(if $(JOBS),-j $(JOBS))
 
 $(BUILD)/build.ninja:
@@ -28,18 +32,18 @@ arm:
 	@tools/arm
 
 ## parity: compare with the reference implementations (downloads several hundred MB of Python packages)
-parity: all
+parity: whole
 	@tests/parity/run
 
 ## bench: speed and memory against what this machine can give
-bench: all
+bench: whole
 	@bench/run
 
 ## install: program, library, headers, man pages, completion, under PREFIX (default /usr/local)
 install: $(BUILD)/build.ninja
 	@meson configure $(BUILD) "-Dprefix=$$(realpath -m -- "$(PREFIX)")" >/dev/null
 	@ninja -C $(BUILD) build.ninja >/dev/null # the prefix changes no program: nothing to look at
-	@ninja -C $(BUILD) $(if $(JOBS),-j $(JOBS))
+	@ninja -C $(BUILD) $(if $(JOBS),-j $(JOBS)) program
 	@meson install -C $(BUILD) --quiet --no-rebuild
 	@bin=$$(realpath -m -- "$(PREFIX)")/bin; echo "installed: $$bin/paco"; \
 	    case ":$$PATH:" in *":$$bin:"*) ;; *) echo "not on your PATH yet: export PATH=\"$$bin:\$$PATH\"" ;; esac

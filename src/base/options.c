@@ -11,7 +11,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { MAX_OPTIONS = 64, HELP_WIDTH = 100, HELP_COLUMN = 30 };
+enum { MAX_OPTIONS = 64, HELP_WIDTH = 100, HELP_COLUMN = 30, MAX_REMARKS = 64 * 1024 };
 
 static char fold_dash(char c)
 {
@@ -259,6 +259,7 @@ static int set_value(const struct pc_option *o, const char *s, void *values, str
 
 struct parse {
     const struct pc_option *table;
+    const char *command;
     int argc, i;
     char **argv;
     void *values;
@@ -351,24 +352,46 @@ static int parse_long(struct parse *p, const char *arg)
     return rc < 0 ? rc : take(p, o, name[len] == '=' ? name + len + 1 : NULL);
 }
 
+/* The value of PACO_COMMAND_OPTION, or PACO_OPTION when command is NULL; its name in either case. */
+static const char *variable(const char *command, const char *option, char name[128])
+{
+    int n = snprintf(name, 128, "PACO_%s%s%s", command ? command : "", command ? "_" : "", option);
+    for (int i = 0; i < n && i < 127; i++)
+        name[i] = name[i] == '-' ? '_' : (char)toupper((unsigned char)name[i]);
+    const char *value = getenv(name);
+    return value && *value ? value : NULL;
+}
+
+static int take_variable(struct parse *p, const struct pc_option *o)
+{
+    char name[128];
+    const char *value = p->command ? variable(p->command, o->name, name) : NULL;
+    bool is_general = !value;
+    if (!value && !(value = variable(NULL, o->name, name)))
+        return 0;
+    if (is_general && o->type == PC_OPT_CHOICE && !is_choice(o->choices, value)) {
+        char own[128];
+        variable(p->command ? p->command : "COMMAND", o->name, own);
+        pc_buf_printf(&p->args->remarks,
+            "the environment variable %s is '%s', none of %s here, and ignored (%s is for this command "
+            "alone)\n",
+            name, value, o->choices, own);
+        return 0;
+    }
+    mark_given(p, o);
+    int rc = assign(p, o, value);
+    if (rc < 0)
+        pc_error_prefix(p->err, "environment variable %s", name);
+    return rc;
+}
+
 static int take_environment(struct parse *p)
 {
-    for (const struct pc_option *o = p->table; o->name; o++) {
-        char name[80];
-        int n = snprintf(name, sizeof name, "PACO_%s", o->name);
-        for (int i = 0; i < n && i < (int)sizeof name - 1; i++)
-            name[i] = name[i] == '-' ? '_' : (char)toupper((unsigned char)name[i]);
-        const char *value = getenv(name);
-        if (!value || !*value || o->type == PC_OPT_IGNORED || p->args->given >> (o - p->table) & 1)
-            continue;
-        mark_given(p, o);
-        int rc = assign(p, o, value);
-        if (rc < 0) {
-            pc_error_prefix(p->err, "environment variable %s", name);
-            return rc;
-        }
-    }
-    return 0;
+    int rc = 0;
+    for (const struct pc_option *o = p->table; o->name && rc == 0; o++)
+        if (o->type != PC_OPT_IGNORED && !(p->args->given >> (o - p->table) & 1))
+            rc = take_variable(p, o);
+    return rc;
 }
 
 static int take_arguments(struct parse *p)
@@ -396,11 +419,12 @@ static int check_required(const struct parse *p)
     return 0;
 }
 
-int pc_options_parse(const struct pc_option *table, int argc, char **argv, void *values, struct pc_args *args,
-    struct paco_error *err)
+int pc_options_parse(const struct pc_option *table, const char *command, int argc, char **argv, void *values,
+    struct pc_args *args, struct paco_error *err)
 {
     *args = (struct pc_args){0};
-    struct parse p = {table, argc, 0, argv, values, args, err};
+    pc_buf_init(&args->remarks, MAX_REMARKS);
+    struct parse p = {table, command, argc, 0, argv, values, args, err};
     for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++)
         if (strcmp(argv[i], "-h") == 0 || strcmp(argv[i], "--help") == 0) {
             args->help = true;
@@ -420,6 +444,7 @@ void pc_args_release(struct pc_args *args)
 {
     pc_free(args->positional.v);
     pc_free(args->ignored.v);
+    pc_buf_release(&args->remarks);
     for (int i = 0; i < args->n_lists; i++) {
         pc_free(args->lists[i]->v);
         *args->lists[i] = (struct pc_strings){0};

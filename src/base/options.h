@@ -11,8 +11,10 @@
  * threads), .arg = "N", .min = 0, .max = 512, .help = "worker threads (0: all processors)"}, {0}};
  *
  * A name matches with '-' and '_' alike, by an unambiguous prefix, as "--name value" or "--name=value". An
- * option not on the command line is taken from the environment variable PACO_NAME, else keeps what the struct
- * held before parsing. */
+ * option not on the command line is taken from the environment variable PACO_COMMAND_NAME, else from
+ * PACO_NAME, else keeps what the struct held before parsing. One name may mean different things to different
+ * commands
+ * (--format): what PACO_NAME holds that is no choice of this command is passed over with a remark. */
 #ifndef PC_BASE_OPTIONS_H
 #define PC_BASE_OPTIONS_H
 
@@ -61,6 +63,7 @@ enum { PC_MAX_LIST_OPTIONS = 8 };
 struct pc_args {
     struct pc_strings positional;
     struct pc_strings ignored; /* notes about PC_OPT_IGNORED options that were given: their .help texts */
+    struct pc_buf remarks;     /* on the environment: lines */
     bool help;                 /* -h or --help was there; nothing else was checked */
     uint64_t given;            /* bit i: option i was on the command line or in the environment */
     struct pc_strings *lists[PC_MAX_LIST_OPTIONS]; /* the values of PC_OPT_LIST options, for the release */
@@ -68,11 +71,11 @@ struct pc_args {
 };
 
 /** Parse argv[0..argc) (no program or command name) into values. table ends with a row of zeros, at most 64
- * rows. Unknown options come back as PACO_EINVAL with the nearest name; so do missing required ones, bad
- * numbers and choices.
+ * rows; command is the COMMAND of environment variables, or NULL. Unknown options come back as PACO_EINVAL
+ * with the nearest name; so do missing required ones, bad numbers and choices.
  *  "--" ends options; a lone "-" is positional. After a failure args is empty. */
-int pc_options_parse(const struct pc_option *table, int argc, char **argv, void *values, struct pc_args *args,
-    struct paco_error *err);
+int pc_options_parse(const struct pc_option *table, const char *command, int argc, char **argv, void *values,
+    struct pc_args *args, struct paco_error *err);
 void pc_args_release(struct pc_args *args);
 
 /** True if the option at that offset was given (on the command line or in the environment). */

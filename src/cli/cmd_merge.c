@@ -118,7 +118,7 @@ static int run(const struct pc_command *self, int argc, char **argv)
     int rc = merge(self, v, &result, &err);
     pc_progress_bar_end();
     if (rc == 0)
-        rc = pc_job_print(&v->job, &result, false, &err);
+        rc = pc_job_print(self, &v->job, &result, false, &err);
     code = rc < 0 ? pc_command_fail(self, &err) : PC_EXIT_OK;
     paco_job_result_release(&result);
     pc_args_release(&args);

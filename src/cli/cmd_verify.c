@@ -223,14 +223,27 @@ static int compare_models(struct job *j, struct paco_error *err)
     return rc;
 }
 
+/* The configuration is only of use to Stanford's checksum: a broken one is said, and the tensors are checked
+ * all the same. */
+static int open_model(struct job *j, struct paco_error *err)
+{
+    int rc = pc_source_open(j->v->model, &j->model, err);
+    if (rc == 0 || !pc_ends_with(err->path, "config.json"))
+        return rc;
+    char text[2048];
+    pc_command_note(
+        j->self, "%s; the tensors are checked all the same", pc_error_format(err, text, sizeof text));
+    *err = (struct paco_error){0};
+    return pc_source_open_tensors(j->v->model, &j->model, err);
+}
+
 static int run_job(struct job *j, struct paco_error *err)
 {
     j->pool = pc_pool_new((int)j->v->threads, err);
     if (!j->pool)
         return PACO_EMEM;
     j->progress = pc_progress_bar(j->self);
-    int rc = j->v->against ? pc_source_open_tensors(j->v->model, &j->model, err)
-                           : pc_source_open(j->v->model, &j->model, err);
+    int rc = j->v->against ? pc_source_open_tensors(j->v->model, &j->model, err) : open_model(j, err);
     if (rc == 0)
         rc = open_manifest(&j->model, &j->manifest, &j->has_manifest, err);
     if (rc == 0 && j->v->against && !names_manifest(j->v->against))

@@ -4,6 +4,7 @@
 
 #include "base/cpu.h"
 #include "base/memory.h"
+#include "cli/output.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,15 +16,16 @@
 enum { MAX_ROWS = 64 };
 
 static struct {
-    bool quiet, verbose;
+    bool quiet, verbose, json;
     const char *color, *cpu;
 } g_common = {.color = "auto"};
 
-const struct pc_option pc_common_options[] = {{.name = "quiet",
-                                                  .short_name = 'q',
-                                                  .type = PC_OPT_FLAG,
-                                                  .at = &g_common.quiet,
-                                                  .help = "no progress, no remarks: errors only"},
+const struct pc_option pc_common_options[] = {
+    {.name = "quiet",
+        .short_name = 'q',
+        .type = PC_OPT_FLAG,
+        .at = &g_common.quiet,
+        .help = "no progress, no remarks: errors, and what a narrower type lost"},
     {.name = "verbose",
         .short_name = 'v',
         .type = PC_OPT_FLAG,
@@ -94,13 +96,32 @@ static int see_help(const struct pc_command *self)
     return PC_EXIT_MISUSED;
 }
 
+/* Whether JSON is asked for: by the value of the command's own row, or plainly, where parsing did not come so
+ * far. */
+static bool wants_json(const struct pc_command *self, int argc, char **argv, const void *values)
+{
+    const struct pc_option *o = self->options ? pc_option_find(self->options, "json") : NULL;
+    for (int i = 0; o && i < argc; i++)
+        if (strcmp(argv[i], "--json") == 0)
+            return true;
+    return o && o->type == PC_OPT_FLAG && *(const bool *)(o->at ? o->at : (const char *)values + o->offset);
+}
+
+/* Lines of remarks, one note each. */
+static void say_remarks(const struct pc_command *self, const struct pc_buf *remarks)
+{
+    for (const char *s = remarks->data, *end; s && (end = strchr(s, '\n')); s = end + 1)
+        pc_command_note(self, "%.*s", (int)(end - s), s);
+}
+
 int pc_command_parse(const struct pc_command *self, int argc, char **argv, void *values, struct pc_args *args)
 {
     struct pc_option merged[MAX_ROWS + 1];
     struct paco_error err = {0};
     int rc = merge_options(self->options, merged)
-                 ? pc_options_parse(merged, argc, argv, values, args, &err)
+                 ? pc_options_parse(merged, self->name, argc, argv, values, args, &err)
                  : pc_error_set(&err, PACO_ELIMIT, "more than %d options in the table", MAX_ROWS);
+    g_common.json = wants_json(self, argc, argv, values);
     if (rc == 0 && args->help) {
         pc_args_release(args);
         return print_help(self);
@@ -117,15 +138,31 @@ int pc_command_parse(const struct pc_command *self, int argc, char **argv, void 
     if (g_common.cpu && strcmp(g_common.cpu, "native") != 0 && strcmp(g_common.cpu, pc_cpu_level()) != 0)
         pc_command_note(
             self, "--cpu %s: this processor does not have that; using %s", g_common.cpu, pc_cpu_level());
+    say_remarks(self, &args->remarks);
     if (g_common.verbose)
         pc_command_note(self, "%d threads, instructions: %s", pc_cpu_count(), pc_cpu_level());
     return -1;
+}
+
+/* A program that asked for JSON gets the error as such, too: one line on stdout. */
+static void print_error_json(const struct paco_error *err)
+{
+    json_t *e = json_pack(
+        "{s:s, s:o}", "code", paco_code_name(err->code), "message", json_string_nocheck(err->message));
+    if (e) {
+        json_object_set_new(e, "path", err->path[0] ? json_string_nocheck(err->path) : json_null());
+        json_object_set_new(
+            e, "offset", err->has_offset ? json_integer((json_int_t)err->offset) : json_null());
+        pc_print_json(json_pack("{s:o}", "error", e), NULL);
+    }
 }
 
 int pc_command_fail(const struct pc_command *self, const struct paco_error *err)
 {
     char text[4096];
     pc_progress_bar_end();
+    if (g_common.json)
+        print_error_json(err);
     fflush(stdout);
     say_prefix(self, true);
     fprintf(stderr, "%s\n", pc_error_format(err, text, sizeof text));
@@ -158,6 +195,19 @@ void pc_command_note(const struct pc_command *self, const char *fmt, ...)
     va_end(args);
     say_prefix(self, false);
     fprintf(stderr, "%s\n", pc_printable(text, safe, sizeof safe));
+}
+
+void pc_command_warn(const struct pc_command *self, const char *fmt, ...)
+{
+    bool quiet = g_common.quiet;
+    char text[2048];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    g_common.quiet = false;
+    pc_command_note(self, "%s", text);
+    g_common.quiet = quiet;
 }
 
 bool pc_command_quiet(void)

@@ -58,6 +58,9 @@ int pc_command_misuse(const struct pc_command *self, const char *fmt, ...) PC_PR
 /** A remark on stderr, "paco NAME: TEXT", unless --quiet. */
 void pc_command_note(const struct pc_command *self, const char *fmt, ...) PC_PRINTF(2, 3);
 
+/** The same, in spite of --quiet: for what was lost. */
+void pc_command_warn(const struct pc_command *self, const char *fmt, ...) PC_PRINTF(2, 3);
+
 /** What the shared options say. Valid once pc_command_parse returned. */
 bool pc_command_quiet(void);
 bool pc_command_verbose(void);

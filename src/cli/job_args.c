@@ -81,6 +81,12 @@ struct paco_job_options pc_job_options(const struct pc_command *self, const stru
     };
 }
 
+/* What is not known, or does not apply, is null. */
+static json_t *text_or_null(const char *text)
+{
+    return text[0] ? json_string_nocheck(text) : json_null();
+}
+
 static int print_machine(
     const struct pc_job_args *a, const struct paco_job_result *r, bool with_rows, struct paco_error *err)
 {
@@ -99,10 +105,11 @@ static int print_machine(
     json_decref(rows);
     if (o)
         json_object_update_new(
-            o, json_pack("{s:I,s:I,s:b,s:s,s:s,s:o,s:I,s:I}", "n_files", (json_int_t)r->n_files, "n_resumed",
-                   (json_int_t)r->n_resumed, "dry_run", a->dry_run, "content_sha256", r->content_sha256,
-                   "recipe", r->recipe, "licence", json_string_nocheck(r->licence), "n_not_finite",
-                   (json_int_t)r->n_not_finite, "n_changed", (json_int_t)r->n_changed));
+            o, json_pack("{s:I,s:I,s:b,s:o,s:o,s:o,s:I,s:I}", "n_files", (json_int_t)r->n_files, "n_resumed",
+                   (json_int_t)r->n_resumed, "dry_run", a->dry_run, "content_sha256",
+                   text_or_null(r->content_sha256), "recipe", text_or_null(r->recipe), "licence",
+                   text_or_null(r->licence), "n_not_finite", (json_int_t)r->n_not_finite, "n_changed",
+                   (json_int_t)r->n_changed));
     if (o && r->n_changed)
         json_object_set_new(o, "max_change", pc_json_number(r->max_change));
     return pc_print_json(o, err);
@@ -118,10 +125,14 @@ static void print_people(const struct pc_job_args *a, const struct paco_job_resu
             r->n_tensors, r->n_files, r->n_files == 1 ? "" : "s", bytes, r->seconds);
     } else {
         double seconds = r->seconds > 1e-3 ? r->seconds : 1e-3;
-        printf(": %u tensors in %u file%s, %s in %.1f s (%s/s), peak memory %s\n", r->n_tensors, r->n_files,
-            r->n_files == 1 ? "" : "s", bytes, r->seconds,
-            pc_human_bytes((uint64_t)((double)r->bytes_written / seconds), rate),
-            pc_human_bytes(pc_peak_rss(), rss));
+        pc_human_bytes((uint64_t)((double)r->bytes_written / seconds), rate);
+        printf(": %u tensors in %u file%s, %s in %.1f s", r->n_tensors, r->n_files,
+            r->n_files == 1 ? "" : "s", bytes, r->seconds);
+        if (r->n_resumed) // most of the bytes may be an earlier run's: no rate
+            printf(" (%u tensors were there)", r->n_resumed);
+        else
+            printf(" (%s/s)", rate);
+        printf(", peak memory %s\n", pc_human_bytes(pc_peak_rss(), rss));
         printf("content digest: %s\n", r->content_sha256);
     }
     if (r->licence[0]) {
@@ -131,12 +142,15 @@ static void print_people(const struct pc_job_args *a, const struct paco_job_resu
     }
 }
 
-int pc_job_print(
-    const struct pc_job_args *a, const struct paco_job_result *r, bool with_rows, struct paco_error *err)
+int pc_job_print(const struct pc_command *self, const struct pc_job_args *a, const struct paco_job_result *r,
+    bool with_rows, struct paco_error *err)
 {
     if (a->json)
         return print_machine(a, r, with_rows, err);
     print_people(a, r);
+    if (pc_command_quiet() && r->n_changed)
+        pc_command_warn(self, "narrowing changed %llu elements, the largest by %g",
+            (unsigned long long)r->n_changed, r->max_change);
     return 0;
 }
 

@@ -93,8 +93,8 @@ struct paco_job_options pc_job_options(const struct pc_command *self, const stru
 
 /** Report on stdout: a line for people, or the JSON object of a job. undefined_rows are listed when the job
  * has such. */
-int pc_job_print(
-    const struct pc_job_args *a, const struct paco_job_result *r, bool with_rows, struct paco_error *err);
+int pc_job_print(const struct pc_command *self, const struct pc_job_args *a, const struct paco_job_result *r,
+    bool with_rows, struct paco_error *err);
 
 /** Print Stanford's checksum of the model in dir as a remark, as `--check_integrity_naively` wants. */
 int pc_job_checksum(const struct pc_command *self, const char *dir, int n_threads, struct paco_error *err);

@@ -66,5 +66,5 @@ for args, code, words in (
         (["-m", "no/such-model", "x"], 1, "no/such-model"),
         (["x"], 2, "model")):
     done = paco("tokenize", *args)
-    case("%s: exit %d" % (" ".join(args)[-40:], code), done.returncode == code and words in done.stderr and done.stdout == "", done)
+    case("%s: exit %d" % (" ".join(args)[-40:], code), done.returncode == code and words in done.stderr and (done.stdout == "") == ("--json" not in args), done)
 finish()

@@ -96,6 +96,20 @@ def undefined_rows(cfg, model):
     case("and hides nothing else", r and r["findings"][0]["n_different"] == 1 and r["findings"][0]["row"] == 0, r)
 
 
+def errors(cfg, model):
+    """Under --json an error is JSON as well, and what is not known is null."""
+    done = paco("verify", work("nowhere"), "--json")
+    e = json.loads(done.stdout)["error"]
+    case("an error is a line of JSON too", done.returncode == 1 and e["code"] == "missing" and e["message"] in done.stderr and e["offset"] is None, done)
+    done = paco("verify", "--nonsense", "--json")
+    case("and so is misuse", done.returncode == 2 and json.loads(done.stdout)["error"]["code"] == "invalid", done)
+    d = save(work("broken"), model, None, {"config.json": "{"})
+    done = paco("verify", d)
+    case("a broken config.json is said, and the tensors are checked", done.returncode == 0 and "config.json: JSON" in done.stderr and "content digest" in done.stdout, done)
+    r = paco_json("convert", save(work("plain2"), model, cfg), "--out", work("dry"), "--to", "hf-bin", "--dry-run")
+    case("what a dry run does not know is null", r and r["content_sha256"] is None and r["recipe"] is None and r["licence"] is None, r)
+
+
 def stanford(cfg):
     for total, words in ((50637.18, "(pass: Alpaca-7B"), (50640, "(fail, if this is meant to be Alpaca-7B"), (3, "says something of Alpaca-7B only")):
         d = save(work("sum"), {"w": tensor("F32", [2], [total - 1, 1])}, cfg)
@@ -120,6 +134,7 @@ def main():
     against_models(cfg, model)
     undefined_rows(cfg, model)
     stanford(cfg)
+    errors(cfg, model)
     misuse()
     finish()
 

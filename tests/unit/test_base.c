@@ -232,7 +232,7 @@ static int parse(struct args *a, struct pc_args *rest, struct paco_error *err, i
     va_end(list);
     *a = (struct args){0};
     *err = (struct paco_error){0};
-    return pc_options_parse(g_table, n, argv, a, rest, err);
+    return pc_options_parse(g_table, "cmd", n, argv, a, rest, err);
 }
 
 static void options_take_every_spelling(void **state)
@@ -278,8 +278,28 @@ static void options_say_what_is_wrong(void **state)
     assert_string_equal(a.out, "from-env");
     assert_int_equal(rest.ignored.n, 1);
     assert_int_equal(rest.positional.n, 0);
-    unsetenv("PACO_OUT");
     pc_args_release(&rest);
+    // A command's own variable comes before the one that all commands read.
+    setenv("PACO_CMD_OUT", "for-cmd", 1);
+    assert_int_equal(parse(&a, &rest, &err, 0), 0);
+    assert_string_equal(a.out, "for-cmd");
+    pc_args_release(&rest);
+    unsetenv("PACO_CMD_OUT");
+    // Another command's choice under the same name is no error here, and said; one's own is.
+    setenv("PACO_DTYPE", "tulu", 1);
+    assert_int_equal(parse(&a, &rest, &err, 0), 0);
+    assert_null(a.dtype);
+    assert_string_equal(rest.remarks.data,
+        "the environment variable PACO_DTYPE is 'tulu', none of f32|f16 here, and ignored (PACO_CMD_DTYPE is "
+        "for this command alone)\n");
+    pc_args_release(&rest);
+    setenv("PACO_CMD_DTYPE", "tulu", 1);
+    assert_int_equal(parse(&a, &rest, &err, 0), PACO_EINVAL);
+    assert_string_equal(
+        err.message, "environment variable PACO_CMD_DTYPE: option --dtype: 'tulu' is none of f32|f16");
+    unsetenv("PACO_CMD_DTYPE");
+    unsetenv("PACO_DTYPE");
+    unsetenv("PACO_OUT");
 }
 
 int main(void)

@@ -87,7 +87,7 @@ static int options(struct paco_error *err)
     char *argv[5] = {words[0], words[1], words[2], words[3], words[4]};
     struct pc_strings add = {0};
     struct pc_args args;
-    int rc = pc_options_parse(table, 5, argv, &add, &args, err);
+    int rc = pc_options_parse(table, NULL, 5, argv, &add, &args, err);
     pc_args_release(&args);
     return rc;
 }
