@@ -81,13 +81,13 @@ int pc_vocab_output_make(const char *name, struct pc_vocab_output *out, struct p
 struct filling {
     struct pc_vocab_gguf_options options;
     struct pc_gguf_head head;
-    uint64_t n_dropped;
+    struct pc_vocab_gguf_report report;
 };
 
 static int fill(void *ctx, const struct pc_vocab *vocab, struct paco_error *err)
 {
     struct filling *f = ctx;
-    return pc_vocab_gguf_write(vocab, &f->options, &f->head, &f->n_dropped, err);
+    return pc_vocab_gguf_write(vocab, &f->options, &f->head, &f->report, err);
 }
 
 static void join(const struct filling *f, struct pc_buf *out)
@@ -110,10 +110,14 @@ static int fill_from(const struct pc_command *self, const char *path, struct fil
         join(f, &out->gguf);
         rc = pc_buf_check(&out->gguf, "the vocabulary", err);
     }
-    if (rc == 0 && f->n_dropped)
+    if (rc == 0 && f->report.n_dropped)
         pc_command_note(self, "%llu token%s of the tokenizer left out: the embedding has %llu rows",
-            (unsigned long long)f->n_dropped, f->n_dropped == 1 ? "" : "s",
+            (unsigned long long)f->report.n_dropped, f->report.n_dropped == 1 ? "" : "s",
             (unsigned long long)f->options.n_rows);
+    if (rc == 0 && f->report.no_normalising)
+        pc_command_note(self,
+            "the tokenizer replaces characters before it cuts text (compatibility forms, tabs), for "
+            "which GGUF has no place: such texts get other ids from the GGUF file");
     pc_gguf_head_release(&f->head);
     return rc;
 }
@@ -122,7 +126,7 @@ int pc_vocab_output_gguf(const struct pc_command *self, const char *model, const
     uint64_t n_rows, struct pc_vocab_output *out, struct paco_error *err)
 {
     struct pc_source src;
-    struct filling f = {.n_dropped = 0};
+    struct filling f = {.report = {0}};
     if (pc_source_open(model, &src, NULL) < 0)
         return 0;
     const struct pc_tensor *embedding = pc_checkpoint_find(src.ck, "model.embed_tokens.weight");

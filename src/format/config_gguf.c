@@ -178,7 +178,7 @@ static bool explains(const struct pc_config *c, const float *factors, int n)
 static bool find_llama3(struct pc_config *c, const float *factors, int n)
 {
     static const int positions[] = {
-        8192, 4096, 2048, 16384, 32768, 65536, 131072, 262144, 1024, 512, 256, 128};
+        8192, 4096, 2048, 16384, 32768, 65536, 131072, 262144, 1024, 512, 256, 128, 64, 32};
     static const float highs[] = {4, 2, 8, 16, 32};
     c->rope_scaling = PC_ROPE_LLAMA3;
     c->rope_factor = factors[n - 1];

@@ -279,10 +279,11 @@ static void put_special(struct writing *w)
 }
 
 int pc_vocab_gguf_write(const struct pc_vocab *v, const struct pc_vocab_gguf_options *options,
-    struct pc_gguf_head *out, uint64_t *n_dropped, struct paco_error *err)
+    struct pc_gguf_head *out, struct pc_vocab_gguf_report *report, struct paco_error *err)
 {
     struct writing w = {.v = v, .options = options, .out = out, .err = err};
-    int rc = lay_out(&w, n_dropped);
+    *report = (struct pc_vocab_gguf_report){.no_normalising = v->spm.charsmap_size > 0};
+    int rc = lay_out(&w, &report->n_dropped);
     if (rc == 0)
         rc = put_model(&w);
     if (rc == 0) {

@@ -14,9 +14,13 @@ struct pc_vocab_gguf_options {
     int n_eos;
 };
 
-/** Append v to out. *n_dropped counts tokens whose ids the embedding has no row for; rows without a token
- * become
- * "[PAD<id>]", unused, as llama.cpp's converter has it.
+/** What of a vocabulary a GGUF file does not hold. */
+struct pc_vocab_gguf_report {
+    uint64_t n_dropped;  /* tokens whose ids the embedding has no row for */
+    bool no_normalising; /* SentencePiece's table of characters to replace, which LLaMA's own model has not */
+};
+
+/** Append v to out. Rows without a token become "[PAD<id>]", unused, as llama.cpp's converter has it.
  *
  *  SentencePiece BPE is GGUF's "llama", byte-level merges its "gpt2", whose way of cutting text must be one
  * that GGUF has a name for. Merges over characters with byte fallback (LLaMA's tokenizer.json) are "llama"
@@ -24,6 +28,6 @@ struct pc_vocab_gguf_options {
  * piece, one piece after the other, as Transformers' converter makes it. Anything else is PACO_EUNSUPPORTED.
  */
 int pc_vocab_gguf_write(const struct pc_vocab *v, const struct pc_vocab_gguf_options *options,
-    struct pc_gguf_head *out, uint64_t *n_dropped, struct paco_error *err);
+    struct pc_gguf_head *out, struct pc_vocab_gguf_report *report, struct paco_error *err);
 
 #endif

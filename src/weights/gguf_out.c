@@ -167,9 +167,9 @@ int pc_gguf_out_make(const struct pc_gguf_request *q, struct pc_gguf_out *g, str
     uint32_t file_type;
     pc_gguf_head_init(&g->head);
     if (!q->like->has_config) {
-        pc_error_set(err, PACO_EINVAL, "holds no config.json, which a GGUF file is made from");
+        pc_error_set(err, PACO_ENOENT, "holds no config.json, which a GGUF file is made from");
         pc_error_path(err, q->like->dir);
-        return PACO_EINVAL;
+        return PACO_ENOENT;
     }
     g->config = q->like->config;
     g->config.tied = q->tied;

@@ -38,8 +38,8 @@ struct pc_gguf_out {
     struct pc_config config;
 };
 
-/** Errors: PACO_EINVAL without a configuration or vocabulary, PACO_EUNSUPPORTED for a tensor GGUF has no
- * place for. */
+/** Errors: PACO_ENOENT without a configuration, PACO_EINVAL without a vocabulary, PACO_EUNSUPPORTED for a
+ * tensor GGUF has no place for. */
 int pc_gguf_out_make(const struct pc_gguf_request *q, struct pc_gguf_out *out, struct paco_error *err);
 void pc_gguf_out_release(struct pc_gguf_out *out);
 

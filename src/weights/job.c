@@ -109,7 +109,9 @@ void pc_job_note_narrowing(
     struct pc_job *job, const struct pc_checkpoint *ck, const struct pc_write_result *written)
 {
     bool quantised = pc_block_choice(job->opt->dtype) != PC_N_DTYPES;
-    if (job->opt->dtype == PACO_DTYPE_F32 || job->opt->dry_run || quantised)
+    bool copied = job->opt->container == PACO_CONTAINER_GGUF && job->opt->dtype == PACO_DTYPE_KEEP;
+    if (job->opt->dtype == PACO_DTYPE_F32 || job->opt->dry_run || quantised ||
+        (copied && written->n_lossy == 0))
         return;
     uint64_t n = 0;
     for (size_t i = 0; i < ck->n_tensors; i++)
