@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* How fast products of packed weights are, beside the memory they read:
  *
- *     kernels [-t THREADS] [-q SECONDS] [TYPE ...]         q4_0 q4_1 q5_0 q5_1 q8_0 q4_k q5_k q6_k; default
- * all
+ *     kernels [-t THREADS] [-q SECONDS] [-r ROWS] [-k K] [TYPE ...]      q4_0 q4_1 q5_0 q5_1 q8_0 q4_k q5_k
+ * q6_k; default all
  *
  * One line per type, shape and number of rows: milliseconds (the median call), GOP/s (a multiplication and an
  * addition are two), GB/s of packed weights. A product takes turns on copies of its matrix that are together
@@ -26,6 +26,7 @@ static const struct shape {
     {4096, 11008}, {32000, 4096}};
 static const size_t g_rows[] = {1, 2, 4, 8, 16, 64, 512};
 
+static size_t g_only_rows, g_only_k; /* 0: all */
 static clockid_t g_clock = CLOCK_MONOTONIC;
 
 static double now(void)
@@ -111,7 +112,7 @@ static void bench_shape(const struct pc_packed *table, struct pc_pool *pool, enu
     struct shape s, const float *x, double seconds)
 {
     const struct pc_dtype_traits *traits = pc_dtype_traits(dtype);
-    if (s.k % traits->n_block)
+    if (s.k % traits->n_block || (g_only_k && s.k != g_only_k))
         return;
     struct product p = {.multiply = table->type[dtype].multiply, .n_out = s.n_out, .k = s.k};
     p.tile_size = (size_t)pc_packed_tile_size(table, dtype, s.k);
@@ -129,6 +130,8 @@ static void bench_shape(const struct pc_packed *table, struct pc_pool *pool, enu
         table->quantise(xq + i * q_size, x, s.k);
     for (size_t i = 0; i < sizeof g_rows / sizeof *g_rows; i++) {
         p.n_x = g_rows[i];
+        if (g_only_rows && p.n_x != g_only_rows)
+            continue;
         double t = timed(pool, &p, copies, n_copies, size, seconds);
         printf("%-5s %5zu x %-5zu rows %3zu  %9.3f ms  %7.1f GOP/s  %6.1f GB/s\n", traits->name, s.n_out, s.k,
             p.n_x, t * 1e3, 2 * (double)s.n_out * (double)s.k * (double)p.n_x / t * 1e-9,
@@ -208,8 +211,13 @@ int main(int argc, char **argv)
             n_threads = atoi(argv[first + 1]);
         else if (strcmp(argv[first], "-q") == 0)
             seconds = atof(argv[first + 1]);
+        else if (strcmp(argv[first], "-r") == 0)
+            g_only_rows = strtoul(argv[first + 1], NULL, 10);
+        else if (strcmp(argv[first], "-k") == 0)
+            g_only_k = strtoul(argv[first + 1], NULL, 10);
         else
-            return fprintf(stderr, "usage: kernels [-t THREADS] [-q SECONDS] [TYPE ...]\n"), 2;
+            return fprintf(stderr, "usage: kernels [-t THREADS] [-q SECONDS] [-r ROWS] [-k K] [TYPE ...]\n"),
+                   2;
     struct pc_packed table;
     pc_packed_init(&table, pc_cpu_flags());
     struct pc_pool *pool = pc_pool_new(n_threads, NULL);

@@ -9,8 +9,8 @@
  * a cycle. More rows would need more registers than there are.
  *
  * Many rows are blocked so that a tile's piece of k stays in the first level cache for a block of rows, and
- * that block of rows in the second level for some tiles. Between pieces of k a sum waits in y: F32 there as in
- * its register, so no bit depends on it. */
+ * that block of rows in the second level for some tiles. Between pieces of k a sum waits in y: F32 there as
+ * in its register, so no bit depends on it. */
 #include "kernels/packed_layout.h"
 
 #include <immintrin.h>
@@ -19,10 +19,11 @@
 enum type { Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K };
 
 enum {
-    ROWS = 8,         /* activation rows in registers */
-    ROW_BLOCK = 128,  /* activation rows in the second level cache */
-    TILE_BLOCK = 16,  /* tiles that meet a row block before it goes */
-    K_PIECE = 64,     /* blocks of 32: a piece of k */
+    ROWS = 8,       /* activation rows in registers */
+    ROW_BLOCK = 64, /* activation rows in the second level cache */
+    TILE_BLOCK = 8, /* tiles that meet a row block before it goes */
+    K_PIECE = 128,  /* blocks of 32: a piece of k */
+    AHEAD = 8192,   /* bytes: how far ahead of its use a tile is asked for when it is read once */
 };
 
 #define INLINE static inline __attribute__((always_inline))
@@ -158,8 +159,8 @@ INLINE struct weights unpacked(enum type type, const void *tile, size_t i)
         fifths_and_sixths(b.w, t->part[i % 8].high);
         b.d = halves(t->d);
         for (int half = 0; half < 2; half++)
-            b.scale[half] = _mm512_cvtepi8_epi32(
-                _mm_loadu_si128((const __m128i *)t->scale[i % 8 * 2 + (size_t)half]));
+            b.scale[half] =
+                _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)t->scale[i % 8 * 2 + (size_t)half]));
         break;
     }
     }
@@ -183,8 +184,7 @@ INLINE __m512i sum_of(enum type type, const struct weights *b, const struct pc_q
     if (type == Q6_K) {
         __m512i low = dot(_mm512_set1_epi32(x->less_32[0]), b->w, x->q, 4),
                 high = dot(_mm512_set1_epi32(x->less_32[1]), b->w + 4, x->q + 16, 4);
-        return _mm512_add_epi32(
-            _mm512_mullo_epi32(low, b->scale[0]), _mm512_mullo_epi32(high, b->scale[1]));
+        return _mm512_add_epi32(_mm512_mullo_epi32(low, b->scale[0]), _mm512_mullo_epi32(high, b->scale[1]));
     }
     __m512i start = type == Q4_0   ? _mm512_set1_epi32(x->less_8)
                     : type == Q5_0 ? _mm512_set1_epi32(x->less_16)
@@ -206,16 +206,27 @@ INLINE size_t tile_size(enum type type, size_t n_blocks)
     return (type >= Q4_K ? n_blocks / 8 : n_blocks) * tile_block_size(type);
 }
 
+/* Ask for what lies `ahead` bytes behind block i of a tile. */
+INLINE void prefetch(enum type type, const char *tile, size_t i, size_t ahead)
+{
+    const size_t size = tile_block_size(type) / (type >= Q4_K ? 8 : 1);
+#pragma GCC unroll 9
+    for (size_t at = 0; at < size; at += 64)
+        _mm_prefetch(tile + i * size + ahead + at, _MM_HINT_T0);
+}
+
 /* A tile's blocks [from, to) by n rows of activations: n is a constant after inlining, so that acc lives in
  * registers. lanes are the outputs that exist. */
 INLINE void rows(enum type type, int n, float *y, size_t y_stride, __mmask16 lanes,
-    const struct pc_quant_block *x, size_t x_stride, const void *tile, size_t from, size_t to)
+    const struct pc_quant_block *x, size_t x_stride, const char *tile, size_t from, size_t to, size_t ahead)
 {
     __m512 acc[ROWS];
 #pragma GCC unroll 8
     for (int r = 0; r < n; r++)
         acc[r] = from ? _mm512_maskz_loadu_ps(lanes, y + (size_t)r * y_stride) : _mm512_setzero_ps();
     for (size_t i = from; i < to; i++) {
+        if (ahead)
+            prefetch(type, tile, i, ahead);
         struct weights b = unpacked(type, tile, i);
 #pragma GCC unroll 8
         for (int r = 0; r < n; r++) {
@@ -233,44 +244,48 @@ INLINE void rows(enum type type, int n, float *y, size_t y_stride, __mmask16 lan
         _mm512_mask_storeu_ps(y + (size_t)r * y_stride, lanes, acc[r]);
 }
 
-INLINE void all_rows(enum type type, float *y, size_t y_stride, __mmask16 lanes,
-    const struct pc_quant_block *x, size_t x_stride, size_t n_x, const void *tile, size_t from, size_t to)
+/* One tile's blocks [from, to) and a row block. A row block of few rows passes over the tile once: it is
+ * asked for as it goes. Otherwise the tile's first pass asks for the same piece of the next tile. */
+INLINE void tile(enum type type, float *y, size_t y_stride, __mmask16 lanes, const struct pc_quant_block *x,
+    size_t x_stride, size_t n_x, const char *tile, size_t n_blocks, size_t from, size_t to)
 {
-    for (; n_x >= ROWS; n_x -= ROWS, y += ROWS * y_stride, x += ROWS * x_stride)
-        rows(type, ROWS, y, y_stride, lanes, x, x_stride, tile, from, to);
+    size_t ahead = n_x > ROWS ? tile_size(type, n_blocks) : AHEAD;
+    for (; n_x >= ROWS; n_x -= ROWS, y += ROWS * y_stride, x += ROWS * x_stride, ahead = 0)
+        rows(type, ROWS, y, y_stride, lanes, x, x_stride, tile, from, to, ahead);
     switch (n_x) {
-    case 7: rows(type, 7, y, y_stride, lanes, x, x_stride, tile, from, to); break;
-    case 6: rows(type, 6, y, y_stride, lanes, x, x_stride, tile, from, to); break;
-    case 5: rows(type, 5, y, y_stride, lanes, x, x_stride, tile, from, to); break;
-    case 4: rows(type, 4, y, y_stride, lanes, x, x_stride, tile, from, to); break;
-    case 3: rows(type, 3, y, y_stride, lanes, x, x_stride, tile, from, to); break;
-    case 2: rows(type, 2, y, y_stride, lanes, x, x_stride, tile, from, to); break;
-    case 1: rows(type, 1, y, y_stride, lanes, x, x_stride, tile, from, to); break;
+    case 7: rows(type, 7, y, y_stride, lanes, x, x_stride, tile, from, to, ahead); break;
+    case 6: rows(type, 6, y, y_stride, lanes, x, x_stride, tile, from, to, ahead); break;
+    case 5: rows(type, 5, y, y_stride, lanes, x, x_stride, tile, from, to, ahead); break;
+    case 4: rows(type, 4, y, y_stride, lanes, x, x_stride, tile, from, to, ahead); break;
+    case 3: rows(type, 3, y, y_stride, lanes, x, x_stride, tile, from, to, ahead); break;
+    case 2: rows(type, 2, y, y_stride, lanes, x, x_stride, tile, from, to, ahead); break;
+    case 1: rows(type, 1, y, y_stride, lanes, x, x_stride, tile, from, to, ahead); break;
     default: break;
     }
 }
 
-INLINE void multiply(enum type type, float *y, size_t y_stride, const void *xq, size_t n_x,
-    const uint8_t *tiles, size_t n_out, size_t k)
+INLINE void multiply(enum type type, float *y, size_t y_stride, const void *xq, size_t n_x, const char *tiles,
+    size_t n_out, size_t k)
 {
     const size_t n_blocks = k / PC_QUANT_BLOCK, step = n_x > ROWS || !n_blocks ? K_PIECE : n_blocks,
-                 x_stride = pc_quant_row_size(k) / sizeof(struct pc_quant_block);
+                 x_stride = pc_quant_row_size(k) / sizeof(struct pc_quant_block),
+                 size = tile_size(type, n_blocks);
     const struct pc_quant_block *x = xq;
-    for (size_t first = 0; first < n_out; first += TILE_BLOCK * PC_TILE_ROWS)
+    const size_t n_columns = TILE_BLOCK * PC_TILE_ROWS;
+    for (size_t first = 0; first < n_out; first += n_columns)
         for (size_t from = 0; from == 0 || from < n_blocks; from += step)
             for (size_t i = 0; i < n_x; i += ROW_BLOCK)
-                for (size_t j = first; j < n_out && j < first + TILE_BLOCK * PC_TILE_ROWS; j += PC_TILE_ROWS) {
-                    size_t to = n_blocks - from < step ? n_blocks : from + step;
-                    __mmask16 lanes = n_out - j < 16 ? (__mmask16)((1u << (n_out - j)) - 1) : 0xffff;
-                    all_rows(type, y + i * y_stride + j, y_stride, lanes, x + i * x_stride, x_stride,
-                        n_x - i < ROW_BLOCK ? n_x - i : ROW_BLOCK,
-                        tiles + j / PC_TILE_ROWS * tile_size(type, n_blocks), from, to);
-                }
+                for (size_t j = first; j < n_out && j < first + n_columns; j += PC_TILE_ROWS)
+                    tile(type, y + i * y_stride + j, y_stride,
+                        n_out - j < PC_TILE_ROWS ? (__mmask16)((1u << (n_out - j)) - 1) : 0xffff,
+                        x + i * x_stride, x_stride, n_x - i < ROW_BLOCK ? n_x - i : ROW_BLOCK,
+                        tiles + j / PC_TILE_ROWS * size, n_blocks, from,
+                        n_blocks - from < step ? n_blocks : from + step);
 }
 
 #define MULTIPLY(name, type)                                                                                 \
-    static void multiply_##name(float *y, size_t y_stride, const void *xq, size_t n_x, const void *tiles,    \
-        size_t n_out, size_t k)                                                                              \
+    static void multiply_##name(                                                                             \
+        float *y, size_t y_stride, const void *xq, size_t n_x, const void *tiles, size_t n_out, size_t k)    \
     {                                                                                                        \
         multiply(type, y, y_stride, xq, n_x, tiles, n_out, k);                                               \
     }
