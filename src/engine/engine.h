@@ -78,6 +78,10 @@ const struct pc_config *pc_engine_config(const struct pc_engine *engine);
 struct pc_engine_plan pc_engine_plan(const struct pc_engine *engine);
 int pc_engine_n_threads(const struct pc_engine *engine);
 
+/** What computes, for people: "avx512, 2 threads: int8 products of q4_0 and q8_0; keys and values in f16".
+ *  Returns out; 256 bytes are enough. */
+char *pc_engine_describe(const struct pc_engine *engine, char *out, size_t out_size);
+
 /** An empty sequence with room for max_tokens positions. *owned*: pc_seq_free, before the engine is closed.
  * Memory beyond what is available is PACO_EMEM, in numbers. */
 int pc_seq_new(struct pc_engine *engine, int32_t max_tokens, struct pc_seq **out, struct paco_error *err);

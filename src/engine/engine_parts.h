@@ -18,6 +18,7 @@ struct pc_engine {
     uint64_t memory_limit;
     size_t max_rows, max_logits;
     enum pc_dtype kv_type;
+    bool scalar;
     struct pc_kv_pool pages;
     struct pc_prefix *prefix; /* NULL: nothing is kept */
 

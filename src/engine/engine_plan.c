@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What a model is going to take, before any of it is loaded; and whether there is so much. */
+/* What a model is going to take, before any of it is loaded, and whether there is so much; and what is going
+ * to compute. */
 #include "base/cpu.h"
 #include "base/host.h"
 #include "engine/engine_parts.h"
 
+#include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 static double gigabytes(uint64_t bytes)
 {
@@ -94,4 +97,52 @@ uint64_t pc_engine_memory_left(const struct pc_engine *e)
         return e->memory_limit;
     uint64_t left = pc_host_memory_available(), pending = e->model->n_filled ? 0 : e->model->own_size;
     return left > pending ? left - pending : 0;
+}
+
+/* ---- what computes ---- */
+
+/* The types of weights that are multiplied in one arithmetic, as bits. */
+static void collect(const struct pc_llama *m, uint64_t types[])
+{
+    types[m->head.arithmetic] |= UINT64_C(1) << m->head.dtype;
+    for (int32_t i = 0; i < m->config.n_layers; i++)
+        for (int k = 0; k < PC_LLAMA_N_MATRICES; k++) {
+            const struct pc_weight *w = &m->layers[i].matrix[k];
+            types[w->arithmetic] |= UINT64_C(1) << w->dtype;
+        }
+}
+
+/* Append to out, as much as fits. */
+static void PC_PRINTF(3, 4) append(char *out, size_t size, const char *fmt, ...)
+{
+    size_t len = strlen(out);
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(out + len, size - len, fmt, args);
+    va_end(args);
+}
+
+char *pc_engine_describe(const struct pc_engine *e, char *out, size_t out_size)
+{
+    uint64_t types[PC_N_CLASSES] = {0};
+    int n_threads = pc_pool_size(e->pool);
+    collect(e->model, types);
+    out[0] = '\0';
+    append(out, out_size, "%s, %d thread%s:", e->scalar ? "scalar" : pc_cpu_level(), n_threads,
+        n_threads == 1 ? "" : "s");
+    const char *between = " ";
+    for (int c = 0; c < PC_N_CLASSES; c++) {
+        if (!types[c])
+            continue;
+        append(out, out_size, "%s%s products of ", between, pc_weight_class_name((enum pc_weight_class)c));
+        between = "";
+        for (int t = 0; t < PC_N_DTYPES; t++)
+            if (types[c] >> t & 1) {
+                append(out, out_size, "%s%s", between, pc_dtype_name((enum pc_dtype)t));
+                between = " and ";
+            }
+        between = ", ";
+    }
+    append(out, out_size, "; keys and values in %s", pc_dtype_name(e->kv_type));
+    return out;
 }

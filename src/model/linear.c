@@ -127,6 +127,7 @@ static void multiply(const struct round *r, const struct pc_linear *job, const s
             p->n_rows, rows, w->row_size, p->n_out, w->n_in);
         break;
     case PC_CLASS_WIDENED:
+    case PC_N_CLASSES:
         multiply_widened(r, job, p, r->compute->scratch + (size_t)i_worker * r->compute->n_scratch);
         break;
     }

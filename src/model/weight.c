@@ -13,7 +13,7 @@ const char *pc_weight_class_name(enum pc_weight_class arithmetic)
     static const char *const names[] = {[PC_CLASS_F32] = "f32",
         [PC_CLASS_BF16] = "bf16",
         [PC_CLASS_INT8] = "int8",
-        [PC_CLASS_WIDENED] = "f32 by tiles"};
+        [PC_CLASS_WIDENED] = "widened f32"};
     return names[arithmetic];
 }
 

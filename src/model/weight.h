@@ -16,9 +16,10 @@ enum pc_weight_class {
     PC_CLASS_BF16,    /* BF16 by kernels/bf16.h, activations rounded to BF16 */
     PC_CLASS_INT8,    /* tiles of kernels/packed.h, activations quantised to INT8 */
     PC_CLASS_WIDENED, /* turned into F32 a tile at a time, exactly, then kernels/matmul.h */
+    PC_N_CLASSES
 };
 
-/** "f32", "bf16", "int8", "f32 by tiles". Static. */
+/** "f32", "bf16", "int8", "widened f32". Static. */
 const char *pc_weight_class_name(enum pc_weight_class arithmetic);
 
 struct pc_weight {

@@ -331,6 +331,37 @@ static void test_denormals(void **state)
 #endif
 }
 
+static void test_description(void **state)
+{
+    (void)state;
+    static const struct {
+        enum pc_dtype dtype;
+        struct pc_engine_options o;
+        const char *text;
+    } cases[] = {
+        {PC_F32, {.n_threads = 2, .scalar = true},
+            "scalar, 2 threads: f32 products of f32; keys and values in f32"},
+        {PC_F16, {.n_threads = 1, .scalar = true},
+            "scalar, 1 thread: f32 products of f16; keys and values in f16"},
+        {PC_Q8_0, {.n_threads = 1, .scalar = true, .kv_type = PC_Q8_0},
+            "scalar, 1 thread: int8 products of q8_0; keys and values in q8_0"},
+        {PC_Q8_0, {.n_threads = 1, .scalar = true, .f32 = true},
+            "scalar, 1 thread: widened f32 products of q8_0; keys and values in f32"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct pc_config c = g_gqa;
+        c.head_dim = 8;
+        struct tiny m = tiny(c, cases[i].dtype);
+        tiny_make(&m);
+        struct pc_engine *e = open_engine(&m, cases[i].o);
+        char text[256], cut[8];
+        assert_string_equal(pc_engine_describe(e, text, sizeof text), cases[i].text);
+        assert_string_equal(pc_engine_describe(e, cut, sizeof cut), "scalar,");
+        pc_engine_close(e);
+        tiny_release(&m);
+    }
+}
+
 static void test_memory_plan(void **state)
 {
     (void)state;
@@ -474,6 +505,7 @@ int main(void)
         cmocka_unit_test(test_kv_blocks),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_denormals),
+        cmocka_unit_test(test_description),
         cmocka_unit_test(test_memory_plan),
         cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_tape),
