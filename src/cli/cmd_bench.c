@@ -306,8 +306,9 @@ static void add_model(const struct job *j, json_t *o)
     for (size_t i = 0; i < r->n_rows; i++)
         json_array_append_new(rows, row_json(j, &r->row[i]));
     json_object_set_new(o, "rows", rows);
-    json_object_set_new(
-        o, "planned_bytes", json_integer((json_int_t)(r->plan.weights + r->plan.kv + r->plan.scratch)));
+    json_object_set_new(o, "planned_bytes",
+        json_integer((
+            json_int_t)(r->plan.program + r->plan.weights + r->plan.loading + r->plan.kv + r->plan.scratch)));
 }
 
 static int print_results_json(struct job *j)
@@ -363,7 +364,8 @@ static void print_model(const struct job *j)
     printf("load     %.3f s, then %.3f s to read and repack the weights with the first token\n",
         j->find_seconds + r->open_seconds, repack_seconds(r));
     printf("memory   %s planned, %s at most\n\n",
-        pc_human_bytes(r->plan.weights + r->plan.kv + r->plan.scratch, bytes),
+        pc_human_bytes(
+            r->plan.program + r->plan.weights + r->plan.loading + r->plan.kv + r->plan.scratch, bytes),
         pc_human_bytes(j->peak_rss, peak));
     printf("%-28s %10s  %7s  %9s  %7s", "", "tokens/s", "spread", "limit", "share");
     if (j->v->roofline)

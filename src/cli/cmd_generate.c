@@ -284,6 +284,7 @@ static int print_answer(struct job *j, const struct pc_generation *g)
     json_object_set_new(o, "prefill_tok_s", json_real(rate(g->n_computed, g->prefill_seconds)));
     json_object_set_new(o, "decode_tok_s", json_real(rate(g->n_decoded, g->decode_seconds)));
     json_object_set_new(o, "peak_rss_bytes", json_integer((json_int_t)pc_peak_rss()));
+    json_object_set_new(o, "planned_bytes", json_integer((json_int_t)pc_engine_plan_total(j->engine)));
     if (j->speculator) {
         json_object_set_new(o, "n_drafted", json_integer(g->n_drafted));
         json_object_set_new(o, "n_accepted", json_integer(g->n_accepted));
@@ -363,6 +364,15 @@ static void keep_shared(struct job *j, size_t i)
     pc_seq_truncate(j->seq, (int32_t)n);
 }
 
+/* The longest prompt, as far as it is read at once; and a token with its guesses. */
+static int32_t rows_at_once(const struct job *j)
+{
+    size_t n = PC_MAX_DRAFT + 1;
+    for (size_t i = 0; i < j->prompts.n; i++)
+        n = j->prompts.v[i].n > n ? j->prompts.v[i].n : n;
+    return (int32_t)(n < MAX_ROWS ? n : MAX_ROWS);
+}
+
 static int answer_all(struct job *j)
 {
     int32_t most;
@@ -370,7 +380,7 @@ static int answer_all(struct job *j)
     if (rc < 0)
         return rc;
     struct pc_engine_options o = pc_model_engine_options(&j->v->model);
-    o.max_rows = most < MAX_ROWS ? most : MAX_ROWS;
+    o.max_rows = rows_at_once(j);
     o.max_logits = 1;
     o.plan_tokens = most;
     if (j->n_guesses >= 0 && !j->v->logits_json)

@@ -76,6 +76,8 @@ void pc_engine_close(struct pc_engine *engine);
 
 const struct pc_config *pc_engine_config(const struct pc_engine *engine);
 struct pc_engine_plan pc_engine_plan(const struct pc_engine *engine);
+/** What the process is going to hold at most: the sum, of which kv_token is a part. */
+uint64_t pc_engine_plan_total(const struct pc_engine *engine);
 int pc_engine_n_threads(const struct pc_engine *engine);
 
 /** What computes, for people: "avx512, 2 threads: int8 products of q4_0 and q8_0; keys and values in f16".

@@ -91,6 +91,12 @@ int pc_engine_plan_memory(struct pc_engine *e, const struct pc_engine_options *o
     return check_memory(e, o, err);
 }
 
+uint64_t pc_engine_plan_total(const struct pc_engine *e)
+{
+    const struct pc_engine_plan *p = &e->plan;
+    return plus(plus(p->program, p->weights), plus(p->loading, plus(p->kv, p->scratch)));
+}
+
 uint64_t pc_engine_memory_left(const struct pc_engine *e)
 {
     if (e->memory_limit)

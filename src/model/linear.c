@@ -12,9 +12,9 @@ enum { WIDENED_FLOATS = 32 * 1024, WIDENED_ROWS = 64 };
 
 enum { NEEDS_INT8 = 1, NEEDS_BF16 = 2 };
 
-/* Opening a round and closing it costs about a microsecond, and a worker's share should be twice that. The
+/* Opening a round and closing it costs about a microsecond, and a worker's share should be thrice that. The
  * speeds are those of one processor of 2024, a little low, so that a doubtful round goes to all. */
-static const double NS_PER_WORKER = 2000, BYTES_PER_NS = 24, PRODUCTS_PER_NS = 100;
+static const double NS_PER_WORKER = 3000, BYTES_PER_NS = 24, PRODUCTS_PER_NS = 100;
 
 int pc_compute_workers(const struct pc_compute *compute, double ns)
 {
