@@ -190,6 +190,9 @@ def limited():
 
 def full():
     """A file system of its own, too small."""
+    if SANITIZED:
+        print("ok - a full disk # SKIP the small model of a sanitized run is less than what recover leaves free")
+        return
     top = work("full")
     os.makedirs(top)
     need = first["bytes_written"]
