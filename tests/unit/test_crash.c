@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/journal.h"
+#include "format/gguf_write.h"
 #include "scratch.h"
 #include "weights/write.h"
 
@@ -108,6 +109,9 @@ static int write_model(const char *out, bool force)
     struct pc_checkpoint *ck = model();
     struct pc_write_input in = {.role = "source", .path = "/nowhere", .ck = ck};
     struct pc_write_file file = {"config.json", "{}\n", 3};
+    struct pc_gguf_head head;
+    pc_gguf_head_init(&head);
+    pc_gguf_put_u32(&head, "a.number", 7);
     struct pc_write_options o = {.job = "convert",
         .phase = "converting",
         .out_dir = out,
@@ -116,14 +120,16 @@ static int write_model(const char *out, bool force)
         .n_inputs = 1,
         .max_shard = 60000,
         .files = &file,
-        .n_files = 1,
+        .n_files = g_container != PC_GGUF,
+        .gguf = &head,
         .force = force,
         .journal_each = true};
     struct pc_write_result r;
     struct paco_error err = {0};
     int rc = pc_write_checkpoint(ck, &o, &r, &err);
     if (rc == 0)
-    pc_checkpoint_close(ck);
+        pc_checkpoint_close(ck);
+    pc_gguf_head_release(&head);
     return rc;
 }
 
@@ -236,6 +242,68 @@ static void killed_anywhere_writing_bin(void **state)
     g_container = PC_SAFETENSORS;
 }
 
+/* A lone file and its manifest: no directory of their own to be renamed. */
+static void stop_everywhere_writing_a_file(int mode, int expected, bool force)
+{
+    char out[1100], dir[1100], reference[1100], partial[1200], manifest[1200], journal[1300];
+    struct pc_buf want, file;
+    scratch_open(&g_scratch);
+    g_container = PC_GGUF;
+    snprintf(dir, sizeof dir, "%s", scratch_path(&g_scratch, "dir"));
+    snprintf(out, sizeof out, "%s", scratch_path(&g_scratch, "dir/f.gguf"));
+    snprintf(partial, sizeof partial, "%s.paco-partial", out);
+    snprintf(journal, sizeof journal, "%s/.paco-journal", partial);
+    snprintf(manifest, sizeof manifest, "%s.paco-manifest.json", out);
+    snprintf(reference, sizeof reference, "%s", scratch_path(&g_scratch, "reference/f.gguf"));
+    assert_int_equal(in_child(reference, false), 0);
+    assert_int_equal(pc_file_slurp(reference, 1 << 24, &file, NULL), 0);
+    slurp_dir(scratch_path(&g_scratch, "reference"), &want);
+    int step = 1;
+    for (int code = -1; code != 0; step++) {
+        assert_true(step < MAX_STEPS);
+        if (force)
+            scratch_text(&g_scratch, "dir/f.gguf", "old");
+        g_mode = mode;
+        g_stop_at = step;
+        code = in_child(out, force);
+        g_mode = NEVER;
+        assert_true(code == 0 || code == expected);
+        struct pc_buf now = {0};
+        if (pc_path_exists(out))
+            assert_int_equal(pc_file_slurp(out, 1 << 24, &now, NULL), 0);
+        bool old = now.len == 3, whole = now.len == file.len && memcmp(now.data, file.data, file.len) == 0;
+        assert_true(whole || (force ? old : now.len == 0));
+        pc_buf_release(&now);
+        if (!whole || pc_path_exists(journal))
+            assert_int_equal(in_child(out, force), 0);
+        assert_same_dir(dir, &want);
+        assert_int_equal(pc_dir_remove(dir, NULL), 0);
+    }
+    assert_true(step > 15);
+    g_container = PC_SAFETENSORS;
+    pc_buf_release(&want);
+    pc_buf_release(&file);
+    scratch_close(&g_scratch);
+}
+
+static void killed_anywhere_writing_a_file(void **state)
+{
+    (void)state;
+    stop_everywhere_writing_a_file(KILL, 77, false);
+}
+
+static void killed_anywhere_replacing_a_file(void **state)
+{
+    (void)state;
+    stop_everywhere_writing_a_file(KILL, 77, true);
+}
+
+static void full_anywhere_writing_a_file(void **state)
+{
+    (void)state;
+    stop_everywhere_writing_a_file(FULL, -PACO_ENOSPC, false);
+}
+
 static void full_anywhere_it_goes_on(void **state)
 {
     (void)state;
@@ -281,7 +349,10 @@ int main(void)
         cmocka_unit_test(killed_anywhere_while_replacing),
         cmocka_unit_test(killed_anywhere_while_replacing_in_two_steps),
         cmocka_unit_test(killed_anywhere_writing_bin),
+        cmocka_unit_test(killed_anywhere_writing_a_file),
+        cmocka_unit_test(killed_anywhere_replacing_a_file),
         cmocka_unit_test(full_anywhere_it_goes_on),
+        cmocka_unit_test(full_anywhere_writing_a_file),
         cmocka_unit_test(finished_tensors_are_not_read_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
