@@ -452,14 +452,6 @@ void pc_args_release(struct pc_args *args)
     *args = (struct pc_args){0};
 }
 
-bool pc_args_given(const struct pc_args *args, const struct pc_option *table, size_t offset)
-{
-    for (const struct pc_option *o = table; o->name; o++)
-        if (o->type != PC_OPT_IGNORED && !o->at && o->offset == offset)
-            return args->given >> (o - table) & 1;
-    return false;
-}
-
 static void wrap(struct pc_buf *out, const char *text, int column)
 {
     int at = column;

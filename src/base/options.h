@@ -78,9 +78,6 @@ int pc_options_parse(const struct pc_option *table, const char *command, int arg
     struct pc_args *args, struct paco_error *err);
 void pc_args_release(struct pc_args *args);
 
-/** True if the option at that offset was given (on the command line or in the environment). */
-bool pc_args_given(const struct pc_args *args, const struct pc_option *table, size_t offset);
-
 /** Append a line or more of help per row, wrapped to 100 columns. */
 void pc_options_help(const struct pc_option *table, struct pc_buf *out);
 
