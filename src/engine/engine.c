@@ -20,6 +20,7 @@ size_t pc_engine_lay_out(struct pc_engine *e, unsigned char *base)
     const struct pc_config *c = &e->model->config;
     size_t rows = e->max_rows, width = (size_t)c->hidden_size, d = (size_t)c->head_dim;
     size_t activations = pc_llama_activations_size(c, rows, false);
+    size_t n_parts = pc_llama_attention_parts(c, pc_pool_size(e->pool));
     size_t form_rows = rows > e->max_logits ? rows : e->max_logits;
     float *memory;
     const struct {
@@ -27,6 +28,7 @@ size_t pc_engine_lay_out(struct pc_engine *e, unsigned char *base)
         size_t n, size;
     } parts[] = {
         {&e->compute.scratch, e->compute.n_scratch * (size_t)pc_pool_size(e->pool), sizeof(float)},
+        {&e->compute.parts, n_parts, sizeof(float)},
         {&memory, activations, sizeof(float)},
         {&e->activations.forms, form_rows * e->model->form_size, 1},
         {&e->x, rows * width, sizeof(float)},

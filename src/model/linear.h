@@ -17,6 +17,7 @@ struct pc_compute {
     struct pc_pool *pool;
     float *scratch; /* n_scratch floats for each worker of the pool */
     size_t n_scratch;
+    float *parts; /* floats that workers share (pc_llama_attention_parts), or NULL */
 };
 
 /** How many workers a round is worth that one alone would do in ns nanoseconds. */

@@ -5,14 +5,12 @@
 #include "kernels/rope.h"
 
 #include <assert.h>
-#include <math.h>
 #include <string.h>
 
-/* Queries that go through a tile together, if there are so many. */
-enum { QUERIES = 32, ALIGN = 16 };
+enum { ALIGN = 16 };
 
 /* What rows cost besides products, for choosing how many workers share them: about, in nanoseconds. */
-static const double NORM_NS = 0.5, ROTATE_NS = 1.5, FORM_NS = 0.2, KEY_NS = 0.04;
+static const double NORM_NS = 0.5, ROTATE_NS = 1.5, FORM_NS = 0.2;
 
 struct block {
     const struct pc_compute *compute;
@@ -25,36 +23,6 @@ struct block {
     struct pc_input in; /* of the next products */
     int32_t i_layer;
 };
-
-static size_t group(const struct pc_config *c)
-{
-    return (size_t)(c->n_heads / c->n_kv_heads);
-}
-
-static size_t piece_rows(const struct pc_config *c)
-{
-    return group(c) < QUERIES ? QUERIES / group(c) : 1;
-}
-
-size_t pc_llama_cut(const struct pc_config *config, void *const *seq, const int32_t *pos, size_t n,
-    struct pc_llama_piece *pieces)
-{
-    size_t n_pieces = 0, most = piece_rows(config);
-    for (size_t t = 0; t < n; t++) {
-        struct pc_llama_piece *last = n_pieces ? &pieces[n_pieces - 1] : NULL;
-        if (last && last->n < most && seq[t] == seq[t - 1] && pos[t] > pos[t - 1])
-            last->n++;
-        else
-            pieces[n_pieces++] = (struct pc_llama_piece){(uint32_t)t, 1};
-    }
-    return n_pieces;
-}
-
-uint64_t pc_kv_block_size(const struct pc_config *c, enum pc_dtype kv_type)
-{
-    return (uint64_t)c->n_layers * (uint64_t)c->n_kv_heads * 2 *
-           pc_kv_tile_size(kv_type, (size_t)c->head_dim);
-}
 
 /* Walk over the buffers in order; with a == NULL only count. */
 static size_t place(
@@ -97,14 +65,6 @@ void pc_llama_activations_place(
     struct pc_llama_activations *a, const struct pc_config *config, size_t n_rows, bool keep, float *memory)
 {
     place(a, config, n_rows, keep, memory);
-}
-
-/* The kernel's own, gathered queries with n_keys of each, and their states: of a segment and of all so far.
- */
-size_t pc_llama_attention_scratch(const struct pc_config *c)
-{
-    size_t queries = piece_rows(c) * group(c), d = (size_t)c->head_dim;
-    return pc_attention_scratch(d) + queries * (d + 1) + 2 * pc_attention_state_size(queries, d);
 }
 
 /* Run fn over all rows; one takes so long alone. A few rows are done before others would have come to help.
@@ -184,98 +144,6 @@ static void rotate_and_store(void *arg, int64_t first, int64_t end, int i_worker
     }
 }
 
-/* Queries of one piece on one key/value head, row after row, the heads of the group together. */
-struct queries {
-    const float *q;
-    int32_t *n_keys;
-    const int32_t *pos; /* of each row */
-    size_t n_rows, n_heads;
-    struct pc_attention_state part, total;
-    float *scratch;
-};
-
-/* Segment i of a sequence into `part`, for the rows that have reached it: the last ones of the piece. Returns
- * the first of them. */
-static size_t fold_segment(const struct block *b, const struct queries *q, void *seq, int32_t head, int32_t i)
-{
-    const struct pc_attention *kernels = &b->compute->kernels->attention;
-    size_t d = (size_t)b->config->head_dim, n = q->n_rows * q->n_heads, skip = 0;
-    int32_t first = i * PC_KV_SEGMENT, last = q->pos[q->n_rows - 1];
-    for (size_t t = 0; t < q->n_rows; t++) {
-        if (q->pos[t] < first)
-            skip = (t + 1) * q->n_heads;
-        for (size_t h = 0; h < q->n_heads; h++)
-            q->n_keys[t * q->n_heads + h] = q->pos[t] + 1 - first;
-    }
-    struct pc_kv_tile tiles[PC_KV_SEGMENT_TILES];
-    size_t n_tiles = 0;
-    for (int32_t at = first; at <= last && n_tiles < PC_KV_SEGMENT_TILES; at += PC_KV_BLOCK)
-        tiles[n_tiles++] = pc_kv_tiles(
-            b->config, b->rows->kv_type, b->rows->kv_block(seq, at / PC_KV_BLOCK), b->i_layer, head);
-    struct pc_attention_state s = {q->part.acc + skip * d, q->part.max + skip, q->part.sum + skip};
-    pc_attention_begin(&s, n - skip, d);
-    pc_attention_for(kernels, b->rows->kv_type)
-        ->fold(&s, q->q + skip * d, n - skip, d, tiles, n_tiles, q->n_keys + skip,
-            1.0f / sqrtf((float)b->config->head_dim), q->scratch);
-    return skip;
-}
-
-static void attend_piece(const struct block *b, int64_t i_task, int i_worker)
-{
-    const struct pc_config *c = b->config;
-    const struct pc_attention *kernels = &b->compute->kernels->attention;
-    const struct pc_llama_piece piece = b->rows->pieces[i_task / c->n_kv_heads];
-    int32_t head = (int32_t)(i_task % c->n_kv_heads);
-    size_t d = (size_t)c->head_dim, heads = group(c), n = piece.n * heads, span = heads * d;
-    size_t row = (size_t)c->n_heads * d, column = (size_t)head * span;
-
-    float *scratch = b->compute->scratch + (size_t)i_worker * b->compute->n_scratch;
-    float *q = scratch + pc_attention_scratch(d), *states = q + n * d + n;
-    struct queries queries = {.q = q,
-        .n_keys = (int32_t *)(q + n * d),
-        .pos = b->rows->pos + piece.first,
-        .n_rows = piece.n,
-        .n_heads = heads,
-        .total = pc_attention_state_place(states, n, d),
-        .part = pc_attention_state_place(states + pc_attention_state_size(n, d), n, d),
-        .scratch = scratch};
-    for (size_t t = 0; t < piece.n; t++)
-        memcpy(q + t * span, b->a->q + (piece.first + t) * row + column, span * sizeof *q);
-
-    for (int32_t i = 0; i <= queries.pos[piece.n - 1] / PC_KV_SEGMENT; i++) {
-        size_t skip = fold_segment(b, &queries, b->rows->seq[piece.first], head, i);
-        struct pc_attention_state total = queries.total, part = queries.part;
-        if (i == 0) {
-            queries.total = part;
-            queries.part = total;
-            continue;
-        }
-        kernels->join(&(struct pc_attention_state){total.acc + skip * d, total.max + skip, total.sum + skip},
-            &(struct pc_attention_state){part.acc + skip * d, part.max + skip, part.sum + skip}, n - skip, d);
-    }
-    for (size_t t = 0; t < piece.n; t++)
-        for (size_t h = 0; h < heads; h++)
-            kernels->end(
-                b->a->mix + (piece.first + t) * row + column + h * d, &queries.total, t * heads + h, d);
-}
-
-static void attend(void *arg, int64_t first, int64_t end, int i_worker)
-{
-    for (; first < end; first++)
-        attend_piece(arg, first, i_worker);
-}
-
-static void attention(struct block *b)
-{
-    const struct pc_config *c = b->config;
-    double keys = 0;
-    for (size_t t = 0; t < b->rows->n; t++)
-        keys += b->rows->pos[t] + 1;
-    double ns = KEY_NS * keys * c->n_heads * c->head_dim;
-    pc_pool_share(b->compute->pool, (int64_t)b->rows->n_pieces * c->n_kv_heads,
-        pc_compute_workers(b->compute, ns), attend, b);
-}
-
 void pc_llama_block_forward(const struct pc_compute *compute, const struct pc_config *config,
     const struct pc_llama_weights *weights, int32_t i_layer, const struct pc_llama_rows *rows, float *x,
     const struct pc_llama_activations *scratch, const struct pc_llama_activations *tape)
@@ -299,7 +167,7 @@ void pc_llama_block_forward(const struct pc_compute *compute, const struct pc_co
     const struct pc_linear qkv[] = {{&w[PC_LLAMA_Q], a->q}, {&w[PC_LLAMA_K], a->k}, {&w[PC_LLAMA_V], a->v}};
     pc_linear_forward(compute, qkv, 3, &b.in);
     for_rows(&b, ROTATE_NS * (config->n_heads + 2 * config->n_kv_heads) * config->head_dim, rotate_and_store);
-    attention(&b);
+    pc_llama_attention_forward(compute, config, rows, i_layer, a->q, a->mix);
     set_and_prepare_input(&b, a->mix, &w[PC_LLAMA_O]);
     const struct pc_linear o = {&w[PC_LLAMA_O], a->delta};
     pc_linear_forward_add(compute, &o, x, &b.in);

@@ -331,6 +331,49 @@ static void test_denormals(void **state)
 #endif
 }
 
+/* Single rows far into a sequence: its segments are shared by workers there, in several goes. */
+static void test_long_sequence(void **state)
+{
+    (void)state;
+    enum { LONG = 2600, LAST = 8 };
+    struct pc_config c = g_gqa;
+    c.n_layers = 1;
+    c.n_heads = 8;
+    c.n_kv_heads = 1;
+    c.head_dim = 64;
+    c.max_positions = LONG;
+    struct tiny m = tiny(c, PC_F32);
+    tiny_make(&m);
+    float *logits[3];
+    struct pc_row *rows = malloc(LONG * sizeof *rows);
+    for (int way = 0; way < 3;
+         way++) { /* 1 thread at once, 3 threads at once, 3 threads one by one at last */
+        struct pc_engine *e =
+            open_engine(&m, (struct pc_engine_options){.n_threads = way ? 3 : 1, .max_logits = LAST});
+        struct pc_seq *s = new_seq(e, LONG);
+        logits[way] = malloc(sizeof(float) * LAST * VOCAB);
+        for (int i = 0; i < LONG; i++)
+            rows[i] =
+                (struct pc_row){.seq = s, .pos = i, .token = i * 7 % VOCAB, .want_logits = i >= LONG - LAST};
+        size_t n = way == 2 ? LONG - LAST : LONG;
+        step(e, rows, n);
+        for (int i = 0; i < LAST; i++) {
+            if (way == 2)
+                step(e, &rows[LONG - LAST + i], 1);
+            const float *row = pc_engine_logits(e, way == 2 ? 0 : (size_t)(LONG - LAST + i));
+            memcpy(logits[way] + i * VOCAB, row, sizeof(float) * VOCAB);
+        }
+        pc_seq_free(s);
+        pc_engine_close(e);
+    }
+    for (int way = 1; way < 3; way++)
+        assert_memory_equal(logits[0], logits[way], sizeof(float) * LAST * VOCAB);
+    for (int way = 0; way < 3; way++)
+        free(logits[way]);
+    free(rows);
+    tiny_release(&m);
+}
+
 static void test_description(void **state)
 {
     (void)state;
@@ -505,6 +548,7 @@ int main(void)
         cmocka_unit_test(test_kv_blocks),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_denormals),
+        cmocka_unit_test(test_long_sequence),
         cmocka_unit_test(test_description),
         cmocka_unit_test(test_memory_plan),
         cmocka_unit_test(test_out_of_memory),
