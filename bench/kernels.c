@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* How fast products of packed weights are, beside the memory they read:
  *
- *     kernels [-t THREADS] [-q SECONDS] [-r ROWS] [-k K] [TYPE ...]      q4_0 q4_1 q5_0 q5_1 q8_0 q4_k q5_k
- * q6_k; default all
+ *     kernels [-t THREADS] [-q SECONDS] [-r ROWS] [-k K] [-c LEVEL] [TYPE ...]      q4_0 q4_1 q5_0 q5_1 q8_0
+ * q4_k q5_k q6_k; default all
  *
  * One line per type, shape and number of rows: milliseconds (the median call), GOP/s (a multiplication and an
  * addition are two), GB/s of packed weights. A product takes turns on copies of its matrix that are together
@@ -215,8 +215,11 @@ int main(int argc, char **argv)
             g_only_rows = strtoul(argv[first + 1], NULL, 10);
         else if (strcmp(argv[first], "-k") == 0)
             g_only_k = strtoul(argv[first + 1], NULL, 10);
+        else if (strcmp(argv[first], "-c") == 0 && pc_cpu_mask(argv[first + 1]))
+            continue;
         else
-            return fprintf(stderr, "usage: kernels [-t THREADS] [-q SECONDS] [-r ROWS] [-k K] [TYPE ...]\n"),
+            return fprintf(stderr,
+                       "usage: kernels [-t THREADS] [-q SECONDS] [-r ROWS] [-k K] [-c LEVEL] [TYPE ...]\n"),
                    2;
     struct pc_packed table;
     pc_packed_init(&table, pc_cpu_flags());

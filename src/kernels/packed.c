@@ -211,6 +211,11 @@ void pc_packed_init(struct pc_packed *table, unsigned cpu_flags)
             [PC_Q5_K] = {sizeof(struct pc_tile_q5_k), pc_pack_q5_k, multiply_q5_k},
             [PC_Q6_K] = {sizeof(struct pc_tile_q6_k), pc_pack_q6_k, multiply_q6_k},
         }};
+#ifdef PC_HAVE_AVX2
+    if (!(cpu_flags & PC_CPU_AVX2))
+        return;
+    pc_packed_init_avx2(table);
+#endif
 #ifdef PC_HAVE_AVX512_VNNI
     if (!(cpu_flags & PC_CPU_AVX512_VNNI))
         return;

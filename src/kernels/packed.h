@@ -79,6 +79,7 @@ uint64_t pc_packed_size(const struct pc_packed *table, enum pc_dtype dtype, uint
 size_t pc_quant_row_size(size_t k);
 
 /* Each fills what it has; see packed.c. */
+void pc_packed_init_avx2(struct pc_packed *table);
 void pc_packed_init_avx512_vnni(struct pc_packed *table);
 void pc_packed_init_neon(struct pc_packed *table);
 void pc_packed_init_dotprod(struct pc_packed *table);

@@ -7,24 +7,13 @@
  * multiply-add (two with a minimum), all on the two multiplying ports, so that these are busy with integers 8
  * cycles of 10; conversion, unpacking and logic have ports of their own, and ten broadcasts fit the two loads
  * a cycle. More rows would need more registers than there are.
- *
- * Many rows are blocked so that a tile's piece of k stays in the first level cache for a block of rows, and
- * that block of rows in the second level for some tiles. Between pieces of k a sum waits in y: F32 there as
- * in its register, so no bit depends on it. */
-#include "kernels/packed_layout.h"
+ */
+#include "kernels/packed_walk.h"
 
 #include <immintrin.h>
 #include <string.h>
 
-enum type { Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K };
-
-enum {
-    ROWS = 8,       /* activation rows in registers */
-    ROW_BLOCK = 64, /* activation rows in the second level cache */
-    TILE_BLOCK = 8, /* tiles that meet a row block before it goes */
-    K_PIECE = 128,  /* blocks of 32: a piece of k */
-    AHEAD = 8192,   /* bytes: how far ahead of its use a tile is asked for when it is read once */
-};
+enum { N_ROWS = 8 };
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -32,7 +21,7 @@ enum {
 struct weights {
     __m512i w[8];     /* quads, unsigned bytes */
     __m512 d, m;      /* scale and minimum of each row */
-    __m512i scale[2]; /* Q6_K's integer scales of 16 k each */
+    __m512i scale[2]; /* PC_Q6_K's integer scales of 16 k each */
 };
 
 /* Loaded once: left alone, gcc reads memory again for each use, and twice as many reads cross cache lines. */
@@ -99,31 +88,31 @@ INLINE __m512 k_scale(const uint16_t *d, const uint8_t *scale)
 }
 
 /* Block i of a tile. */
-INLINE struct weights unpacked(enum type type, const void *tile, size_t i)
+INLINE struct weights unpacked(enum pc_dtype type, const void *tile, size_t i)
 {
     struct weights b;
     switch (type) {
-    case Q4_0: {
+    case PC_Q4_0: {
         const struct pc_tile_q4_0 *t = (const struct pc_tile_q4_0 *)tile + i;
         nibbles(b.w, t->q);
         b.d = halves(t->d);
         break;
     }
-    case Q4_1: {
+    case PC_Q4_1: {
         const struct pc_tile_q4_1 *t = (const struct pc_tile_q4_1 *)tile + i;
         nibbles(b.w, t->q);
         b.d = halves(t->d);
         b.m = halves(t->m);
         break;
     }
-    case Q5_0: {
+    case PC_Q5_0: {
         const struct pc_tile_q5_0 *t = (const struct pc_tile_q5_0 *)tile + i;
         nibbles(b.w, t->q);
         fifths(b.w, t->high);
         b.d = halves(t->d);
         break;
     }
-    case Q5_1: {
+    case PC_Q5_1: {
         const struct pc_tile_q5_1 *t = (const struct pc_tile_q5_1 *)tile + i;
         nibbles(b.w, t->q);
         fifths(b.w, t->high);
@@ -131,21 +120,21 @@ INLINE struct weights unpacked(enum type type, const void *tile, size_t i)
         b.m = halves(t->m);
         break;
     }
-    case Q8_0: {
+    case PC_Q8_0: {
         const struct pc_tile_q8_0 *t = (const struct pc_tile_q8_0 *)tile + i;
         for (int j = 0; j < 8; j++)
             b.w[j] = load(t->q + 64 * j);
         b.d = halves(t->d);
         break;
     }
-    case Q4_K: {
+    case PC_Q4_K: {
         const struct pc_tile_q4_k *t = (const struct pc_tile_q4_k *)tile + i / 8;
         nibbles(b.w, t->part[i % 8].q);
         b.d = k_scale(t->d, t->scale[i % 8]);
         b.m = k_scale(t->dmin, t->min[i % 8]);
         break;
     }
-    case Q5_K: {
+    case PC_Q5_K: {
         const struct pc_tile_q5_k *t = (const struct pc_tile_q5_k *)tile + i / 8;
         nibbles(b.w, t->part[i % 8].q);
         fifths(b.w, t->part[i % 8].high);
@@ -153,7 +142,7 @@ INLINE struct weights unpacked(enum type type, const void *tile, size_t i)
         b.m = k_scale(t->dmin, t->min[i % 8]);
         break;
     }
-    case Q6_K: {
+    case PC_Q6_K: {
         const struct pc_tile_q6_k *t = (const struct pc_tile_q6_k *)tile + i / 8;
         nibbles(b.w, t->part[i % 8].q);
         fifths_and_sixths(b.w, t->part[i % 8].high);
@@ -163,6 +152,7 @@ INLINE struct weights unpacked(enum type type, const void *tile, size_t i)
                 _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)t->scale[i % 8 * 2 + (size_t)half]));
         break;
     }
+    default: break;
     }
     return b;
 }
@@ -179,125 +169,84 @@ INLINE __m512i dot(__m512i sum, const __m512i *w, const int8_t *x, int n_quads)
 }
 
 /* The exact sum of w x over a block, for sixteen rows. */
-INLINE __m512i sum_of(enum type type, const struct weights *b, const struct pc_quant_block *x)
+INLINE __m512i sum_of(enum pc_dtype type, const struct weights *b, const struct pc_quant_block *x)
 {
-    if (type == Q6_K) {
+    if (type == PC_Q6_K) {
         __m512i low = dot(_mm512_set1_epi32(x->less_32[0]), b->w, x->q, 4),
                 high = dot(_mm512_set1_epi32(x->less_32[1]), b->w + 4, x->q + 16, 4);
         return _mm512_add_epi32(_mm512_mullo_epi32(low, b->scale[0]), _mm512_mullo_epi32(high, b->scale[1]));
     }
-    __m512i start = type == Q4_0   ? _mm512_set1_epi32(x->less_8)
-                    : type == Q5_0 ? _mm512_set1_epi32(x->less_16)
-                    : type == Q8_0 ? _mm512_set1_epi32(x->less_128)
-                                   : _mm512_setzero_si512();
+    __m512i start = type == PC_Q4_0   ? _mm512_set1_epi32(x->less_8)
+                    : type == PC_Q5_0 ? _mm512_set1_epi32(x->less_16)
+                    : type == PC_Q8_0 ? _mm512_set1_epi32(x->less_128)
+                                      : _mm512_setzero_si512();
     return dot(start, b->w, x->q, 8);
 }
 
-INLINE size_t tile_block_size(enum type type)
-{
-    static const size_t size[] = {sizeof(struct pc_tile_q4_0), sizeof(struct pc_tile_q4_1),
-        sizeof(struct pc_tile_q5_0), sizeof(struct pc_tile_q5_1), sizeof(struct pc_tile_q8_0),
-        sizeof(struct pc_tile_q4_k), sizeof(struct pc_tile_q5_k), sizeof(struct pc_tile_q6_k)};
-    return size[type];
-}
-
-INLINE size_t tile_size(enum type type, size_t n_blocks)
-{
-    return (type >= Q4_K ? n_blocks / 8 : n_blocks) * tile_block_size(type);
-}
-
 /* Ask for what lies `ahead` bytes behind block i of a tile. */
-INLINE void prefetch(enum type type, const char *tile, size_t i, size_t ahead)
+INLINE void prefetch(enum pc_dtype type, const char *tile, size_t i, size_t ahead)
 {
-    const size_t size = tile_block_size(type) / (type >= Q4_K ? 8 : 1);
+    const size_t size = pc_tile_block_size(type) / (pc_tile_is_k(type) ? 8 : 1);
 #pragma GCC unroll 9
     for (size_t at = 0; at < size; at += 64)
         _mm_prefetch(tile + i * size + ahead + at, _MM_HINT_T0);
 }
 
-/* A tile's blocks [from, to) by n rows of activations: n is a constant after inlining, so that acc lives in
- * registers. lanes are the outputs that exist. */
-INLINE void rows(enum type type, int n, float *y, size_t y_stride, __mmask16 lanes,
-    const struct pc_quant_block *x, size_t x_stride, const char *tile, size_t from, size_t to, size_t ahead)
+/* Rows [first, first + n) of a pass: n is a constant after inlining, so that acc lives in registers. */
+INLINE void rows(enum pc_dtype type, int n, const struct pc_pass *p, size_t first, size_t ahead)
 {
-    __m512 acc[ROWS];
+    const __mmask16 lanes = (__mmask16)((1u << p->n_out) - 1);
+    const struct pc_quant_block *x = p->x + first * p->x_stride;
+    float *y = p->y + first * p->y_stride;
+    __m512 acc[N_ROWS];
 #pragma GCC unroll 8
     for (int r = 0; r < n; r++)
-        acc[r] = from ? _mm512_maskz_loadu_ps(lanes, y + (size_t)r * y_stride) : _mm512_setzero_ps();
-    for (size_t i = from; i < to; i++) {
+        acc[r] = p->from ? _mm512_maskz_loadu_ps(lanes, y + (size_t)r * p->y_stride) : _mm512_setzero_ps();
+    for (size_t i = p->from; i < p->to; i++) {
         if (ahead)
-            prefetch(type, tile, i, ahead);
-        struct weights b = unpacked(type, tile, i);
+            prefetch(type, p->tile, i, ahead);
+        struct weights b = unpacked(type, p->tile, i);
 #pragma GCC unroll 8
         for (int r = 0; r < n; r++) {
-            const struct pc_quant_block *xr = x + (size_t)r * x_stride + i;
+            const struct pc_quant_block *xr = x + (size_t)r * p->x_stride + i;
             __m512 sum = _mm512_cvtepi32_ps(sum_of(type, &b, xr));
             acc[r] = _mm512_fmadd_ps(_mm512_mul_ps(b.d, _mm512_set1_ps(xr->d)), sum, acc[r]);
-            if (type == Q4_1 || type == Q5_1)
+            if (type == PC_Q4_1 || type == PC_Q5_1)
                 acc[r] = _mm512_fmadd_ps(b.m, _mm512_set1_ps(xr->d_sum), acc[r]);
-            if (type == Q4_K || type == Q5_K)
+            if (type == PC_Q4_K || type == PC_Q5_K)
                 acc[r] = _mm512_fnmadd_ps(b.m, _mm512_set1_ps(xr->d_sum), acc[r]);
         }
     }
 #pragma GCC unroll 8
     for (int r = 0; r < n; r++)
-        _mm512_mask_storeu_ps(y + (size_t)r * y_stride, lanes, acc[r]);
+        _mm512_mask_storeu_ps(y + (size_t)r * p->y_stride, lanes, acc[r]);
 }
 
-/* One tile's blocks [from, to) and a row block. A row block of few rows passes over the tile once: it is
- * asked for as it goes. Otherwise the tile's first pass asks for the same piece of the next tile. */
-INLINE void tile(enum type type, float *y, size_t y_stride, __mmask16 lanes, const struct pc_quant_block *x,
-    size_t x_stride, size_t n_x, const char *tile, size_t n_blocks, size_t from, size_t to)
+INLINE void pass(enum pc_dtype type, const struct pc_pass *p)
 {
-    size_t ahead = n_x > ROWS ? tile_size(type, n_blocks) : AHEAD;
-    for (; n_x >= ROWS; n_x -= ROWS, y += ROWS * y_stride, x += ROWS * x_stride, ahead = 0)
-        rows(type, ROWS, y, y_stride, lanes, x, x_stride, tile, from, to, ahead);
-    switch (n_x) {
-    case 7: rows(type, 7, y, y_stride, lanes, x, x_stride, tile, from, to, ahead); break;
-    case 6: rows(type, 6, y, y_stride, lanes, x, x_stride, tile, from, to, ahead); break;
-    case 5: rows(type, 5, y, y_stride, lanes, x, x_stride, tile, from, to, ahead); break;
-    case 4: rows(type, 4, y, y_stride, lanes, x, x_stride, tile, from, to, ahead); break;
-    case 3: rows(type, 3, y, y_stride, lanes, x, x_stride, tile, from, to, ahead); break;
-    case 2: rows(type, 2, y, y_stride, lanes, x, x_stride, tile, from, to, ahead); break;
-    case 1: rows(type, 1, y, y_stride, lanes, x, x_stride, tile, from, to, ahead); break;
+    size_t first = 0, ahead = p->ahead;
+    for (; p->n_x - first >= N_ROWS; first += N_ROWS, ahead = 0)
+        rows(type, N_ROWS, p, first, ahead);
+    switch (p->n_x - first) {
+    case 7: rows(type, 7, p, first, ahead); break;
+    case 6: rows(type, 6, p, first, ahead); break;
+    case 5: rows(type, 5, p, first, ahead); break;
+    case 4: rows(type, 4, p, first, ahead); break;
+    case 3: rows(type, 3, p, first, ahead); break;
+    case 2: rows(type, 2, p, first, ahead); break;
+    case 1: rows(type, 1, p, first, ahead); break;
     default: break;
     }
 }
 
-INLINE void multiply(enum type type, float *y, size_t y_stride, const void *xq, size_t n_x, const char *tiles,
-    size_t n_out, size_t k)
-{
-    const size_t n_blocks = k / PC_QUANT_BLOCK, step = n_x > ROWS || !n_blocks ? K_PIECE : n_blocks,
-                 x_stride = pc_quant_row_size(k) / sizeof(struct pc_quant_block),
-                 size = tile_size(type, n_blocks);
-    const struct pc_quant_block *x = xq;
-    const size_t n_columns = TILE_BLOCK * PC_TILE_ROWS;
-    for (size_t first = 0; first < n_out; first += n_columns)
-        for (size_t from = 0; from == 0 || from < n_blocks; from += step)
-            for (size_t i = 0; i < n_x; i += ROW_BLOCK)
-                for (size_t j = first; j < n_out && j < first + n_columns; j += PC_TILE_ROWS)
-                    tile(type, y + i * y_stride + j, y_stride,
-                        n_out - j < PC_TILE_ROWS ? (__mmask16)((1u << (n_out - j)) - 1) : 0xffff,
-                        x + i * x_stride, x_stride, n_x - i < ROW_BLOCK ? n_x - i : ROW_BLOCK,
-                        tiles + j / PC_TILE_ROWS * size, n_blocks, from,
-                        n_blocks - from < step ? n_blocks : from + step);
-}
-
-#define MULTIPLY(name, type)                                                                                 \
-    static void multiply_##name(                                                                             \
-        float *y, size_t y_stride, const void *xq, size_t n_x, const void *tiles, size_t n_out, size_t k)    \
-    {                                                                                                        \
-        multiply(type, y, y_stride, xq, n_x, tiles, n_out, k);                                               \
-    }
-
-MULTIPLY(q4_0, Q4_0)
-MULTIPLY(q4_1, Q4_1)
-MULTIPLY(q5_0, Q5_0)
-MULTIPLY(q5_1, Q5_1)
-MULTIPLY(q8_0, Q8_0)
-MULTIPLY(q4_k, Q4_K)
-MULTIPLY(q5_k, Q5_K)
-MULTIPLY(q6_k, Q6_K)
+PC_MULTIPLY(q4_0, PC_Q4_0)
+PC_MULTIPLY(q4_1, PC_Q4_1)
+PC_MULTIPLY(q5_0, PC_Q5_0)
+PC_MULTIPLY(q5_1, PC_Q5_1)
+PC_MULTIPLY(q8_0, PC_Q8_0)
+PC_MULTIPLY(q4_k, PC_Q4_K)
+PC_MULTIPLY(q5_k, PC_Q5_K)
+PC_MULTIPLY(q6_k, PC_Q6_K)
 
 void pc_packed_init_avx512_vnni(struct pc_packed *table)
 {
