@@ -134,6 +134,15 @@ static void check_products(const struct pc_bf16 *plain, const struct pc_bf16 *fa
             }
 }
 
+/* Rows long enough to be cut in chunks, and enough of them for more than one panel. */
+static void check_long(const struct pc_bf16 *plain, const struct pc_bf16 *fast)
+{
+    static const struct shape shapes[] = {{53, 37, 1700, 37, 1700, 3400}, {9, 70, 3333, 71, 3334, 6670},
+        {4, 12, 5000, 12, 5000, 10000}, {101, 6, 1569, 6, 1569, 3138}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        check_shape(shapes[i], plain->matmul, fast->matmul, false);
+}
+
 static void check_rounding(const struct pc_bf16 *plain, const struct pc_bf16 *fast)
 {
     for (size_t n = 0; n < 100; n++) {
@@ -188,6 +197,7 @@ void check_bf16(void)
         check_rounding(&plain, &fast);
         check_case("bf16_matmul", l);
         check_products(&plain, &fast);
+        check_long(&plain, &fast);
         if (check_bench() && fast.native)
             bench(l, fast.matmul);
     }

@@ -101,6 +101,17 @@ static void check_shape(struct shape s, pc_matmul_fn *plain, pc_matmul_fn *fast,
     check_release();
 }
 
+/* Rows long enough to be cut in chunks, and enough of them for more than one panel. */
+static void check_long(enum pc_dtype dtype, size_t size, pc_matmul_fn *plain, pc_matmul_fn *fast)
+{
+    static const size_t shapes[][3] = {{53, 37, 810}, {9, 70, 1601}, {4, 12, 2500}, {101, 6, 785}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        struct shape s = {dtype, shapes[i][0], shapes[i][1], shapes[i][2], shapes[i][1] + i % 2, 0};
+        s.w_stride = s.k * size;
+        check_shape(s, plain, fast, false);
+    }
+}
+
 struct call {
     pc_matmul_fn *fn;
     float *x, *y;
@@ -150,6 +161,7 @@ void check_matmul(void)
                         check_shape(s, a, b, false);
                         check_shape(s, a, b, true);
                     }
+            check_long(g_types[t].dtype, g_types[t].size, a, b);
             if (check_bench()) {
                 bench(g_types[t].name, g_types[t].dtype, g_types[t].size, l, b);
                 if (l == check_levels())
