@@ -199,7 +199,10 @@ static int open_engine(struct bench *b, const struct pc_checkpoint *weights, con
     int32_t batch = b->plan->decode ? largest(&b->plan->batch) : 1;
     b->n_seqs = batch > 1 ? (size_t)batch : 1;
     b->n_vocab = config->vocab_size;
+    int32_t prompt = largest(&b->plan->prefill), rows = prompt > FILL_ROWS ? FILL_ROWS : prompt;
     struct pc_engine_options o = b->plan->engine;
+    rows = rows > batch ? rows : batch;
+    o.max_rows = rows > WARM_TOKENS ? rows : WARM_TOKENS;
     o.max_logits = (int32_t)b->n_seqs;
     for (size_t i = 0; i < b->n_seqs; i++)
         o.plan_tokens += length_of(b, i);

@@ -21,7 +21,7 @@ struct pc_bench_plan {
     int32_t decode;               /* steps of a decode run; 0: none */
     int repeat; /* runs of each; fewer when they take longer than `seconds`, more when next to nothing */
     double seconds;
-    struct pc_engine_options engine; /* threads and types */
+    struct pc_engine_options engine; /* threads, arithmetic, caches */
     const struct pc_progress *progress;
 };
 

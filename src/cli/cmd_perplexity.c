@@ -106,7 +106,8 @@ static int open_side(struct job *j, struct side *s, const struct pc_model_args *
         .min_p = NAN,
         .repetition_penalty = NAN,
         .top_k = -1,
-        .seed = 0};
+        .seed = 0,
+        .ids_only = s == &j->reference}; /* it reads the model's tokens */
     return pc_answering_open(j->self, &wishes, &s->a, &j->err);
 }
 
@@ -139,7 +140,7 @@ static int read_text(struct job *j)
     int rc = pc_read_input(j->v->file, &j->text, &j->err);
     if (rc == 0)
         rc = encode(j, &j->model);
-    if (rc < 0 || !j->v->reference.model)
+    if (rc < 0 || !j->reference.a.tok)
         return rc;
     rc = encode(j, &j->reference);
     const struct pc_ids *a = &j->model.ids, *b = &j->reference.ids;
@@ -171,7 +172,7 @@ static void choose_windows(struct job *j)
 static int open_engine(struct job *j, struct side *s)
 {
     struct pc_engine_options o = pc_model_engine_options(&j->v->model);
-    o.max_logits = PC_PERPLEXITY_LOGITS;
+    o.max_rows = o.max_logits = PC_PERPLEXITY_LOGITS;
     o.plan_tokens = j->o.context;
     return pc_engine_open(s->a.model.weights, s->a.model.config, &o, &s->engine, &j->err);
 }

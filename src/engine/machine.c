@@ -14,7 +14,7 @@
 
 enum { SLICES = 4, ROUNDS = 1 << 19 };
 
-#define READ_SIZE ((uint64_t)1 << 30)
+#define READ_SIZE ((uint64_t)512 << 20)
 #define LEAST_READ ((uint64_t)64 << 20)
 
 const char *pc_arithmetic_name(enum pc_arithmetic a)

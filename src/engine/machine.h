@@ -28,7 +28,7 @@ struct pc_machine {
 
 struct pc_machine_options {
     int n_threads;      /* 0: all processors this process may use */
-    uint64_t read_size; /* bytes to read through, 1 GiB unless memory is short; 0: that default */
+    uint64_t read_size; /* bytes to read through; 0: 512 MiB unless memory is short */
     double seconds;     /* for each of the limits; 0: a quarter */
     const struct pc_progress *progress;
 };
