@@ -130,6 +130,12 @@ void pc_speculator_add(struct pc_speculator *s, int32_t id)
 
 /* ---- prices ---- */
 
+/* Other programs make steps longer and never shorter: what is lower is followed faster. */
+static double follow(double x, double seen, double down, double up)
+{
+    return x + (seen - x) / (seen < x ? down : up);
+}
+
 /* What a step of n_rows costs against one of a row. Between two sizes that were measured, a line. */
 static double price_of(const struct pc_speculator *s, size_t n_rows)
 {
@@ -173,7 +179,7 @@ static void pay(struct price *p, double ratio)
         p->seen = ratio;
         p->forget = FORGET;
     }
-    p->seen += (ratio - p->seen) / 4;
+    p->seen = follow(p->seen, ratio, 2, 8);
     p->ratio = p->seen;
     p->steps_ago = 0;
 }
@@ -186,7 +192,7 @@ void pc_speculator_measured(struct pc_speculator *s, size_t n_rows, double secon
     if (n_rows == 1) {
         // A step that was interrupted says nothing of the model.
         double most = s->one > 0 ? 3 * s->one : seconds, seen = seconds < most ? seconds : most;
-        s->one = s->one > 0 ? s->one + (seen - s->one) / 8 : seen;
+        s->one = s->one > 0 ? follow(s->one, seen, 4, 32) : seen;
     } else if (s->one > 0) {
         double ratio = seconds / s->one, most = 4 * (double)n_rows;
         pay(&s->prices[n_rows], ratio < 1 ? 1 : ratio < most ? ratio : most);

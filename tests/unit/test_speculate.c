@@ -376,7 +376,7 @@ static void answers_are_the_same(void **state)
             compare(&r, &sampling, o, prompt, n, ROOM);
         }
         print_message("%s: %zu of %zu guesses right\n", pc_dtype_name(dtypes[d]), r.n_accepted, r.n_drafted);
-        assert_true(r.n_accepted > 100 && r.n_drafted > r.n_accepted);
+        assert_true(r.n_accepted > 50 && r.n_drafted > r.n_accepted);
         close_rig(&r);
     }
 }
