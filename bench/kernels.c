@@ -194,6 +194,26 @@ static void bench_quantise(const struct pc_packed *table, const float *x)
     free(q);
 }
 
+static void bench_pack(const struct pc_packed *table, enum pc_dtype dtype)
+{
+    enum { K = 4096, ROWS = 2048 };
+    const struct pc_dtype_traits *traits = pc_dtype_traits(dtype);
+    size_t row_size = K / traits->n_block * traits->block_size;
+    uint8_t *rows = need(ROWS * row_size), *tiles = need((size_t)pc_packed_size(table, dtype, ROWS, K));
+    fill_blocks(dtype, rows, ROWS * K / traits->n_block);
+    double best = 1e9;
+    for (int i = 0; i < 5; i++) {
+        double start = now();
+        table->type[dtype].pack(tiles, rows, row_size, ROWS, K);
+        double t = now() - start;
+        best = t < best ? t : best;
+    }
+    printf("%-5s pack %d x %d: %.2f ms, %.1f GB/s\n", traits->name, ROWS, K, best * 1e3,
+        (double)(ROWS * row_size) / best * 1e-9);
+    free(tiles);
+    free(rows);
+}
+
 static bool wanted(int argc, char **argv, int first, const char *name)
 {
     for (int i = first; i < argc; i++)
@@ -234,6 +254,9 @@ int main(int argc, char **argv)
         x[i] = (float)(int)(i * 2654435761u % 2001) / 1000 - 1;
     bench_memory(pool);
     bench_quantise(&table, x);
+    for (enum pc_dtype t = 0; t < PC_N_DTYPES; t++)
+        if (table.type[t].pack && wanted(argc, argv, first, pc_dtype_name(t)))
+            bench_pack(&table, t);
     for (enum pc_dtype t = 0; t < PC_N_DTYPES; t++)
         for (size_t i = 0; i < sizeof g_shapes / sizeof *g_shapes; i++)
             if (table.type[t].multiply && wanted(argc, argv, first, pc_dtype_name(t)))

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Block by block, row by row; the tile is zero before, so that values are or-ed in and a missing row stays
- * zero, scale and all. Layouts: docs/formats/blocks.md, packed_layout.h. */
+/* A quad, four values of a row, is a word of four bytes here as in a tile, so that all is done on words, a
+ * block of a row at a time; no operation looks across a byte, so the byte order does not matter. Layouts:
+ * docs/formats/blocks.md, packed_layout.h. */
 #include "kernels/packed_tiles.h"
 
 #include "kernels/blocks.h"
@@ -13,73 +14,115 @@ static uint16_t u16_at(const uint8_t *p)
     return (uint16_t)(p[0] | p[1] << 8);
 }
 
-/* 4-bit value v of element e of row r. */
-static void put_4(uint8_t *q, int r, int e, int v)
+static inline uint32_t quad_at(const uint8_t *p)
 {
-    q[e / 8 * 64 + 4 * r + e % 4] |= (uint8_t)(v << (e / 4 % 2 * 4));
+    uint32_t quad;
+    memcpy(&quad, p, sizeof quad);
+    return quad;
 }
 
-static void put_fifth(uint8_t *high, int r, int e, int bit)
+static inline void put_quad(uint8_t *p, int r, uint32_t quad)
 {
-    high[4 * r + e % 4] |= (uint8_t)(bit << (e / 4));
+    memcpy(p + 4 * r, &quad, sizeof quad);
 }
 
-/* The 16 bytes of nibbles that the types of 32 elements share. */
-static void put_nibbles(uint8_t *q, int r, const uint8_t *src)
+static const uint32_t g_low = 0x0f0f0f0f;
+
+/* Eight quads of 4-bit values, two to a byte. */
+static inline void put_nibbles(uint8_t *q, int r, const uint32_t quad[8])
 {
-    for (int e = 0; e < 16; e++) {
-        put_4(q, r, e, src[e] & 15);
-        put_4(q, r, e + 16, src[e] >> 4);
+    for (int j = 0; j < 4; j++)
+        put_quad(q + 64 * j, r, quad[2 * j] | quad[2 * j + 1] << 4);
+}
+
+/* What the types of 32 elements share: 16 bytes whose low halves are quads 0 to 3, whose high halves 4 to 7.
+ */
+static inline void put_halves(uint8_t *q, int r, const uint8_t *src)
+{
+    uint32_t quad[8];
+    for (int j = 0; j < 4; j++) {
+        quad[j] = quad_at(src + 4 * j) & g_low;
+        quad[j + 4] = quad_at(src + 4 * j) >> 4 & g_low;
     }
+    put_nibbles(q, r, quad);
 }
 
-static void put_fifths(uint8_t *high, int r, const uint8_t *src)
+/* What the K types share: 32 bytes whose low (shift 0) or high halves (shift 4) are eight quads. */
+static inline void put_k_nibbles(uint8_t *q, int r, const uint8_t *src, int shift)
 {
-    for (int e = 0; e < 32; e++)
-        put_fifth(high, r, e, src[e / 8] >> (e % 8) & 1);
+    uint32_t quad[8];
+    for (int j = 0; j < 8; j++)
+        quad[j] = quad_at(src + 4 * j) >> shift & g_low;
+    put_nibbles(q, r, quad);
 }
 
-static void put_q4_0(void *block, int r, const uint8_t *src)
+/* Bits 0, 4, 8 ... 28 side by side. */
+static inline uint8_t every_fourth_bit(uint32_t v)
+{
+    v &= 0x11111111;
+    v = (v | v >> 3) & 0x03030303;
+    v = (v | v >> 6) & 0x000f000f;
+    return (uint8_t)(v | v >> 12);
+}
+
+/* Four bytes whose bit e is the fifth bit of element e. */
+static inline void put_fifths(uint8_t *high, int r, const uint8_t *src)
+{
+    uint32_t bits = (uint32_t)u16_at(src) | (uint32_t)u16_at(src + 2) << 16;
+    for (int i = 0; i < 4; i++)
+        high[4 * r + i] = every_fourth_bit(bits >> i);
+}
+
+/* Bits [shift, shift + n) of n_quads quads at src, the first quad's lowest in a byte. */
+static inline uint32_t gathered(const uint8_t *src, int n_quads, int shift, int n)
+{
+    uint32_t mask = 0x01010101u * ((1u << n) - 1), sum = 0;
+    for (int j = 0; j < n_quads; j++)
+        sum |= (quad_at(src + 4 * j) >> shift & mask) << (n * j);
+    return sum;
+}
+
+static inline void put_q4_0(void *block, int r, const uint8_t *src)
 {
     struct pc_tile_q4_0 *b = block;
     b->d[r] = u16_at(src);
-    put_nibbles(b->q, r, src + 2);
+    put_halves(b->q, r, src + 2);
 }
 
-static void put_q4_1(void *block, int r, const uint8_t *src)
+static inline void put_q4_1(void *block, int r, const uint8_t *src)
 {
     struct pc_tile_q4_1 *b = block;
     b->d[r] = u16_at(src);
     b->m[r] = u16_at(src + 2);
-    put_nibbles(b->q, r, src + 4);
+    put_halves(b->q, r, src + 4);
 }
 
-static void put_q5_0(void *block, int r, const uint8_t *src)
+static inline void put_q5_0(void *block, int r, const uint8_t *src)
 {
     struct pc_tile_q5_0 *b = block;
     b->d[r] = u16_at(src);
     put_fifths(b->high, r, src + 2);
-    put_nibbles(b->q, r, src + 6);
+    put_halves(b->q, r, src + 6);
 }
 
-static void put_q5_1(void *block, int r, const uint8_t *src)
+static inline void put_q5_1(void *block, int r, const uint8_t *src)
 {
     struct pc_tile_q5_1 *b = block;
     b->d[r] = u16_at(src);
     b->m[r] = u16_at(src + 2);
     put_fifths(b->high, r, src + 4);
-    put_nibbles(b->q, r, src + 8);
+    put_halves(b->q, r, src + 8);
 }
 
-static void put_q8_0(void *block, int r, const uint8_t *src)
+static inline void put_q8_0(void *block, int r, const uint8_t *src)
 {
     struct pc_tile_q8_0 *b = block;
     b->d[r] = u16_at(src);
-    for (int e = 0; e < 32; e++)
-        b->q[e / 4 * 64 + 4 * r + e % 4] = src[2 + e] ^ 128;
+    for (int j = 0; j < 8; j++)
+        put_quad(b->q + 64 * j, r, quad_at(src + 2 + 4 * j) ^ 0x80808080);
 }
 
-static void put_q4_k(void *block, int r, const uint8_t *src)
+static inline void put_q4_k(void *block, int r, const uint8_t *src)
 {
     struct pc_tile_q4_k *b = block;
     b->d[r] = u16_at(src);
@@ -87,12 +130,11 @@ static void put_q4_k(void *block, int r, const uint8_t *src)
     for (int s = 0; s < 8; s++) {
         b->scale[s][r] = (uint8_t)pc_k_scale(src + 4, s);
         b->min[s][r] = (uint8_t)pc_k_min(src + 4, s);
-        for (int e = 0; e < 32; e++)
-            put_4(b->part[s].q, r, e, src[16 + s / 2 * 32 + e] >> (s % 2 * 4) & 15);
+        put_k_nibbles(b->part[s].q, r, src + 16 + s / 2 * 32, s % 2 * 4);
     }
 }
 
-static void put_q5_k(void *block, int r, const uint8_t *src)
+static inline void put_q5_k(void *block, int r, const uint8_t *src)
 {
     struct pc_tile_q5_k *b = block;
     b->d[r] = u16_at(src);
@@ -100,26 +142,23 @@ static void put_q5_k(void *block, int r, const uint8_t *src)
     for (int s = 0; s < 8; s++) {
         b->scale[s][r] = (uint8_t)pc_k_scale(src + 4, s);
         b->min[s][r] = (uint8_t)pc_k_min(src + 4, s);
-        for (int e = 0; e < 32; e++) {
-            put_4(b->part[s].q, r, e, src[48 + s / 2 * 32 + e] >> (s % 2 * 4) & 15);
-            put_fifth(b->part[s].high, r, e, src[16 + e] >> s & 1);
-        }
+        put_k_nibbles(b->part[s].q, r, src + 48 + s / 2 * 32, s % 2 * 4);
+        put_quad(b->part[s].high, r, gathered(src + 16, 8, s, 1));
     }
 }
 
-static void put_q6_k(void *block, int r, const uint8_t *src)
+static inline void put_q6_k(void *block, int r, const uint8_t *src)
 {
     struct pc_tile_q6_k *b = block;
     b->d[r] = u16_at(src + 208);
     for (int g = 0; g < 16; g++)
         b->scale[g][r] = (int8_t)src[192 + g];
-    for (int s = 0; s < 8; s++)
-        for (int e = 0; e < 32; e++) {
-            int low = src[s / 4 * 64 + s % 2 * 32 + e] >> (s % 4 / 2 * 4) & 15,
-                high = src[128 + s / 4 * 32 + e] >> (s % 4 * 2) & 3;
-            put_4(b->part[s].q, r, e, low);
-            b->part[s].high[e / 16 * 64 + 4 * r + e % 4] |= (uint8_t)(high << (e / 4 % 4 * 2));
-        }
+    for (int s = 0; s < 8; s++) {
+        const uint8_t *high = src + 128 + s / 4 * 32;
+        put_k_nibbles(b->part[s].q, r, src + s / 4 * 64 + s % 2 * 32, s % 4 / 2 * 4);
+        put_quad(b->part[s].high, r, gathered(high, 4, s % 4 * 2, 2));
+        put_quad(b->part[s].high + 64, r, gathered(high + 16, 4, s % 4 * 2, 2));
+    }
 }
 
 /* A template: put and the sizes are constants of each caller. */
@@ -129,7 +168,8 @@ static inline void pack(void (*put)(void *block, int r, const uint8_t *src), siz
     for (size_t first = 0; first < n_rows; first += PC_TILE_ROWS, src += PC_TILE_ROWS * src_row_size) {
         size_t n = n_rows - first < PC_TILE_ROWS ? n_rows - first : PC_TILE_ROWS;
         for (size_t i = 0; i < n_blocks; i++, dst += tile_block) {
-            memset(dst, 0, tile_block);
+            if (n < PC_TILE_ROWS)
+                memset(dst, 0, tile_block);
             for (size_t r = 0; r < n; r++)
                 put(dst, (int)r, src + r * src_row_size + i * block);
         }
