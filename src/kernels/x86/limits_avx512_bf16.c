@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/limits.h"
-#include "kernels/x86/limits_chains.h"
+#include "kernels/limits_chains.h"
 
 #include <immintrin.h>
 
