@@ -241,6 +241,11 @@ void pc_attention_init(struct pc_attention *table, unsigned cpu_flags)
         return;
     pc_attention_init_avx512_bf16(table);
 #endif
+#ifdef PC_HAVE_NEON
+    if (!(cpu_flags & PC_CPU_NEON))
+        return;
+    pc_attention_init_neon(table);
+#endif
     (void)cpu_flags;
 }
 

@@ -149,6 +149,12 @@ void pc_convert_init(struct pc_convert *table, unsigned cpu_flags)
         return;
     pc_convert_init_avx512(table);
 #endif
+#ifdef PC_HAVE_NEON
+    if (!(cpu_flags & PC_CPU_NEON))
+        return;
+    pc_convert_init_neon(table);
+#endif
+    (void)cpu_flags;
 }
 
 static struct pc_convert g_table;

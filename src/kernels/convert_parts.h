@@ -8,5 +8,6 @@
 void pc_convert_init_blocks(struct pc_convert *table); /* scalar block types */
 void pc_convert_init_avx2(struct pc_convert *table);
 void pc_convert_init_avx512(struct pc_convert *table);
+void pc_convert_init_neon(struct pc_convert *table);
 
 #endif

@@ -60,5 +60,20 @@ void pc_limits_init(struct pc_limits *table, unsigned cpu_flags)
     if (cpu_flags & PC_CPU_AVX512_BF16)
         pc_limits_init_avx512_bf16(table);
 #endif
+#ifdef PC_HAVE_NEON
+    if (!(cpu_flags & PC_CPU_NEON))
+        return;
+    pc_limits_init_neon(table);
+#endif
+#ifdef PC_HAVE_DOTPROD
+    if (!(cpu_flags & PC_CPU_DOTPROD))
+        return;
+    pc_limits_init_dotprod(table);
+#endif
+#ifdef PC_HAVE_I8MM
+    if (!(cpu_flags & PC_CPU_I8MM))
+        return;
+    pc_limits_init_i8mm(table);
+#endif
     (void)cpu_flags;
 }

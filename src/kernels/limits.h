@@ -30,5 +30,8 @@ void pc_limits_init_avx2(struct pc_limits *table);
 void pc_limits_init_avx512(struct pc_limits *table);
 void pc_limits_init_avx512_vnni(struct pc_limits *table);
 void pc_limits_init_avx512_bf16(struct pc_limits *table);
+void pc_limits_init_neon(struct pc_limits *table);
+void pc_limits_init_dotprod(struct pc_limits *table);
+void pc_limits_init_i8mm(struct pc_limits *table);
 
 #endif

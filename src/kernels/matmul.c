@@ -85,6 +85,11 @@ void pc_matmul_init(struct pc_matmul *table, unsigned cpu_flags)
         return;
     pc_matmul_init_avx512(table);
 #endif
+#ifdef PC_HAVE_NEON
+    if (!(cpu_flags & PC_CPU_NEON))
+        return;
+    pc_matmul_init_neon(table);
+#endif
     (void)cpu_flags;
 }
 

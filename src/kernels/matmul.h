@@ -48,5 +48,6 @@ static inline float pc_dot(const struct pc_matmul *table, const float *a, const 
 /* Each fills what it has; see matmul.c. */
 void pc_matmul_init_avx2(struct pc_matmul *table);
 void pc_matmul_init_avx512(struct pc_matmul *table);
+void pc_matmul_init_neon(struct pc_matmul *table);
 
 #endif
