@@ -23,6 +23,14 @@ struct weights {
     __m256 d, m;
 };
 
+/* v, which the compiler has in a register now: left alone, gcc reads memory again for each use, and makes a
+ * tree of a sum until its registers do not suffice. */
+INLINE __m256i pinned(__m256i v)
+{
+    __asm__("" : "+x"(v));
+    return v;
+}
+
 INLINE __m256i load(const uint8_t *p)
 {
     return _mm256_loadu_si256((const __m256i *)p);
@@ -142,14 +150,14 @@ INLINE void add_quads(enum pc_dtype type, int n, const struct weights *b, int j,
     __m256i narrow[N_ROWS];
 #pragma GCC unroll 8
     for (int g = 0; g < n_narrow(type); g++) {
-        __m256i w = quad(type, b, j + g);
+        __m256i w = pinned(quad(type, b, j + g));
 #pragma GCC unroll 4
         for (int r = 0; r < n; r++) {
             __m256i xq = broadcast(x[(size_t)r * x_stride].q + 4 * (j + g));
             __m256i products = type == PC_Q8_0
                                    ? _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(xq, w))
                                    : _mm256_maddubs_epi16(w, xq);
-            narrow[r] = g == 0 ? products : _mm256_add_epi16(narrow[r], products);
+            narrow[r] = g == 0 ? products : pinned(_mm256_add_epi16(narrow[r], products));
         }
     }
 #pragma GCC unroll 4
