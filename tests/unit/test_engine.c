@@ -331,6 +331,52 @@ static void test_denormals(void **state)
 #endif
 }
 
+/* Weights are read on first use, by any worker: whichever read fails, the step says so, and the next one goes
+ * on from there. */
+static void test_reads_that_fail(void **state)
+{
+    (void)state;
+    struct pc_config c = g_gqa;
+    c.head_dim = 8;
+    struct tiny m = tiny(c, PC_Q8_0);
+    m.mapped = false;
+    tiny_make(&m);
+    float *want = run(&m, (struct pc_engine_options){.n_threads = 1}, N);
+    int32_t token[N];
+    tokens(token);
+    int n_failed = 0;
+    for (int n = 0;; n++) {
+        struct paco_error err = {0};
+        struct pc_engine *e = open_engine(&m, (struct pc_engine_options){.n_threads = 3});
+        struct pc_seq *s = new_seq(e, N);
+        struct pc_row rows[5];
+        for (int i = 0; i < 5; i++)
+            rows[i] = (struct pc_row){.seq = s, .pos = i, .token = token[i], .want_logits = i == 4};
+        _Atomic int left = n;
+        m.reads_left = &left;
+        int rc = pc_engine_step(e, rows, 5, &err);
+        m.reads_left = NULL;
+        if (rc < 0) {
+            n_failed++;
+            assert_int_equal(rc, PACO_EIO);
+            assert_int_equal(err.code, PACO_EIO);
+            assert_contains(err.message, "tensor '");
+            assert_contains(err.message, "cannot be read");
+            assert_int_equal(pc_seq_length(s), 0);
+            assert_null(pc_engine_logits(e, 4));
+            step(e, rows, 5);
+        }
+        assert_memory_equal(pc_engine_logits(e, 4), want + 4 * VOCAB, sizeof(float) * VOCAB);
+        pc_seq_free(s);
+        pc_engine_close(e);
+        if (rc == 0)
+            break;
+    }
+    assert_true(n_failed > 10);
+    free(want);
+    tiny_release(&m);
+}
+
 /* Single rows far into a sequence: its segments are shared by workers there, in several goes. */
 static void test_long_sequence(void **state)
 {
@@ -548,6 +594,7 @@ int main(void)
         cmocka_unit_test(test_kv_blocks),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_denormals),
+        cmocka_unit_test(test_reads_that_fail),
         cmocka_unit_test(test_long_sequence),
         cmocka_unit_test(test_description),
         cmocka_unit_test(test_memory_plan),

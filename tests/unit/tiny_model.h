@@ -22,13 +22,15 @@ struct tiny {
     unsigned char **bytes; /* per tensor */
     size_t n;
     uint64_t random;
+    _Atomic int *reads_left; /* that succeed; NULL: all */
 };
 
 static int tiny_read(
     const struct pc_tensor *t, uint64_t row0, uint64_t n_rows, void *buf, struct paco_error *err)
 {
-    (void)err;
     const struct tiny *m = t->owner->impl;
+    if (m->reads_left && (*m->reads_left)-- <= 0)
+        return pc_error_set(err, PACO_EIO, "cannot be read");
     memcpy(buf, m->bytes[t->index] + row0 * t->row_size, (size_t)(n_rows * t->row_size));
     return 0;
 }
