@@ -3,7 +3,6 @@
 
 #include "base/cpu.h"
 #include "kernels/attention_cache.h"
-#include "kernels/vmath.h"
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -63,21 +62,10 @@ INLINE void store(enum pc_dtype type, struct pc_kv_tile tile, size_t first, size
     }
 }
 
-static float flushed(float x)
-{
-    return fabsf(x) < 0x1p-126f ? copysignf(0.0f, x) : x;
-}
-
-/* As BF16 products see an operand. */
-static float rounded(float x)
-{
-    return pc_bf16_to_f32(pc_f32_to_bf16(flushed(x)));
-}
-
 static float pair_product(float sum, const float a[2], const float b[2])
 {
-    sum = flushed(fmaf(flushed(a[1]), flushed(b[1]), sum));
-    return flushed(fmaf(flushed(a[0]), flushed(b[0]), sum));
+    sum = pc_flushed(fmaf(pc_flushed(a[1]), pc_flushed(b[1]), sum));
+    return pc_flushed(fmaf(pc_flushed(a[0]), pc_flushed(b[0]), sum));
 }
 
 /* One query's dot products with keys [0, n) of a tile, unscaled. */
@@ -89,7 +77,7 @@ INLINE void scores(enum pc_dtype type, float *s, const float *q, size_t head_dim
             const uint16_t *pairs = k;
             for (size_t d = 0; d < head_dim; d += 2) {
                 const uint16_t *at = pairs + pc_key_index(type, d, j);
-                float a[2] = {rounded(q[d]), rounded(q[d + 1])};
+                float a[2] = {pc_rounded(q[d]), pc_rounded(q[d + 1])};
                 float b[2] = {pc_bf16_to_f32(at[0]), pc_bf16_to_f32(at[1])};
                 sum = pair_product(sum, a, b);
             }
@@ -107,31 +95,6 @@ INLINE void scores(enum pc_dtype type, float *s, const float *q, size_t head_dim
         }
         s[j] = sum;
     }
-}
-
-/* Turn a tile's dot products into p, and the query's max and sum into the new ones; returns c. */
-static float weigh(enum pc_dtype type, float s[PC_KV_BLOCK], int32_t n, float scale, float *max, float *sum)
-{
-    enum { HALF = PC_KV_BLOCK / 2 };
-    float lane[HALF];
-    for (int j = 0; j < PC_KV_BLOCK; j++)
-        s[j] = j < n ? s[j] * scale : -INFINITY;
-    for (int l = 0; l < HALF; l++)
-        lane[l] = s[l] > s[l + HALF] ? s[l] : s[l + HALF];
-    for (int width = HALF / 2; width > 0; width /= 2)
-        for (int l = 0; l < width; l++)
-            lane[l] = lane[l] > lane[l + width] ? lane[l] : lane[l + width];
-    float m = lane[0] > *max ? lane[0] : *max, c = pc_expf(*max - m);
-    for (int j = 0; j < PC_KV_BLOCK; j++)
-        s[j] = type == PC_BF16 ? rounded(pc_expf(s[j] - m)) : pc_expf(s[j] - m);
-    for (int l = 0; l < HALF; l++)
-        lane[l] = s[l] + s[l + HALF];
-    for (int width = HALF / 2; width > 0; width /= 2)
-        for (int l = 0; l < width; l++)
-            lane[l] += lane[l + width];
-    *max = m;
-    *sum = fmaf(*sum, c, lane[0]);
-    return c;
 }
 
 /* acc + p v over positions [0, n) of a tile, for element d. */
@@ -165,7 +128,7 @@ INLINE void fold(enum pc_dtype type, const struct pc_attention_state *state, con
             n = n < PC_KV_BLOCK ? n : PC_KV_BLOCK;
             float p[PC_KV_BLOCK];
             scores(type, p, q + i * head_dim, head_dim, tiles[t].k, n);
-            float c = weigh(type, p, n, scale, &state->max[i], &state->sum[i]);
+            float c = pc_attention_weigh(type, p, n, scale, &state->max[i], &state->sum[i]);
             for (size_t d = 0; d < head_dim; d++)
                 acc[d] = values(type, acc[d] * c, p, tiles[t].v, d, head_dim, n);
         }
@@ -231,6 +194,11 @@ void pc_attention_init(struct pc_attention *table, unsigned cpu_flags)
         .join = join,
         .end = end,
     };
+#ifdef PC_HAVE_AVX2
+    if (!(cpu_flags & PC_CPU_AVX2))
+        return;
+    pc_attention_init_avx2(table);
+#endif
 #ifdef PC_HAVE_AVX512
     if (!(cpu_flags & PC_CPU_AVX512))
         return;

@@ -114,6 +114,7 @@ static inline struct pc_attention_state pc_attention_state_place(float *memory, 
 /** Before a segment's first tile: acc 0, max -infinity, sum 0. */
 void pc_attention_begin(const struct pc_attention_state *state, size_t n_q, size_t head_dim);
 
+void pc_attention_init_avx2(struct pc_attention *table);
 void pc_attention_init_avx512(struct pc_attention *table);
 void pc_attention_init_avx512_bf16(struct pc_attention *table);
 void pc_attention_init_neon(struct pc_attention *table);

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-/* How keys and values lie in their tiles, one element at a time: the scalar kernels, and what is left over
- * for the fast ones. All `static inline`: instruction-set files include it. */
+/* How keys and values lie in their tiles, one element at a time, and the softmax of one query's tile: the
+ * scalar kernels, and what is left over for the fast ones. All `static inline`: instruction-set files include
+ * it. */
 #ifndef PC_KERNELS_ATTENTION_CACHE_H
 #define PC_KERNELS_ATTENTION_CACHE_H
 
 #include "kernels/attention.h"
-#include "kernels/float_bits.h"
+#include "kernels/vmath.h"
 
 #include <math.h>
 
@@ -50,6 +51,44 @@ static inline uint16_t pc_cache_q8_0(int8_t q[32], const float *x, size_t n)
         q[i] = (int8_t)(steps > 127 ? 127 : steps < -127 ? -127 : steps);
     }
     return scale;
+}
+
+static inline float pc_flushed(float x)
+{
+    return fabsf(x) < 0x1p-126f ? copysignf(0.0f, x) : x;
+}
+
+/* As BF16 products see an operand. */
+static inline float pc_rounded(float x)
+{
+    return pc_bf16_to_f32(pc_f32_to_bf16(pc_flushed(x)));
+}
+
+/* Turn a tile's dot products into p, and the query's max and sum into the new ones; returns c. Every
+ * version that has no better compiles it with its own flags. */
+static inline float pc_attention_weigh(
+    enum pc_dtype type, float s[PC_KV_BLOCK], int32_t n, float scale, float *max, float *sum)
+{
+    enum { HALF = PC_KV_BLOCK / 2 };
+    float lane[HALF];
+    for (int j = 0; j < PC_KV_BLOCK; j++)
+        s[j] = j < n ? s[j] * scale : -INFINITY;
+    for (int l = 0; l < HALF; l++)
+        lane[l] = s[l] > s[l + HALF] ? s[l] : s[l + HALF];
+    for (int width = HALF / 2; width > 0; width /= 2)
+        for (int l = 0; l < width; l++)
+            lane[l] = lane[l] > lane[l + width] ? lane[l] : lane[l + width];
+    float m = lane[0] > *max ? lane[0] : *max, c = pc_expf(*max - m);
+    for (int j = 0; j < PC_KV_BLOCK; j++)
+        s[j] = type == PC_BF16 ? pc_rounded(pc_expf(s[j] - m)) : pc_expf(s[j] - m);
+    for (int l = 0; l < HALF; l++)
+        lane[l] = s[l] + s[l + HALF];
+    for (int width = HALF / 2; width > 0; width /= 2)
+        for (int l = 0; l < width; l++)
+            lane[l] += lane[l + width];
+    *max = m;
+    *sum = fmaf(*sum, c, lane[0]);
+    return c;
 }
 
 #endif
