@@ -158,20 +158,12 @@ FUNCTIONS(q8_0, PC_Q8_0)
 static void join(
     const struct pc_attention_state *into, const struct pc_attention_state *from, size_t n_q, size_t head_dim)
 {
-    for (size_t i = 0; i < n_q; i++) {
-        float m = from->max[i] > into->max[i] ? from->max[i] : into->max[i];
-        float a = pc_expf(into->max[i] - m), b = pc_expf(from->max[i] - m);
-        into->max[i] = m;
-        into->sum[i] = fmaf(from->sum[i], b, into->sum[i] * a);
-        for (size_t d = i * head_dim; d < (i + 1) * head_dim; d++)
-            into->acc[d] = fmaf(from->acc[d], b, into->acc[d] * a);
-    }
+    pc_attention_join_loop(into, from, n_q, head_dim);
 }
 
 static void end(float *out, const struct pc_attention_state *state, size_t i, size_t head_dim)
 {
-    for (size_t d = 0; d < head_dim; d++)
-        out[d] = state->acc[i * head_dim + d] / state->sum[i];
+    pc_attention_end_loop(out, state, i, head_dim);
 }
 
 void pc_attention_begin(const struct pc_attention_state *state, size_t n_q, size_t head_dim)

@@ -116,6 +116,7 @@ void pc_attention_begin(const struct pc_attention_state *state, size_t n_q, size
 
 void pc_attention_init_avx2(struct pc_attention *table);
 void pc_attention_init_avx512(struct pc_attention *table);
+void pc_attention_init_store_avx512(struct pc_attention *table);
 void pc_attention_init_avx512_bf16(struct pc_attention *table);
 void pc_attention_init_neon(struct pc_attention *table);
 

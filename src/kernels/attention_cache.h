@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* How keys and values lie in their tiles, one element at a time, and the softmax of one query's tile: the
- * scalar kernels, and what is left over for the fast ones. All `static inline`: instruction-set files include
- * it. */
+/* How keys and values lie in their tiles, one element at a time, the softmax of one query's tile, and
+ * what joins states: the scalar kernels, and what is left over for the fast ones. All `static inline`:
+ * instruction-set files include it. */
 #ifndef PC_KERNELS_ATTENTION_CACHE_H
 #define PC_KERNELS_ATTENTION_CACHE_H
 
@@ -89,6 +89,30 @@ static inline float pc_attention_weigh(
     *max = m;
     *sum = fmaf(*sum, c, lane[0]);
     return c;
+}
+
+/* The loops of join and end, which every version compiles with its own flags. */
+static inline void pc_attention_join_loop(
+    const struct pc_attention_state *into, const struct pc_attention_state *from, size_t n_q, size_t head_dim)
+{
+    for (size_t i = 0; i < n_q; i++) {
+        float m = from->max[i] > into->max[i] ? from->max[i] : into->max[i];
+        float a = pc_expf(into->max[i] - m), b = pc_expf(from->max[i] - m);
+        into->max[i] = m;
+        into->sum[i] = fmaf(from->sum[i], b, into->sum[i] * a);
+        float *restrict sum = into->acc + i * head_dim;
+        const float *restrict other = from->acc + i * head_dim;
+        for (size_t d = 0; d < head_dim; d++)
+            sum[d] = fmaf(other[d], b, sum[d] * a);
+    }
+}
+
+static inline void pc_attention_end_loop(
+    float *out, const struct pc_attention_state *state, size_t i, size_t head_dim)
+{
+    const float *acc = state->acc + i * head_dim, sum = state->sum[i];
+    for (size_t d = 0; d < head_dim; d++)
+        out[d] = acc[d] / sum;
 }
 
 #endif

@@ -413,7 +413,7 @@ INLINE void values(enum pc_dtype type, int n, struct queries *b, const char *v, 
         return;
     }
     while (d < b->head_dim) {
-        int cols = n <= 6 && d + 64 <= b->head_dim ? 4 : 2;
+        int cols = n <= 4 && d + 64 <= b->head_dim ? 4 : 2;
         if (type == PC_BF16 && cols == 4)
             values_bf16(n, 4, b, d, v, next);
         else if (type == PC_BF16)
@@ -493,7 +493,7 @@ INLINE void fold(enum pc_dtype type, const struct pc_attention_state *state, con
     size_t head_dim, const struct pc_kv_tile *tiles, size_t n_tiles, const int32_t *n_keys, float scale,
     float *scratch)
 {
-    static const unsigned char sizes[MOST + 1] = {0, 1, 2, 3, 4, 6, 6, 8, 8, 12, 12, 12, 12};
+    static const unsigned char sizes[MOST + 1] = {0, 1, 2, 3, 4, 8, 8, 8, 8, 12, 12, 12, 12};
     bool alone = n_q <= MOST;
     for (size_t i = 0; i < n_q;) {
         size_t n = n_q - i < MOST ? n_q - i : MOST;
@@ -506,7 +506,6 @@ INLINE void fold(enum pc_dtype type, const struct pc_attention_state *state, con
         case 2: BLOCK(2); break;
         case 3: BLOCK(3); break;
         case 4: BLOCK(4); break;
-        case 6: BLOCK(6); break;
         case 8: BLOCK(8); break;
         default: BLOCK(12); break;
         }
