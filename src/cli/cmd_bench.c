@@ -3,10 +3,11 @@
 #include "base/cpu.h"
 #include "base/host.h"
 #include "cli/bench_model.h"
-#include "cli/bench_recover.h"
+#include "cli/bench_report.h"
 #include "cli/command.h"
 #include "cli/model_args.h"
 #include "cli/output.h"
+#include "engine/selftest.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -20,7 +21,7 @@ struct values {
     const char *prefill, *depth, *batch;
     int64_t decode, repeat;
     double seconds;
-    bool json, roofline;
+    bool json, roofline, verify;
 };
 
 static const struct pc_option g_options[] = {
@@ -71,6 +72,10 @@ static const struct pc_option g_options[] = {
         .type = PC_OPT_FLAG,
         .offset = offsetof(struct values, roofline),
         .help = "also show bytes and operations per token, the rates reached, and which limit binds"},
+    {.name = "verify-determinism",
+        .type = PC_OPT_FLAG,
+        .offset = offsetof(struct values, verify),
+        .help = "see that threads, batches and kept beginnings change no byte; no speeds"},
     {.name = "json",
         .type = PC_OPT_FLAG,
         .offset = offsetof(struct values, json),
@@ -83,11 +88,7 @@ struct job {
     const struct values *v;
     struct pc_model model;
     struct pc_bench_plan plan;
-    struct pc_machine machine;
-    struct pc_bench_result *result; /* of the model, or NULL */
-    struct pc_bench_recover recover;
-    double find_seconds; /* opening the model's files */
-    uint64_t peak_rss;   /* without what measuring the machine took */
+    struct pc_bench_report found;
     struct paco_error err;
 };
 
@@ -171,7 +172,7 @@ static int open_model(struct job *j)
 {
     double start = pc_seconds();
     int rc = pc_model_open(&j->v->model, &j->model, &j->err);
-    j->find_seconds = pc_seconds() - start;
+    j->found.find_seconds = pc_seconds() - start;
     if (rc == 0)
         fit_context(j);
     return rc;
@@ -179,17 +180,17 @@ static int open_model(struct job *j)
 
 static int measure_model(struct job *j)
 {
-    j->result = calloc(1, sizeof *j->result);
-    if (!j->result)
-        return pc_error_mem(&j->err, sizeof *j->result, "results");
-    return pc_bench_model(j->model.weights, j->model.config, &j->plan, j->result, &j->err);
+    j->found.result = calloc(1, sizeof *j->found.result);
+    if (!j->found.result)
+        return pc_error_mem(&j->err, sizeof *j->found.result, "results");
+    return pc_bench_model(j->model.weights, j->model.config, &j->plan, j->found.result, &j->err);
 }
 
 static int measure_recover(struct job *j)
 {
     const char *parent = getenv("TMPDIR");
     return pc_bench_recover(parent && *parent ? parent : "/tmp", (int)j->v->model.threads, j->plan.progress,
-        &j->recover, &j->err);
+        &j->found.recover, &j->err);
 }
 
 /* The machine before and after: whatever else runs may have left one of the two alone. */
@@ -197,199 +198,62 @@ static int measure(struct job *j)
 {
     struct pc_machine after;
     struct pc_machine_options o = {.n_threads = (int)j->v->model.threads, .progress = j->plan.progress};
-    int rc = pc_machine_measure(&o, &j->machine, &j->err);
+    int rc = pc_machine_measure(&o, &j->found.machine, &j->err);
     pc_peak_rss_reset();
     if (rc == 0)
         rc = j->v->model.model ? measure_model(j) : measure_recover(j);
-    j->peak_rss = pc_peak_rss();
+    j->found.peak_rss = pc_peak_rss();
     if (rc == 0)
         rc = pc_machine_measure(&o, &after, &j->err);
     if (rc == 0)
-        pc_machine_join(&j->machine, &after);
+        pc_machine_join(&j->found.machine, &after);
     return rc;
-}
-
-/* ---- printing ---- */
-
-/* How a row compares with the machine. */
-struct share {
-    double limit_tok_s, share;
-    const char *bound; /* "memory", or the arithmetic most of the work is in */
-};
-
-static const char *main_arithmetic(const struct job *j, const struct pc_step_work *w)
-{
-    int most = 0;
-    for (int a = 1; a < PC_N_ARITHMETICS; a++)
-        if (j->machine.flop_s[a] > 0 && w->flop[a] > w->flop[most])
-            most = a;
-    return pc_arithmetic_name((enum pc_arithmetic)most);
-}
-
-static double all_flop(const struct pc_step_work *w)
-{
-    double all = 0;
-    for (int a = 0; a < PC_N_ARITHMETICS; a++)
-        all += w->flop[a];
-    return all;
-}
-
-static struct share share_of(const struct job *j, const struct pc_bench_row *r)
-{
-    bool by_memory;
-    double least = pc_least_seconds(&j->machine, &r->work, &by_memory);
-    return (struct share){(double)r->tokens * r->batch / least, least / r->seconds,
-        by_memory ? "memory" : main_arithmetic(j, &r->work)};
-}
-
-static json_t *row_json(const struct job *j, const struct pc_bench_row *r)
-{
-    struct share s = share_of(j, r);
-    double n = (double)r->tokens * r->batch;
-    json_t *o = json_object();
-    json_object_set_new(o, "phase", json_string(r->phase == PC_BENCH_PREFILL ? "prefill" : "decode"));
-    json_object_set_new(o, "tokens", json_integer(r->tokens));
-    json_object_set_new(o, "depth", json_integer(r->depth));
-    json_object_set_new(o, "batch", json_integer(r->batch));
-    json_object_set_new(o, "tok_s", pc_json_number(r->tok_s));
-    json_object_set_new(o, "spread", pc_json_number(r->spread));
-    json_object_set_new(o, "n_runs", json_integer(r->n_runs));
-    json_object_set_new(o, "bytes_per_token", pc_json_number(r->work.bytes / n));
-    json_object_set_new(o, "flop_per_token", pc_json_number(all_flop(&r->work) / n));
-    json_object_set_new(o, "limit_tok_s", pc_json_number(s.limit_tok_s));
-    json_object_set_new(o, "share", pc_json_number(s.share));
-    json_object_set_new(o, "bound", json_string(s.bound));
-    return o;
-}
-
-static json_t *machine_json(const struct pc_machine *m)
-{
-    json_t *o = json_object();
-    json_object_set_new(o, "threads", json_integer(m->n_threads));
-    json_object_set_new(o, "cpu", json_string(pc_cpu_level()));
-    json_object_set_new(o, "read_bytes_s", pc_json_number(m->read_bytes_s));
-    json_object_set_new(o, "f32_flop_s", pc_json_number(m->flop_s[PC_ARITHMETIC_F32]));
-    json_object_set_new(o, "bf16_flop_s", pc_json_number(m->flop_s[PC_ARITHMETIC_BF16]));
-    json_object_set_new(o, "int8_op_s", pc_json_number(m->flop_s[PC_ARITHMETIC_INT8]));
-    return o;
-}
-
-/* The first row of a phase by its plain names: what most ask for. */
-static void add_headline(
-    const struct job *j, json_t *o, enum pc_bench_phase phase, const char *speed, const char *share)
-{
-    for (size_t i = 0; i < j->result->n_rows; i++) {
-        const struct pc_bench_row *r = &j->result->row[i];
-        if (r->phase != phase)
-            continue;
-        json_object_set_new(o, speed, pc_json_number(r->tok_s));
-        json_object_set_new(o, share, pc_json_number(share_of(j, r).share));
-        return;
-    }
-}
-
-static double repack_seconds(const struct pc_bench_result *r)
-{
-    return r->first_seconds > r->step_seconds ? r->first_seconds - r->step_seconds : 0;
-}
-
-static void add_model(const struct job *j, json_t *o)
-{
-    const struct pc_bench_result *r = j->result;
-    json_object_set_new(o, "model", json_string(j->v->model.model));
-    json_object_set_new(o, "n_params", json_integer((json_int_t)r->work.n_params));
-    json_object_set_new(o, "load_seconds", pc_json_number(j->find_seconds + r->open_seconds));
-    json_object_set_new(o, "repack_seconds", pc_json_number(repack_seconds(r)));
-    add_headline(j, o, PC_BENCH_PREFILL, "prefill_tok_s", "prefill_share");
-    add_headline(j, o, PC_BENCH_DECODE, "decode_tok_s", "decode_share");
-    json_t *rows = json_array();
-    for (size_t i = 0; i < r->n_rows; i++)
-        json_array_append_new(rows, row_json(j, &r->row[i]));
-    json_object_set_new(o, "rows", rows);
-    json_object_set_new(o, "planned_bytes",
-        json_integer((
-            json_int_t)(r->plan.program + r->plan.weights + r->plan.loading + r->plan.kv + r->plan.scratch)));
-}
-
-static int print_results_json(struct job *j)
-{
-    json_t *o = json_object();
-    json_object_set_new(o, "machine", machine_json(&j->machine));
-    if (j->result)
-        add_model(j, o);
-    else {
-        json_object_set_new(
-            o, "recover_bytes_s", pc_json_number((double)j->recover.bytes / j->recover.seconds));
-        json_object_set_new(
-            o, "recover_share", pc_json_number(j->recover.write_seconds / j->recover.seconds));
-    }
-    json_object_set_new(o, "peak_rss_bytes", json_integer((json_int_t)j->peak_rss));
-    return pc_print_json(o, &j->err);
-}
-
-static void print_machine(const struct pc_machine *m)
-{
-    printf("machine  %d threads, %s: reads %.1f GB/s, F32 %.0f GFLOP/s", m->n_threads, pc_cpu_level(),
-        m->read_bytes_s * 1e-9, m->flop_s[PC_ARITHMETIC_F32] * 1e-9);
-    if (m->flop_s[PC_ARITHMETIC_BF16] > 0)
-        printf(", BF16 %.0f GFLOP/s", m->flop_s[PC_ARITHMETIC_BF16] * 1e-9);
-    if (m->flop_s[PC_ARITHMETIC_INT8] > 0)
-        printf(", INT8 %.0f GOP/s", m->flop_s[PC_ARITHMETIC_INT8] * 1e-9);
-    putchar('\n');
-}
-
-static void print_row(const struct job *j, const struct pc_bench_row *r)
-{
-    struct share s = share_of(j, r);
-    double n = (double)r->tokens * r->batch;
-    char what[64];
-    if (r->phase == PC_BENCH_PREFILL)
-        snprintf(what, sizeof what, "prefill %d", r->tokens);
-    else
-        snprintf(what, sizeof what, "decode at %d, %d at once", r->depth, r->batch);
-    printf("%-28s %10.1f  %5.1f %%  %9.0f  %5.1f %%", what, r->tok_s, 100 * r->spread, s.limit_tok_s,
-        100 * s.share);
-    if (j->v->roofline)
-        printf("  %9.2f  %9.1f  %8.1f  %8.1f  %s", r->work.bytes / n * 1e-6, all_flop(&r->work) / n * 1e-6,
-            r->work.bytes / r->seconds * 1e-9, all_flop(&r->work) / r->seconds * 1e-9, s.bound);
-    putchar('\n');
-}
-
-static void print_model(const struct job *j)
-{
-    const struct pc_bench_result *r = j->result;
-    char bytes[32], peak[32];
-    printf("model    %.1f M parameters, %s read for a token\n", (double)r->work.n_params * 1e-6,
-        pc_human_bytes((uint64_t)(r->work.layer_bytes + r->work.head_bytes), bytes));
-    printf("load     %.3f s, then %.3f s to read and repack the weights with the first token\n",
-        j->find_seconds + r->open_seconds, repack_seconds(r));
-    printf("memory   %s planned, %s at most\n\n",
-        pc_human_bytes(
-            r->plan.program + r->plan.weights + r->plan.loading + r->plan.kv + r->plan.scratch, bytes),
-        pc_human_bytes(j->peak_rss, peak));
-    printf("%-28s %10s  %7s  %9s  %7s", "", "tokens/s", "spread", "limit", "share");
-    if (j->v->roofline)
-        printf("  %9s  %9s  %8s  %8s  %s", "MB/token", "MFLOP/tok", "GB/s", "GFLOP/s", "bound by");
-    putchar('\n');
-    for (size_t i = 0; i < r->n_rows; i++)
-        print_row(j, &r->row[i]);
-}
-
-static void print_results(const struct job *j)
-{
-    print_machine(&j->machine);
-    if (j->result)
-        print_model(j);
-    else
-        printf("recover  %.2f GB/s written, %.0f %% of writing the same bytes from memory\n",
-            (double)j->recover.bytes / j->recover.seconds * 1e-9,
-            100 * j->recover.write_seconds / j->recover.seconds);
 }
 
 /* ---- all of it ---- */
 
+static int print_selftest_json(const struct pc_selftest *t, struct paco_error *err)
+{
+    char digest[24];
+    snprintf(digest, sizeof digest, "%016llx", (unsigned long long)t->digest);
+    json_t *o = json_object();
+    json_object_set_new(o, "n_ways", json_integer(t->n_ways));
+    json_object_set_new(o, "n_rows", json_integer((json_int_t)t->n_rows));
+    json_object_set_new(o, "n_different", json_integer(t->n_different));
+    json_object_set_new(o, "first", t->n_different ? json_string(t->first) : json_null());
+    json_object_set_new(o, "digest", json_string(digest));
+    return pc_print_json(o, err);
+}
+
+/* The promise tried out. Its failure is the command's, once it is printed. */
+static int verify(struct job *j)
+{
+    struct pc_selftest t;
+    struct pc_engine_options o = pc_model_engine_options(&j->v->model);
+    int rc = open_model(j);
+    if (rc < 0)
+        return rc;
+    const struct pc_progress *bar = pc_progress_bar(j->self);
+    rc = pc_selftest_determinism(j->model.weights, j->model.config, &o, bar, &t, &j->err);
+    pc_progress_bar_end();
+    if (rc < 0)
+        return rc;
+    if (j->v->json)
+        rc = print_selftest_json(&t, &j->err);
+    else if (t.n_different == 0)
+        printf("the same bytes in all of %d ways, %llu rows of logits, digest %016llx\n", t.n_ways,
+            (unsigned long long)t.n_rows, (unsigned long long)t.digest);
+    if (rc == 0 && t.n_different)
+        rc = pc_error_set(&j->err, PACO_EMISMATCH, "%d of %d ways give other bytes; the first: %s",
+            t.n_different, t.n_ways, t.first);
+    return rc;
+}
+
 static int run_job(struct job *j)
 {
+    if (j->v->verify)
+        return verify(j);
+
     int rc = j->v->model.model ? open_model(j) : 0;
     if (rc < 0)
         return rc;
@@ -397,9 +261,9 @@ static int run_job(struct job *j)
     rc = measure(j);
     pc_progress_bar_end();
     if (rc == 0 && j->v->json)
-        return print_results_json(j);
+        return pc_bench_report_json(&j->found, &j->err);
     if (rc == 0)
-        print_results(j);
+        pc_bench_report_print(&j->found);
     return rc;
 }
 
@@ -410,17 +274,17 @@ static int run(const struct pc_command *self, int argc, char **argv)
     int code = pc_command_parse(self, argc, argv, &v, &args);
     if (code >= 0)
         return code;
-    struct job j = {.self = self, .v = &v};
+    struct job j = {.self = self, .v = &v, .found = {.model = v.model.model, .roofline = v.roofline}};
     if (args.positional.n > 0)
         code = pc_command_misuse(self, "'%s' is not expected", args.positional.v[0]);
-    else if (!v.model.model && (v.model.diff || v.prefill || v.depth || v.batch || v.decode >= 0))
+    else if (!v.model.model && (v.verify || v.model.diff || v.prefill || v.depth || v.batch || v.decode >= 0))
         code = pc_command_misuse(self, "-m MODEL is missing: without it only the machine is measured");
     else
         code = read_plan(&j);
     if (code == PC_EXIT_OK)
         code = run_job(&j) < 0 ? pc_command_fail(self, &j.err) : PC_EXIT_OK;
     pc_model_close(&j.model);
-    free(j.result);
+    free(j.found.result);
     pc_args_release(&args);
     return code;
 }
@@ -429,24 +293,30 @@ const struct pc_command pc_cmd_bench = {
     .name = "bench",
     .summary = "how fast this machine and a model on it are, against the machine's limits",
     .usage = "[-m MODEL] [options]",
-    .description = "Measures what this machine can do (reading memory, multiply-adds in F32, BF16 and INT8), "
-                   "then MODEL:\n"
-                   "loading and repacking, prompts of several lengths, answers at several depths, and many "
-                   "at once. Each\n"
-                   "speed is the median of some runs, with half the distance of the slowest and fastest as "
-                   "its spread, and\n"
-                   "comes with its limit: the tokens per second at which either the bytes that must be read "
-                   "take all of\n"
-                   "the bandwidth, or the operations all of the peak, whichever is fewer. A model that fits "
-                   "into the caches\n"
-                   "can be faster than that.\n"
-                   "\n"
-                   "Naming some of --prefill, --decode, --depth and --batch leaves out the rest.\n"
-                   "\n"
-                   "Without a model, the machine, and how fast paco recover writes in $TMPDIR.",
+    .description =
+        "Measures what this machine can do (reading memory, multiply-adds in F32, BF16 and INT8), then "
+        "MODEL:\n"
+        "loading and repacking, prompts of several lengths, answers at several depths, and many at once. "
+        "Each\n"
+        "speed is the median of some runs, with half the distance of their quartiles as its spread, and "
+        "comes\n"
+        "with its limit: the tokens per second at which either the bytes that must be read take all of the\n"
+        "bandwidth, or the operations all of the peak, whichever is fewer. A model that fits into the "
+        "caches\n"
+        "can be faster than that.\n"
+        "\n"
+        "Naming some of --prefill, --decode, --depth and --batch leaves out the rest. Without a model: the\n"
+        "machine, and how fast paco recover writes in $TMPDIR.\n"
+        "\n"
+        "--verify-determinism measures nothing: it computes a prompt and an answer with one thread, alone, "
+        "and\n"
+        "again with others, in pieces, among 7 and 32 sequences and from kept beginnings. Exit status 1, "
+        "and\n"
+        "the first place, when a bit differs.",
     .examples = "$ paco bench -m model.gguf\n"
                 "$ paco bench -m model.gguf --prefill 512 --decode 64 --batch 1 --json\n"
                 "$ paco bench -m model.gguf --roofline --depth 0,1024,4096\n"
+                "$ paco bench -m model.gguf --verify-determinism\n"
                 "$ paco bench",
     .options = g_options,
     .run = run,

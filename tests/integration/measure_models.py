@@ -92,7 +92,17 @@ def speeds(m):
     case("bench: beyond the context is said", "more than the 256 positions" in d.stderr and d.returncode == 0, d)
 
 
+def determinism(m):
+    d = paco("bench", "-m", m, "--verify-determinism")
+    case("bench: the same bytes in every way", d.returncode == 0 and d.stdout.startswith("the same bytes in all of "), d)
+    j = paco_json("bench", "-m", m, "--verify-determinism")
+    again = paco_json("bench", "-m", m, "--verify-determinism", "--cpu", "scalar")
+    case("bench: the ways and a digest", j and j["n_ways"] > 10 and j["n_different"] == 0 and j["first"] is None and len(j["digest"]) == 16, j)
+    case("bench: readable kernels keep the promise too", again and again["n_different"] == 0, again)
+    says("bench: determinism of what", paco("bench", "--verify-determinism"), "-m MODEL is missing", 2)
+
+
 m = model("counts")
-for check in (predictable, reference, refused, speeds):
+for check in (predictable, reference, refused, speeds, determinism):
     check(m)
 finish()
