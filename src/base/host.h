@@ -11,6 +11,9 @@ uint64_t pc_host_memory_available(void);
 
 /** Seconds on a clock that only goes forward. */
 double pc_seconds(void);
+/** Processor seconds that all threads of this process have used: what work costs however busy the machine is.
+ */
+double pc_cpu_seconds(void);
 
 /** Bytes this process holds now, mapped files' pages among them; 0 when the system does not say. */
 uint64_t pc_host_memory_resident(void);

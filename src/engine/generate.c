@@ -135,10 +135,10 @@ static int step(struct pc_engine *engine, struct pc_seq *seq, const struct pc_ge
     for (size_t i = 0; i < a->n; i++)
         rows[1 + i] = (struct pc_row){
             .seq = seq, .pos = pos + 1 + (int32_t)i, .token = a->guesses[i], .want_logits = true};
-    double start = o->speculator ? pc_seconds() : 0;
+    double start = o->speculator ? pc_cpu_seconds() : 0;
     int rc = pc_engine_step(engine, rows, 1 + a->n, err);
     if (rc == 0 && o->speculator)
-        pc_speculator_measured(o->speculator, 1 + a->n, pc_seconds() - start);
+        pc_speculator_measured(o->speculator, 1 + a->n, pc_cpu_seconds() - start);
     g->n_drafted += rc == 0 ? (int32_t)a->n : 0;
     return rc;
 }

@@ -194,7 +194,7 @@ void pc_speculator_measured(struct pc_speculator *s, size_t n_rows, double secon
         double most = s->one > 0 ? 3 * s->one : seconds, seen = seconds < most ? seconds : most;
         s->one = s->one > 0 ? follow(s->one, seen, 4, 32) : seen;
     } else if (s->one > 0) {
-        double ratio = seconds / s->one, most = 4 * (double)n_rows;
+        double ratio = seconds / s->one, most = 1.5 * (double)n_rows;
         pay(&s->prices[n_rows], ratio < 1 ? 1 : ratio < most ? ratio : most);
     }
 }

@@ -55,7 +55,8 @@ void pc_speculator_add(struct pc_speculator *s, int32_t id);
  * guess or it does not pay. */
 size_t pc_speculator_draft(struct pc_speculator *s, size_t most, int32_t out[PC_MAX_DRAFT]);
 
-/** A step of n_rows rows of this sequence, and no others, took so long. */
+/** A step of n_rows rows of this sequence, and no others, took so long: best in processor time of all
+ * threads, which neighbours on the machine disturb least. */
 void pc_speculator_measured(struct pc_speculator *s, size_t n_rows, double seconds);
 
 #endif
