@@ -24,7 +24,7 @@ import llama_cpp
 
 @llama_cpp.llama_log_callback
 def _silent(level, text, data):
-    if level >= 4:  # errors
+    if level == 4:  # errors
         sys.stderr.write(text.decode(errors="replace"))
 
 
