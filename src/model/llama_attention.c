@@ -6,7 +6,7 @@
 #include <string.h>
 
 enum {
-    QUERIES = 32,    /* go through a tile together, if there are so many */
+    QUERIES = 48,    /* of a piece, if there are so many: whole blocks of the kernels */
     SPLIT = 8,       /* segments of a piece that workers share at a time */
     SPLIT_UNITS = 2, /* for each worker: fewer pieces and heads than that are split */
 };

@@ -11,6 +11,7 @@
 #define PC_KERNELS_ATTENTION_AVX512_H
 
 #include "kernels/attention_cache.h"
+#include "kernels/x86/exp_avx512.h"
 
 #include <immintrin.h>
 #include <string.h>
@@ -77,23 +78,6 @@ INLINE void prefetch(const char *p, size_t n)
 {
     for (size_t i = 0; i < n; i += LINE)
         _mm_prefetch(p + i, _MM_HINT_T0);
-}
-
-/* e^x with the bits of pc_expf for x <= 0 or NaN. Its two factors 2^n round once, as this scaling does. */
-INLINE __m512 exp_negative(__m512 x)
-{
-    const __m512 shift = _mm512_set1_ps(0x1.8p23f);
-    x = _mm512_max_ps(_mm512_set1_ps(-104.0f), x);
-    __m512 n = _mm512_sub_ps(_mm512_fmadd_ps(x, _mm512_set1_ps(0x1.715476p+0f), shift), shift);
-    __m512 r = _mm512_fmadd_ps(n, _mm512_set1_ps(-0x1.62e400p-1f), x);
-    r = _mm512_fmadd_ps(n, _mm512_set1_ps(-0x1.7f7d1cp-20f), r);
-    __m512 p = _mm512_set1_ps(0x1.6a23d0p-10f);
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.123a20p-7f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.5558f2p-5f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.555492p-3f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.fffffcp-2f));
-    p = _mm512_add_ps(_mm512_fmadd_ps(p, _mm512_mul_ps(r, r), r), _mm512_set1_ps(1.0f));
-    return _mm512_scalef_ps(p, n);
 }
 
 INLINE void scores_plain(enum pc_dtype type, int n, struct queries *b, const char *k, const char *next)
@@ -259,14 +243,14 @@ INLINE void weigh(enum pc_dtype type, int n, struct queries *b, float scale)
         part[i] = _mm512_max_ps(lo, hi);
     }
     __m512 before = _mm512_load_ps(b->max), max = _mm512_max_ps(reduce(MAX, n, part), before);
-    __m512 c = exp_negative(_mm512_sub_ps(before, max));
+    __m512 c = pc_exp_below_avx512(_mm512_sub_ps(before, max));
     _mm512_store_ps(b->max, max);
     _mm512_store_ps(b->c, c);
 #pragma GCC unroll 12
     for (int i = 0; i < n; i++) {
         __m512 m = _mm512_set1_ps(b->max[i]);
-        __m512 lo = exp_negative(_mm512_sub_ps(_mm512_load_ps(b->p[i]), m));
-        __m512 hi = exp_negative(_mm512_sub_ps(_mm512_load_ps(b->p[i] + 16), m));
+        __m512 lo = pc_exp_below_avx512(_mm512_sub_ps(_mm512_load_ps(b->p[i]), m));
+        __m512 hi = pc_exp_below_avx512(_mm512_sub_ps(_mm512_load_ps(b->p[i] + 16), m));
         if (type == PC_BF16) {
             round_p(b, i, &lo, &hi);
         } else {
