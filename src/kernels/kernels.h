@@ -8,6 +8,8 @@
 #include "kernels/convert.h"
 #include "kernels/matmul.h"
 #include "kernels/packed.h"
+#include "kernels/rmsnorm.h"
+#include "kernels/rope.h"
 #include "kernels/silu.h"
 #include "kernels/softmax.h"
 
@@ -16,6 +18,8 @@ struct pc_kernels {
     struct pc_bf16 bf16;
     struct pc_packed packed;
     struct pc_attention attention;
+    struct pc_rmsnorm rmsnorm;
+    struct pc_rope rope;
     struct pc_silu silu;
     struct pc_softmax softmax;
     struct pc_convert convert;
@@ -28,6 +32,8 @@ static inline void pc_kernels_init(struct pc_kernels *k, unsigned cpu_flags)
     pc_bf16_init(&k->bf16, cpu_flags);
     pc_packed_init(&k->packed, cpu_flags);
     pc_attention_init(&k->attention, cpu_flags);
+    pc_rmsnorm_init(&k->rmsnorm, cpu_flags);
+    pc_rope_init(&k->rope, cpu_flags);
     pc_silu_init(&k->silu, cpu_flags);
     pc_softmax_init(&k->softmax, cpu_flags);
     pc_convert_init(&k->convert, cpu_flags);

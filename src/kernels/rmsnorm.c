@@ -1,17 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/rmsnorm.h"
 
-#include <math.h>
+#include "base/cpu.h"
 
-void pc_rmsnorm_forward(const struct pc_matmul *products, float *out, const float *x, const float *weight,
-    size_t n_rows, size_t n, float eps)
+static void forward(float *out, const float *x, const float *weight, size_t n_rows, size_t n, float eps)
 {
-    for (size_t t = 0; t < n_rows; t++, out += n, x += n) {
-        float mean = pc_dot(products, x, x, n) / (float)n;
-        float scale = 1.0f / sqrtf(mean + eps);
-        for (size_t c = 0; c < n; c++) {
-            float scaled = x[c] * scale;
-            out[c] = weight[c] * scaled;
-        }
-    }
+    pc_rmsnorm_loop(out, x, weight, n_rows, n, eps);
+}
+
+void pc_rmsnorm_init(struct pc_rmsnorm *table, unsigned cpu_flags)
+{
+    table->forward = forward;
+#ifdef PC_HAVE_AVX2
+    if (!(cpu_flags & PC_CPU_AVX2))
+        return;
+    pc_rmsnorm_init_avx2(table);
+#endif
+#ifdef PC_HAVE_AVX512
+    if (!(cpu_flags & PC_CPU_AVX512))
+        return;
+    pc_rmsnorm_init_avx512(table);
+#endif
+    (void)cpu_flags;
 }

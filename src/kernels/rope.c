@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/rope.h"
 
+#include "base/cpu.h"
 #include "kernels/vmath.h"
 
 void pc_rope_frequencies(float *inv_freq, float theta, size_t head_dim)
@@ -43,14 +44,23 @@ void pc_rope_angles(float *cos_sin, const float *inv_freq, int32_t pos, size_t h
     }
 }
 
-void pc_rope_forward(float *x, const float *cos_sin, size_t n_heads, size_t head_dim)
+static void forward(float *x, const float *cos_sin, size_t n_heads, size_t head_dim)
 {
-    size_t half = head_dim / 2;
-    const float *c = cos_sin, *s = cos_sin + half;
-    for (size_t h = 0; h < n_heads; h++, x += head_dim)
-        for (size_t i = 0; i < half; i++) {
-            float a = x[i], b = x[half + i];
-            x[i] = a * c[i] - b * s[i];
-            x[half + i] = b * c[i] + a * s[i];
-        }
+    pc_rope_loop(x, cos_sin, n_heads, head_dim);
+}
+
+void pc_rope_init(struct pc_rope *table, unsigned cpu_flags)
+{
+    table->forward = forward;
+#ifdef PC_HAVE_AVX2
+    if (!(cpu_flags & PC_CPU_AVX2))
+        return;
+    pc_rope_init_avx2(table);
+#endif
+#ifdef PC_HAVE_AVX512
+    if (!(cpu_flags & PC_CPU_AVX512))
+        return;
+    pc_rope_init_avx512(table);
+#endif
+    (void)cpu_flags;
 }

@@ -4,7 +4,7 @@
  *
  *     pc_rope_frequencies(inv_freq, 10000, D);
  *     pc_rope_angles(cos_sin, inv_freq, pos, D);
- *     pc_rope_forward(q, cos_sin, n_heads, D);
+ *     table->forward(q, cos_sin, n_heads, D);
  *
  * Frequencies and angles are float32 because the reference's are: double would be more exact and less equal.
  * All of it is single operations on floats, so every processor gives the same bits. docs/math/rope.md. */
@@ -28,9 +28,32 @@ void pc_rope_scale_llama3(
 /** cos_sin (D): the D/2 cosines, then the D/2 sines, of pos * inv_freq. pos in tokens, 0 to 2^24. */
 void pc_rope_angles(float *cos_sin, const float *inv_freq, int32_t pos, size_t head_dim);
 
-/** Rotate x (H, D) in place, pairing element i with i + D/2: (a, b) -> (a cos - b sin, b cos + a sin), each
- *  product rounded. Thread-safe on disjoint x.
- *  Source: Su et al. 2021, eq. 34, in the half-split layout of Transformers' `rotate_half`. */
-void pc_rope_forward(float *x, const float *cos_sin, size_t n_heads, size_t head_dim);
+struct pc_rope {
+    /** Rotate x (H, D) in place, pairing element i with i + D/2: (a, b) -> (a cos - b sin, b cos + a sin),
+     *  each product rounded. The same bits at every level. Thread-safe on disjoint x.
+     *  Source: Su et al. 2021, eq. 34, in the half-split layout of Transformers' `rotate_half`. */
+    void (*forward)(float *x, const float *cos_sin, size_t n_heads, size_t head_dim);
+};
+
+/** Fill table with the scalar version, then with the faster ones cpu_flags (enum pc_cpu_flag) allow. */
+void pc_rope_init(struct pc_rope *table, unsigned cpu_flags);
+
+/* The loop every version compiles with its own flags. */
+static inline void pc_rope_loop(float *x, const float *cos_sin, size_t n_heads, size_t head_dim)
+{
+    size_t half = head_dim / 2;
+    const float *restrict c = cos_sin, *restrict s = cos_sin + half;
+    for (size_t h = 0; h < n_heads; h++) {
+        float *restrict first = x + h * head_dim, *restrict second = first + half;
+        for (size_t i = 0; i < half; i++) {
+            float a = first[i], b = second[i];
+            first[i] = a * c[i] - b * s[i];
+            second[i] = b * c[i] + a * s[i];
+        }
+    }
+}
+
+void pc_rope_init_avx2(struct pc_rope *table);
+void pc_rope_init_avx512(struct pc_rope *table);
 
 #endif

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/llama_block.h"
 
-#include "kernels/rmsnorm.h"
-#include "kernels/rope.h"
-
 #include <assert.h>
 #include <string.h>
 
@@ -81,8 +78,8 @@ static void norm_rows(
     size_t width = (size_t)b->config->hidden_size;
     if (keep)
         memcpy(keep + first * width, b->x + first * width, n * width * sizeof *keep);
-    pc_rmsnorm_forward(&b->compute->kernels->matmul, out + first * width, b->x + first * width, weight, n,
-        width, b->config->rms_norm_eps);
+    b->compute->kernels->rmsnorm.forward(
+        out + first * width, b->x + first * width, weight, n, width, b->config->rms_norm_eps);
     pc_input_prepare(&b->in, b->compute->kernels, first, first + n);
 }
 
@@ -134,8 +131,8 @@ static void rotate_and_store(void *arg, int64_t first, int64_t end, int i_worker
     for (size_t t = (size_t)first; t < (size_t)end; t++) {
         const float *cos_sin = b->rows->cos_sin + t * d;
         float *k = b->a->k + t * n_kv * d, *v = b->a->v + t * n_kv * d;
-        pc_rope_forward(b->a->q + t * n_q * d, cos_sin, n_q, d);
-        pc_rope_forward(k, cos_sin, n_kv, d);
+        b->compute->kernels->rope.forward(b->a->q + t * n_q * d, cos_sin, n_q, d);
+        b->compute->kernels->rope.forward(k, cos_sin, n_kv, d);
         int32_t pos = b->rows->pos[t];
         void *kv = b->rows->kv_block(b->rows->seq[t], pos / PC_KV_BLOCK);
         for (size_t h = 0; h < n_kv; h++)

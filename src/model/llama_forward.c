@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/llama_forward.h"
 
-#include "kernels/rmsnorm.h"
-
 int pc_llama_forward(const struct pc_compute *compute, struct pc_llama *model, const int32_t *token,
     const struct pc_llama_rows *rows, float *x, const struct pc_llama_activations *scratch,
     struct paco_error *err)
@@ -32,8 +30,8 @@ static void final_norm(void *arg, int64_t first, int64_t end, int i_worker)
     (void)i_worker;
     const struct norm *n = arg;
     size_t width = n->in->n_in, at = (size_t)first * width;
-    pc_rmsnorm_forward(&n->compute->kernels->matmul, n->x + at, n->x + at, n->model->final_norm,
-        (size_t)(end - first), width, n->model->config.rms_norm_eps);
+    n->compute->kernels->rmsnorm.forward(n->x + at, n->x + at, n->model->final_norm, (size_t)(end - first),
+        width, n->model->config.rms_norm_eps);
     pc_input_prepare(n->in, n->compute->kernels, (size_t)first, (size_t)end);
 }
 

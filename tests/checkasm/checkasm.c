@@ -24,6 +24,8 @@ static const struct {
     {"matmul", check_matmul},
     {"packed", check_packed},
     {"quantisers", check_quantisers},
+    {"rmsnorm", check_rmsnorm},
+    {"rope", check_rope},
     {"silu", check_silu},
     {"softmax", check_softmax},
     {NULL, NULL},

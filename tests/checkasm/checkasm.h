@@ -80,6 +80,8 @@ void check_limits(void);
 void check_matmul(void);
 void check_packed(void);
 void check_quantisers(void);
+void check_rmsnorm(void);
+void check_rope(void);
 void check_silu(void);
 void check_softmax(void);
 

@@ -12,14 +12,14 @@ static void test_rmsnorm(void **state)
 {
     (void)state;
     enum { T = 3, C = 37 };
-    struct pc_matmul products;
-    pc_matmul_init(&products, pc_cpu_flags());
+    struct pc_rmsnorm norm;
+    pc_rmsnorm_init(&norm, pc_cpu_flags());
     float x[T * C], weight[C], out[T * C], in_place[T * C];
     for (int i = 0; i < T * C; i++)
         in_place[i] = x[i] = sinf((float)i) * (float)(1 + i / C * 100);
     for (int c = 0; c < C; c++)
         weight[c] = 0.5f + (float)c / C;
-    pc_rmsnorm_forward(&products, out, x, weight, T, C, 1e-5f);
+    norm.forward(out, x, weight, T, C, 1e-5f);
     for (int t = 0; t < T; t++) {
         double squares = 0;
         for (int c = 0; c < C; c++)
@@ -29,10 +29,10 @@ static void test_rmsnorm(void **state)
             assert_true(fabs((double)out[t * C + c] - want) <= 1e-6 * fabs(want) + 1e-12);
         }
     }
-    pc_rmsnorm_forward(&products, in_place, in_place, weight, T, C, 1e-5f);
+    norm.forward(in_place, in_place, weight, T, C, 1e-5f);
     assert_memory_equal(in_place, out, sizeof out);
     float zero[C] = {0};
-    pc_rmsnorm_forward(&products, out, zero, weight, 1, C, 1e-5f);
+    norm.forward(out, zero, weight, 1, C, 1e-5f);
     for (int c = 0; c < C; c++)
         assert_true(out[c] == 0.0f);
 }
@@ -82,15 +82,17 @@ static void test_rotation(void **state)
 {
     (void)state;
     enum { H = 2, D = 6 };
+    struct pc_rope rope;
+    pc_rope_init(&rope, pc_cpu_flags());
     float f[D / 2], cos_sin[D], x[H * D], y[H * D];
     pc_rope_frequencies(f, 10000.0f, D);
     for (int i = 0; i < H * D; i++)
         x[i] = y[i] = (float)i - 4;
     pc_rope_angles(cos_sin, f, 0, D);
-    pc_rope_forward(y, cos_sin, H, D);
+    rope.forward(y, cos_sin, H, D);
     assert_memory_equal(x, y, sizeof x); /* position 0 turns nothing */
     pc_rope_angles(cos_sin, f, 4095, D);
-    pc_rope_forward(y, cos_sin, H, D);
+    rope.forward(y, cos_sin, H, D);
     for (int h = 0; h < H; h++)
         for (int i = 0; i < D / 2; i++) {
             double angle = (double)(4095.0f * f[i]), a = (double)x[h * D + i],
