@@ -21,7 +21,7 @@ Environment
     PACO_PARITY_HOME  where setup.sh put the stacks and the default model (default: ~/.cache/paco-parity)
     PACO_PARITY_WORK  where scratch directories go (default: /var/tmp); they are removed at exit unless PACO_PARITY_KEEP
     PACO_PARITY_BIG   1 to run the cases that take gigabytes or many minutes
-    PACO_PEERS        a python with llama-cpp-python; cases that need it skip without it
+    PACO_PEERS_HOME   where bench/peers/run put llama.cpp (default: ~/.cache/paco-peers); cases that need it skip without it
     PACO_PARITY_UPDATE  1 to write the committed fixtures anew instead of comparing with them
 """
 import atexit

@@ -2,7 +2,7 @@
 """GGUF files paco writes, in other hands: Python's gguf reads them, and llama.cpp answers from them.
 
 The default model goes to Hugging Face's layout and back to GGUF in every type. gguf's own quantisers (it has none for the K types) are
-the measure of ours. llama.cpp comes from PyPI's llama-cpp-python, in an environment of its own: PACO_PEERS names its python.
+the measure of ours. llama.cpp comes from PyPI's llama-cpp-python, in an environment of its own, which bench/peers/run makes.
 """
 import json
 import os
@@ -61,9 +61,10 @@ def made(kind):
 
 
 def llama_cpp(*questions):
-    python = os.environ.get("PACO_PEERS")
-    if not python or not os.path.exists(python):
-        raise Skipped("PACO_PEERS names no python with llama-cpp-python")
+    home = os.environ.get("PACO_PEERS_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "paco-peers")
+    python = os.path.join(home, "venv", "bin", "python")
+    if not os.path.exists(python):
+        raise Skipped("no %s: bench/peers/run makes it" % python)
     done = measure([python, "-c", LLAMA_CPP], stdin="".join(json.dumps({**q, "model": str(q["model"])}) + "\n" for q in questions))
     expect(done.code == 0, "llama.cpp: exit %d: %s" % (done.code, done.stderr.strip()[-1500:]))
     return done.lines()

