@@ -54,8 +54,8 @@ uint64_t pc_json_count_values(const char *text, size_t len)
     return n;
 }
 
-int pc_json_parse(const char *text, size_t len, const char *path, uint64_t base_offset, json_t **out,
-    struct paco_error *err)
+static int parse(const char *text, size_t len, const char *path, uint64_t base_offset, bool line,
+    json_t **out, struct paco_error *err)
 {
     size_t at = 0;
     *out = NULL;
@@ -82,9 +82,28 @@ int pc_json_parse(const char *text, size_t len, const char *path, uint64_t base_
         pc_error_path(err, path);
         return PACO_EMEM;
     }
-    pc_error_set(err, PACO_EFORMAT, "JSON: %s (line %d, column %d)", je.text, je.line, je.column);
+    static const char eof[] = "end of file";
+    size_t n = strlen(je.text), n_eof = sizeof eof - 1;
+    if (line && n >= n_eof && strcmp(je.text + n - n_eof, eof) == 0)
+        pc_error_set(err, PACO_EFORMAT, "JSON: %.*send of the line", (int)(n - n_eof), je.text);
+    else if (line)
+        pc_error_set(err, PACO_EFORMAT, "JSON: %s (column %d)", je.text, je.column);
+    else
+        pc_error_set(err, PACO_EFORMAT, "JSON: %s (line %d, column %d)", je.text, je.line, je.column);
     pc_error_at(err, path, base_offset + (je.position > 0 ? (uint64_t)je.position : 0));
     return PACO_EFORMAT;
+}
+
+int pc_json_parse(const char *text, size_t len, const char *path, uint64_t base_offset, json_t **out,
+    struct paco_error *err)
+{
+    return parse(text, len, path, base_offset, false, out, err);
+}
+
+int pc_json_parse_line(const char *text, size_t len, const char *path, uint64_t base_offset, json_t **out,
+    struct paco_error *err)
+{
+    return parse(text, len, path, base_offset, true, out, err);
 }
 
 int pc_json_read(const char *path, size_t max_size, json_t **out, struct paco_error *err)

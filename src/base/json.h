@@ -23,6 +23,11 @@ enum { PC_JSON_MAX_DEPTH = 64 };
 int pc_json_parse(const char *text, size_t len, const char *path, uint64_t base_offset, json_t **out,
     struct paco_error *err);
 
+/** The same for one line of a file of lines, whose number the caller tells: messages give the column alone.
+ */
+int pc_json_parse_line(const char *text, size_t len, const char *path, uint64_t base_offset, json_t **out,
+    struct paco_error *err);
+
 /** At least as many as the values text would parse into, each about 100 bytes of memory: for readers that
  * bound what a hostile file may cost before they parse it. */
 uint64_t pc_json_count_values(const char *text, size_t len);

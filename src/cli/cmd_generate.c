@@ -420,6 +420,10 @@ static int run_job(struct job *j)
     int rc = pc_answering_open(j->self, &wishes, &j->a, &j->err);
     if (rc == 0)
         rc = read_prompts(j);
+    if (rc == 0 && j->prompts.n == 0) {
+        pc_command_note(j->self, "%s holds no prompts", v->file);
+        return 0;
+    }
     return rc == 0 ? answer_all(j) : rc;
 }
 

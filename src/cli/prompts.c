@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/prompts.h"
 
+#include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -178,27 +180,55 @@ static int add_line(struct pc_prompts *p, struct pc_prompter *how, const json_t 
     return rc == 0 ? pc_prompts_add_text(p, how, text, strlen(text), err) : rc;
 }
 
+/* What a line that begins with something else than '{' probably is. */
+static int refuse_line(char first, struct paco_error *err)
+{
+    if (first == '[')
+        return pc_error_set(err, PACO_EFORMAT,
+            "begins a JSON array, where one object for each line is expected (`jq -c '.[]'` makes them of "
+            "one)");
+    return pc_error_set(err, PACO_EFORMAT,
+        "is no JSON object, such as {\"prompt\": \"...\"} (a prompt that is plain text goes by -p - < FILE)");
+}
+
+/* One line without its end; rest says whether others follow. */
+static int parse_line(struct pc_prompts *p, struct pc_prompter *how, const char *path, const char *line,
+    size_t n, uint64_t offset, bool rest, struct paco_error *err)
+{
+    size_t blank = 0;
+    json_t *o = NULL;
+    while (blank < n && isspace((unsigned char)line[blank]))
+        blank++;
+    if (blank == n)
+        return 0;
+    if (line[blank] != '{') {
+        int rc = refuse_line(line[blank], err);
+        pc_error_at(err, path, offset + blank);
+        return rc;
+    }
+    int rc = pc_json_parse_line(line, n, path, offset, &o, err);
+    size_t len = err ? strlen(err->message) : 0;
+    if (rc < 0 && rest && pc_ends_with(err ? err->message : "", "end of the line"))
+        snprintf(err->message + len, sizeof err->message - len, " (each object must stand on one line)");
+    if (rc == 0)
+        rc = add_line(p, how, o, err);
+    json_decref(o);
+    return rc;
+}
+
 int pc_prompts_add_jsonl(struct pc_prompts *p, struct pc_prompter *how, const char *path, const char *text,
     size_t len, struct paco_error *err)
 {
-    const char *end = text + len;
-    size_t number = 1;
-    for (const char *line = text; line < end; number++) {
+    static const char mark[] = "\xef\xbb\xbf"; // a byte order mark, which some editors put in front
+    const char *end = text + len, *line = text + (len >= 3 && memcmp(text, mark, 3) == 0 ? 3 : 0);
+    for (size_t number = 1; line < end; number++) {
         const char *stop = memchr(line, '\n', (size_t)(end - line));
-        size_t n = (size_t)((stop ? stop : end) - line), blank = 0;
-        while (blank < n && isspace((unsigned char)line[blank]))
-            blank++;
-        if (blank < n) {
-            json_t *o = NULL;
-            int rc = pc_json_parse(line, n, path, (uint64_t)(line - text), &o, err);
-            if (rc == 0)
-                rc = add_line(p, how, o, err);
-            json_decref(o);
-            if (rc < 0) {
-                pc_error_path(err, path);
-                pc_error_prefix(err, "line %zu", number);
-                return rc;
-            }
+        size_t n = (size_t)((stop ? stop : end) - line);
+        int rc = parse_line(p, how, path, line, n, (uint64_t)(line - text), stop && stop + 1 < end, err);
+        if (rc < 0) {
+            pc_error_path(err, path);
+            pc_error_prefix(err, "line %zu", number);
+            return rc;
         }
         line += n + 1;
     }

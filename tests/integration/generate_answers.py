@@ -81,11 +81,22 @@ def lines(m):
     case("prompts as given", [g["n_prompt"] for g in got] == [3, 4, 4, 4], got)
     for text, complaint in (('{"prompt": "a"}\n{"prompt": 3}', "line 2: "), ("[1]", "line 1: "), ('{"x": 1}', "has none of 'prompt'"),
                             ('{"messages": []}', "'messages' is empty"), ('{"messages": [{"role": "user"}]}', "message 0: "),
-                            ('{"prompt": "a"', "line 1: "), ('{"prompt": ""}', "prompt 1: the prompt has no tokens")):
+                            ('{"prompt": "a"', "line 1: JSON: '}' expected near end of the line (at byte 14)"),
+                            ('{"prompt": "a"}\n\n{"prompt" "b"}\n', "line 3: JSON: ':' expected near '\"b\"' (column 13) (at byte 30)"),
+                            ('{"prompt": "a"}\n {"prompt":\n"b"}\n', "line 2: JSON: unexpected token near end of the line (each object must stand on one line)"),
+                            ('What is it?\nAnd why?\n', "line 1: is no JSON object, such as {\"prompt\": \"...\"} (a prompt that is plain text goes by -p -"),
+                            ('[{"prompt": "a"},\n{"prompt": "b"}]', "line 1: begins a JSON array"), ('{"prompt": ""}', "prompt 1: the prompt has no tokens")):
         with open(path, "w") as f:
             f.write(text)
         d = paco("generate", "-m", m, "-f", path, "-n", 2, "--format", "raw")
         case("refused before any answer: " + text[:30].replace("\n", " "), d.returncode in (1, 2) and complaint in d.stderr and d.stdout == "", d)
+
+
+    for text, n in (("", 0), ("\n \r\n", 0), ('\ufeff{"prompt": "a"}\r\n{"prompt": "b"}\r\n', 2)):
+        with open(path, "w", encoding="utf-8", newline="") as f:
+            f.write(text)
+        d = paco("generate", "-m", m, "-f", path, "-n", 2, "--format", "raw")
+        case("%d prompts in %r" % (n, text), d.returncode == 0 and len(d.stdout.splitlines()) == n and ("holds no prompts" in d.stderr) == (n == 0), d)
 
 
 def sampling(m):
