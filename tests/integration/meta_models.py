@@ -127,6 +127,9 @@ def tokenizers(cfg, model):
     r = paco_json("convert", folder, "--out", work("from-ranks"))
     again = paco_json("tokenize", "-m", work("from-ranks"), "Hello H")
     case("and convert writes them as tokenizer.json", r and again == ids, (r, again))
+    r = paco_json("convert", folder, "--out", work("ranks.gguf"), "--to", "gguf")
+    again = paco_json("tokenize", "-m", work("ranks.gguf"), "Hello H")
+    case("or into a GGUF file", r and again and again["ids"] == ids["ids"], (r, again))
     data = os.path.join(os.environ.get("PACO_DATA", os.path.join("..", "shared", "data")), "tokenizer", "tokenizer.model")
     if not os.path.exists(data):
         print("# SKIP LLaMA's tokenizer.model is not there (PACO_DATA)")
