@@ -33,15 +33,27 @@ static uint64_t kv_size(const struct pc_engine *e, int64_t n_tokens)
     return times(n, pc_kv_block_size(&e->model->config, e->kv_type));
 }
 
-/* What of it would fit: fewer tokens, or a narrower type of weights. */
+/* Whole blocks of positions for which there is room, in tokens. */
+static unsigned long long tokens_in(uint64_t bytes, uint64_t block_size)
+{
+    return bytes / block_size * PC_KV_BLOCK;
+}
+
+/* What of it would fit: fewer tokens, narrower keys and values, or a narrower type of weights. */
 static void advise(const struct pc_engine *e, uint64_t left, char *out, size_t size)
 {
     static const enum pc_dtype types[] = {PC_BF16, PC_Q8_0, PC_Q4_0};
     const struct pc_engine_plan *p = &e->plan;
-    uint64_t fixed = plus(p->weights, plus(p->scratch, p->loading));
-    if (left > fixed && (left - fixed) / p->kv_token >= PC_KV_BLOCK) {
-        snprintf(out, size, "a context of %llu tokens would fit",
-            (unsigned long long)((left - fixed) / p->kv_token / PC_KV_BLOCK * PC_KV_BLOCK));
+    const struct pc_config *c = &e->model->config;
+    uint64_t fixed = plus(p->weights, plus(p->scratch, p->loading)), room = left > fixed ? left - fixed : 0;
+    uint64_t block = pc_kv_block_size(c, e->kv_type), narrow = pc_kv_block_size(c, PC_Q8_0);
+    if (room >= narrow) {
+        int n = 0;
+        if (room >= block)
+            n = snprintf(out, size, "a context of %llu tokens would fit", tokens_in(room, block));
+        if (narrow < block)
+            snprintf(out + n, size - (size_t)n, "%s%llu tokens%s with keys and values in q8_0", n ? ", " : "",
+                tokens_in(room, narrow), n ? "" : " would fit");
         return;
     }
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
@@ -63,7 +75,7 @@ static int check_memory(const struct pc_engine *e, const struct pc_engine_option
     uint64_t need = plus(plus(p->weights, p->loading), plus(p->kv, p->scratch));
     if (need <= left)
         return 0;
-    char advice[128];
+    char advice[160];
     advise(e, left, advice, sizeof advice);
     return pc_error_set(err, PACO_EMEM,
         "needs %.3f GB: weights %.3f, keys and values of %lld tokens %.3f, scratch %.3f, loading %.3f; %.3f "

@@ -479,7 +479,8 @@ static void test_memory_plan(void **state)
     o.memory_limit = need - 1;
     assert_int_equal(pc_engine_open(m.ck, &m.config, &o, &e, &err), PACO_EMEM);
     assert_contains(err.message,
-        "keys and values of 100 tokens 0.000, scratch 0.001, loading 0.000; 0.001 GB are available");
+        "keys and values of 100 tokens 0.000, scratch 0.001, loading 0.000; 0.001 GB are available "
+        "(a context of 96 tokens would fit, 352 tokens with keys and values in q8_0)");
     o.plan_tokens = INT64_MAX;
     assert_int_equal(pc_engine_open(m.ck, &m.config, &o, &e, &err), PACO_EMEM);
     o.plan_tokens = 0;
