@@ -90,7 +90,7 @@ INLINE __m512 k_scale(const uint16_t *d, const uint8_t *scale)
 /* Block i of a tile. */
 INLINE struct weights unpacked(enum pc_dtype type, const void *tile, size_t i)
 {
-    struct weights b;
+    struct weights b = {0};
     switch (type) {
     case PC_Q4_0: {
         const struct pc_tile_q4_0 *t = (const struct pc_tile_q4_0 *)tile + i;
