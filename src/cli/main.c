@@ -17,6 +17,7 @@ const struct pc_command *const pc_commands[] = {
     &pc_cmd_bench,
     &pc_cmd_convert,
     &pc_cmd_diff,
+    &pc_cmd_doctor,
     &pc_cmd_generate,
     &pc_cmd_inspect,
     &pc_cmd_merge,

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""paco perplexity and paco bench as people and programs use them."""
+"""paco perplexity, paco bench and paco doctor as people and programs use them."""
 import json
 import os
 
@@ -102,7 +102,37 @@ def determinism(m):
     says("bench: determinism of what", paco("bench", "--verify-determinism"), "-m MODEL is missing", 2)
 
 
+def doctor(m):
+    j = paco_json("doctor")
+    case("doctor: the machine", j and j["machine"]["usable_processors"] >= 1 and j["machine"]["read_bytes_s"] > 1e8 and
+         j["machine"]["level"] and len(j["machine"]["kernels"]) > 10 and "model" not in j, j)
+    j = paco_json("doctor", "--cpu", "scalar")
+    case("doctor: --cpu shows in every kernel", j and set(j["machine"]["kernels"].values()) == {"scalar"} and
+         any("readable kernels" in p for p in j["problems"]), j)
+    j = paco_json("doctor", "-m", m, "-c", 100)
+    case("doctor: tokenizer and memory", j and j["model"]["tokenizer"] and (j["model"]["bos"], j["model"]["eos"]) == (1, 2) and
+         j["model"]["memory"]["context"] == 100 and j["model"]["memory"]["total_bytes"] > j["model"]["memory"]["weights_bytes"], j)
+    case("doctor: a template is missing", j and any("no chat template" in p for p in j["problems"]), j)
+    case("doctor: letters that the vocabulary lacks do not come back", j and j["model"]["round_trips"] < j["model"]["texts"] and
+         any("does not give" in p for p in j["problems"]), j)
+    wrong = model("wrong", {"tokenizer_config.json": {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<unk>", "eos_token": "<end>"}},
+                  eos_token_id=2, bos_token_id=1)
+    j = paco_json("doctor", "-m", wrong)
+    case("doctor: BOS and EOS that disagree", j and "BOS is 0 for the tokenizer, 1 for the configuration" in j["problems"] and
+         any(p.startswith("EOS is 3 for the tokenizer, 2 for the configuration") for p in j["problems"]), j)
+    big = config(vocab=V, hidden=V * 8, layers=8, heads=2, kv_heads=2, ff=V)
+    heavy = save(work("heavy"), llama(big), big)
+    j = paco_json("doctor", "-m", heavy, "-c", 16000000, "--kv-type", "f32")
+    case("doctor: more memory than there is", j and j["model"]["memory"] is None and
+         any(p.startswith("it cannot be run: needs") for p in j["problems"]), j)
+    case("doctor: no tokenizer", j and not j["model"]["tokenizer"] and any(p.startswith("no tokenizer") for p in j["problems"]), j)
+    d = paco("doctor", "-m", m)
+    case("doctor: for people", d.returncode == 0 and "problems\n" in d.stdout and "kernels\n" in d.stdout, d)
+    says("doctor: no such model", paco("doctor", "-m", work("none")), "none", 1)
+    says("doctor: context of what", paco("doctor", "-c", 5), "-m MODEL is missing", 2)
+
+
 m = model("counts")
-for check in (predictable, reference, refused, speeds, determinism):
+for check in (predictable, reference, refused, speeds, determinism, doctor):
     check(m)
 finish()
