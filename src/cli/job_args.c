@@ -25,7 +25,7 @@ static void note(void *ctx, const char *text)
         bar->note(bar->ctx, text);
 }
 
-static enum paco_dtype dtype_of(const char *name)
+enum paco_dtype pc_job_dtype(const char *name)
 {
     static const struct {
         const char *name;
@@ -68,7 +68,7 @@ struct paco_job_options pc_job_options(const struct pc_command *self, const stru
     signal(SIGXFSZ, SIG_IGN);
     return (struct paco_job_options){
         .out = a->out,
-        .dtype = dtype_of(a->dtype),
+        .dtype = pc_job_dtype(a->dtype),
         .container = container_of(a),
         .max_shard = a->max_shard,
         .n_threads = (int)a->threads,

@@ -85,6 +85,8 @@ struct pc_job_args {
 /** Settle --format where --out names a GGUF file, and refuse a block type for anything else: PC_EXIT_MISUSE,
  * or -1. */
 int pc_job_settle_format(const struct pc_command *self, struct pc_job_args *a);
+/** The type an option's text stands for; NULL is f32. */
+enum paco_dtype pc_job_dtype(const char *name);
 bool pc_job_is_gguf(const struct pc_job_args *a);
 
 /** The job's options from the arguments, with a progress bar. a is *borrowed* as long as the options are

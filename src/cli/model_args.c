@@ -2,8 +2,10 @@
 #include "cli/model_args.h"
 
 #include "algebra/combine.h"
+#include "cli/job_args.h"
 #include "weights/diagnose.h"
 #include "weights/pair.h"
+#include "weights/retype.h"
 
 static int open_sum(struct pc_model *m, const struct pc_model_args *args, struct paco_error *err)
 {
@@ -47,11 +49,17 @@ int pc_model_open(const struct pc_model_args *args, struct pc_model *m, struct p
         pc_error_path(err, m->lead->dir);
         return PACO_ENOENT;
     }
-    return args->diff ? 0 : refuse_diff(m, err);
+    rc = args->diff ? 0 : refuse_diff(m, err);
+    if (rc == 0 && args->type) {
+        rc = pc_retype(m->weights, m->config, pc_job_dtype(args->type), NULL, &m->typed, err);
+        m->weights = m->typed;
+    }
+    return rc;
 }
 
 void pc_model_close(struct pc_model *m)
 {
+    pc_checkpoint_close(m->typed);
     pc_checkpoint_close(m->sum);
     pc_source_close(&m->diff);
     pc_source_close(&m->source);

@@ -11,8 +11,11 @@
 struct pc_model_args {
     const char *model, *diff; /* diff: a weight diff to be added to the model, or NULL */
     const char *dtype, *kv_type;
+    const char *type; /* the weights' element type, as in a GGUF file of that type, or NULL: their own */
     int64_t threads;
 };
+
+#define PC_MODEL_TYPES "f32|f16|bf16|q8_0|q4_0|q4_1|q5_0|q5_1|q4_k|q5_k|q6_k"
 
 /* Rows for struct TYPE with a struct pc_model_args called MEMBER: which model, and how it is run. */
 // Designators and member names take no parentheses.
@@ -38,6 +41,11 @@ struct pc_model_args {
         .min = 0,                                                                                            \
         .max = 512,                                                                                          \
         .help = "worker threads (0: all processors)"},                                                       \
+        {.name = "type",                                                                                     \
+            .type = PC_OPT_CHOICE,                                                                           \
+            .offset = offsetof(TYPE, MEMBER.type),                                                           \
+            .choices = PC_MODEL_TYPES,                                                                       \
+            .help = "narrow or quantise the weights while they are loaded, as paco convert would"},          \
         {.name = "dtype",                                                                                    \
             .type = PC_OPT_CHOICE,                                                                           \
             .offset = offsetof(TYPE, MEMBER.dtype),                                                          \
@@ -54,7 +62,8 @@ struct pc_model_args {
 struct pc_model {
     struct pc_source source, diff;
     struct pc_checkpoint *sum;           /* source + diff, or NULL */
-    const struct pc_checkpoint *weights; /* sum, or source's */
+    struct pc_checkpoint *typed;         /* in another element type, or NULL */
+    const struct pc_checkpoint *weights; /* typed, sum, or source's */
     const struct pc_source *lead;        /* diff or source: whose configuration and tokenizer go */
     const struct pc_config *config;
 };

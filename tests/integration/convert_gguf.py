@@ -187,6 +187,11 @@ def types():
         r = paco_json("recover", "--raw", a, "--diff", work("wide-diff"), "--out", work("recovered-%s.gguf" % name), "--type", name)
         again = paco_json("convert", work("wide-again"), "--out", work("again-%s.gguf" % name), "--type", name)
         case("%s: recover to GGUF is recover, then convert" % name, r and again and r["content_sha256"] == again["content_sha256"], (r, again))
+        x, y, z = (paco_json("generate", *m, "--format", "raw", "-p", "!\"#$%&'", "-n", "6", "--temp", "0") for m in (
+            ("-m", work("again-%s.gguf" % name)), ("-m", work("wide-again"), "--type", name),
+            ("-m", a, "--diff", work("wide-diff"), "--type", name)))
+        case("%s: quantised while loading, the same answer" % name, x and y and x["ids"] == y["ids"] and x["ids"], (x, y))
+        case("%s: and from base and diff" % name, x and z and x["ids"] == z["ids"], (x, z))
     r = paco_json("convert", work("q8_0.gguf"), "--out", work("again.gguf"), "--type", "q4_0")
     case("quantised twice is said", r and any("quantised a second time" in w for w in r["warnings"]), r)
     r = paco_json("convert", work("q8_0.gguf"), "--out", work("keep.gguf"))
