@@ -21,7 +21,7 @@ static void expect_draft(struct pc_speculator *s, size_t most, const int32_t *wa
 {
     int32_t got[PC_MAX_DRAFT];
     size_t n_got = pc_speculator_draft(s, most, got);
-    if (n_got != n || memcmp(got, want, n * sizeof *want) != 0)
+    if (n_got != n || (n > 0 && memcmp(got, want, n * sizeof *want) != 0))
         fail_msg(
             "%zu guesses (%d %d ...), %zu expected", n_got, n_got ? got[0] : -1, n_got > 1 ? got[1] : -1, n);
 }
