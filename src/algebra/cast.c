@@ -83,10 +83,10 @@ static int cast_read(const struct pc_tensor *t, uint64_t row0, uint64_t n_rows, 
     return rc;
 }
 
-static const void *cast_map(const struct pc_tensor *t)
+static const struct pc_tensor *cast_same(const struct pc_tensor *t)
 {
     const struct pc_tensor *inner = inner_of(t);
-    return inner->dtype == t->dtype ? pc_tensor_map(inner) : NULL;
+    return inner->dtype == t->dtype ? inner : NULL;
 }
 
 static bool cast_where(const struct pc_tensor *t, const char **path, uint64_t *offset)
@@ -96,7 +96,7 @@ static bool cast_where(const struct pc_tensor *t, const char **path, uint64_t *o
 }
 
 static const struct pc_checkpoint_ops g_ops = {
-    .read = pc_read_untraced, .map = cast_map, .where = cast_where, .close = NULL};
+    .read = pc_read_untraced, .same = cast_same, .where = cast_where, .close = NULL};
 
 static int add_cast(
     struct pc_checkpoint *ck, const struct pc_tensor *t, enum pc_dtype dtype, struct paco_error *err)

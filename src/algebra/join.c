@@ -81,10 +81,10 @@ static int join_read(
                                            : read_beside(t, row0, n_rows, buf, err);
 }
 
-static const void *join_map(const struct pc_tensor *t)
+static const struct pc_tensor *join_same(const struct pc_tensor *t)
 {
     const struct joined *j = joined_of(t);
-    return j->n_parts == 1 ? pc_tensor_map(j->parts[0]) : NULL;
+    return j->n_parts == 1 ? j->parts[0] : NULL;
 }
 
 /* There is no one place for a tensor of many parts. Its files are named in turn, tensor by tensor, so that
@@ -98,7 +98,7 @@ static bool join_where(const struct pc_tensor *t, const char **path, uint64_t *o
 }
 
 static const struct pc_checkpoint_ops g_ops = {
-    .read = join_read, .map = join_map, .where = join_where, .close = NULL};
+    .read = join_read, .same = join_same, .where = join_where, .close = NULL};
 
 /* The file of a part, for messages. */
 static const char *file_of(const struct pc_tensor *part)

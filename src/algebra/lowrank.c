@@ -176,10 +176,10 @@ static int lowrank_read(
                 : pc_tensor_read(e->source, row0, n_rows, buf, err);
 }
 
-static const void *lowrank_map(const struct pc_tensor *t)
+static const struct pc_tensor *lowrank_same(const struct pc_tensor *t)
 {
     const struct entry *e = entry_of(t);
-    return e->a ? NULL : pc_tensor_map(e->source);
+    return e->a ? NULL : e->source;
 }
 
 static bool lowrank_where(const struct pc_tensor *t, const char **path, uint64_t *offset)
@@ -202,7 +202,7 @@ static void lowrank_close(struct pc_checkpoint *ck)
 }
 
 static const struct pc_checkpoint_ops lowrank_ops = {
-    .read = lowrank_read, .map = lowrank_map, .where = lowrank_where, .close = lowrank_close};
+    .read = lowrank_read, .same = lowrank_same, .where = lowrank_where, .close = lowrank_close};
 
 static int check_factors(
     const struct pc_lowrank_term *term, const struct pc_tensor *w, struct paco_error *err)

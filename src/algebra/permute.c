@@ -125,11 +125,11 @@ static int permute_read_traced(const struct pc_tensor *t, uint64_t row0, uint64_
     return rc < 0 ? rc : pc_tensor_read(t, row0, n_rows, buf, err);
 }
 
-static const void *permute_map(const struct pc_tensor *t)
+static const struct pc_tensor *permute_same(const struct pc_tensor *t)
 {
     uint32_t head_rows;
     const struct pc_tensor *from = from_of(t, &head_rows);
-    return head_rows ? NULL : pc_tensor_map(from);
+    return head_rows ? NULL : from;
 }
 
 static bool permute_where(const struct pc_tensor *t, const char **path, uint64_t *offset)
@@ -140,7 +140,7 @@ static bool permute_where(const struct pc_tensor *t, const char **path, uint64_t
 }
 
 static const struct pc_checkpoint_ops g_ops = {
-    .read = permute_read, .map = permute_map, .where = permute_where, .close = NULL};
+    .read = permute_read, .same = permute_same, .where = permute_where, .close = NULL};
 
 static int head_rows_of(
     const struct pc_tensor *t, const struct pc_head_count *table, uint32_t *head_rows, struct paco_error *err)

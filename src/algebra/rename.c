@@ -25,11 +25,6 @@ static int rename_read_traced(const struct pc_tensor *t, uint64_t row0, uint64_t
     return pc_tensor_read_traced(source(t), row0, n_rows, buf, trace, err);
 }
 
-static const void *rename_map(const struct pc_tensor *t)
-{
-    return pc_tensor_map(source(t));
-}
-
 static bool rename_where(const struct pc_tensor *t, const char **path, uint64_t *offset)
 {
     const struct pc_tensor *from = source(t);
@@ -37,7 +32,7 @@ static bool rename_where(const struct pc_tensor *t, const char **path, uint64_t 
 }
 
 static const struct pc_checkpoint_ops g_ops = {
-    .read = rename_read, .map = rename_map, .where = rename_where, .close = NULL};
+    .read = rename_read, .same = source, .where = rename_where, .close = NULL};
 
 int pc_checkpoint_rename(const struct pc_rename *table, size_t n, const char *path,
     struct pc_checkpoint **out, struct paco_error *err)

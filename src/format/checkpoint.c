@@ -3,6 +3,7 @@
 
 #include "base/utf8.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -153,9 +154,36 @@ int pc_tensor_read(
     return rc;
 }
 
+/* The tensor of a file that t is, through the nodes that hand it on; or of a node that makes it. */
+static const struct pc_tensor *origin(const struct pc_tensor *t)
+{
+    const struct pc_tensor *from = t;
+    while (from) {
+        t = from;
+        from = t->owner->ops->same ? t->owner->ops->same(t) : NULL;
+    }
+    return t;
+}
+
 const void *pc_tensor_map(const struct pc_tensor *t)
 {
+    t = origin(t);
     return t->owner->ops->map ? t->owner->ops->map(t) : NULL;
+}
+
+bool pc_tensor_has_check(const struct pc_tensor *t)
+{
+    return origin(t)->owner->ops->check != NULL;
+}
+
+int pc_tensor_check(const struct pc_tensor *t, uint64_t row0, uint64_t n_rows, struct paco_error *err)
+{
+    const struct pc_tensor *from = origin(t);
+    assert(row0 <= t->n_rows && n_rows <= t->n_rows - row0 && from->n_rows == t->n_rows);
+    int rc = from->owner->ops->check ? from->owner->ops->check(from, row0, n_rows, err) : 0;
+    if (rc < 0)
+        pc_error_prefix(err, "tensor '%s'", t->name);
+    return rc;
 }
 
 char *pc_shape_format(int n_dims, const uint64_t *shape, char *out, size_t out_size)

@@ -32,7 +32,7 @@
 enum {
     PC_MAX_DIMS = 8,
     PC_MAX_TENSORS = 1000000,
-    PC_MAX_NAME = 1024, /* bytes of a tensor's name */
+    PC_MAX_NAME = 1024,  /* bytes of a tensor's name */
     PC_MAX_ROW = 131072, /* elements of a row; the largest models' matrices have 53,248 */
 };
 
@@ -57,6 +57,12 @@ struct pc_checkpoint_ops {
     /** The whole tensor in memory, row-major, valid until close, or NULL if it is not contiguous there. May
      * be NULL. */
     const void *(*map)(const struct pc_tensor *t);
+    /** Rows of a mapped tensor are about to be used: compare them with the sums the file has of them. NULL
+     * where files have none. Thread-safe. */
+    int (*check)(const struct pc_tensor *t, uint64_t row0, uint64_t n_rows, struct paco_error *err);
+    /** For nodes, instead of the two above: the tensor below whose elements are t's, all and in its order, or
+     * NULL. */
+    const struct pc_tensor *(*same)(const struct pc_tensor *t);
     /** The file that holds t and where its bytes start there; false if there is no one place. May be NULL.
      * Messages and inspect use it. */
     bool (*where)(const struct pc_tensor *t, const char **path, uint64_t *offset);
@@ -109,6 +115,14 @@ int pc_tensor_read(
 /** The whole tensor, mapped and aligned to its elements (plain types), valid until its checkpoint is closed;
  * NULL means "not contiguous there, or not aligned": read it instead. */
 const void *pc_tensor_map(const struct pc_tensor *t);
+
+/** Whether pc_tensor_check has anything to compare. */
+bool pc_tensor_has_check(const struct pc_tensor *t);
+
+/** What pc_tensor_read does on the way, for rows that are used where they are mapped: compare them with the
+ * file's own sums, as far as all rows of a sum have been given. The range is inside. PACO_EFORMAT when they
+ * differ, with path, offset and the tensor's name. Thread-safe. */
+int pc_tensor_check(const struct pc_tensor *t, uint64_t row0, uint64_t n_rows, struct paco_error *err);
 
 /** "[32001,4096]" into out; returns out. 160 bytes are always enough. */
 char *pc_tensor_shape(const struct pc_tensor *t, char *out, size_t out_size);

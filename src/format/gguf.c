@@ -356,7 +356,8 @@ static void gguf_close(struct pc_checkpoint *ck)
     pc_flat_close(ck);
 }
 
-static const struct pc_checkpoint_ops g_ops = {pc_flat_read, pc_flat_map, pc_flat_where, gguf_close};
+static const struct pc_checkpoint_ops g_ops = {
+    .read = pc_flat_read, .map = pc_flat_map, .where = pc_flat_where, .close = gguf_close};
 
 bool pc_is_gguf(const struct pc_checkpoint *ck)
 {

@@ -23,11 +23,6 @@ static int merge_read(
     return from->owner->ops->read(from, row0, n_rows, buf, err);
 }
 
-static const void *merge_map(const struct pc_tensor *t)
-{
-    return pc_tensor_map(source(t));
-}
-
 static bool merge_where(const struct pc_tensor *t, const char **path, uint64_t *offset)
 {
     const struct pc_tensor *from = source(t);
@@ -41,7 +36,8 @@ static void merge_close(struct pc_checkpoint *ck)
         pc_checkpoint_close(m->parts[i]);
 }
 
-static const struct pc_checkpoint_ops g_ops = {merge_read, merge_map, merge_where, merge_close};
+static const struct pc_checkpoint_ops g_ops = {
+    .read = merge_read, .same = source, .where = merge_where, .close = merge_close};
 
 static int add(struct pc_checkpoint *ck, const struct pc_tensor *t, struct paco_error *err)
 {

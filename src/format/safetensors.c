@@ -348,7 +348,8 @@ static int fill_table(struct pc_checkpoint *ck, struct reader *r, struct paco_er
     return 0;
 }
 
-static const struct pc_checkpoint_ops g_ops = {pc_flat_read, pc_flat_map, pc_flat_where, pc_flat_close};
+static const struct pc_checkpoint_ops g_ops = {
+    .read = pc_flat_read, .map = pc_flat_map, .where = pc_flat_where, .close = pc_flat_close};
 
 int pc_safetensors_open(const char *path, struct pc_checkpoint **out, struct paco_error *err)
 {

@@ -68,6 +68,20 @@ static const void *torch_map(const struct pc_tensor *t)
     return map ? map + at : NULL;
 }
 
+static int torch_check(const struct pc_tensor *t, uint64_t row0, uint64_t n_rows, struct paco_error *err)
+{
+    struct pc_torch_file *tf = t->owner->impl;
+    const struct pc_torch_view *view = &tf->views[t->index];
+    struct pc_torch_storage *s = &tf->storages[view->i_storage];
+    const char *bytes = torch_map(t);
+    if (!bytes || !s->has_crc)
+        return 0;
+    if (s->viewed < s->size)
+        return pc_torch_storage_check(tf, s, err);
+    uint64_t at = row0 * t->row_size;
+    return pc_torch_storage_sum(tf, s, view->offset + at, bytes + at, (size_t)(n_rows * t->row_size), err);
+}
+
 static bool torch_where(const struct pc_tensor *t, const char **path, uint64_t *offset)
 {
     const struct pc_torch_file *tf = t->owner->impl;
@@ -92,7 +106,7 @@ static void torch_close(struct pc_checkpoint *ck)
 }
 
 static const struct pc_checkpoint_ops g_ops = {
-    .read = torch_read, .map = torch_map, .where = torch_where, .close = torch_close};
+    .read = torch_read, .map = torch_map, .check = torch_check, .where = torch_where, .close = torch_close};
 
 /* ---- from values to tensors ---- */
 
@@ -196,9 +210,11 @@ static int add_view(
     return 0;
 }
 
-static void count_viewed(struct pc_torch_storage *s, uint64_t size)
+/* Views that do not come in the storage's order leave it short: then it is summed by itself. */
+static void count_viewed(struct pc_torch_storage *s, uint64_t offset, uint64_t size)
 {
-    s->viewed = size < s->size - s->viewed ? s->viewed + size : s->size;
+    if (offset <= s->viewed && offset + size > s->viewed)
+        s->viewed = offset + size;
 }
 
 static int add_tensor(struct pc_checkpoint *ck, const struct pc_value *key, const struct pc_value *v,
@@ -229,7 +245,7 @@ static int add_tensor(struct pc_checkpoint *ck, const struct pc_value *key, cons
     if (rc == 0)
         rc = pc_checkpoint_add_tensor(ck, name, key->text.len, t->dtype, n_dims, shape, err);
     if (rc == 0 && view.contiguous)
-        count_viewed(&((struct pc_torch_file *)ck->impl)->storages[view.i_storage],
+        count_viewed(&((struct pc_torch_file *)ck->impl)->storages[view.i_storage], view.offset,
             ck->tensors[ck->n_tensors - 1].size);
     return rc < 0 ? fail_at(ck, v->at, rc, err) : 0;
 }

@@ -16,8 +16,9 @@
  * are views keep their values, not their strides: rows are read in row-major order.
  *
  *  Reading in order, or in any order by many threads, sums the CRC-32 of each stored zip entry on the way;
- * the read that completes an entry fails with PACO_EFORMAT if the sum is wrong. Mapped tensors are not
- * summed.
+ * the read that completes an entry fails with PACO_EFORMAT if the sum is wrong. Entries that tensors do not
+ * cover, or in which they jump about, are summed before their first row. Mapped tensors are summed by
+ * pc_tensor_check.
  *
  *  What was in the file but is not in the table is said in the note: "skipped 2 values that are not tensors:
  * 'epoch' (an integer), ...".

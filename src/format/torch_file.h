@@ -33,7 +33,7 @@ struct pc_torch_storage {
     bool deflated;
     bool has_crc;
     uint32_t crc32;                /* as the archive states it, if has_crc */
-    uint64_t viewed;               /* bytes that contiguous views will read in order, or more */
+    uint64_t viewed;               /* bytes from the first on that contiguous views will read */
     enum pc_torch_sum sum;         /* of a stored entry */
     struct pc_torch_piece *pieces; /* sorted, apart; owned */
     uint32_t n_pieces, capacity;
@@ -80,8 +80,12 @@ int pc_torch_legacy_load(struct pc_checkpoint *ck, struct paco_error *err);
 int pc_torch_storage_read(struct pc_torch_file *tf, struct pc_torch_storage *s, uint64_t offset, void *buf,
     size_t len, struct paco_error *err);
 
-/** For readers that jump about: compare the CRC of the whole storage now, unless that is done. Thread-safe.
- */
+/** The same for bytes that are mapped: only sums. Thread-safe. */
+int pc_torch_storage_sum(struct pc_torch_file *tf, struct pc_torch_storage *s, uint64_t offset,
+    const void *bytes, size_t len, struct paco_error *err);
+
+/** For readers that jump about, or will not come to the end: compare the CRC of the whole storage now, unless
+ * that is done. Thread-safe. */
 int pc_torch_storage_check(struct pc_torch_file *tf, struct pc_torch_storage *s, struct paco_error *err);
 
 /** Bytes of a deflated storage, through one of a few inflating cursors: quick when reads go forward, from the

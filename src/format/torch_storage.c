@@ -137,8 +137,8 @@ static bool add_piece(struct pc_torch_storage *s, const struct pc_torch_piece *p
     return true;
 }
 
-static int sum(struct pc_torch_file *tf, struct pc_torch_storage *s, uint64_t offset, const void *bytes,
-    size_t len, struct paco_error *err)
+int pc_torch_storage_sum(struct pc_torch_file *tf, struct pc_torch_storage *s, uint64_t offset,
+    const void *bytes, size_t len, struct paco_error *err)
 {
     struct pc_torch_piece gap, again;
     uint64_t at = offset, end = offset + len;
@@ -170,7 +170,7 @@ int pc_torch_storage_read(struct pc_torch_file *tf, struct pc_torch_storage *s, 
     int rc = pc_file_read(&tf->file, s->offset + offset, buf, len, err);
     if (rc < 0 || !s->has_crc || len == 0)
         return rc;
-    return sum(tf, s, offset, buf, len, err);
+    return pc_torch_storage_sum(tf, s, offset, buf, len, err);
 }
 
 /* The CRC of a whole stored entry, read in bounded pieces; *crc32 comes in as 0. */
@@ -192,6 +192,15 @@ static int sum_whole(
     return rc;
 }
 
+/* Whoever reads the last byte of a deflated entry has summed all before it. */
+static int inflate_whole(
+    struct pc_torch_file *tf, const struct pc_torch_storage *s, uint32_t *crc32, struct paco_error *err)
+{
+    uint8_t last;
+    *crc32 = s->crc32;
+    return pc_inflate_read(tf->inflate, s, s->size - 1, &last, 1, err);
+}
+
 static enum pc_torch_sum state_of(struct pc_torch_file *tf, const struct pc_torch_storage *s)
 {
     pthread_mutex_lock(&tf->lock);
@@ -203,12 +212,12 @@ static enum pc_torch_sum state_of(struct pc_torch_file *tf, const struct pc_torc
 int pc_torch_storage_check(struct pc_torch_file *tf, struct pc_torch_storage *s, struct paco_error *err)
 {
     int rc = 0;
-    if (s->deflated || !s->has_crc)
+    if (s->size == 0 || (!s->has_crc && !s->deflated))
         return 0;
     pthread_mutex_lock(&tf->check_lock);
     if (state_of(tf, s) == PC_SUM_PENDING) {
         uint32_t crc32 = 0;
-        rc = sum_whole(tf, s, &crc32, err);
+        rc = s->deflated ? inflate_whole(tf, s, &crc32, err) : sum_whole(tf, s, &crc32, err);
         pthread_mutex_lock(&tf->lock);
         if (rc == 0 && s->sum == PC_SUM_PENDING)
             settle(s, crc32);

@@ -80,8 +80,8 @@ int pc_llama_bind(const struct pc_checkpoint *weights, const struct pc_config *c
 /** Read the vectors, and make room for the matrices that need it. Call once. */
 int pc_llama_load(struct pc_llama *model, struct paco_error *err);
 
-/** Read and pack what of the embedding, a layer or the head is not used where it is mapped. Errors are those
- *  of reading. Does nothing the second time. */
+/** Read and pack what of the embedding, a layer or the head is not used where it is mapped, and check what
+ * is. Errors are those of reading. Does nothing the second time. */
 int pc_llama_fill_embedding(struct pc_llama *model, struct pc_pool *pool, struct paco_error *err);
 int pc_llama_fill_layer(
     struct pc_llama *model, int32_t i_layer, struct pc_pool *pool, struct paco_error *err);

@@ -44,10 +44,14 @@ uint64_t pc_weight_own_size(const struct pc_weight *w, const struct pc_kernels *
 }
 
 /* Slices along the first dimension, which may be several of the checkpoint's rows each. */
+static uint64_t pieces(const struct pc_weight *w)
+{
+    return w->source->n_rows / w->n_out;
+}
+
 int pc_weight_read(const struct pc_weight *w, size_t first, size_t n, void *out, struct paco_error *err)
 {
-    uint64_t pieces = w->source->n_rows / w->n_out;
-    return pc_tensor_read(w->source, first * pieces, n * pieces, out, err);
+    return pc_tensor_read(w->source, first * pieces(w), n * pieces(w), out, err);
 }
 
 /* ---- filling ---- */
@@ -70,7 +74,7 @@ static size_t run_rows(const struct pc_weight *w)
 
 static size_t n_runs(const struct pc_weight *w)
 {
-    return w->own ? (w->n_out + run_rows(w) - 1) / run_rows(w) : 0;
+    return w->own || pc_tensor_has_check(w->source) ? (w->n_out + run_rows(w) - 1) / run_rows(w) : 0;
 }
 
 uint64_t pc_weights_fill_size(uint64_t largest_row, int n_workers)
@@ -90,11 +94,13 @@ static void fill_run(void *arg, int64_t i_task, int i_worker)
         run -= n_runs(*at);
     const struct pc_weight *w = *at;
     size_t first = run * run_rows(w), n = w->n_out - first < run_rows(w) ? w->n_out - first : run_rows(w);
-    bool packed = w->arithmetic == PC_CLASS_INT8;
-    unsigned char *rows =
-        packed ? f->buffers + (size_t)i_worker * f->buffer_size : w->own + first * w->row_size;
+    bool packed = w->own && w->arithmetic == PC_CLASS_INT8;
+    unsigned char *rows = !w->own  ? NULL
+                          : packed ? f->buffers + (size_t)i_worker * f->buffer_size
+                                   : w->own + first * w->row_size;
     struct paco_error err = {0};
-    int rc = pc_weight_read(w, first, n, rows, &err);
+    int rc = w->own ? pc_weight_read(w, first, n, rows, &err)
+                    : pc_tensor_check(w->source, first * pieces(w), n * pieces(w), &err);
     if (rc < 0 && !atomic_flag_test_and_set(&f->failed)) {
         if (f->err)
             *f->err = err;

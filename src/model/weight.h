@@ -42,9 +42,10 @@ uint64_t pc_weight_own_size(const struct pc_weight *w, const struct pc_kernels *
 /** Rows [first, first + n) as the file has them. Thread-safe. */
 int pc_weight_read(const struct pc_weight *w, size_t first, size_t n, void *out, struct paco_error *err);
 
-/** Read, and pack where tiles are wanted, all of n weights whose own is set; data is set then. One round of
- * the pool. Errors are those of the first read that failed; nothing else runs after it. Allocates a buffer
- * for each worker, and frees it. */
+/** Read, and pack where tiles are wanted, all of n weights whose own is set; data is set then. Those that
+ * stay in the file are held against its sums (pc_tensor_check). One round of the pool. Errors are those of
+ * the first read that failed; nothing else runs after it. Allocates a buffer for each worker, and frees it.
+ */
 int pc_weights_fill(struct pc_weight *const *weights, size_t n, const struct pc_kernels *kernels,
     struct pc_pool *pool, struct paco_error *err);
 

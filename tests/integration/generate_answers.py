@@ -7,6 +7,7 @@ import signal
 import struct
 import subprocess
 import time
+import zipfile
 
 from counting import ID, PIECES, V, model, tokenizer_json
 from tiny import PACO, SANITIZED, case, config, finish, llama, paco, paco_json, save, tensor, until_caught, work
@@ -153,6 +154,20 @@ def formats(m):
     case("--bos", ids == [3, 4, 3], ids)
 
 
+def flip(path, at):
+    with open(path, "r+b") as f:
+        f.seek(at)
+        byte = f.read(1)[0]
+        f.seek(at)
+        f.write(bytes([byte ^ 0x40]))
+
+
+def data_at(path, entry):
+    with open(path, "rb") as f:
+        f.seek(entry.header_offset + 26)
+        return f.tell() + 4 + sum(struct.unpack("<HH", f.read(4)))
+
+
 def weights(m):
     cfg = config()
     bad = save(work("misfit"), llama(cfg), dict(cfg, intermediate_size=24))
@@ -166,6 +181,18 @@ def weights(m):
     nan["model.norm.weight"] = tensor("F32", [8], [float("nan")] * 8)
     bad = save(work("not-a-number"), nan, cfg)
     says("weights that are no numbers", paco("generate", "-m", bad, "--ids", "1 2", "-n", 2), "every logit is NaN", 1)
+    paco_json("convert", m, "--out", work("damaged-bin"), "--to", "hf-bin")
+    file = os.path.join(work("damaged-bin"), "pytorch_model.bin")
+    with zipfile.ZipFile(file) as z:
+        storages = [e for e in z.infolist() if "/data/" in e.filename]
+    for e in storages:
+        middle = data_at(file, e) + e.file_size // 2
+        flip(file, middle)
+        says(f"a byte of {e.filename} is not what it was", paco("generate", "-m", os.path.dirname(file), "--ids", "1 2", "-n", 1),
+             f"zip entry '{e.filename}' is damaged", 1)
+        flip(file, middle)
+    d = paco("generate", "-m", os.path.dirname(file), "--ids", "1 2", "-n", 1)
+    case("all bytes are what they were", len(storages) == 12 and d.returncode == 0, d)
     says("ids beyond the vocabulary", paco("generate", "-m", m, "--ids", "1 64"), "token 1 of the prompt is 64, the model's vocabulary has 64", 2)
     says("no prompt", paco("generate", "-m", m), "give the prompt as one of", 2)
     says("a NUL in the prompt", subprocess.run([PACO, "generate", "-m", m, "-p", "-"], input="a\0b", capture_output=True, text=True),

@@ -538,6 +538,68 @@ static void many_threads_read_and_sum(void **state)
     pc_pool_free(pool);
 }
 
+static void mapped_tensors_are_summed_when_asked(void **state)
+{
+    (void)state;
+    const struct item items[] = {{"w", "FloatStorage", "0", 4000, 0, 2, {10, 200}, {200, 1}},
+        {"v", "FloatStorage", "0", 4000, 2000, 2, {10, 200}, {200, 1}}};
+    for (int damaged = 0; damaged < 2; damaged++)
+        for (int n_items = 1; n_items <= 2; n_items++) {
+            struct one o;
+            struct paco_error err = {0};
+            one_finish(&o, items, (size_t)n_items, 16000, false);
+            if (damaged)
+                o.z.b.data[o.data->data_at + 15990] ^= 4;
+            struct pc_checkpoint *ck = open_zip(&o.z);
+            const struct pc_tensor *w = &ck->tensors[0], *last = &ck->tensors[n_items - 1];
+            assert_non_null(pc_tensor_map(w));
+            assert_true(pc_tensor_has_check(w));
+            // One tensor leaves half of the entry to nobody, which is then summed at once; two cover it.
+            assert_int_equal(pc_tensor_check(w, 5, 5, &err), damaged && n_items == 1 ? PACO_EFORMAT : 0);
+            assert_int_equal(pc_tensor_check(w, 0, 5, &err), damaged && n_items == 1 ? PACO_EFORMAT : 0);
+            if (n_items == 2)
+                assert_int_equal(pc_tensor_check(last, 0, 10, &err), damaged ? PACO_EFORMAT : 0);
+            if (damaged) {
+                char name[32];
+                snprintf(name, sizeof name, "tensor '%s': zip entry", last->name);
+                assert_contains(err.message, name);
+                assert_contains(err.message, "is damaged");
+                assert_int_equal(err.offset, o.data->data_at);
+                assert_int_equal(pc_tensor_check(w, 0, 1, &err), PACO_EFORMAT);
+            }
+            pc_checkpoint_close(ck);
+            one_release(&o);
+        }
+}
+
+/* A deflated entry half of which no tensor shows, or one half twice: its end is reached all the same. */
+static void deflated_ends_are_reached(void **state)
+{
+    (void)state;
+    const struct item items[] = {{"w", "FloatStorage", "0", 4000, 0, 2, {10, 200}, {200, 1}},
+        {"again", "FloatStorage", "0", 4000, 0, 2, {10, 200}, {200, 1}}};
+    for (int damaged = 0; damaged < 2; damaged++)
+        for (int n_items = 1; n_items <= 2; n_items++) {
+            struct one o;
+            struct paco_error err = {0};
+            float rows[2000];
+            one_finish(&o, items, (size_t)n_items, 16000, true);
+            if (damaged) {
+                zb_patch(&o.z, o.data->header_at + 14, o.data->crc32 ^ 1, 4);
+                zb_patch(&o.z, o.data->central_at + 16, o.data->crc32 ^ 1, 4);
+            }
+            struct pc_checkpoint *ck = open_zip(&o.z);
+            assert_int_equal(pc_tensor_read(&ck->tensors[0], 0, 10, rows, &err), damaged ? PACO_EFORMAT : 0);
+            if (damaged)
+                assert_contains(
+                    err.message, "tensor 'w': zip entry 'archive/data/0' is damaged: its CRC-32 is");
+            else
+                assert_memory_equal(rows, o.bytes, sizeof rows);
+            pc_checkpoint_close(ck);
+            one_release(&o);
+        }
+}
+
 /* Rows of a transposed matrix, a few at a time: all threads share one panel of rows gathered ahead. */
 static void many_threads_gather(void **state)
 {
@@ -968,6 +1030,8 @@ int main(void)
         cmocka_unit_test(a_slice_is_checked_too),
         cmocka_unit_test(a_sum_of_zero_is_no_sum),
         cmocka_unit_test(many_threads_read_and_sum),
+        cmocka_unit_test(mapped_tensors_are_summed_when_asked),
+        cmocka_unit_test(deflated_ends_are_reached),
         cmocka_unit_test(many_threads_gather),
         cmocka_unit_test(damaged_streams_are_found),
         cmocka_unit_test(impossible_tensors_are_refused),
