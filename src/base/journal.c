@@ -482,6 +482,33 @@ static int begin_afresh(struct pc_journal *j, const json_t *identity, struct pac
     return rc == 0 ? sync_dir(j->work, err) : rc;
 }
 
+/* Without an exchange there is a moment in which the old directory has stepped aside and the new one has not
+ * taken its name. Whoever makes something else finds the old one again. Returns 1 to try again. */
+static int bring_back(const struct pc_journal *j, struct paco_error *err)
+{
+    char *aside = pc_path_join(j->work, ASIDE);
+    if (!aside)
+        return pc_error_mem(err, strlen(j->work), "a path");
+    int rc = rename(aside, j->target) == 0 ? 1 : os_error(j->target, "cannot bring back", err);
+    pc_free(aside);
+    return rc;
+}
+
+/* The journal goes last: as long as it stands, the same call comes back to finish this. */
+static void tidy_up(const struct pc_journal *j)
+{
+    char *aside = pc_path_join(j->target, ASIDE), *path = pc_path_join(j->target, NAME);
+    if (pc_path_exists(j->work))
+        (void)pc_dir_remove(j->work, NULL);
+    if (aside && pc_path_exists(aside))
+        (void)pc_dir_remove(aside, NULL);
+    if (path)
+        (void)unlink(path);
+    (void)sync_dir(j->target, NULL);
+    pc_free(path);
+    pc_free(aside);
+}
+
 static int go_on_or_begin(
     struct pc_journal *j, const json_t *identity, struct pc_notes *notes, struct paco_error *err)
 {
@@ -498,10 +525,12 @@ static int go_on_or_begin(
     if (was && json_equal(was, identity))
         return ftruncate(j->fd, (off_t)j->end) < 0 ? os_error(j->path, "cannot truncate", err) : 0;
     if (j->in_place) {
-        // A finished output of another job: its journal should have gone with the last step.
-        (void)unlink(j->path);
+        // A finished output of another job, which did not come to its last step.
+        tidy_up(j);
         return 1;
     }
+    if (has_entry(j->work, ASIDE))
+        return bring_back(j, err);
     if (!was && !holds_nothing_but(j->work, NAME)) {
         // Ours begin with an identity before there is anything else.
         struct stat st;
@@ -703,21 +732,6 @@ static int commit_files(struct pc_journal *j, struct paco_error *err)
     j->in_place = true;
     (void)pc_dir_remove(j->work, NULL);
     return 0;
-}
-
-/* The journal goes last: as long as it stands, the same call comes back to finish this. */
-static void tidy_up(const struct pc_journal *j)
-{
-    char *aside = pc_path_join(j->target, ASIDE), *path = pc_path_join(j->target, NAME);
-    if (pc_path_exists(j->work))
-        (void)pc_dir_remove(j->work, NULL);
-    if (aside && pc_path_exists(aside))
-        (void)pc_dir_remove(aside, NULL);
-    if (path)
-        (void)unlink(path);
-    (void)sync_dir(j->target, NULL);
-    pc_free(path);
-    pc_free(aside);
 }
 
 int pc_journal_commit(struct pc_journal *j, struct paco_error *err)

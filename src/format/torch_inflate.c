@@ -182,6 +182,8 @@ static int finish(
         z = inflate(&c->z, Z_NO_FLUSH);
     }
     c->z.total_out = 0;
+    if (z == Z_MEM_ERROR)
+        return pc_error_mem(err, 1 << MAX_WBITS, "inflating");
     if (z != Z_STREAM_END || !c->z.avail_out || c->z.avail_in || c->packed_pos != s->packed_size)
         return fail(inf, c, s, "does not end", err);
     if (s->has_crc && c->crc32 != s->crc32) {
@@ -202,19 +204,18 @@ static int advance(const struct pc_inflate *inf, struct cursor *c, const struct 
     c->z.avail_out = len;
     c->z.total_out = 0;
     while (c->z.avail_out) {
-        if (c->z.avail_in == 0) {
-            if (c->packed_pos == s->packed_size)
-                return fail(inf, c, s, "ends early", err);
+        if (c->z.avail_in == 0 && c->packed_pos < s->packed_size) {
             int rc = refill(inf, c, s, err);
             if (rc < 0)
                 return rc;
         }
+        // All input may be taken while output is still to come: zlib says when there is none.
         int z = inflate(&c->z, Z_NO_FLUSH);
-        if (z == Z_STREAM_END && c->z.avail_out)
+        if (z == Z_BUF_ERROR || (z == Z_STREAM_END && c->z.avail_out))
             return fail(inf, c, s, "ends early", err);
         if (z == Z_MEM_ERROR)
             return pc_error_mem(err, 1 << MAX_WBITS, "inflating");
-        if (z != Z_OK && z != Z_STREAM_END && z != Z_BUF_ERROR)
+        if (z != Z_OK && z != Z_STREAM_END)
             return fail(inf, c, s, "is damaged", err);
         if (z == Z_STREAM_END)
             break;

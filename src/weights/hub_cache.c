@@ -17,11 +17,28 @@ static bool plain_part(const char *s, size_t len)
     return len > 0 && len <= 96 && strspn(s, allowed) >= len && s[0] != '.';
 }
 
+/* "main", a commit, or a ref with slashes: "refs/pr/1". */
+static bool is_revision(const char *revision)
+{
+    char part[MAX_REF];
+    for (size_t len;; revision += len + 1) {
+        len = strcspn(revision, "/");
+        if (len >= sizeof part)
+            return false;
+        memcpy(part, revision, len);
+        part[len] = '\0';
+        if (!pc_path_is_plain(part))
+            return false;
+        if (!revision[len])
+            return true;
+    }
+}
+
 bool pc_hub_is_name(const char *name)
 {
     size_t len = strcspn(name, "@");
     const char *slash = memchr(name, '/', len);
-    if (name[len] == '@' && !pc_path_is_plain(name + len + 1))
+    if (name[len] == '@' && !is_revision(name + len + 1))
         return false;
     if (!slash)
         return plain_part(name, len);
@@ -109,7 +126,7 @@ static char *find_snapshot(const char *model, const char *name, const char *revi
         pc_error_mem(err, strlen(model), "a path");
         return NULL;
     }
-    if (pc_path_is_dir(path))
+    if (pc_path_is_plain(hash) && pc_path_is_dir(path)) // a ref with slashes is no snapshot's name
         return path;
     pc_free(path);
     pc_error_set(

@@ -7,7 +7,8 @@
 
 #include <stdbool.h>
 
-/** True if name could be a model's on the hub: "name", "org/name", either with "@revision". */
+/** True if name could be a model's on the hub: "name", "org/name", either with "@revision",
+ * which may be a ref with slashes. */
 bool pc_hub_is_name(const char *name);
 
 /** The cache's directory as huggingface_hub finds it, owned (pc_free): HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE,

@@ -241,6 +241,63 @@ static void a_crash_after_the_rename_is_recognised(void **state)
     assert_true(is_there(f->target, "a"));
 }
 
+/* Killed after the exchange, and then something else is made under the same name. */
+static void a_crash_after_the_exchange_is_finished_by_another_job(void **state)
+{
+    struct fixture *f = *state;
+    struct pc_journal *j = begin(f, false);
+    put(f, f->work, "new", "1");
+    json_t *last = json_pack("{s:b}", "complete", 1);
+    assert_int_equal(pc_journal_add(j, &last, 1, NULL), 0);
+    json_decref(last);
+    assert_int_equal(rename(f->work, f->target), 0);
+    pc_journal_close(j, false);
+    assert_int_equal(mkdir(f->work, 0700), 0);
+    put(f, f->work, "old", "1");
+
+    json_object_set_new(json_object_get(f->identity, "options"), "dtype", json_string("f16"));
+    assert_null(begin(f, 0));
+    assert_int_equal(f->err.code, PACO_EEXIST);
+    assert_contains(f->err.message, "exists");
+    assert_true(is_there(f->target, "new"));
+    assert_false(is_there(f->target, ".paco-journal"));
+    assert_false(pc_path_exists(f->work));
+    j = begin(f, PC_JOURNAL_FORCE);
+    assert_non_null(j);
+    put(f, f->work, "newer", "1");
+    assert_int_equal(pc_journal_commit(j, &f->err), 0);
+    pc_journal_close(j, false);
+    assert_true(is_there(f->target, "newer"));
+    assert_false(is_there(f->target, "new"));
+}
+
+/* Killed between the two steps of a replacement without exchange: another job finds the old directory. */
+static void a_directory_that_stepped_aside_comes_back(void **state)
+{
+    struct fixture *f = *state;
+    char aside[900];
+    struct pc_journal *j = begin(f, false);
+    put(f, f->work, "new", "1");
+    json_t *last = json_pack("{s:b}", "complete", 1);
+    assert_int_equal(pc_journal_add(j, &last, 1, NULL), 0);
+    json_decref(last);
+    pc_journal_close(j, false);
+    snprintf(aside, sizeof aside, "%s/.paco-old", f->work);
+    assert_int_equal(mkdir(aside, 0700), 0);
+    put(f, aside, "old", "1");
+
+    json_object_set_new(json_object_get(f->identity, "options"), "dtype", json_string("f16"));
+    assert_null(begin(f, 0));
+    assert_int_equal(f->err.code, PACO_EEXIST);
+    assert_true(is_there(f->target, "old"));
+    assert_true(is_there(f->work, "new"));
+    j = begin(f, PC_JOURNAL_FORCE);
+    assert_non_null(j);
+    assert_false(is_there(f->work, "new"));
+    assert_true(is_there(f->target, "old"));
+    pc_journal_close(j, true);
+}
+
 /* ---- files ---- */
 
 static struct pc_journal *begin_file(struct fixture *f, unsigned flags)
@@ -368,6 +425,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_file_appears_with_what_goes_with_it, setup, teardown),
         cmocka_unit_test_setup_teardown(a_directory_is_no_file_to_replace, setup, teardown),
         cmocka_unit_test_setup_teardown(a_file_that_appears_meanwhile_is_left_alone, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_crash_after_the_exchange_is_finished_by_another_job, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_directory_that_stepped_aside_comes_back, setup, teardown),
         cmocka_unit_test_setup_teardown(a_crash_between_a_files_names_is_recognised, setup, teardown),
         cmocka_unit_test_setup_teardown(trees_are_removed_without_following_links, setup, teardown),
     };

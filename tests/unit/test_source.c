@@ -215,7 +215,16 @@ static void reads_the_hugging_face_cache(void **state)
     pc_source_close(&src);
     assert_int_equal(pc_source_open("org/model@v2", &src, &err), PACO_ENOENT);
     assert_contains(err.message, "'org/model@v2' is in the Hugging Face cache, but not its revision 'v2'");
+    // Refs of pull requests and branches have slashes.
+    snprintf(name, sizeof name, "%s/refs/refs/pr/1", hub);
+    scratch_text(&s, name, "abc");
+    assert_int_equal(pc_source_open("org/model@refs/pr/1", &src, &err), 0);
+    assert_contains(src.path, "/snapshots/abc");
+    pc_source_close(&src);
+    assert_int_equal(pc_source_open("org/model@refs/pr/2", &src, &err), PACO_ENOENT);
+    assert_contains(err.message, "but not its revision 'refs/pr/2'");
     // A ref that points elsewhere is not followed.
+    snprintf(name, sizeof name, "%s/refs/main", hub);
     scratch_text(&s, name, "../../../../etc");
     assert_int_equal(pc_source_open("org/model", &src, &err), PACO_ENOENT);
     // A path that exists comes before a name in the cache.
@@ -252,8 +261,9 @@ static void names_on_the_hub(void **state)
     (void)state;
     assert_true(pc_hub_is_name("gpt2"));
     assert_true(pc_hub_is_name("org/name-1.0_x@main"));
-    static const char *const not [] = {
-        "", "/abs", "a/b/c", "./x", "../x", "a/..", "a/", "a b", "a@../x", "a@"};
+    assert_true(pc_hub_is_name("org/name@refs/pr/1"));
+    static const char *const not [] = {"", "/abs", "a/b/c", "./x", "../x", "a/..", "a/", "a b", "a@../x",
+        "a@", "a@x/../y", "a@/x", "a@x/", "a@x//y"};
     for (size_t i = 0; i < sizeof not / sizeof *not ; i++)
         assert_false(pc_hub_is_name(not [i]));
 }

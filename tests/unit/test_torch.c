@@ -600,6 +600,27 @@ static void deflated_ends_are_reached(void **state)
         }
 }
 
+/* The last bytes of a run are still to come when all of the packed ones are taken. */
+static void deflated_bytes_one_by_one(void **state)
+{
+    (void)state;
+    const struct item items[] = {{"w", "ByteStorage", "0", 5000, 0, 2, {5000, 1}, {1, 1}}};
+    struct one o;
+    struct pc_buf pkl = state_dict(items, 1);
+    static const char zeros[5000];
+    uint64_t row;
+    struct paco_error err = {0};
+    o = (struct one){.bytes = NULL};
+    zb_add(&o.z, "a/data.pkl", pkl.data, pkl.len, false);
+    zb_add(&o.z, "a/data/0", zeros, sizeof zeros, true);
+    zb_finish(&o.z);
+    pc_buf_release(&pkl);
+    struct pc_checkpoint *ck = open_zip(&o.z);
+    assert_int_equal(read_in_steps(&ck->tensors[0], 1, &row, &err), 0);
+    pc_checkpoint_close(ck);
+    one_release(&o);
+}
+
 /* Rows of a transposed matrix, a few at a time: all threads share one panel of rows gathered ahead. */
 static void many_threads_gather(void **state)
 {
@@ -1032,6 +1053,7 @@ int main(void)
         cmocka_unit_test(many_threads_read_and_sum),
         cmocka_unit_test(mapped_tensors_are_summed_when_asked),
         cmocka_unit_test(deflated_ends_are_reached),
+        cmocka_unit_test(deflated_bytes_one_by_one),
         cmocka_unit_test(many_threads_gather),
         cmocka_unit_test(damaged_streams_are_found),
         cmocka_unit_test(impossible_tensors_are_refused),
