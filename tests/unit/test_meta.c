@@ -259,8 +259,7 @@ static void params_that_contradict(void **state)
             "tensor 'model.embed_tokens.weight' of all shards is [12,16], params.json makes it [11,16]"},
         {"{\"dim\":16,\"n_layers\":2,\"n_heads\":4,\"n_kv_heads\":2,\"moe\":{\"num_experts\":8}}",
             PACO_EUNSUPPORTED, "is a mixture of experts, which paco does not run"},
-        {"{\"n_layers\":2,\"n_heads\":4}", PACO_EFORMAT,
-            "\"dim\" is missing"},
+        {"{\"n_layers\":2,\"n_heads\":4}", PACO_EFORMAT, "\"dim\" is missing"},
     };
     save_all(1, false);
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
