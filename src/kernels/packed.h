@@ -11,7 +11,7 @@
  *     for each row i: table.quantise(xq + i * pc_quant_row_size(k), x + i * k, k);
  *     table.type[dtype].multiply(y, n_out, xq, n_x, tiles, n_out, k);         // or some tiles per thread
  *
- * Arithmetic (docs/design/numerics.md, docs/math/packed.md). Activations, per row and block of 32:
+ * Arithmetic (docs/design/numerics.md, docs/math/int8.md). Activations, per row and block of 32:
  *
  *     a = max |x|, d = a / 127, q = x * (127 / a) to nearest, ties to even
  *
