@@ -25,12 +25,18 @@ static bool has_sha(void)
     return __builtin_cpu_supports("sse4.1") && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_SHA);
 }
 
+static bool has_avx_vnni(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+}
+
 static unsigned detect(void)
 {
     unsigned flags = 0;
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c())
-        flags |= PC_CPU_AVX2;
+        flags |= PC_CPU_AVX2 | (has_avx_vnni() ? PC_CPU_AVX_VNNI : 0);
     if (has_sha())
         flags |= PC_CPU_SHA;
     bool v4 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -66,8 +72,9 @@ static const struct {
     unsigned allowed;
 } g_levels[] = {
     {"scalar", 0},
-    {"avx2", PC_CPU_AVX2 | PC_CPU_SHA},
-    {"avx512", PC_CPU_AVX2 | PC_CPU_AVX512 | PC_CPU_AVX512_VNNI | PC_CPU_AVX512_BF16 | PC_CPU_SHA},
+    {"avx2", PC_CPU_AVX2 | PC_CPU_AVX_VNNI | PC_CPU_SHA},
+    {"avx512",
+        PC_CPU_AVX2 | PC_CPU_AVX_VNNI | PC_CPU_AVX512 | PC_CPU_AVX512_VNNI | PC_CPU_AVX512_BF16 | PC_CPU_SHA},
     {"neon", PC_CPU_NEON | PC_CPU_DOTPROD | PC_CPU_I8MM},
     {"native", ~0u},
 };

@@ -13,7 +13,8 @@ enum pc_cpu_flag {
     PC_CPU_NEON = 1 << 4,
     PC_CPU_DOTPROD = 1 << 5,
     PC_CPU_I8MM = 1 << 6,
-    PC_CPU_SHA = 1 << 7, /* x86's SHA extension, with SSE4.1 */
+    PC_CPU_SHA = 1 << 7,      /* x86's SHA extension, with SSE4.1 */
+    PC_CPU_AVX_VNNI = 1 << 8, /* VPDPBUSD in 256 bits, VEX-coded; with AVX2 */
 };
 
 /** Flags of this processor as the operating system enables them, less what pc_cpu_mask took away.

@@ -216,6 +216,10 @@ void pc_packed_init(struct pc_packed *table, unsigned cpu_flags)
         return;
     pc_packed_init_avx2(table);
 #endif
+#ifdef PC_HAVE_AVX_VNNI
+    if (cpu_flags & PC_CPU_AVX_VNNI)
+        pc_packed_init_avx_vnni(table);
+#endif
 #ifdef PC_HAVE_AVX512_VNNI
     if (!(cpu_flags & PC_CPU_AVX512_VNNI))
         return;

@@ -80,6 +80,7 @@ size_t pc_quant_row_size(size_t k);
 
 /* Each fills what it has; see packed.c. */
 void pc_packed_init_avx2(struct pc_packed *table);
+void pc_packed_init_avx_vnni(struct pc_packed *table);
 void pc_packed_init_avx512_vnni(struct pc_packed *table);
 void pc_packed_init_neon(struct pc_packed *table);
 void pc_packed_init_dotprod(struct pc_packed *table);

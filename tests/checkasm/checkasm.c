@@ -47,6 +47,7 @@ static struct {
 
 static const struct check_level g_all_levels[] = {
     {"avx2", PC_CPU_AVX2},
+    {"avx_vnni", PC_CPU_AVX2 | PC_CPU_AVX_VNNI},
     {"avx512", PC_CPU_AVX2 | PC_CPU_AVX512},
     {"avx512_vnni", PC_CPU_AVX2 | PC_CPU_AVX512 | PC_CPU_AVX512_VNNI},
     {"avx512_bf16", PC_CPU_AVX2 | PC_CPU_AVX512 | PC_CPU_AVX512_VNNI | PC_CPU_AVX512_BF16},
