@@ -149,6 +149,7 @@ int pc_answering_open(
     struct pc_generation_config defaults;
     int rc = pc_model_open(w->model, &a->model, err);
     const struct pc_source *lead = a->model.lead;
+    pc_model_say(self, &a->model);
     if (rc == 0)
         rc = read_defaults(lead, &defaults, err);
     if (rc == 0)

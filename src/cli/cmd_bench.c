@@ -173,6 +173,7 @@ static int open_model(struct job *j)
     double start = pc_seconds();
     int rc = pc_model_open(&j->v->model, &j->model, &j->err);
     j->found.find_seconds = pc_seconds() - start;
+    pc_model_say(j->self, &j->model);
     if (rc == 0)
         fit_context(j);
     return rc;

@@ -13,6 +13,7 @@ static int open_sum(struct pc_model *m, const struct pc_model_args *args, struct
     if (rc < 0)
         return rc;
     struct pc_combine_options o = {.tied = pc_pair_tied(&m->diff),
+        .base_tied = pc_pair_tied(&m->source),
         .rope_theta = m->diff.has_config ? (double)m->diff.config.rope_theta : 0};
     rc = pc_checkpoint_add(m->source.ck, m->diff.ck, &o, &m->sum, NULL, err);
     if (rc == PACO_EMISMATCH)
@@ -51,14 +52,21 @@ int pc_model_open(const struct pc_model_args *args, struct pc_model *m, struct p
     }
     rc = args->diff ? 0 : refuse_diff(m, err);
     if (rc == 0 && args->type) {
-        rc = pc_retype(m->weights, m->config, pc_job_dtype(args->type), NULL, &m->typed, err);
+        rc = pc_retype(m->weights, m->config, pc_job_dtype(args->type), &m->notes, &m->typed, err);
         m->weights = m->typed;
     }
     return rc;
 }
 
+void pc_model_say(const struct pc_command *self, const struct pc_model *m)
+{
+    for (size_t i = 0; i < m->notes.n; i++)
+        pc_command_note(self, "%s", m->notes.v[i]);
+}
+
 void pc_model_close(struct pc_model *m)
 {
+    pc_notes_release(&m->notes);
     pc_checkpoint_close(m->typed);
     pc_checkpoint_close(m->sum);
     pc_source_close(&m->diff);

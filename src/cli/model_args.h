@@ -4,6 +4,7 @@
 #ifndef PC_CLI_MODEL_ARGS_H
 #define PC_CLI_MODEL_ARGS_H
 
+#include "base/notes.h"
 #include "cli/command.h"
 #include "engine/engine.h"
 #include "weights/source.h"
@@ -66,6 +67,7 @@ struct pc_model {
     const struct pc_checkpoint *weights; /* typed, sum, or source's */
     const struct pc_source *lead;        /* diff or source: whose configuration and tokenizer go */
     const struct pc_config *config;
+    struct pc_notes notes; /* what another element type brought with it */
 };
 
 /** Open them. Nothing is added up yet: the sum is made of the rows that are read.
@@ -74,6 +76,8 @@ struct pc_model {
  * belong together, or a model alone is really a weight diff. */
 int pc_model_open(const struct pc_model_args *args, struct pc_model *out, struct paco_error *err);
 void pc_model_close(struct pc_model *m);
+/** Say the notes on stderr. */
+void pc_model_say(const struct pc_command *self, const struct pc_model *m);
 
 /** The engine's options as far as the arguments say them. */
 struct pc_engine_options pc_model_engine_options(const struct pc_model_args *args);

@@ -164,7 +164,7 @@ static int put_copied(const struct pc_gguf_request *q, struct pc_gguf_out *g, st
 
 int pc_gguf_out_make(const struct pc_gguf_request *q, struct pc_gguf_out *g, struct paco_error *err)
 {
-    uint32_t file_type;
+    uint32_t file_type = 0;
     pc_gguf_head_init(&g->head);
     if (!q->like->has_config) {
         pc_error_set(err, PACO_ENOENT, "holds no config.json, which a GGUF file is made from");
