@@ -60,7 +60,7 @@ static double seconds(int64_t n_tasks, void (*fn)(void *, int64_t, int), void *a
 
 static void *allocate(size_t size)
 {
-    void *p = pc_alloc_pages(size);
+    void *p = pc_alloc_huge(size);
     if (!p) {
         fprintf(stderr, "no memory for %zu bytes\n", size);
         exit(1);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Sixteen lanes are two registers, `lo` for lanes 0 to 7 and `hi` for 8 to 15. A block of two weight rows by
- * three activation rows keeps twelve accumulators. */
+ * three activation rows keeps twelve accumulators, and goes by halves of the lanes: a step's operands then
+ * fit beside them, each loaded once. */
 #include "kernels/matmul.h"
 
 #include <immintrin.h>
@@ -8,6 +9,8 @@
 #include <string.h>
 
 enum type { F32, F16, BF16 };
+
+enum { SUBTILE_SIZE = 128 * 1024 };
 
 struct lanes {
     __m256 lo, hi;
@@ -25,13 +28,17 @@ INLINE __m256 widen_bf16(__m128i h)
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
 }
 
-INLINE struct lanes widen(enum type type, const char *w)
+INLINE __m256 widen_half(enum type type, const char *w)
 {
     if (type == F32)
-        return (struct lanes){_mm256_loadu_ps((const float *)w), _mm256_loadu_ps((const float *)w + 8)};
-    __m128i lo = _mm_loadu_si128((const __m128i *)w), hi = _mm_loadu_si128((const __m128i *)w + 1);
-    return type == F16 ? (struct lanes){_mm256_cvtph_ps(lo), _mm256_cvtph_ps(hi)}
-                       : (struct lanes){widen_bf16(lo), widen_bf16(hi)};
+        return _mm256_loadu_ps((const float *)w);
+    __m128i h = _mm_loadu_si128((const __m128i *)w);
+    return type == F16 ? _mm256_cvtph_ps(h) : widen_bf16(h);
+}
+
+INLINE struct lanes widen(enum type type, const char *w)
+{
+    return (struct lanes){widen_half(type, w), widen_half(type, w + PC_LANES / 2 * type_size(type))};
 }
 
 /* The n < 16 elements at w, zeros behind them. */
@@ -70,14 +77,20 @@ INLINE void block(enum type type, int n_w, int n_x, float *y, size_t y_stride, c
             acc[j][i] = (struct lanes){_mm256_setzero_ps(), _mm256_setzero_ps()};
     size_t at = 0;
     for (; at + PC_LANES <= k; at += PC_LANES)
+#pragma GCC unroll 2
+        for (size_t half = 0; half < PC_LANES; half += PC_LANES / 2) {
+            __m256 ws[4];
 #pragma GCC unroll 4
-        for (int j = 0; j < n_w; j++) {
-            struct lanes ws = widen(type, w + (size_t)j * w_stride + at * type_size(type));
+            for (int j = 0; j < n_w; j++)
+                ws[j] = widen_half(type, w + (size_t)j * w_stride + (at + half) * type_size(type));
 #pragma GCC unroll 3
             for (int i = 0; i < n_x; i++) {
-                const float *xs = x + (size_t)i * x_stride + at;
-                acc[j][i].lo = _mm256_fmadd_ps(_mm256_loadu_ps(xs), ws.lo, acc[j][i].lo);
-                acc[j][i].hi = _mm256_fmadd_ps(_mm256_loadu_ps(xs + 8), ws.hi, acc[j][i].hi);
+                __m256 xs = _mm256_loadu_ps(x + (size_t)i * x_stride + at + half);
+#pragma GCC unroll 4
+                for (int j = 0; j < n_w; j++) {
+                    __m256 *sum = half ? &acc[j][i].hi : &acc[j][i].lo;
+                    *sum = _mm256_fmadd_ps(xs, ws[j], *sum);
+                }
             }
         }
     if (at < k) {
@@ -101,26 +114,36 @@ INLINE void block(enum type type, int n_w, int n_x, float *y, size_t y_stride, c
             y[(size_t)i * y_stride + (size_t)j] = join(acc[j][i]);
 }
 
+/* A subtile of weight rows, which the second level cache keeps, by three activation rows after the other. */
+INLINE void subtile(enum type type, float *y, size_t y_stride, const float *x, size_t x_stride, size_t n_x,
+    const char *w, size_t w_stride, size_t n_w, size_t k)
+{
+    for (size_t i = 0, n; i < n_x; i += n, x += n * x_stride, y += n * y_stride) {
+        size_t j = 0;
+        n = n_x - i >= 3 ? 3 : 1;
+        for (; j + 2 <= n_w; j += 2)
+            if (n == 3)
+                block(type, 2, 3, y + j, y_stride, x, x_stride, w + j * w_stride, w_stride, k);
+            else
+                block(type, 2, 1, y + j, y_stride, x, x_stride, w + j * w_stride, w_stride, k);
+        for (size_t t = 0; j < n_w && t < n; t++)
+            block(type, 1, 1, y + t * y_stride + j, y_stride, x + t * x_stride, x_stride, w + j * w_stride,
+                w_stride, k);
+    }
+}
+
 INLINE void matmul(enum type type, float *y, size_t y_stride, const float *x, size_t x_stride, size_t n_x,
     const char *w, size_t w_stride, size_t n_w, size_t k)
 {
-    size_t j = 0;
+    size_t j = 0, rows = SUBTILE_SIZE / (k * type_size(type) + 1) / 2 * 2;
     if (n_x == 1) /* decoding: four streams of weights hide the latency of the sums */
         for (; j + 4 <= n_w; j += 4)
             block(type, 4, 1, y + j, y_stride, x, x_stride, w + j * w_stride, w_stride, k);
-    for (; j + 2 <= n_w; j += 2) {
-        size_t i = 0;
-        for (; i + 3 <= n_x; i += 3)
-            block(type, 2, 3, y + i * y_stride + j, y_stride, x + i * x_stride, x_stride, w + j * w_stride,
-                w_stride, k);
-        for (; i < n_x; i++)
-            block(type, 2, 1, y + i * y_stride + j, y_stride, x + i * x_stride, x_stride, w + j * w_stride,
-                w_stride, k);
+    rows = n_x <= 3 || rows < 2 ? 2 : rows;
+    for (size_t n; j < n_w; j += n) {
+        n = n_w - j < rows ? n_w - j : rows;
+        subtile(type, y + j, y_stride, x, x_stride, n_x, w + j * w_stride, w_stride, n, k);
     }
-    for (; j < n_w; j++)
-        for (size_t i = 0; i < n_x; i++)
-            block(type, 1, 1, y + i * y_stride + j, y_stride, x + i * x_stride, x_stride, w + j * w_stride,
-                w_stride, k);
 }
 
 static void matmul_f32(float *y, size_t y_stride, const float *x, size_t x_stride, size_t n_x, const void *w,
