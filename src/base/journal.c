@@ -175,7 +175,7 @@ static int check_existing_file(const char *target, unsigned flags, struct paco_e
     else if (!S_ISREG(st.st_mode))
         rc = pc_error_set(err, PACO_EEXIST, "exists and is not a file");
     else if (!(flags & PC_JOURNAL_FORCE))
-        rc = pc_error_set(err, PACO_EEXIST, "exists already; give --force to replace it");
+        rc = pc_error_set(err, PACO_EEXIST, "exists already; the option force replaces it");
     pc_error_path(err, rc < 0 ? target : NULL);
     return rc;
 }
@@ -199,7 +199,7 @@ static int check_existing(const char *target, unsigned flags, struct paco_error 
     else if (holds_nothing_but(target, "."))
         rc = 0;
     else if (!(flags & PC_JOURNAL_FORCE))
-        rc = pc_error_set(err, PACO_EEXIST, "exists already; give --force to replace it");
+        rc = pc_error_set(err, PACO_EEXIST, "exists already; the option force replaces it");
     else if (holds(target, ".") || holds(target, getenv("HOME")))
         rc = pc_error_set(err, PACO_EINVAL, "holds the home or the working directory; it is not replaced");
     else {

@@ -410,13 +410,47 @@ static int take_arguments(struct parse *p)
     return rc;
 }
 
+static bool is_missing(const struct parse *p, const struct pc_option *o)
+{
+    return o->required && !(p->args->given >> (o - p->table) & 1);
+}
+
+/* Several options were left out. If there are as many words that belong to none, they are probably what the
+ * options should have been given. */
+static int refuse_missing(const struct parse *p, size_t n)
+{
+    const struct pc_strings *words = &p->args->positional;
+    char list[512] = "", line[512] = "";
+    size_t i = 0, len = 0, line_len = 0;
+    for (const struct pc_option *o = p->table; o->name && len < sizeof list && line_len < sizeof line; o++) {
+        if (!is_missing(p, o))
+            continue;
+        len += (size_t)snprintf(list + len, sizeof list - len, "%s--%s %s",
+            i == 0       ? ""
+            : i + 1 == n ? " and "
+                         : ", ",
+            o->name, o->arg ? o->arg : "");
+        if (words->n == n)
+            line_len +=
+                (size_t)snprintf(line + line_len, sizeof line - line_len, " --%s %s", o->name, words->v[i]);
+        i++;
+    }
+    return pc_error_set(p->err, PACO_EINVAL, "options %s are required%s%s", list,
+        words->n == n ? ": did you mean" : "", words->n == n ? line : "");
+}
+
 static int check_required(const struct parse *p)
 {
+    const struct pc_option *first = NULL;
+    size_t n = 0;
     for (const struct pc_option *o = p->table; o->name; o++)
-        if (o->required && !(p->args->given >> (o - p->table) & 1))
-            return pc_error_set(p->err, PACO_EINVAL, "option --%s %s is required: %s", o->name,
-                o->arg ? o->arg : "", o->help);
-    return 0;
+        if (is_missing(p, o) && n++ == 0)
+            first = o;
+    if (n > 1)
+        return refuse_missing(p, n);
+    return n == 0 ? 0
+                  : pc_error_set(p->err, PACO_EINVAL, "option --%s %s is required: %s", first->name,
+                        first->arg ? first->arg : "", first->help);
 }
 
 int pc_options_parse(const struct pc_option *table, const char *command, int argc, char **argv, void *values,
@@ -491,7 +525,7 @@ void pc_options_help(const struct pc_option *table, struct pc_buf *out)
 {
     for (const struct pc_option *o = table; o->name; o++) {
         char left[128], help[1024];
-        const char *arg = o->type == PC_OPT_CHOICE ? o->choices : o->arg;
+        const char *arg = o->type == PC_OPT_CHOICE && !o->arg ? o->choices : o->arg;
         bool has_arg = o->type != PC_OPT_FLAG && o->type != PC_OPT_IGNORED && arg;
         int n = o->short_name ? snprintf(left, sizeof left, "  -%c, --%s", o->short_name, o->name)
                               : snprintf(left, sizeof left, "      --%s", o->name);

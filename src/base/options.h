@@ -50,7 +50,7 @@ struct pc_option {
     enum pc_option_type type;
     size_t offset;       /* of the value in the command's struct */
     void *at;            /* where the value lives instead, for options every command shares; else NULL */
-    const char *arg;     /* how help names the value: "DIR" */
+    const char *arg;     /* how help names the value: "DIR"; of a choice: instead of listing all */
     const char *help;    /* one line, lower case, no full stop */
     const char *choices; /* for PC_OPT_CHOICE */
     double min, max;

@@ -41,11 +41,11 @@ static const struct pc_option g_options[] = {
         .type = PC_OPT_CHOICE,
         .offset = offsetof(struct values, job.dtype),
         .choices = PC_JOB_GGUF_TYPES,
+        .arg = "TYPE",
         .help = "element type: keep (the source's own, block types as f32 but in a GGUF file: nothing is "
                 "lost; the "
-                "default), f32, f16, bf16, auto (the narrowest that loses nothing; reads twice), or for GGUF "
-                "a block "
-                "type"},
+                "default), f32, f16, bf16, auto (the narrowest that loses nothing; reads "
+                "twice); " PC_JOB_BLOCK_TYPES_HELP},
     {.name = "max-shard",
         .type = PC_OPT_SIZE,
         .offset = offsetof(struct values, job.max_shard),

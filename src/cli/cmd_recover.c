@@ -34,7 +34,7 @@ static const struct pc_option g_options[] = {
     PC_JOB_ROWS(struct values, job, "path_tuned|target-model-path", "where the tuned model goes",
         PC_JOB_GGUF_TYPES,
         "element type: f32 as the published scripts write (default), f16, bf16, keep (the diff's own), auto "
-        "(the narrowest that loses nothing; reads twice), or for GGUF a block type",
+        "(the narrowest that loses nothing; reads twice); " PC_JOB_BLOCK_TYPES_HELP,
         PC_JOB_GGUF_FORMATS, PC_JOB_GGUF_FORMAT_HELP),
     {.name = "recipe",
         .type = PC_OPT_CHOICE,

@@ -17,6 +17,7 @@ struct pc_job_args {
 /* What --dtype and --format may say where GGUF files are written too, and where not. */
 #define PC_JOB_TYPES "f32|f16|bf16|keep|auto"
 #define PC_JOB_GGUF_TYPES PC_JOB_TYPES "|q8_0|q4_0|q4_1|q5_0|q5_1|q4_k|q5_k|q6_k"
+#define PC_JOB_BLOCK_TYPES_HELP "in GGUF files also q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k, q6_k"
 #define PC_JOB_FORMATS "safetensors|bin"
 #define PC_JOB_GGUF_FORMATS PC_JOB_FORMATS "|gguf|hf|hf-bin"
 
@@ -38,6 +39,7 @@ struct pc_job_args {
             .type = PC_OPT_CHOICE,                                                                           \
             .offset = offsetof(TYPE, MEMBER.dtype),                                                          \
             .choices = TYPES,                                                                                \
+            .arg = sizeof(TYPES) > sizeof PC_JOB_TYPES ? "TYPE" : NULL,                                      \
             .help = TYPE_HELP},                                                                              \
         {.name = "format",                                                                                   \
             .aliases = "to",                                                                                 \

@@ -74,7 +74,7 @@ static void paragraphs(struct pc_buf *out, const char *text)
 
 static void option(struct pc_buf *out, const struct pc_option *o)
 {
-    const char *arg = o->type == PC_OPT_CHOICE ? o->choices : o->arg;
+    const char *arg = o->type == PC_OPT_CHOICE && !o->arg ? o->choices : o->arg;
     pc_buf_puts(out, ".TP\n");
     if (o->short_name)
         pc_buf_printf(out, "\\fB\\-%c\\fR, ", o->short_name);

@@ -11,6 +11,7 @@
 
 enum { HEAD_SIZE = 1024, MAX_TEXT_FILE = 64 * 1024 };
 
+static const char g_name_the_folder[] = "give the model's folder, or the file with its weights";
 static const char g_lfs[] = "version https://git-lfs.github.com/spec/";
 static const char g_lfs_old[] = "version https://hawser.github.com/spec/";
 
@@ -143,8 +144,18 @@ static void refuse_lfs(const struct head *h, struct paco_error *err)
         of);
 }
 
+/* Whether it is called what weights are called: then text is there in their place. */
+static bool has_weights_name(const char *path)
+{
+    static const char *const endings[] = {".bin", ".pt", ".pth", ".safetensors", ".gguf", ".ckpt", ".model"};
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
+        if (pc_ends_with(path, endings[i]))
+            return true;
+    return false;
+}
+
 /* The start of a short text, for a message: one line, at most 80 bytes. */
-static void refuse_text(const struct head *h, const char *wanted, struct paco_error *err)
+static void refuse_text(const struct head *h, const char *path, const char *wanted, struct paco_error *err)
 {
     char line[81];
     size_t n = strcspn((const char *)h->bytes, "\r\n");
@@ -152,10 +163,9 @@ static void refuse_text(const struct head *h, const char *wanted, struct paco_er
     n -= pc_utf8_incomplete_tail(h->bytes, n);
     memcpy(line, h->bytes, n);
     line[n] = '\0';
-    pc_error_set(err, PACO_EFORMAT,
-        "is a short text (\"%s\"), not %s: probably an error message saved in its place; download the file "
-        "again",
-        line, wanted);
+    pc_error_set(err, PACO_EFORMAT, "is a short text (\"%s\"), not %s: %s", line, wanted,
+        has_weights_name(path) ? "probably an error message saved in its place; download the file again"
+                               : g_name_the_folder);
 }
 
 static const char *what_is(enum pc_file_kind kind)
@@ -181,7 +191,7 @@ static const char *what_is(enum pc_file_kind kind)
     return what[kind];
 }
 
-static const char *what_to_do(enum pc_file_kind kind)
+static const char *what_to_do(enum pc_file_kind kind, const char *path)
 {
     switch (kind) {
     case PC_FILE_EMPTY:
@@ -195,7 +205,10 @@ static const char *what_to_do(enum pc_file_kind kind)
                "`/resolve/` instead "
                "of `/blob/`?)";
     case PC_FILE_JSON:
-        return "probably an error message or a configuration saved in its place; download the file again";
+        return has_weights_name(path)
+                   ? "probably an error message or a configuration saved in its place; download the file "
+                     "again"
+                   : g_name_the_folder;
     case PC_FILE_TAR:
         return "PyTorch wrote such files before version 0.2: load and save it with a newer PyTorch first";
     case PC_FILE_SAFETENSORS:
@@ -218,9 +231,9 @@ int pc_sniff_refuse(
     if (kind == PC_FILE_LFS_POINTER)
         refuse_lfs(&h, err);
     else if (kind == PC_FILE_TEXT)
-        refuse_text(&h, wanted, err);
+        refuse_text(&h, f->path, wanted, err);
     else
-        pc_error_set(err, PACO_EFORMAT, "%s, not %s: %s", what_is(kind), wanted, what_to_do(kind));
+        pc_error_set(err, PACO_EFORMAT, "%s, not %s: %s", what_is(kind), wanted, what_to_do(kind, f->path));
     pc_error_at(err, f->path, 0);
     return PACO_EFORMAT;
 }

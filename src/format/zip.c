@@ -44,6 +44,24 @@ static int place(const struct reader *r, uint64_t offset, int code)
 
 /* ---- the end records ---- */
 
+/* Where an archive ends that bytes follow which are none of its own; 0 when there is no such end in the tail.
+ * tail is n bytes that begin at `at` in the file. */
+static uint64_t end_before(const uint8_t *tail, size_t n, uint64_t at)
+{
+    for (size_t i = n < END_SIZE ? 0 : n - END_SIZE + 1; i-- > 0;) {
+        struct pc_cursor c = pc_cursor(tail + i, n - i, 0);
+        if (pc_cursor_u32(&c) != g_end)
+            continue;
+        pc_cursor_bytes(&c, 8); // disks and counts
+        uint64_t directory_size = pc_cursor_u32(&c), directory_at = pc_cursor_u32(&c);
+        uint64_t end = at + i + END_SIZE + pc_cursor_u16(&c);
+        bool zip64 = directory_size == MAX32 || directory_at == MAX32;
+        if (end < at + n && (zip64 || directory_at + directory_size <= at + i))
+            return end;
+    }
+    return 0;
+}
+
 /* The end record, which a comment may follow; it must reach to the end of the file. */
 static int find_end(const struct reader *r, uint64_t *at, struct pc_cursor *record, uint8_t *tail)
 {
@@ -63,6 +81,12 @@ static int find_end(const struct reader *r, uint64_t *at, struct pc_cursor *reco
         *record = c;
         return 0;
     }
+    const uint64_t end = end_before(tail, n, size - n);
+    if (end)
+        return FAIL(r, end, PACO_EFORMAT,
+            "the zip archive ends here, but %llu more byte%s: something was appended to it; "
+            "download it again",
+            (unsigned long long)(size - end), size - end == 1 ? " follows" : "s follow");
     return FAIL(r, size, PACO_EFORMAT,
         "is a zip archive without its end: the file is cut off or not all downloaded (%llu bytes are here); "
         "download "

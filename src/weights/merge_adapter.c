@@ -81,7 +81,7 @@ static int apply(struct merge *m, struct paco_error *err)
         return pc_error_set(err, PACO_EMISMATCH,
             "the adapter's tokenizer has %llu tokens, the embedding %llu rows. The published script would "
             "add random rows, other "
-            "ones in each run; choose with --pad-row mean or --pad-row zero",
+            "ones in each run; choose with the option pad-row: mean or zero",
             (unsigned long long)m->opt->n_tokens, (unsigned long long)m->report.vocab);
     pc_note(&m->job.notes, "%llu row%s added for the tokenizer's tokens: %s", (unsigned long long)m->n_added,
         m->n_added == 1 ? "" : "s", m->opt->pad_row == PACO_PAD_ROW_ZERO ? "zero" : "the mean of the others");

@@ -118,7 +118,8 @@ static int find_recipe(struct recover *r, struct paco_error *err)
         why = "its model card names it";
     } else {
         r->recipe = PACO_RECIPE_OPEN_INSTRUCT;
-        why = "a guess: nothing in the diff's folder tells; --recipe alpaca if it was made with the mean";
+        why = "a guess: nothing in the diff's folder tells; choose the recipe alpaca if it was made with the "
+              "mean";
     }
     pc_note(&r->job.notes, "recipe: %s (%s)", recipe_name(r->recipe), why);
     return 0;
@@ -158,9 +159,8 @@ static int add(struct recover *r, struct paco_error *err)
                                                        : PC_PAD_MEAN;
     if (r->opt->pad_row == PACO_PAD_ROW_DEFAULT && r->raw_tokens.has_pad) {
         snprintf(refusal, sizeof refusal,
-            "its tokenizer has a pad token already (%s in %s), so the recipe adds no row; give --pad-row "
-            "mean to add "
-            "rows all the same",
+            "its tokenizer has a pad token already (%s in %s), so the recipe adds no row; the option "
+            "pad-row, as mean, adds rows all the same",
             r->raw_tokens.pad, r->raw_tokens.pad_file);
         o.no_growth = refusal;
     }

@@ -227,7 +227,7 @@ def bad_archives():
     yield "cut-in-the-middle", good[:len(good) // 2], "is a zip archive without its end"
     yield "cut-by-one", good[:-1], "is a zip archive without its end"
     yield "only-the-head", good[:4], "is a zip archive without its end"
-    yield "more-behind", good + b"x", "is a zip archive without its end"
+    yield "more-behind", good + b"x", "the zip archive ends here, but 1 more byte follows"
     yield "entry-twice", checkpoint(more=[Entry("archive/data/0", DATA)]), "zip entry 'archive/data/0' appears twice"
     inner = Entry("archive/data/1", DATA)
     outer = Entry("archive/data/0", inner.header() + DATA)

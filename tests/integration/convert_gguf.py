@@ -227,7 +227,7 @@ def refusals():
     good = save(work("good"), model, cfg, byte_level(38))
     paco("convert", good, "--out", work("there.gguf"))
     done = paco("convert", good, "--out", work("there.gguf"))
-    case("what exists is left alone", done.returncode == 1 and "exists already; give --force" in done.stderr, done)
+    case("what exists is left alone", done.returncode == 1 and "exists already; the option force" in done.stderr, done)
     case("unless told", paco("convert", good, "--out", work("there.gguf"), "--force", "--type", "q8_0").returncode == 0 and
          paco("verify", work("there.gguf")).returncode == 0)
     done = paco("convert", good, "--out", good, "--to", "gguf", "--force")

@@ -28,6 +28,11 @@ def slips(model):
     case("bounds are whole numbers", r.returncode == 2 and "outside 0 to 16777216" in r.stderr, r)
     r = paco("generate", "-m", model, "hello")
     case("a prompt without -p", r.returncode == 2 and "'hello' belongs to no option: give the prompt as -p TEXT" in r.stderr, r)
+    r = paco("recover", "base", "diff", "out")
+    case("words without their options", r.returncode == 2 and "options --raw MODEL, --diff MODEL and --out DIR are required: "
+         "did you mean --raw base --diff diff --out out" in r.stderr, r)
+    r = paco("recover", "--raw", "base", "diff")
+    case("all options that are missing", r.returncode == 2 and "options --diff MODEL and --out DIR are required\n" in r.stderr, r)
     r = paco("help", "help")
     case("help for help", r.returncode == 0 and r.stdout == paco("help").stdout, r)
     r = paco("--json", "inspect", model)

@@ -330,7 +330,7 @@ def targets(raw, d):
     case("directories above are made", paco("recover", "--raw", raw, "--diff", d, "--out", out + "/").returncode == 0 and os.path.isdir(out))
     case("nothing stays beside", listing(os.path.dirname(out)) == ["out"], listing(os.path.dirname(out)))
     before = {f: open(os.path.join(out, f), "rb").read() for f in os.listdir(out)}
-    refused("what exists stays", "recover", "--raw", raw, "--diff", d, "--out", out, says=["exists already", "--force"])
+    refused("what exists stays", "recover", "--raw", raw, "--diff", d, "--out", out, says=["exists already", "option force"])
     write(os.path.join(out, "old"), "x")
     case("--force replaces all of it", paco("recover", "--raw", raw, "--diff", d, "--out", out, "--force").returncode == 0 and
          {f: open(os.path.join(out, f), "rb").read() for f in os.listdir(out)} == before)

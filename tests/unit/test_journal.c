@@ -158,7 +158,7 @@ static void what_exists_is_replaced_only_by_force(void **state)
     put(f, f->target, "old", "1");
     assert_null(begin(f, false));
     assert_int_equal(f->err.code, PACO_EEXIST);
-    assert_contains(f->err.message, "give --force");
+    assert_contains(f->err.message, "option force");
     assert_string_equal(f->err.path, f->target);
 
     struct pc_journal *j = begin(f, true);
@@ -336,7 +336,7 @@ static void a_file_appears_with_what_goes_with_it(void **state)
     // It is replaced only when told.
     assert_null(begin_file(f, 0));
     assert_int_equal(f->err.code, PACO_EEXIST);
-    assert_contains(f->err.message, "exists already; give --force to replace it");
+    assert_contains(f->err.message, "exists already; the option force replaces it");
     j = begin_file(f, PC_JOURNAL_FORCE);
     put(f, pc_journal_dir(j), "out", "another");
     put(f, pc_journal_dir(j), "list", "and another");

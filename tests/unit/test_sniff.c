@@ -88,6 +88,30 @@ static void failed_downloads_are_named(void **state)
     expect(zeros, 100, PC_FILE_UNKNOWN, "of no known kind");
 }
 
+/* The same text is a download gone wrong only where weights should be. */
+static void what_text_may_be_depends_on_its_name(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path, *text, *part;
+    } cases[] = {{"x/model.safetensors", "Not found", "probably an error message saved in its place"},
+        {"README.md", "A model", ": give the model's folder, or the file with its weights"},
+        {"model.bin", "{}", "probably an error message or a configuration"},
+        {"config.json", "{}", "is JSON, not weights: give the model's folder"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct paco_error err = {0};
+        struct pc_file f = file_of(cases[i].text, strlen(cases[i].text));
+        enum pc_file_kind kind;
+        assert_int_equal(pc_sniff(&f, &kind, &err), 0);
+        char *own = f.path;
+        f.path = (char *)cases[i].path;
+        assert_int_equal(pc_sniff_refuse(&f, kind, "weights", &err), PACO_EFORMAT);
+        assert_contains(err.message, cases[i].part);
+        f.path = own;
+        pc_file_close(&f);
+    }
+}
+
 static void a_quoted_text_is_cut_between_characters(void **state)
 {
     (void)state;
@@ -102,6 +126,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(weights_are_told_apart),
         cmocka_unit_test(failed_downloads_are_named),
+        cmocka_unit_test(what_text_may_be_depends_on_its_name),
         cmocka_unit_test(a_quoted_text_is_cut_between_characters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

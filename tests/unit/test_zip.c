@@ -236,6 +236,14 @@ static void truncation_anywhere_is_an_error(void **state)
             assert_contains(err.message, "is a zip archive without its end");
             assert_int_equal(err.offset, n);
         }
+        // One byte too many is no truncation.
+        struct pc_zip zip;
+        struct paco_error err;
+        const size_t end = z.b.len;
+        pc_buf_putc(&z.b, 'x');
+        assert_int_equal(read_zip(z.b.data, z.b.len, &zip, &err), PACO_EFORMAT);
+        assert_contains(err.message, "the zip archive ends here, but 1 more byte follows");
+        assert_int_equal(err.offset, end);
         pc_buf_release(&z.b);
     }
 }
