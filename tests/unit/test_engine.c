@@ -309,21 +309,49 @@ static void test_refusals(void **state)
     tiny_release(&m);
 }
 
-/* Numbers below 2^-126 are numbers. Only x86 has a switch that a test can set without more ado. */
+#if defined(__x86_64__)
+static const unsigned g_flushing[] = {0x40, 0x8000}; /* MXCSR: denormals as operands, as results */
+
+static unsigned float_control(void)
+{
+    return __builtin_ia32_stmxcsr();
+}
+
+static void set_float_control(unsigned control)
+{
+    __builtin_ia32_ldmxcsr(control);
+}
+#elif defined(__aarch64__)
+static const unsigned g_flushing[] = {1u << 24}; /* FPCR.FZ: both */
+
+static unsigned float_control(void)
+{
+    uint64_t control;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(control));
+    return (unsigned)control;
+}
+
+static void set_float_control(unsigned control)
+{
+    __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)control));
+}
+#endif
+
+/* Numbers below 2^-126 are numbers. */
 static void test_denormals(void **state)
 {
     (void)state;
     assert_true(pc_cpu_keeps_denormals());
-#if defined(__x86_64__)
+#if defined(__x86_64__) || defined(__aarch64__)
     struct tiny m = tiny(g_gqa, PC_F32);
     tiny_make(&m);
-    for (unsigned bit = 0x40; bit <= 0x8000; bit = bit == 0x40 ? 0x8000 : bit * 2) { /* DAZ, FTZ */
+    for (size_t i = 0; i < sizeof g_flushing / sizeof *g_flushing; i++) {
         struct paco_error err = {0};
         struct pc_engine *e = NULL;
-        unsigned before = __builtin_ia32_stmxcsr();
-        __builtin_ia32_ldmxcsr(before | bit);
+        unsigned before = float_control();
+        set_float_control(before | g_flushing[i]);
         int rc = pc_engine_open(m.ck, &m.config, NULL, &e, &err);
-        __builtin_ia32_ldmxcsr(before);
+        set_float_control(before);
         assert_int_equal(rc, PACO_EUNSUPPORTED);
         assert_contains(err.message, "flushes denormal numbers to zero");
     }
