@@ -33,7 +33,7 @@ struct pc_machine_options {
     const struct pc_progress *progress;
 };
 
-/** Measure: the best of rounds that take about a tenth of a second, since whatever else runs here can only
+/** Measure: the best of many short rounds, since whatever else runs here can only
  * slow them down. Errors: memory, threads, a wish to stop. */
 int pc_machine_measure(
     const struct pc_machine_options *options, struct pc_machine *out, struct paco_error *err);
