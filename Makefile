@@ -5,7 +5,7 @@ FUZZ_SECONDS ?= 60
 JOBS ?=
 export BUILD
 
-.PHONY: all whole demo test arm parity bench install fuzz lint format asan clean help
+.PHONY: all whole demo test arm parity bench install fuzz lint format asan tsan clean help
 
 # The program and the library; `make test` and its like build the rest when they need it.
 all: $(BUILD)/build.ninja
@@ -56,6 +56,11 @@ fuzz:
 asan:
 	@tools/install-deps test
 	@tools/asan
+
+## tsan: tests of what threads share under the thread sanitizer
+tsan:
+	@tools/install-deps test
+	@tools/tsan
 
 ## lint: white space, static analysis, and the rules of the tree
 lint:
