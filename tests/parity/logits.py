@@ -177,7 +177,7 @@ def compare(what, where, ids, want, want_greedy, *more):
     worst = max(max(abs(z - float(want[i])), abs(p - float(log_p[i]))) for i, p, z in got["top"])
     expect(worst < TOLERANCE, "%s: logits off by %g" % (what, worst))
     equal(what + ": the best 20", [i for i, _, _ in got["top"]][:5], want.topk(5).indices.tolist())
-    answer = paco("generate", "-m", where, "--ids", ids_text, "-n", 64, "--temp", 0, *more).json
+    answer = paco("generate", "-m", where, "--ids", ids_text, "-n", 64, "--temp", 0, "--dtype", "f32", *more).json
     equal(what + ": greedy tokens", answer["ids"], want_greedy)
     equal(what + ": stop", answer["stop"], "eos" if want_greedy[-1] == 2 else "length")
     return worst
@@ -203,7 +203,7 @@ with case("repetition penalty"):
     for penalty in (0.8, 1.3, 2.0):
         ids = prompt(12, 320)
         want = model.generate(torch.tensor([ids]), do_sample=False, max_new_tokens=64, repetition_penalty=penalty)[0, 12:].tolist()
-        got = paco("generate", "-m", where, "--ids", " ".join(map(str, ids)), "-n", 64, "--repeat-penalty", penalty).json
+        got = paco("generate", "-m", where, "--ids", " ".join(map(str, ids)), "-n", 64, "--repeat-penalty", penalty, "--dtype", "f32").json
         equal("penalty %g" % penalty, got["ids"], want)
 
 with case("sampling draws what Transformers' filters leave"):
@@ -222,7 +222,7 @@ with case("sampling draws what Transformers' filters leave"):
             scores = warp(None, scores)
         p, draws = torch.softmax(scores[0], 0), 200
         arguments = [x for k, v in flags.items() for x in ("--" + k.replace("_", "-"), v)]
-        seen = [paco("generate", "-m", where, "--ids", " ".join(map(str, ids)), "-n", 1, "--seed", i, *arguments).json["ids"][0]
+        seen = [paco("generate", "-m", where, "--ids", " ".join(map(str, ids)), "-n", 1, "--dtype", "f32", "--seed", i, *arguments).json["ids"][0]
                 for i in range(draws)]
         stray = {i for i in seen if p[i] == 0}
         expect(not stray, "%s: drew %s, which the filters cut" % (flags, stray))
