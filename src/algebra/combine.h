@@ -14,8 +14,8 @@
  * rows are as `pad_row` says; upstream's is the mean of the base's own rows (algebra/column_mean.h);
  *   - a rotary `inv_freq` buffer that the base lacks is theta^(-2i/d) in F32, as the code of that day filled
  * it in;
- *   - an lm_head.weight that the base lacks, because it ties it, is the base's embedding, as it is in the state
- * dict of a tied model;
+ *   - an lm_head.weight that the base lacks, because it ties it, is the base's embedding, as it is in the
+ * state dict of a tied model;
  *   - integers (buffers) are added with wrap-around, in their own type, which both sides must share.
  *
  * Tied models: walking a state dict, upstream meets one shared matrix under two names and subtracts, or adds,

@@ -238,7 +238,7 @@ struct panel {
     uint32_t i_tensor;
     int n_users;
     uint64_t last_use;
-    uint8_t *bytes; /* NULL until needed */
+    uint8_t *bytes;        /* NULL until needed */
     uint64_t row0, n_rows; /* n_rows is 0 while there are none */
 };
 

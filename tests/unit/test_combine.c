@@ -174,7 +174,8 @@ static void a_tied_diff_of_the_published_script_is_seen(void **state)
         pc_checkpoint_close(sum);
         assert_int_equal(
             pc_checkpoint_add(base, lead, &(struct pc_combine_options){0}, &sum, NULL, NULL), PACO_EMISMATCH);
-        // The lead unties what the base ties: the head met the embedding in the base's state dict all the same.
+        // The lead unties what the base ties: the head met the embedding in the base's state dict all the
+        // same.
         o = (struct pc_combine_options){.base_tied = true};
         assert_int_equal(pc_checkpoint_add(base, lead, &o, &sum, &rep, NULL), 0);
         assert_true(rep.head_is_embedding && !rep.doubled);
