@@ -376,7 +376,7 @@ static void describe(const struct node *node, const struct pc_checkpoint *out, s
         rep->n_computed_inv_freq += p->rule == RULE_INV_FREQ;
         rep->head_is_embedding |= !node->opt.tied && p->base && strcmp(p->lead->name, HEAD) == 0 &&
                                   strcmp(p->base->name, EMBEDDING) == 0;
-        if (p->rule == RULE_FLOAT && p->lead->n_rows > p->base->n_rows)
+        if (p->rule == RULE_FLOAT && p->base && p->lead->n_rows > p->base->n_rows)
             rep->grown[rep->n_grown++] =
                 (struct pc_grown){&out->tensors[i], p->base->n_rows, p->lead->n_rows - p->base->n_rows};
     }

@@ -21,24 +21,21 @@ void pc_prompts_release(struct pc_prompts *p)
 }
 
 /* A new empty prompt at the end; NULL with err set. */
-static struct pc_ids *append(struct pc_prompts *p, struct paco_error *err)
+static int append(struct pc_prompts *p, struct pc_ids **out, struct paco_error *err)
 {
-    if (p->n == MAX_PROMPTS) {
-        pc_error_set(err, PACO_ELIMIT, "more than %d prompts", MAX_PROMPTS);
-        return NULL;
-    }
+    if (p->n == MAX_PROMPTS)
+        return pc_error_set(err, PACO_ELIMIT, "more than %d prompts", MAX_PROMPTS);
     if (p->n == p->capacity) {
         size_t n = p->capacity ? 2 * p->capacity : 16;
         struct pc_ids *grown = pc_realloc(p->v, n, sizeof *grown);
-        if (!grown) {
-            pc_error_mem(err, n * sizeof *grown, "prompts");
-            return NULL;
-        }
+        if (!grown)
+            return pc_error_mem(err, n * sizeof *grown, "prompts");
         p->v = grown;
         p->capacity = n;
     }
     p->v[p->n] = (struct pc_ids){0};
-    return &p->v[p->n++];
+    *out = &p->v[p->n++];
+    return 0;
 }
 
 bool pc_format_alike(enum pc_format a, enum pc_format b)
@@ -72,9 +69,10 @@ static int encode(struct pc_prompts *p, struct pc_prompter *how, const struct pc
 {
     for (size_t i = 0; i < n; i++)
         remark(how, messages[i].content);
-    struct pc_ids *ids = append(p, err);
-    if (!ids)
-        return err->code;
+    struct pc_ids *ids = NULL;
+    int rc = append(p, &ids, err);
+    if (rc < 0)
+        return rc;
     return pc_format_encode(how->format, how->tok, messages, n, how->bos, ids, err);
 }
 
@@ -237,9 +235,10 @@ int pc_prompts_add_jsonl(struct pc_prompts *p, struct pc_prompter *how, const ch
 
 int pc_prompts_add_ids(struct pc_prompts *p, const char *text, struct paco_error *err)
 {
-    struct pc_ids *ids = append(p, err);
-    if (!ids)
-        return err->code;
+    struct pc_ids *ids = NULL;
+    int rc = append(p, &ids, err);
+    if (rc < 0)
+        return rc;
     for (const char *at = text; *at;) {
         if (strchr(" ,\t\r\n[]", *at)) {
             at++;
@@ -249,7 +248,7 @@ int pc_prompts_add_ids(struct pc_prompts *p, const char *text, struct paco_error
         long id = strtol(at, &end, 10);
         if (end == at || id < 0 || id > INT32_MAX)
             return pc_error_set(err, PACO_EINVAL, "--ids: '%.20s' is no token id", at);
-        int rc = pc_ids_add(ids, (int32_t)id, err);
+        rc = pc_ids_add(ids, (int32_t)id, err);
         if (rc < 0)
             return rc;
         at = end;

@@ -36,7 +36,7 @@ static uint64_t kv_size(const struct pc_engine *e, int64_t n_tokens)
 /* Whole blocks of positions for which there is room, in tokens. */
 static unsigned long long tokens_in(uint64_t bytes, uint64_t block_size)
 {
-    return bytes / block_size * PC_KV_BLOCK;
+    return block_size ? bytes / block_size * PC_KV_BLOCK : 0;
 }
 
 /* What of it would fit: fewer tokens, narrower keys and values, or a narrower type of weights. */

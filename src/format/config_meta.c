@@ -60,7 +60,8 @@ static int inner_of_formula(
         rc = positive(o, "ffn_dim_multiplier", &multiplier, err);
     if (rc < 0 || *inner || !multiple_of)
         return rc;
-    double width = floor(multiplier * (double)(8 * (int64_t)c->hidden_size / 3));
+    int64_t two_thirds = 8 * (int64_t)c->hidden_size / 3; // of four times the width, whole as in Meta's code
+    double width = floor(multiplier * (double)two_thirds);
     if (!(width >= 1 && width <= PC_CONFIG_MAX_WIDTH))
         return pc_error_set(
             err, PACO_EFORMAT, "\"ffn_dim_multiplier\" is %g: a width of %g", multiplier, width);

@@ -231,7 +231,7 @@ static int read_entry(struct reader *r, struct entry *e, struct paco_error *err)
 }
 
 /* Room for one more, named by the key at hand. */
-static int add_entry(struct reader *r, struct entry **out, struct paco_error *err)
+static int add_entry(struct reader *r, struct paco_error *err)
 {
     if (r->n == PC_MAX_TENSORS)
         return pc_error_file(
@@ -247,8 +247,7 @@ static int add_entry(struct reader *r, struct entry **out, struct paco_error *er
     const char *name = pc_arena_strndup(&r->names, r->json.text, r->json.len);
     if (!name)
         return pc_error_mem(err, r->json.len, "a safetensors header");
-    *out = &r->entries[r->n++];
-    **out = (struct entry){.name = name, .at = r->json.at};
+    r->entries[r->n++] = (struct entry){.name = name, .at = r->json.at};
     return 0;
 }
 
@@ -258,11 +257,10 @@ static int read_entries(struct reader *r, struct paco_error *err)
     if (rc == 0)
         rc = next(r, err); // '{', as was seen
     while (rc >= 0 && (rc = next(r, err)) > PC_JSON_END && rc != PC_JSON_OBJECT_END) {
-        struct entry *e = NULL;
         if (strcmp(r->json.text, "__metadata__") == 0)
             rc = read_metadata(r, err);
-        else if ((rc = add_entry(r, &e, err)) == 0)
-            rc = read_entry(r, e, err);
+        else if ((rc = add_entry(r, err)) == 0)
+            rc = read_entry(r, &r->entries[r->n - 1], err);
     }
     return rc < 0 ? rc : next(r, err); // nothing but space may follow
 }

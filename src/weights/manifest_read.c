@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/json_pull.h"
 
+#include <assert.h>
 #include <string.h>
 
 enum {
@@ -122,6 +123,7 @@ static int take_tensor(struct pc_manifest *m, const json_t *v, struct paco_error
         rc = keep(m, &t->sha256, err);
     if (rc < 0)
         return rc;
+    assert(t->name);
     int added = pc_map_add(&m->by_name, t->name, strlen(t->name), (uint32_t)(m->n_tensors - 1));
     if (added < 0)
         return pc_error_mem(err, strlen(t->name), "a manifest");
