@@ -211,9 +211,9 @@ static int open_engine(struct bench *b, const struct pc_checkpoint *weights, con
     b->out->open_seconds = pc_seconds() - start;
     if (rc < 0)
         return rc;
-    b->out->plan = pc_engine_plan(b->engine);
+    b->out->planned = pc_engine_plan_total(b->engine);
     b->out->n_threads = pc_engine_n_threads(b->engine);
-    b->out->work = pc_model_work(weights, config, b->out->plan.kv_token, false);
+    b->out->work = pc_model_work(weights, config, pc_engine_plan(b->engine).kv_token, false);
     return 0;
 }
 

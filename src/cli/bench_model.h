@@ -40,7 +40,7 @@ struct pc_bench_row {
 
 struct pc_bench_result {
     struct pc_model_work work;
-    struct pc_engine_plan plan;
+    uint64_t planned; /* bytes, before loading */
     int n_threads;
     double open_seconds;  /* tensors bound, memory planned: pc_engine_open */
     double first_seconds; /* the first token: weights are read and repacked */

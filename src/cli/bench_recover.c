@@ -4,7 +4,8 @@
 #include "base/disk.h"
 #include "base/file.h"
 #include "base/host.h"
-#include "base/memory.h"
+#include "base/journal.h"
+#include "cli/job_args.h"
 
 #include "paco/weights.h"
 
@@ -136,29 +137,7 @@ static int make_place(const char *parent, struct place *p, struct paco_error *er
     return rc < 0 ? rc : write_path(p->plain, p->root, "plain", err);
 }
 
-/* A folder of files, or of folders of files: what this file and recover make. */
-static void remove_folder(const char *dir, int depth)
-{
-    char **names = NULL;
-    size_t n = 0;
-    if (depth > 3 || pc_dir_list(dir, &names, &n, NULL) < 0)
-        return;
-    for (size_t i = 0; i < n; i++) {
-        char path[MAX_PATH];
-        if (write_path(path, dir, names[i], NULL) == 0 && unlink(path) < 0)
-            remove_folder(path, depth + 1);
-    }
-    pc_names_free(names, n);
-    (void)rmdir(dir);
-}
-
 /* ---- the job ---- */
-
-static int on_progress(void *ctx, const struct paco_progress_event *event)
-{
-    const struct pc_progress_event e = {event->phase, event->item, event->done, event->total, event->unit};
-    return pc_progress(ctx, &e);
-}
 
 static int recover(const struct place *p, int n_threads, const struct pc_progress *progress,
     struct pc_bench_recover *out, struct paco_error *err)
@@ -169,7 +148,7 @@ static int recover(const struct place *p, int n_threads, const struct pc_progres
     o.diff = p->diff;
     o.job.out = p->out;
     o.job.n_threads = n_threads;
-    o.job.on_progress = on_progress;
+    o.job.on_progress = pc_job_progress;
     o.job.ctx = (void *)progress;
     double start = pc_seconds();
     int rc = paco_recover(&o, &result, err);
@@ -193,6 +172,6 @@ int pc_bench_recover(const char *parent, int n_threads, const struct pc_progress
     if (rc == 0)
         rc = write_numbers(p.plain, 0, false, &out->write_seconds, err);
     if (p.root[0])
-        remove_folder(p.root, 0);
+        (void)pc_dir_remove(p.root, NULL);
     return rc;
 }

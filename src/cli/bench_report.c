@@ -102,9 +102,7 @@ static void add_model(const struct pc_bench_report *b, json_t *o)
     for (size_t i = 0; i < r->n_rows; i++)
         json_array_append_new(rows, row_json(b, &r->row[i]));
     json_object_set_new(o, "rows", rows);
-    json_object_set_new(o, "planned_bytes",
-        json_integer((
-            json_int_t)(r->plan.program + r->plan.weights + r->plan.loading + r->plan.kv + r->plan.scratch)));
+    json_object_set_new(o, "planned_bytes", json_integer((json_int_t)r->planned));
 }
 
 int pc_bench_report_json(const struct pc_bench_report *b, struct paco_error *err)
@@ -159,9 +157,7 @@ static void print_model(const struct pc_bench_report *b)
         pc_human_bytes((uint64_t)(r->work.layer_bytes + r->work.head_bytes), bytes));
     printf("load     %.3f s, then %.3f s to read and repack the weights with the first token\n",
         b->find_seconds + r->open_seconds, repack_seconds(r));
-    printf("memory   %s planned, %s at most\n\n",
-        pc_human_bytes(
-            r->plan.program + r->plan.weights + r->plan.loading + r->plan.kv + r->plan.scratch, bytes),
+    printf("memory   %s planned, %s at most\n\n", pc_human_bytes(r->planned, bytes),
         pc_human_bytes(b->peak_rss, peak));
     printf("%-28s %10s  %7s  %9s  %7s", "", "tokens/s", "spread", "limit", "share");
     if (b->roofline)

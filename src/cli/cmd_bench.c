@@ -76,10 +76,7 @@ static const struct pc_option g_options[] = {
         .type = PC_OPT_FLAG,
         .offset = offsetof(struct values, verify),
         .help = "see that threads, batches and kept beginnings change no byte; no speeds"},
-    {.name = "json",
-        .type = PC_OPT_FLAG,
-        .offset = offsetof(struct values, json),
-        .help = "print the result as one line of JSON"},
+    PC_JSON_ROW(struct values, json),
     {0},
 };
 

@@ -34,10 +34,7 @@ static const struct pc_option g_options[] = {
         .max = 1 << 24,
         .help = "tokens to plan memory for (at most 4096)"},
     PC_RUN_ROWS(struct values, model),
-    {.name = "json",
-        .type = PC_OPT_FLAG,
-        .offset = offsetof(struct values, json),
-        .help = "print the result as one line of JSON"},
+    PC_JSON_ROW(struct values, json),
     {0},
 };
 

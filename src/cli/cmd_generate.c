@@ -56,11 +56,7 @@ static const struct pc_option g_options[] = {
         .offset = offsetof(struct values, system),
         .arg = "TEXT",
         .help = "a system message"},
-    {.name = "bos",
-        .type = PC_OPT_CHOICE,
-        .offset = offsetof(struct values, bos),
-        .choices = "auto|always|never",
-        .help = "begin with BOS; auto: as the tokenizer's own settings say"},
+    PC_BOS_ROW(struct values, bos),
     {.name = "tokens",
         .aliases = "max-new-tokens",
         .short_name = 'n',
@@ -219,9 +215,7 @@ static int check_room(struct job *j, int32_t *most)
 {
     int32_t own = j->a.model.config->max_positions;
     j->context = j->v->context ? (int32_t)j->v->context : own > 0 ? own : 1 << 24;
-    if (own > 0 && j->context > own)
-        pc_command_note(
-            j->self, "-c %d is more than the %d positions this model was trained for", j->context, own);
+    pc_model_remark_context(j->self, &j->a.model, j->context);
     *most = 1;
     for (size_t i = 0; i < j->prompts.n; i++) {
         int rc = check_prompt(j, &j->prompts.v[i]);

@@ -64,16 +64,9 @@ static const struct pc_option g_options[] = {
         .min = 0,
         .max = 9007199254740992.0,
         .help = "read the first N windows only (0: all)"},
-    {.name = "bos",
-        .type = PC_OPT_CHOICE,
-        .offset = offsetof(struct values, bos),
-        .choices = "auto|always|never",
-        .help = "begin with BOS; auto: as the tokenizer's own settings say"},
+    PC_BOS_ROW(struct values, bos),
     PC_RUN_ROWS(struct values, model),
-    {.name = "json",
-        .type = PC_OPT_FLAG,
-        .offset = offsetof(struct values, json),
-        .help = "print the result as one line of JSON"},
+    PC_JSON_ROW(struct values, json),
     {0},
 };
 
@@ -111,19 +104,18 @@ static int open_side(struct job *j, struct side *s, const struct pc_model_args *
     return pc_answering_open(j->self, &wishes, &s->a, &j->err);
 }
 
-static bool begins_with_bos(const struct job *j, const struct pc_tokenizer *tok)
+static bool begins_with_bos(const struct side *s)
 {
-    bool asked = strcmp(j->v->bos, "always") == 0;
-    return pc_tokenizer_bos(tok) >= 0 &&
-           (strcmp(j->v->bos, "auto") == 0 ? pc_tokenizer_adds_bos(tok) : asked);
+    const struct pc_tokenizer *tok = s->a.tok;
+    int bos = s->a.prompter.bos;
+    return pc_tokenizer_bos(tok) >= 0 && (bos < 0 ? pc_tokenizer_adds_bos(tok) : bos > 0);
 }
 
 /* The text is text: what looks like a special token in it is not one. */
 static int encode(struct job *j, struct side *s)
 {
     const struct pc_tokenizer *tok = s->a.tok;
-    bool bos = begins_with_bos(j, tok);
-    int rc = bos ? pc_ids_add(&s->ids, pc_tokenizer_bos(tok), &j->err) : 0;
+    int rc = begins_with_bos(s) ? pc_ids_add(&s->ids, pc_tokenizer_bos(tok), &j->err) : 0;
     if (rc == 0)
         rc = pc_tokenizer_encode(tok, j->text.data ? j->text.data : "", j->text.len, 0, &s->ids, &j->err);
     int32_t n_vocab = s->a.model.config->vocab_size;
@@ -159,14 +151,11 @@ static int read_text(struct job *j)
 static void choose_windows(struct job *j)
 {
     const struct values *v = j->v;
-    int32_t own = j->model.a.model.config->max_positions;
     j->o = (struct pc_perplexity_options){.context = (int32_t)v->context,
         .stride = (int32_t)v->stride,
-        .bos = begins_with_bos(j, j->model.a.tok) ? pc_tokenizer_bos(j->model.a.tok) : -1,
+        .bos = begins_with_bos(&j->model) ? pc_tokenizer_bos(j->model.a.tok) : -1,
         .max_windows = v->chunks};
-    if (own > 0 && j->o.context > own)
-        pc_command_note(
-            j->self, "-c %d is more than the %d positions this model was trained for", j->o.context, own);
+    pc_model_remark_context(j->self, &j->model.a.model, j->o.context);
 }
 
 static int open_engine(struct job *j, struct side *s)

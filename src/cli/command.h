@@ -31,6 +31,26 @@
 
 enum pc_exit { PC_EXIT_OK = 0, PC_EXIT_FAILED = 1, PC_EXIT_MISUSED = 2 };
 
+/* Rows that several commands have, for a member of struct TYPE. */
+// Designators and member names take no parentheses.
+// NOLINTBEGIN(bugprone-macro-parentheses)
+#define PC_THREADS_ROW(TYPE, MEMBER)                                                                         \
+    {                                                                                                        \
+        .name = "threads", .short_name = 't', .type = PC_OPT_INT, .offset = offsetof(TYPE, MEMBER),          \
+        .arg = "N", .min = 0, .max = 512, .help = "worker threads (0: all processors)"                       \
+    }
+#define PC_JSON_ROW(TYPE, MEMBER)                                                                            \
+    {                                                                                                        \
+        .name = "json", .type = PC_OPT_FLAG, .offset = offsetof(TYPE, MEMBER),                               \
+        .help = "print the result as one line of JSON"                                                       \
+    }
+#define PC_BOS_ROW(TYPE, MEMBER)                                                                             \
+    {                                                                                                        \
+        .name = "bos", .type = PC_OPT_CHOICE, .offset = offsetof(TYPE, MEMBER),                              \
+        .choices = "auto|always|never", .help = "begin with BOS; auto: as the tokenizer's own settings say"  \
+    }
+// NOLINTEND(bugprone-macro-parentheses)
+
 struct pc_command {
     const char *name;
     const char *alias;       /* another name that works, or NULL */

@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static int update(void *ctx, const struct paco_progress_event *e)
+int pc_job_progress(void *ctx, const struct paco_progress_event *e)
 {
     struct pc_progress_event event = {e->phase, e->item, e->done, e->total, e->unit};
     return pc_progress(ctx, &event);
@@ -75,7 +75,7 @@ struct paco_job_options pc_job_options(const struct pc_command *self, const stru
         .force = a->force,
         .no_repair = a->no_repair,
         .dry_run = a->dry_run,
-        .on_progress = update,
+        .on_progress = pc_job_progress,
         .on_note = note,
         .ctx = (void *)pc_progress_bar(self),
     };

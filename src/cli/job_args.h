@@ -16,7 +16,8 @@ struct pc_job_args {
 
 /* What --dtype and --format may say where GGUF files are written too, and where not. */
 #define PC_JOB_TYPES "f32|f16|bf16|keep|auto"
-#define PC_JOB_GGUF_TYPES PC_JOB_TYPES "|q8_0|q4_0|q4_1|q5_0|q5_1|q4_k|q5_k|q6_k"
+#define PC_BLOCK_TYPES "q8_0|q4_0|q4_1|q5_0|q5_1|q4_k|q5_k|q6_k"
+#define PC_JOB_GGUF_TYPES PC_JOB_TYPES "|" PC_BLOCK_TYPES
 #define PC_JOB_BLOCK_TYPES_HELP "in GGUF files also q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k, q6_k"
 #define PC_JOB_FORMATS "safetensors|bin"
 #define PC_JOB_GGUF_FORMATS PC_JOB_FORMATS "|gguf|hf|hf-bin"
@@ -64,18 +65,7 @@ struct pc_job_args {
             .type = PC_OPT_FLAG,                                                                             \
             .offset = offsetof(TYPE, MEMBER.no_repair),                                                      \
             .help = "copy configuration and tokenizer files as they are, faults and all"},                   \
-        {.name = "threads",                                                                                  \
-            .short_name = 't',                                                                               \
-            .type = PC_OPT_INT,                                                                              \
-            .offset = offsetof(TYPE, MEMBER.threads),                                                        \
-            .arg = "N",                                                                                      \
-            .min = 0,                                                                                        \
-            .max = 512,                                                                                      \
-            .help = "worker threads (0: all processors)"},                                                   \
-    {                                                                                                        \
-        .name = "json", .type = PC_OPT_FLAG, .offset = offsetof(TYPE, MEMBER.json),                          \
-        .help = "print the result as one line of JSON"                                                       \
-    }
+        PC_THREADS_ROW(TYPE, MEMBER.threads), PC_JSON_ROW(TYPE, MEMBER.json)
 // NOLINTEND(bugprone-macro-parentheses)
 
 /** What the help says of --format where GGUF files are written too. */
@@ -90,6 +80,9 @@ int pc_job_settle_format(const struct pc_command *self, struct pc_job_args *a);
 /** The type an option's text stands for; NULL is f32. */
 enum paco_dtype pc_job_dtype(const char *name);
 bool pc_job_is_gguf(const struct pc_job_args *a);
+
+/** A library job's on_progress whose ctx is a struct pc_progress. */
+int pc_job_progress(void *ctx, const struct paco_progress_event *e);
 
 /** The job's options from the arguments, with a progress bar. a is *borrowed* as long as the options are
  * used. */

@@ -2,7 +2,6 @@
 #include "cli/model_args.h"
 
 #include "algebra/combine.h"
-#include "cli/job_args.h"
 #include "weights/diagnose.h"
 #include "weights/pair.h"
 #include "weights/retype.h"
@@ -62,6 +61,14 @@ void pc_model_say(const struct pc_command *self, const struct pc_model *m)
 {
     for (size_t i = 0; i < m->notes.n; i++)
         pc_command_note(self, "%s", m->notes.v[i]);
+}
+
+void pc_model_remark_context(const struct pc_command *self, const struct pc_model *m, int32_t n_tokens)
+{
+    int32_t own = m->config->max_positions;
+    if (own > 0 && n_tokens > own)
+        pc_command_note(
+            self, "-c %d is more than the %d positions this model was trained for", n_tokens, own);
 }
 
 void pc_model_close(struct pc_model *m)

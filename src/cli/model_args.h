@@ -6,6 +6,7 @@
 
 #include "base/notes.h"
 #include "cli/command.h"
+#include "cli/job_args.h"
 #include "engine/engine.h"
 #include "weights/source.h"
 
@@ -16,7 +17,7 @@ struct pc_model_args {
     int64_t threads;
 };
 
-#define PC_MODEL_TYPES "f32|f16|bf16|q8_0|q4_0|q4_1|q5_0|q5_1|q4_k|q5_k|q6_k"
+#define PC_MODEL_TYPES "f32|f16|bf16|" PC_BLOCK_TYPES
 
 /* Rows for struct TYPE with a struct pc_model_args called MEMBER: which model, and how it is run. */
 // Designators and member names take no parentheses.
@@ -34,14 +35,7 @@ struct pc_model_args {
         .help = "a weight diff: MODEL is its base, and their sum is run"                                     \
     }
 #define PC_RUN_ROWS(TYPE, MEMBER)                                                                            \
-    {.name = "threads",                                                                                      \
-        .short_name = 't',                                                                                   \
-        .type = PC_OPT_INT,                                                                                  \
-        .offset = offsetof(TYPE, MEMBER.threads),                                                            \
-        .arg = "N",                                                                                          \
-        .min = 0,                                                                                            \
-        .max = 512,                                                                                          \
-        .help = "worker threads (0: all processors)"},                                                       \
+    PC_THREADS_ROW(TYPE, MEMBER.threads),                                                                    \
         {.name = "type",                                                                                     \
             .type = PC_OPT_CHOICE,                                                                           \
             .offset = offsetof(TYPE, MEMBER.type),                                                           \
@@ -78,6 +72,9 @@ int pc_model_open(const struct pc_model_args *args, struct pc_model *out, struct
 void pc_model_close(struct pc_model *m);
 /** Say the notes on stderr. */
 void pc_model_say(const struct pc_command *self, const struct pc_model *m);
+
+/** Remark, as self, when n_tokens of context are more than the model was trained for. */
+void pc_model_remark_context(const struct pc_command *self, const struct pc_model *m, int32_t n_tokens);
 
 /** The engine's options as far as the arguments say them. */
 struct pc_engine_options pc_model_engine_options(const struct pc_model_args *args);

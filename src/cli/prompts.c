@@ -20,7 +20,7 @@ void pc_prompts_release(struct pc_prompts *p)
     *p = (struct pc_prompts){0};
 }
 
-/* A new empty prompt at the end; NULL with err set. */
+/* A new empty prompt at the end. */
 static int append(struct pc_prompts *p, struct pc_ids **out, struct paco_error *err)
 {
     if (p->n == MAX_PROMPTS)
