@@ -66,13 +66,6 @@ static void finish(const struct cascade *c, float *mean)
         mean[i] = (((c->sums[0][i] + c->sums[1][i]) + c->sums[2][i]) + c->sums[3][i]) / (float)c->n_rows;
 }
 
-void pc_column_mean_f32(const float *rows, uint64_t n_rows, size_t n_cols, float *mean, float *sums)
-{
-    struct cascade c = start(sums, n_cols, n_rows);
-    consume(&c, rows, n_rows);
-    finish(&c, mean);
-}
-
 int pc_column_mean(const struct pc_tensor *t, uint64_t n_rows, float *mean, struct paco_error *err)
 {
     size_t n_cols = (size_t)t->row_elems;

@@ -17,7 +17,4 @@
  *  Source: PyTorch aten/src/ATen/native/cpu/SumKernel.cpp, `multi_row_sum` with four levels. */
 int pc_column_mean(const struct pc_tensor *t, uint64_t n_rows, float *mean, struct paco_error *err);
 
-/** The same over n_rows rows of n_cols floats in memory, for tests. sums is scratch of 4 * n_cols floats. */
-void pc_column_mean_f32(const float *rows, uint64_t n_rows, size_t n_cols, float *mean, float *sums);
-
 #endif

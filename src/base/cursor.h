@@ -48,11 +48,6 @@ static inline uint64_t pc_cursor_uint(struct pc_cursor *c, unsigned n_bytes)
     return v;
 }
 
-static inline uint8_t pc_cursor_u8(struct pc_cursor *c)
-{
-    return (uint8_t)pc_cursor_uint(c, 1);
-}
-
 static inline uint16_t pc_cursor_u16(struct pc_cursor *c)
 {
     return (uint16_t)pc_cursor_uint(c, 2);
@@ -66,22 +61,6 @@ static inline uint32_t pc_cursor_u32(struct pc_cursor *c)
 static inline uint64_t pc_cursor_u64(struct pc_cursor *c)
 {
     return pc_cursor_uint(c, 8);
-}
-
-static inline float pc_cursor_f32(struct pc_cursor *c)
-{
-    uint32_t bits = pc_cursor_u32(c);
-    float v;
-    memcpy(&v, &bits, sizeof v);
-    return v;
-}
-
-static inline double pc_cursor_f64(struct pc_cursor *c)
-{
-    uint64_t bits = pc_cursor_u64(c);
-    double v;
-    memcpy(&v, &bits, sizeof v);
-    return v;
 }
 
 #endif

@@ -79,7 +79,6 @@ const char *pc_ggml_type_name(uint32_t ggml_type);
 const struct pc_gguf_entry *pc_gguf_entries(const struct pc_checkpoint *ck, size_t *n);
 /** The entry called key (NUL-terminated), or NULL. */
 const struct pc_gguf_entry *pc_gguf_find(const struct pc_checkpoint *ck, const char *key);
-const char *pc_gguf_type_name(enum pc_gguf_type type);
 
 /** Typed entries. `get` wants the key present, `opt` leaves the outputs alone when it is absent. Another
  * type, or a value outside [min, max], is PACO_EFORMAT with the key, what was found, what is expected, and

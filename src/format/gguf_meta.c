@@ -28,11 +28,6 @@ static const struct {
     [PC_GGUF_F64] = {"float64", "a float64", 8},
 };
 
-const char *pc_gguf_type_name(enum pc_gguf_type type)
-{
-    return g_types[type].name;
-}
-
 uint64_t pc_gguf_array_size(const struct pc_gguf_array *a)
 {
     if (a->type != PC_GGUF_STRING)

@@ -37,14 +37,6 @@ void pc_matmul_init(struct pc_matmul *table, unsigned cpu_flags);
 /** The function for a weight type, or NULL for a type that must be converted to F32 first. */
 pc_matmul_fn *pc_matmul_for(const struct pc_matmul *table, enum pc_dtype dtype);
 
-/** One dot product by the contract above, F32. */
-static inline float pc_dot(const struct pc_matmul *table, const float *a, const float *b, size_t k)
-{
-    float y;
-    table->f32(&y, 1, a, k, 1, b, k * sizeof *b, 1, k);
-    return y;
-}
-
 /* Each fills what it has; see matmul.c. */
 void pc_matmul_init_avx2(struct pc_matmul *table);
 void pc_matmul_init_avx512(struct pc_matmul *table);

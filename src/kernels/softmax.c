@@ -24,7 +24,8 @@ void pc_softmax_init(struct pc_softmax *table, unsigned cpu_flags)
     (void)cpu_flags;
 }
 
-float pc_max(const float *x, size_t n)
+/* The largest element, NaN left aside; -infinity if there is none. */
+static float largest(const float *x, size_t n)
 {
     float lane[8], max = -INFINITY;
     for (int l = 0; l < 8; l++)
@@ -42,7 +43,7 @@ float pc_max(const float *x, size_t n)
 
 double pc_softmax_forward(const struct pc_softmax *table, float *p, const float *x, size_t n, float *max)
 {
-    *max = pc_max(x, n);
+    *max = largest(x, n);
     if (isinf(*max)) {
         double count = 0;
         for (size_t i = 0; i < n; i++) {

@@ -14,9 +14,6 @@ struct pc_softmax {
 /** Fill table with the scalar version, then with the faster ones cpu_flags (enum pc_cpu_flag) allow. */
 void pc_softmax_init(struct pc_softmax *table, unsigned cpu_flags);
 
-/** The largest element, NaN left aside; -infinity if there is none. */
-float pc_max(const float *x, size_t n);
-
 /** Softmax without its division: p[i] = e^(x[i] - max), where NaN counts as -infinity. Returns the sum of p
  * in double, elements ascending, so that p[i] / sum is the probability and (x[i] - *max) - log(sum) its
  * logarithm. If nothing is above -infinity all p are 0 and so is the sum; if some are +infinity, those are 1

@@ -300,11 +300,6 @@ int pc_vocab_gguf_read(const char *path, pc_vocab_use use, void *ctx, struct pac
     return rc;
 }
 
-int pc_vocab_gguf_open(const char *path, struct pc_tokenizer **out, struct paco_error *err)
-{
-    return pc_vocab_gguf_read(path, pc_vocab_build, out, err);
-}
-
 int pc_vocab_gguf_chat_template(const char *path, char **out, struct paco_error *err)
 {
     struct pc_checkpoint *ck = NULL;

@@ -392,12 +392,6 @@ int pc_vocab_json_parse(const char *text, size_t len, const char *path, const st
     return parse(text, len, path, side, pc_vocab_build, out, err);
 }
 
-int pc_vocab_json_open(
-    const char *path, const struct pc_vocab_side *side, struct pc_tokenizer **out, struct paco_error *err)
-{
-    return pc_vocab_json_read(path, side, pc_vocab_build, out, err);
-}
-
 int pc_vocab_json_read(
     const char *path, const struct pc_vocab_side *side, pc_vocab_use use, void *ctx, struct paco_error *err)
 {

@@ -78,24 +78,18 @@ int pc_vocab_gguf_read(const char *path, pc_vocab_use use, void *ctx, struct pac
 const char *pc_vocab_gguf_pre_name(const struct pc_vocab *v, size_t *len);
 /** LLaMA 3's expression, which cuts a text into words. Static storage. */
 const char *pc_vocab_llama3_pattern(void);
-/** The same as a tokenizer. */
-int pc_vocab_gguf_open(const char *path, struct pc_tokenizer **out, struct paco_error *err);
 /** Its chat template, owned, or NULL in *out. */
 int pc_vocab_gguf_chat_template(const char *path, char **out, struct paco_error *err);
-/** A tokenizer.json with its side files, handed to use; and as a tokenizer. */
+/** A tokenizer.json with its side files, handed to use. */
 int pc_vocab_json_read(
     const char *path, const struct pc_vocab_side *side, pc_vocab_use use, void *ctx, struct paco_error *err);
-int pc_vocab_json_open(
-    const char *path, const struct pc_vocab_side *side, struct pc_tokenizer **out, struct paco_error *err);
-/** The same from memory; path is for messages. */
+/** The same from memory, as a tokenizer; path is for messages. */
 int pc_vocab_json_parse(const char *text, size_t len, const char *path, const struct pc_vocab_side *side,
     struct pc_tokenizer **out, struct paco_error *err);
-/** A tokenizer.model with its side files, handed to use; and as a tokenizer. side NULL: SentencePiece's own
- * names and no others. */
+/** A tokenizer.model with its side files, handed to use. side NULL: SentencePiece's own names and no
+ * others. parse: the same from memory, as a tokenizer. */
 int pc_vocab_spm_read(
     const char *path, const struct pc_vocab_side *side, pc_vocab_use use, void *ctx, struct paco_error *err);
-int pc_vocab_spm_open(
-    const char *path, const struct pc_vocab_side *side, struct pc_tokenizer **out, struct paco_error *err);
 int pc_vocab_spm_parse(const uint8_t *bytes, size_t len, const char *path, const struct pc_vocab_side *side,
     struct pc_tokenizer **out, struct paco_error *err);
 
@@ -104,9 +98,8 @@ int pc_vocab_spm_parse(const uint8_t *bytes, size_t len, const char *path, const
 bool pc_vocab_is_tiktoken(const char *path);
 /** Read it, with LLaMA 3's expression and its 256 special tokens, whose names params.json in the same folder
  * decides about (3.1 and later, with "use_scaled_rope", renamed some). Ranks must be 0, 1, 2 ... in order
- * (PACO_EFORMAT with the line's offset). As pc_vocab_gguf_read and _open. */
+ * (PACO_EFORMAT with the line's offset). As pc_vocab_gguf_read. */
 int pc_vocab_tiktoken_read(const char *path, pc_vocab_use use, void *ctx, struct paco_error *err);
-int pc_vocab_tiktoken_open(const char *path, struct pc_tokenizer **out, struct paco_error *err);
 /** The same from memory; path is for messages. */
 int pc_vocab_tiktoken_parse(const char *text, size_t len, const char *path, bool since_3_1, pc_vocab_use use,
     void *ctx, struct paco_error *err);

@@ -303,12 +303,6 @@ int pc_vocab_spm_parse(const uint8_t *bytes, size_t len, const char *path, const
     return parse(bytes, len, path, side, pc_vocab_build, out, err);
 }
 
-int pc_vocab_spm_open(
-    const char *path, const struct pc_vocab_side *side, struct pc_tokenizer **out, struct paco_error *err)
-{
-    return pc_vocab_spm_read(path, side, pc_vocab_build, out, err);
-}
-
 int pc_vocab_spm_read(
     const char *path, const struct pc_vocab_side *side, pc_vocab_use use, void *ctx, struct paco_error *err)
 {

@@ -254,8 +254,3 @@ int pc_vocab_tiktoken_read(const char *path, pc_vocab_use use, void *ctx, struct
     pc_buf_release(&text);
     return rc;
 }
-
-int pc_vocab_tiktoken_open(const char *path, struct pc_tokenizer **out, struct paco_error *err)
-{
-    return pc_vocab_tiktoken_read(path, pc_vocab_build, out, err);
-}

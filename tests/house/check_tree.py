@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Rules of the tree that a program can check: unique file names, bounded length, licence lines, no leftovers."""
+import collections
 import os
 import re
 import subprocess
@@ -9,6 +10,9 @@ import sys
 MAX_LINES = 1000
 CODE = (".c", ".h", ".py", ".sh")
 MAY_REPEAT = {"meson.build", "README.md", "run"}
+COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)
+DECLARED = re.compile(r"^(static inline )?[^\n#=({;]*?\b(pc_\w+)\(", re.M)
+PASTED = re.compile(r"pc_f32_to_\w+|pc_\w+_to_f32|pc_pack_\w+")  # spelt nowhere, made by macros
 LEFTOVER = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
 
 
@@ -28,6 +32,14 @@ def is_code(root, path):
         return False
     with open(os.path.join(root, path), "rb") as f:
         return f.read(2) == b"#!"
+
+
+def unused(text):
+    """Functions that headers of src/ declare and nothing mentions but their own definition."""
+    code = {p: COMMENT.sub(" ", t) for p, t in text.items() if p.endswith((".c", ".h"))}
+    uses = collections.Counter(name for t in code.values() for name in re.findall(r"\bpc_\w+", t))
+    return [f"{p}: {name}" for p, t in sorted(code.items()) if p.startswith("src/") and p.endswith(".h")
+            for inline, name in DECLARED.findall(t) if uses[name] <= (1 if inline else 2) and not PASTED.fullmatch(name)]
 
 
 def report(what, complaints):
@@ -58,6 +70,7 @@ def main():
                                                 "\n".join(t.splitlines()[:3])]),
         report("no leftovers", [f"{p}:{i}: {line.strip()}" for p, t in text.items() if not p.endswith("check_tree.py")
                                 for i, line in enumerate(t.splitlines(), 1) if LEFTOVER.search(line)]),
+        report("what headers declare is used", unused(text)),
     ]
     return 1 if any(failed) else 0
 
