@@ -68,6 +68,9 @@ struct pc_task_env {
         *tok;               /* NULL behind an endpoint: nothing is cut by tokens then, and that is noted */
     bool tulu;              /* the model was tuned on the card's format, so a task may use it by default */
     struct pc_notes *notes; /* what is left out, and why */
+    json_t *files; /* an object: each file that was read, by its path below data_dir, and its SHA-256 in hex;
+                      added to by whoever reads it. A
+                      run that was stopped goes on only where they are unchanged. NULL: nobody asks */
 };
 
 enum pc_ask_kind {

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "eval/tasks.h"
+
+#include <string.h>
+
+const struct pc_task *const pc_tasks[] = {
+    NULL,
+};
+
+const struct pc_task *pc_task_find(const char *name, struct paco_error *err)
+{
+    const struct pc_task *nearest = NULL;
+    int best = 1 + (int)strlen(name) / 3;
+    for (const struct pc_task *const *t = pc_tasks; *t; t++) {
+        if (strcmp((*t)->name, name) == 0)
+            return *t;
+        int d = pc_edit_distance((*t)->name, name);
+        if (d < best) {
+            best = d;
+            nearest = *t;
+        }
+    }
+    if (nearest)
+        pc_error_set(err, PACO_EINVAL, "there is no task '%s' (did you mean %s?)", name, nearest->name);
+    else
+        pc_error_set(err, PACO_EINVAL, "there is no task '%s' (--list shows them)", name);
+    return NULL;
+}

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The rows of the table of tasks, each defined in its benchmark's file. A new one is declared here and put in
+ * its place in tasks.c. */
+#ifndef PC_EVAL_TASKS_H
+#define PC_EVAL_TASKS_H
+
+#include "eval/task.h"
+
+/** The task called name, or NULL with err naming the nearest. */
+const struct pc_task *pc_task_find(const char *name, struct paco_error *err);
+
+#endif
