@@ -248,15 +248,9 @@ int pc_dir_list(const char *dir, char ***names, size_t *n, struct paco_error *er
             rc = pc_error_set(err, PACO_ELIMIT, "the directory holds more than %zu files", max_names);
             break;
         }
-        if (count == capacity) {
-            capacity = capacity ? capacity * 2 : 32;
-            char **grown = pc_realloc(list, capacity, sizeof *list);
-            if (!grown) {
-                rc = pc_error_mem(err, capacity * sizeof *list, "a directory listing");
-                break;
-            }
-            list = grown;
-        }
+        rc = pc_grow(&list, &capacity, count, sizeof *list, "a directory listing", err);
+        if (rc < 0)
+            break;
         list[count] = pc_strdup(e->d_name);
         if (!list[count]) {
             rc = pc_error_mem(err, strlen(e->d_name), "a file name");

@@ -38,6 +38,21 @@ void *pc_realloc(void *p, size_t n, size_t size)
     return realloc(p, total ? (size_t)total : 1);
 }
 
+int pc_grow(void *array, size_t *capacity, size_t n, size_t size, const char *what, struct paco_error *err)
+{
+    if (n < *capacity)
+        return 0;
+    void *old;
+    memcpy(&old, array, sizeof old); // whatever type the pointer points to
+    size_t larger = *capacity ? 2 * *capacity : 4;
+    void *grown = pc_realloc(old, larger, size);
+    if (!grown)
+        return pc_error_mem(err, (uint64_t)larger * size, what);
+    memcpy(array, &grown, sizeof grown);
+    *capacity = larger;
+    return 0;
+}
+
 void *pc_alloc(size_t n, size_t size)
 {
     return pc_realloc(NULL, n, size);

@@ -40,6 +40,10 @@ void *pc_alloc_pages(size_t size);
 /** Like pc_alloc_pages for what is large and read over and over: the system is asked for large pages. Memory
  * is taken when it is first touched. */
 void *pc_alloc_huge(size_t size);
+/** Make room for element n of a growing array: where it is full, its memory doubles. array is where the
+ * caller keeps the pointer to the elements of size bytes each, *capacity for how many there is room; both 0
+ * to begin with. PACO_EMEM, naming what, leaves both as they were. */
+int pc_grow(void *array, size_t *capacity, size_t n, size_t size, const char *what, struct paco_error *err);
 char *pc_strdup(const char *s);
 char *pc_strndup(const char *s, size_t len);
 void pc_free(void *p);

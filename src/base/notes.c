@@ -10,14 +10,8 @@ enum { MAX_NOTES = 1000, MAX_LEN = 2000 };
 
 static void keep(struct pc_notes *notes, const char *text)
 {
-    if (notes->n == notes->capacity) {
-        size_t capacity = notes->capacity ? notes->capacity * 2 : 8;
-        char **grown = pc_realloc(notes->v, capacity, sizeof *grown);
-        if (!grown)
-            return;
-        notes->v = grown;
-        notes->capacity = capacity;
-    }
+    if (pc_grow(&notes->v, &notes->capacity, notes->n, sizeof *notes->v, "remarks", NULL) < 0)
+        return;
     notes->v[notes->n] = pc_strdup(text);
     notes->n += notes->v[notes->n] != NULL;
 }

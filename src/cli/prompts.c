@@ -25,14 +25,8 @@ static int append(struct pc_prompts *p, struct pc_ids **out, struct paco_error *
 {
     if (p->n == MAX_PROMPTS)
         return pc_error_set(err, PACO_ELIMIT, "more than %d prompts", MAX_PROMPTS);
-    if (p->n == p->capacity) {
-        size_t n = p->capacity ? 2 * p->capacity : 16;
-        struct pc_ids *grown = pc_realloc(p->v, n, sizeof *grown);
-        if (!grown)
-            return pc_error_mem(err, n * sizeof *grown, "prompts");
-        p->v = grown;
-        p->capacity = n;
-    }
+    if (pc_grow(&p->v, &p->capacity, p->n, sizeof *p->v, "prompts", err) < 0)
+        return PACO_EMEM;
     p->v[p->n] = (struct pc_ids){0};
     *out = &p->v[p->n++];
     return 0;

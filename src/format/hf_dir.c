@@ -173,14 +173,8 @@ static int add_mapped(struct index *x, const char *name, size_t len, struct paco
 {
     if (x->n == PC_MAX_TENSORS)
         return pc_error_set(err, PACO_ELIMIT, "lists more than %d tensors", PC_MAX_TENSORS);
-    if (x->n == x->capacity) {
-        size_t capacity = x->capacity ? x->capacity * 2 : 256;
-        struct mapped *grown = pc_realloc(x->tensors, capacity, sizeof *grown);
-        if (!grown)
-            return pc_error_mem(err, capacity * sizeof *grown, "an index of shards");
-        x->tensors = grown;
-        x->capacity = capacity;
-    }
+    if (pc_grow(&x->tensors, &x->capacity, x->n, sizeof *x->tensors, "an index of shards", err) < 0)
+        return PACO_EMEM;
     name = pc_arena_strndup(&x->names, name, len);
     if (!name || pc_map_add(&x->by_name, name, len, (uint32_t)x->n) < 0)
         return pc_error_mem(err, len, "an index of shards");

@@ -236,14 +236,8 @@ static int add_entry(struct reader *r, struct paco_error *err)
     if (r->n == PC_MAX_TENSORS)
         return pc_error_file(
             err, PACO_ELIMIT, r->file->path, r->json.at, "more than %d tensors", PC_MAX_TENSORS);
-    if (r->n == r->capacity) {
-        size_t capacity = r->capacity ? r->capacity * 2 : 64;
-        struct entry *grown = pc_realloc(r->entries, capacity, sizeof *grown);
-        if (!grown)
-            return pc_error_mem(err, capacity * sizeof *grown, "a safetensors header");
-        r->entries = grown;
-        r->capacity = capacity;
-    }
+    if (pc_grow(&r->entries, &r->capacity, r->n, sizeof *r->entries, "a safetensors header", err) < 0)
+        return PACO_EMEM;
     const char *name = pc_arena_strndup(&r->names, r->json.text, r->json.len);
     if (!name)
         return pc_error_mem(err, r->json.len, "a safetensors header");

@@ -198,14 +198,8 @@ static int check_bounds(struct pc_checkpoint *ck, const char *name, const struct
 static int add_view(
     struct pc_torch_file *tf, const struct pc_torch_view *view, size_t i, struct paco_error *err)
 {
-    if (i == tf->views_capacity) {
-        uint32_t capacity = tf->views_capacity ? tf->views_capacity * 2 : 64;
-        struct pc_torch_view *grown = pc_realloc(tf->views, capacity, sizeof *grown);
-        if (!grown)
-            return pc_error_mem(err, (uint64_t)capacity * sizeof *grown, "the table of tensors");
-        tf->views = grown;
-        tf->views_capacity = capacity;
-    }
+    if (pc_grow(&tf->views, &tf->views_capacity, i, sizeof *tf->views, "the table of tensors", err) < 0)
+        return PACO_EMEM;
     tf->views[i] = *view;
     return 0;
 }

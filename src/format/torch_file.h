@@ -36,7 +36,7 @@ struct pc_torch_storage {
     uint64_t viewed;               /* bytes from the first on that contiguous views will read */
     enum pc_torch_sum sum;         /* of a stored entry */
     struct pc_torch_piece *pieces; /* sorted, apart; owned */
-    uint32_t n_pieces, capacity;
+    size_t n_pieces, capacity;
 };
 
 /* The tensor with the same index in the checkpoint, as a view of a storage. */
@@ -50,9 +50,10 @@ struct pc_torch_view {
 struct pc_torch_file {
     struct pc_file file;
     struct pc_torch_storage *storages; /* owned */
-    uint32_t n_storages, storages_capacity;
+    uint32_t n_storages;
+    size_t storages_capacity;
     struct pc_torch_view *views; /* owned; one for each tensor */
-    uint32_t views_capacity;
+    size_t views_capacity;
     pthread_mutex_t lock;       /* over map, inflate, and every storage's sum and pieces */
     pthread_mutex_t check_lock; /* held while one storage is summed whole */
     void *map;

@@ -18,15 +18,11 @@ int pc_torch_add_storage(
     struct pc_checkpoint *ck, const struct pc_torch_storage *s, uint32_t *i, struct paco_error *err)
 {
     struct pc_torch_file *tf = ck->impl;
-    if (tf->n_storages == tf->storages_capacity) {
-        uint32_t capacity = tf->storages_capacity ? tf->storages_capacity * 2 : 64;
-        struct pc_torch_storage *grown =
-            capacity > PC_MAX_TENSORS * 2 ? NULL : pc_realloc(tf->storages, capacity, sizeof *grown);
-        if (!grown)
-            return pc_error_mem(err, (uint64_t)capacity * sizeof *grown, "the table of storages");
-        tf->storages = grown;
-        tf->storages_capacity = capacity;
-    }
+    if (tf->n_storages == 2 * PC_MAX_TENSORS)
+        return pc_error_set(err, PACO_ELIMIT, "more than %d storages", 2 * PC_MAX_TENSORS);
+    if (pc_grow(&tf->storages, &tf->storages_capacity, tf->n_storages, sizeof *tf->storages,
+            "the table of storages", err) < 0)
+        return PACO_EMEM;
     struct pc_torch_storage *to = &tf->storages[tf->n_storages];
     *to = *s;
     to->name = pc_arena_strndup(&ck->arena, s->name, strlen(s->name));
@@ -81,15 +77,7 @@ static void settle(struct pc_torch_storage *s, uint32_t crc32)
 
 static bool make_room(struct pc_torch_storage *s)
 {
-    if (s->n_pieces < s->capacity)
-        return true;
-    uint32_t capacity = s->capacity ? s->capacity * 2 : 4;
-    struct pc_torch_piece *grown = pc_realloc(s->pieces, capacity, sizeof *grown);
-    if (!grown)
-        return false;
-    s->pieces = grown;
-    s->capacity = capacity;
-    return true;
+    return pc_grow(&s->pieces, &s->capacity, s->n_pieces, sizeof *s->pieces, "checked bytes", NULL) == 0;
 }
 
 /* Join b to a if they touch. */

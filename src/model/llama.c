@@ -21,14 +21,8 @@ struct pc_llama_slot {
 static int add_slot(struct pc_llama *m, const struct pc_tensor *t, struct pc_weight *matrix,
     const float **vector, struct paco_error *err)
 {
-    if (m->n_slots == m->max_slots) {
-        size_t n = m->max_slots ? 2 * m->max_slots : 64;
-        struct pc_llama_slot *grown = pc_realloc(m->slots, n, sizeof *grown);
-        if (!grown)
-            return pc_error_mem(err, n * sizeof *grown, "the table of weights");
-        m->slots = grown;
-        m->max_slots = n;
-    }
+    if (pc_grow(&m->slots, &m->max_slots, m->n_slots, sizeof *m->slots, "the table of weights", err) < 0)
+        return PACO_EMEM;
     m->slots[m->n_slots++] = (struct pc_llama_slot){t, matrix, vector};
     return 0;
 }

@@ -36,14 +36,8 @@ static uint32_t n_chars(struct pc_span s)
 
 static int add_cut(struct cuts *cuts, const struct cut *cut, struct paco_error *err)
 {
-    if (cuts->n == cuts->capacity) {
-        size_t capacity = cuts->capacity ? cuts->capacity * 2 : 65536;
-        struct cut *grown = pc_realloc(cuts->v, capacity, sizeof *grown);
-        if (!grown)
-            return pc_error_mem(err, capacity * sizeof *grown, "a list of merges");
-        cuts->v = grown;
-        cuts->capacity = capacity;
-    }
+    if (pc_grow(&cuts->v, &cuts->capacity, cuts->n, sizeof *cuts->v, "a list of merges", err) < 0)
+        return PACO_EMEM;
     cuts->v[cuts->n++] = *cut;
     return 0;
 }

@@ -102,14 +102,8 @@ struct pc_added *pc_added_add(struct pc_added_list *list, const struct pc_added 
     struct pc_added *there = pc_added_find(list, entry->span);
     if (there)
         return there;
-    if (list->n == list->capacity) {
-        size_t capacity = list->capacity ? list->capacity * 2 : 16;
-        struct pc_added *v = pc_realloc(list->v, capacity, sizeof *v);
-        if (!v)
-            return NULL;
-        list->v = v;
-        list->capacity = capacity;
-    }
+    if (pc_grow(&list->v, &list->capacity, list->n, sizeof *list->v, "added tokens", NULL) < 0)
+        return NULL;
     if (pc_map_add(&list->by_text, entry->span.text, entry->span.len, (uint32_t)list->n) < 0)
         return NULL;
     list->v[list->n] = *entry;

@@ -45,14 +45,8 @@ static bool is_single_word(const char *text, size_t len, size_t at, size_t end)
 static int add(
     struct pc_stretches *out, size_t at, size_t len, const struct pc_added *added, struct paco_error *err)
 {
-    if (out->n == out->capacity) {
-        size_t capacity = out->capacity ? out->capacity * 2 : 16;
-        struct pc_stretch *v = pc_realloc(out->v, capacity, sizeof *v);
-        if (!v)
-            return pc_error_mem(err, capacity * sizeof *v, "the parts of a text");
-        out->v = v;
-        out->capacity = capacity;
-    }
+    if (pc_grow(&out->v, &out->capacity, out->n, sizeof *out->v, "the parts of a text", err) < 0)
+        return PACO_EMEM;
     out->v[out->n++] = (struct pc_stretch){at, len, added};
     return 0;
 }

@@ -36,14 +36,9 @@ static bool grow_edges(struct pc_trie *t)
 
 static bool new_node(struct pc_trie *t)
 {
-    if (t->n_nodes == t->nodes_capacity) {
-        size_t capacity = t->nodes_capacity ? t->nodes_capacity * 2 : 64;
-        int32_t *values = t->n_nodes > INT32_MAX / 2 ? NULL : pc_realloc(t->values, capacity, sizeof *values);
-        if (!values)
-            return false;
-        t->values = values;
-        t->nodes_capacity = capacity;
-    }
+    if (t->n_nodes > INT32_MAX / 2 ||
+        pc_grow(&t->values, &t->nodes_capacity, t->n_nodes, sizeof *t->values, "a trie", NULL) < 0)
+        return false;
     t->values[t->n_nodes++] = -1;
     return true;
 }

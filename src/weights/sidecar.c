@@ -95,16 +95,8 @@ static const char *unfit(const char *path, const char *home, uint64_t *size)
 
 static struct pc_sidecar *append(struct pc_sidecars *s, const char *name, struct paco_error *err)
 {
-    if (s->n == s->capacity) {
-        size_t capacity = s->capacity ? s->capacity * 2 : 16;
-        struct pc_sidecar *grown = pc_realloc(s->v, capacity, sizeof *grown);
-        if (!grown) {
-            pc_error_mem(err, capacity * sizeof *grown, "the list of files");
-            return NULL;
-        }
-        s->v = grown;
-        s->capacity = capacity;
-    }
+    if (pc_grow(&s->v, &s->capacity, s->n, sizeof *s->v, "the list of files", err) < 0)
+        return NULL;
     struct pc_sidecar *f = &s->v[s->n];
     *f = (struct pc_sidecar){.name = pc_strdup(name)};
     if (!f->name) {
