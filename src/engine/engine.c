@@ -58,6 +58,7 @@ static int open_engine(struct pc_engine *e, const struct pc_checkpoint *weights,
     pc_kernels_init(&e->kernels, o->scalar ? 0 : pc_cpu_flags());
     e->memory_limit = o->memory_limit;
     e->scalar = o->scalar;
+    e->plan_tokens = o->plan_tokens;
     e->max_rows = (size_t)(o->max_rows ? o->max_rows : DEFAULT_ROWS);
     e->max_logits = (size_t)(o->max_logits ? o->max_logits : DEFAULT_LOGITS);
     int rc = pc_llama_bind(weights, config, &e->kernels, o->f32, &e->model, err);

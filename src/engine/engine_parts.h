@@ -17,6 +17,7 @@ struct pc_engine {
     struct pc_engine_plan plan;
     uint64_t memory_limit;
     size_t max_rows, max_logits;
+    int64_t plan_tokens;
     enum pc_dtype kv_type;
     bool scalar;
     struct pc_kv_pool pages;

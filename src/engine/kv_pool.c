@@ -81,8 +81,9 @@ void pc_kv_unreserve(struct pc_kv_pool *pool, uint64_t n)
 {
     assert(n <= pool->n_reserved);
     pool->n_reserved -= n;
+    uint64_t keep = pool->n_reserved > pool->n_floor ? pool->n_reserved : pool->n_floor;
     for (struct pc_kv_slab **at = &pool->slabs, *s; (s = *at) != NULL;)
-        if (s->n_used == 0 && pool->n_pages - s->n >= pool->n_reserved) {
+        if (s->n_used == 0 && pool->n_pages - s->n >= keep) {
             *at = s->next;
             free_slab(pool, s);
         } else {

@@ -31,6 +31,7 @@ struct pc_kv_page {
 struct pc_kv_pool {
     size_t page_size;
     uint64_t n_pages, n_reserved, n_used;
+    uint64_t n_floor; /* slabs stay while there would be fewer pages without them; the owner's to set */
     struct pc_kv_slab *slabs;
 };
 

@@ -142,29 +142,44 @@ static void attach_page(struct pc_seq *seq, struct pc_kv_page *page, size_t n)
     seq->length += (int32_t)n;
 }
 
-int32_t pc_prefix_attach(struct pc_seq *seq, const int32_t *ids, size_t n)
+/* The last block that n ids are known by, in part perhaps; how many of them in *known. Blocks found on the
+ * way are given to seq, unless that is NULL. */
+static struct node *walk(struct pc_prefix *p, struct pc_seq *seq, const int32_t *ids, size_t n, size_t *known)
 {
-    struct pc_prefix *p = seq->engine->prefix;
-    pc_seq_truncate(seq, 0);
-    if (!p)
-        return 0;
-    p->stats.n_asked += n;
-    n = n < (size_t)seq->capacity ? n : (size_t)seq->capacity;
     struct node *at = &p->root, *next;
     size_t done = 0, same;
     for (; n - done >= PC_KV_BLOCK; done += PC_KV_BLOCK, at = next) {
         next = find(p, at, ids + done, hash_of(p, at, ids + done));
         if (!next)
             break;
-        attach_page(seq, next->page, PC_KV_BLOCK);
+        if (seq)
+            attach_page(seq, next->page, PC_KV_BLOCK);
     }
     next = find_part(at, ids + done, n - done, &same);
-    if (next) {
+    if (next && seq)
         attach_page(seq, next->page, same);
-        at = next;
-    }
-    use(p, at);
-    p->stats.n_attached += (uint64_t)seq->length;
+    *known = done + same;
+    return next ? next : at;
+}
+
+int32_t pc_prefix_find(const struct pc_engine *engine, const int32_t *ids, size_t n)
+{
+    size_t known = 0;
+    if (engine->prefix)
+        walk(engine->prefix, NULL, ids, n, &known);
+    return (int32_t)known;
+}
+
+int32_t pc_prefix_attach(struct pc_seq *seq, const int32_t *ids, size_t n)
+{
+    struct pc_prefix *p = seq->engine->prefix;
+    size_t known;
+    pc_seq_truncate(seq, 0);
+    if (!p)
+        return 0;
+    p->stats.n_asked += n;
+    use(p, walk(p, seq, ids, n < (size_t)seq->capacity ? n : (size_t)seq->capacity, &known));
+    p->stats.n_attached += known;
     return seq->length;
 }
 

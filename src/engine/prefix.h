@@ -22,6 +22,9 @@
  *  its capacity. Returns how many; 0 when the engine keeps nothing. */
 int32_t pc_prefix_attach(struct pc_seq *seq, const int32_t *ids, size_t n);
 
+/** How many positions pc_prefix_attach would find of n ids, capacity aside; nothing is used or counted. */
+int32_t pc_prefix_find(const struct pc_engine *engine, const int32_t *ids, size_t n);
+
 /** Keep the whole blocks of seq's first n positions, whose tokens ids are. n beyond its length is cut. */
 void pc_prefix_keep(struct pc_seq *seq, const int32_t *ids, size_t n);
 

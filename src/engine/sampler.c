@@ -36,7 +36,7 @@ static double draw(struct pc_sampler *s)
     return (double)(mix(start + s->n_draws++ * 0x9e3779b97f4a7c15u) >> 11) * 0x1p-53;
 }
 
-static int check(const struct pc_sampler_options *o, struct paco_error *err)
+int pc_sampler_check(const struct pc_sampler_options *o, struct paco_error *err)
 {
     if (!(o->temperature >= 0 && isfinite(o->temperature)))
         return pc_error_set(
@@ -56,7 +56,7 @@ static int check(const struct pc_sampler_options *o, struct paco_error *err)
 int pc_sampler_new(int32_t vocab_size, const struct pc_sampler_options *options, struct pc_sampler **out,
     struct paco_error *err)
 {
-    int rc = check(options, err);
+    int rc = pc_sampler_check(options, err);
     if (rc < 0)
         return rc;
     size_t n = (size_t)vocab_size;
@@ -163,13 +163,16 @@ static int32_t pop(const float *score, int32_t *heap, size_t n)
     return best;
 }
 
-static int32_t greedy(const struct pc_sampler *s)
+int32_t pc_sampler_greedy(const float *logits, size_t n)
 {
-    size_t best = 0;
-    for (size_t i = 1; i < s->n_vocab; i++)
-        if (s->score[i] > s->score[best])
-            best = i;
-    return (int32_t)best;
+    float top = -INFINITY;
+    int32_t best = -1;
+    for (size_t i = 0; i < n; i++)
+        if (logits[i] > top) {
+            top = logits[i];
+            best = (int32_t)i;
+        }
+    return best;
 }
 
 /* Draw from all of the vocabulary, by id. */
@@ -233,8 +236,8 @@ static int32_t draw_filtered(struct pc_sampler *s, double sum)
 int pc_sampler_next(struct pc_sampler *s, const float *logits, int32_t *id, struct paco_error *err)
 {
     make_scores(s, logits);
-    int32_t best = greedy(s);
-    if (s->score[best] == -INFINITY)
+    int32_t best = pc_sampler_greedy(s->score, s->n_vocab);
+    if (best < 0)
         return pc_error_set(err, PACO_EFORMAT,
             "no token can be chosen: every logit is NaN or minus infinity (are the weights damaged?)");
     if (s->o.temperature == 0) {

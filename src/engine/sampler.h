@@ -32,6 +32,12 @@ struct pc_sampler_options {
 
 struct pc_sampler;
 
+/** Whether options are in range: PACO_EINVAL with what is not. */
+int pc_sampler_check(const struct pc_sampler_options *options, struct paco_error *err);
+
+/** The greedy choice among n logits, nothing suppressed or penalised; -1 where pc_sampler_next fails. */
+int32_t pc_sampler_greedy(const float *logits, size_t n);
+
 /** *owned*: pc_sampler_free. Options out of range (a negative temperature, top_p above 1, ...) are
  * PACO_EINVAL, a suppressed id beyond the vocabulary is ignored. All memory is taken here. */
 int pc_sampler_new(int32_t vocab_size, const struct pc_sampler_options *options, struct pc_sampler **out,
