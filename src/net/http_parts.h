@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+/* One request on its way: shared by http.c, which says when, and transfer.c, which says what. */
+#ifndef PC_NET_HTTP_PARTS_H
+#define PC_NET_HTTP_PARTS_H
+
+#include "base/buf.h"
+#include "net/curl_api.h"
+#include "net/http.h"
+
+struct pc_transfer {
+    struct pc_transfer *next;
+    /* The request. */
+    char *url, *bearer, *body, *sent_validator; /* owned */
+    char *shown;                                /* owned: the URL for messages */
+    size_t body_len;
+    uint64_t tag, offset;
+    const struct pc_http_sink *sink;
+    int max_tries;
+    /* This attempt. */
+    CURL *easy; /* NULL between attempts */
+    struct curl_slist *headers;
+    double not_before; /* monotonic seconds */
+    uint64_t at;       /* of the next byte for the sink */
+    uint64_t first;    /* byte of the whole that a partial reply begins with */
+    bool began;        /* bytes of the body arrived */
+    struct pc_buf reply;
+    char curl_error[CURL_ERROR_SIZE], content_type[80], validator[200];
+    char etag[200], location[512];
+    uint64_t total_size;
+    /* So far. */
+    int n_tries, status;
+    struct paco_error err; /* the last attempt's; of a sink that failed: its own */
+    bool done;
+};
+
+/** A copy of what request says; NULL with err set. */
+struct pc_transfer *pc_transfer_new(
+    const struct pc_http_options *o, const struct pc_http_request *request, struct paco_error *err);
+void pc_transfer_free(const struct pc_curl *curl, struct pc_transfer *t);
+/** Make t->easy ready for an attempt. */
+int pc_transfer_prepare(const struct pc_curl *curl, const struct pc_http_options *o, struct pc_transfer *t,
+    struct paco_error *err);
+/** The attempt ended: fill status and err, and let go of t->easy (removed from its multi already). True if
+ * another attempt may help; *retry_after is what the server asks for in seconds, or 0. */
+bool pc_transfer_finish(const struct pc_curl *curl, const struct pc_http_options *o, struct pc_transfer *t,
+    CURLcode code, double *retry_after);
+
+#endif

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "net/openai.h"
+
+#include "base/file.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { MAX_REQUEST = 64 << 20 };
+
+struct pc_openai {
+    struct pc_http *http;
+    char *completions, *chat, *model, *key; /* owned */
+    char shown[600];
+};
+
+/* Quota that is used up comes with the status of haste, and no waiting helps. */
+static bool is_final(int status, const char *body, size_t len)
+{
+    static const char *const words[] = {"\"insufficient_quota\"", "\"billing_hard_limit_reached\""};
+    (void)len;
+    for (size_t i = 0; status == 429 && i < sizeof words / sizeof *words; i++)
+        if (strstr(body, words[i]))
+            return true;
+    return false;
+}
+
+static size_t without(const char *url, size_t len, const char *tail)
+{
+    size_t n = strlen(tail);
+    return len >= n && memcmp(url + len - n, tail, n) == 0 ? len - n : len;
+}
+
+static size_t without_slashes(const char *url, size_t len)
+{
+    while (len && url[len - 1] == '/')
+        len--;
+    return len;
+}
+
+/* "http://h", "http://h/v1/" and "http://h/v1/chat/completions" all mean "http://h/v1". Owned. */
+static char *base_url(const char *url)
+{
+    struct pc_buf b;
+    size_t len = without_slashes(url, strlen(url));
+    size_t cut = without(url, len, "/chat/completions");
+    len = without_slashes(url, cut < len ? cut : without(url, len, "/completions"));
+    const char *host = strstr(url, "://");
+    pc_buf_init(&b, 1 << 16);
+    pc_buf_add(&b, url, len);
+    if (host && (size_t)(host + 3 - url) < len && !memchr(host + 3, '/', len - (size_t)(host + 3 - url)))
+        pc_buf_puts(&b, "/v1");
+    char *out = pc_buf_detach(&b);
+    pc_buf_release(&b);
+    return out;
+}
+
+static int fill(struct pc_openai *api, const struct pc_openai_options *o, struct paco_error *err)
+{
+    char *base = base_url(o->url);
+    if (base) {
+        pc_http_shown_url(base, api->shown, sizeof api->shown);
+        api->completions = pc_path_join(base, "completions");
+        api->chat = pc_path_join(base, "chat/completions");
+    }
+    pc_free(base);
+    api->model = o->model ? pc_strdup(o->model) : NULL;
+    api->key = o->key && *o->key ? pc_strdup(o->key) : NULL;
+    if (!api->completions || !api->chat || (o->model && !api->model) || (o->key && *o->key && !api->key))
+        return pc_error_mem(err, 0, "an endpoint");
+    struct pc_http_options http = o->http;
+    http.is_final = is_final;
+    http.max_reply = http.max_reply ? http.max_reply : (size_t)16 << 20;
+    return pc_http_open(&http, &api->http, err);
+}
+
+int pc_openai_open(const struct pc_openai_options *options, struct pc_openai **out, struct paco_error *err)
+{
+    struct pc_openai *api = pc_alloc_zero(1, sizeof *api);
+    int rc = api ? fill(api, options, err) : pc_error_mem(err, sizeof *api, "an endpoint");
+    if (rc < 0) {
+        pc_openai_close(api);
+        return rc;
+    }
+    *out = api;
+    return 0;
+}
+
+void pc_openai_close(struct pc_openai *api)
+{
+    if (!api)
+        return;
+    pc_http_close(api->http);
+    pc_free(api->completions);
+    pc_free(api->chat);
+    pc_free(api->model);
+    pc_free(api->key);
+    pc_free(api);
+}
+
+const char *pc_openai_shown(const struct pc_openai *api)
+{
+    return api->shown;
+}
+
+static void put_message(struct pc_buf *b, const char *role, const char *text, size_t len)
+{
+    pc_buf_printf(b, "{\"role\":\"%s\",\"content\":", role);
+    pc_json_write_string(b, text, len, false);
+    pc_buf_putc(b, '}');
+}
+
+static void put_prompt(struct pc_buf *b, const struct pc_openai_request *r)
+{
+    if (!r->chat) {
+        pc_buf_puts(b, "\"prompt\":");
+        pc_json_write_string(b, r->prompt, r->prompt_len, false);
+        return;
+    }
+    pc_buf_puts(b, "\"messages\":[");
+    if (r->system) {
+        put_message(b, "system", r->system, strlen(r->system));
+        pc_buf_putc(b, ',');
+    }
+    put_message(b, "user", r->prompt, r->prompt_len);
+    pc_buf_putc(b, ']');
+}
+
+static void put_number(struct pc_buf *b, const char *name, double x)
+{
+    pc_buf_printf(b, ",\"%s\":", name);
+    pc_json_write_double(b, x);
+}
+
+static void put_logprobs(struct pc_buf *b, const struct pc_openai_request *r)
+{
+    if (r->logprobs > 0 && r->chat)
+        pc_buf_printf(b, ",\"logprobs\":true,\"top_logprobs\":%d", r->logprobs);
+    else if (r->logprobs > 0)
+        pc_buf_printf(b, ",\"logprobs\":%d", r->logprobs);
+}
+
+void pc_openai_write_request(struct pc_buf *b, const char *model, const struct pc_openai_request *r)
+{
+    pc_buf_putc(b, '{');
+    if (model) {
+        pc_buf_puts(b, "\"model\":");
+        pc_json_write_string(b, model, strlen(model), false);
+        pc_buf_putc(b, ',');
+    }
+    put_prompt(b, r);
+    pc_buf_printf(b, ",\"max_tokens\":%d", r->max_tokens);
+    if (!isnan(r->temperature))
+        put_number(b, "temperature", r->temperature);
+    if (r->top_p > 0)
+        put_number(b, "top_p", r->top_p);
+    if (r->top_k > 0)
+        pc_buf_printf(b, ",\"top_k\":%d", r->top_k);
+    if (r->n > 1)
+        pc_buf_printf(b, ",\"n\":%d", r->n);
+    if (r->has_seed)
+        pc_buf_printf(b, ",\"seed\":%lld", (long long)r->seed);
+    for (size_t i = 0; i < r->n_stops && i < PC_OPENAI_MAX_STOPS; i++) {
+        pc_buf_puts(b, i ? "," : ",\"stop\":[");
+        pc_json_write_string(b, r->stops[i], strlen(r->stops[i]), false);
+    }
+    if (r->n_stops)
+        pc_buf_putc(b, ']');
+    put_logprobs(b, r);
+    if (r->echo && !r->chat)
+        pc_buf_puts(b, ",\"echo\":true");
+    pc_buf_putc(b, '}');
+}
+
+int pc_openai_start(struct pc_openai *api, const struct pc_openai_request *request, struct paco_error *err)
+{
+    struct pc_buf b;
+    pc_buf_init(&b, MAX_REQUEST);
+    pc_openai_write_request(&b, api->model, request);
+    int rc = pc_buf_check(&b, "a request", err);
+    if (rc == 0)
+        rc = pc_http_start(api->http,
+            &(struct pc_http_request){.url = request->chat ? api->chat : api->completions,
+                .bearer = api->key,
+                .body = b.data,
+                .body_len = b.len,
+                .max_tries = request->max_tries,
+                .tag = request->tag},
+            err);
+    pc_buf_release(&b);
+    return rc;
+}
+
+size_t pc_openai_n_open(const struct pc_openai *api)
+{
+    return pc_http_n_open(api->http);
+}
+
+int pc_openai_wait(
+    struct pc_openai *api, int timeout_ms, struct pc_openai_reply *reply, struct paco_error *err)
+{
+    struct pc_http_reply http;
+    int rc = pc_http_wait(api->http, timeout_ms, &http, err);
+    if (rc > 0)
+        pc_openai_read_reply(&http, api->shown, api->key, reply);
+    return rc;
+}
+
+int pc_openai_ask(struct pc_openai *api, const struct pc_openai_request *request,
+    const struct pc_progress *progress, struct pc_openai_reply *reply, struct paco_error *err)
+{
+    const struct pc_progress_event waiting = {
+        .phase = "asking", .item = api->shown, .unit = "replies", .total = 1};
+    int rc = pc_openai_start(api, request, err);
+    if (rc < 0)
+        return rc;
+    while ((rc = pc_openai_wait(api, 200, reply, err)) == 0)
+        if (pc_progress(progress, &waiting))
+            return pc_error_set(err, PACO_ECANCELLED, "stopped");
+    return rc < 0 ? rc : 0;
+}
