@@ -178,18 +178,11 @@ int pc_eval_json(const struct pc_task_env *env, const char *path, json_t **out, 
 
 static int keep_line(struct pc_jsonl *lines, json_t *v, size_t line, struct paco_error *err)
 {
-    if (lines->n == lines->capacity) {
-        size_t capacity = lines->capacity ? 2 * lines->capacity : 64;
-        json_t **items = pc_realloc(lines->v, capacity, sizeof *items);
-        if (items)
-            lines->v = items;
-        size_t *numbers = pc_realloc(lines->line, capacity, sizeof *numbers);
-        if (numbers)
-            lines->line = numbers;
-        if (!items || !numbers)
-            return pc_error_mem(err, capacity * sizeof *items, "JSON lines");
-        lines->capacity = capacity;
-    }
+    int rc = pc_grow(&lines->v, &lines->capacity, lines->n, sizeof *lines->v, "JSON lines", err);
+    if (rc == 0)
+        rc = pc_grow(&lines->line, &lines->line_capacity, lines->n, sizeof *lines->line, "JSON lines", err);
+    if (rc < 0)
+        return rc;
     lines->v[lines->n] = v;
     lines->line[lines->n++] = line;
     return 0;

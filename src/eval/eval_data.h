@@ -46,7 +46,7 @@ struct pc_jsonl {
     char *path;
     json_t **v;   /* owned */
     size_t *line; /* of each, counted from 1 */
-    size_t n, capacity;
+    size_t n, capacity, line_capacity;
 };
 
 /** A file without any line is PACO_EFORMAT, as is a line that is no object; both say which line. */
