@@ -57,6 +57,9 @@ enum paco_container {
     PACO_CONTAINER_BIN, /* pytorch_model.bin */
     /** One GGUF file, which llama.cpp reads too, called `out`; its manifest is `out`.paco-manifest.json. */
     PACO_CONTAINER_GGUF,
+    /** paco_convert alone: Meta's consolidated.NN.pth and params.json, paco_convert_options.n_shards of them.
+     */
+    PACO_CONTAINER_META,
 };
 
 /** How a diff was made, which decides what is known of the rows that the base lacks. */
@@ -197,6 +200,7 @@ int paco_merge(
 struct paco_convert_options {
     struct paco_job_options job; /* dtype PACO_DTYPE_KEEP: the source's own types, block types as F32 */
     const char *source;
+    int n_shards; /* for PACO_CONTAINER_META, 1 to 8; 0: 1 */
     const struct paco_file
         *files; /* more files: a GGUF's tokenizer, which this library's weights part cannot write */
     size_t n_files;
@@ -206,7 +210,8 @@ struct paco_convert_options paco_convert_options_default(void);
 
 /** The same model in other files: a Hugging Face folder with safetensors or .bin from either, or from a GGUF
  * file, whose tensors get Hugging Face's names and row order; or a GGUF file from any of them, quantised when
- * a block type is asked for. Errors as paco_recover's. */
+ * a block type is asked for; or Meta's files, where a number of shards that does not divide the model's heads
+ * and widths is PACO_EMISMATCH. Errors as paco_recover's. */
 int paco_convert(
     const struct paco_convert_options *options, struct paco_job_result *result, struct paco_error *err);
 

@@ -11,6 +11,7 @@
 struct values {
     struct pc_job_args job;
     const char *source;
+    int64_t shards;
 };
 
 static struct values g_values;
@@ -32,10 +33,18 @@ static const struct pc_option g_options[] = {
     {.name = "to",
         .type = PC_OPT_CHOICE,
         .offset = offsetof(struct values, job.format),
-        .choices = "hf|hf-bin|gguf",
-        .help = "a Hugging Face folder with safetensors (hf, the default) or pytorch_model.bin (hf-bin), or "
-                "one GGUF "
-                "file (gguf, the default when --out ends in .gguf)"},
+        .choices = "hf|hf-bin|gguf|meta",
+        .help = "a Hugging Face folder with safetensors (hf, the default) or pytorch_model.bin (hf-bin), one "
+                "GGUF "
+                "file (gguf, the default when --out ends in .gguf), or a folder of Meta's (meta: "
+                "consolidated.NN.pth and params.json)"},
+    {.name = "shards",
+        .type = PC_OPT_INT,
+        .offset = offsetof(struct values, shards),
+        .arg = "N",
+        .min = 1,
+        .max = 8,
+        .help = "for --to meta: how many files, one for each machine that will run it (default: 1)"},
     {.name = "type",
         .aliases = "dtype",
         .type = PC_OPT_CHOICE,
@@ -77,6 +86,9 @@ static int convert(
     bool gguf = pc_job_is_gguf(&v->job);
     o.job = pc_job_options(self, &v->job);
     o.source = v->source;
+    o.n_shards = (int)v->shards;
+    if (o.job.container == PACO_CONTAINER_META)
+        return paco_convert(&o, result, err);
     int rc = gguf ? pc_vocab_output_gguf(self, v->source, NULL, 0, &vocab, err)
                   : pc_vocab_output_make(v->source, &vocab, err);
     o.job.vocabulary = vocab.gguf.data;
@@ -93,6 +105,8 @@ static int check(const struct pc_command *self, struct values *v, size_t n_posit
 {
     if (n_positional > 1 || !v->source)
         return pc_command_misuse(self, "give one model to convert");
+    if (v->shards && (!v->job.format || strcmp(v->job.format, "meta") != 0))
+        return pc_command_misuse(self, "--shards is for --to meta; other files are cut by --max-shard");
     return pc_job_settle_format(self, &v->job);
 }
 
@@ -123,7 +137,7 @@ static int run(const struct pc_command *self, int argc, char **argv)
 const struct pc_command pc_cmd_convert = {
     .name = "convert",
     .summary = "the same model in other files: Hugging Face, GGUF, Meta's; quantises",
-    .usage = "MODEL --out PATH [--to hf|hf-bin|gguf] [--type TYPE] [options]",
+    .usage = "MODEL --out PATH [--to hf|hf-bin|gguf|meta] [--type TYPE] [options]",
     .description =
         "Writes a Hugging Face folder or a GGUF file from another one, from a lone .safetensors or .bin "
         "file,\n"
@@ -131,8 +145,11 @@ const struct pc_command pc_cmd_convert = {
         "Hugging\n"
         "Face a GGUF's block types are expanded, exactly, to F32; its configuration, tokenizer and chat\n"
         "template become the files Transformers reads, and so do Meta's. On the way to GGUF matrices may be\n"
-        "quantised (--type q4_0 and so on); llama.cpp reads the result. Like every job it streams, goes on\n"
-        "after an interruption, and its output appears when it is complete.\n"
+        "quantised (--type q4_0 and so on); llama.cpp reads the result. Meta's files are cut for as many\n"
+        "machines as --shards says, if heads and widths can be dealt to them equally; they hold no more "
+        "than\n"
+        "params.json has words for, and tokenizer.model if the source has one. Like every job it streams,\n"
+        "goes on after an interruption, and its output appears when it is complete.\n"
         "\n"
         "Types are mixed as llama.cpp mixes them: norms stay F32; the head, or the embedding where it is\n"
         "tied, is q6_k but for q8_0; q4_k and q5_k (its Q4_K_M and Q5_K_M) have some value and down\n"
@@ -140,6 +157,7 @@ const struct pc_command pc_cmd_convert = {
         "and q6_k.",
     .examples = "$ paco convert model.gguf --out model --to hf --type f32\n"
                 "$ paco convert LLaMA/7B --out llama-7b\n"
+                "$ paco convert llama-13b --out LLaMA/13B --to meta --shards 2\n"
                 "$ paco convert old-model --out new-model --to hf --type auto\n"
                 "$ paco convert alpaca-7b --out alpaca-7b.q4_k.gguf --type q4_k",
     .options = g_options,

@@ -88,15 +88,17 @@ static bool names_manifest(const char *path)
     return pc_ends_with(path, ".json") && !pc_path_is_dir(path);
 }
 
-/* What is held against a manifest: a GGUF file's tensors as they lie there, when the manifest speaks of
- * those. */
+/* What is held against a manifest: the tensors as they lie in a GGUF file or Meta's, when the manifest speaks
+ * of those. */
 static const struct pc_checkpoint *checked(const struct job *j)
 {
-    static const char embedding[] = "token_embd.weight";
-    uint32_t at;
-    bool native = j->model.gguf && j->has_manifest && !j->other.ck &&
-                  pc_map_get(&j->manifest.by_name, embedding, sizeof embedding - 1, &at);
-    return native ? j->model.gguf : j->model.ck;
+    const struct pc_checkpoint *stored = j->model.stored;
+    if (!stored || !j->has_manifest || j->other.ck)
+        return j->model.ck;
+    for (size_t i = 0; i < j->manifest.n_tensors; i++)
+        if (pc_checkpoint_find(stored, j->manifest.tensors[i].name))
+            return stored;
+    return j->model.ck;
 }
 
 static int scan(struct job *j, const char *phase, struct paco_error *err)

@@ -49,6 +49,8 @@ static enum paco_container container_of(const struct pc_job_args *a)
 {
     if (pc_job_is_gguf(a))
         return PACO_CONTAINER_GGUF;
+    if (a->format && strcmp(a->format, "meta") == 0)
+        return PACO_CONTAINER_META;
     return a->format && pc_ends_with(a->format, "bin") ? PACO_CONTAINER_BIN : PACO_CONTAINER_SAFETENSORS;
 }
 

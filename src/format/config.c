@@ -14,6 +14,12 @@
 
 enum { MAX_FILE = 1 << 20 };
 
+const char *pc_rope_scaling_name(enum pc_rope_scaling scaling)
+{
+    static const char *const names[] = {"default", "linear", "llama3"};
+    return names[scaling];
+}
+
 void pc_config_defaults(struct pc_config *c)
 {
     *c = (struct pc_config){.max_positions = 2048,
@@ -347,9 +353,7 @@ int pc_generation_config_read(const char *path, struct pc_generation_config *out
     return rc;
 }
 
-/* The shortest decimal that reads back as the same float, as a double: 1e-5f is written 1e-05,
- * not 9.99999974e-06. */
-static json_t *short_real(float x)
+json_t *pc_json_short_real(float x)
 {
     char text[32];
     int digits = 1;
@@ -379,15 +383,15 @@ static json_t *scaling_value(const struct pc_config *c)
     if (c->rope_scaling == PC_ROPE_DEFAULT)
         return json_null();
     json_t *o = json_object();
-    json_object_set_new(o, "factor", short_real(c->rope_factor));
+    json_object_set_new(o, "factor", pc_json_short_real(c->rope_factor));
     // Releases that knew linear alone demanded exactly the keys "type" and "factor".
     if (c->rope_scaling == PC_ROPE_LINEAR) {
         json_object_set_new(o, "type", json_string("linear"));
         return o;
     }
     json_object_set_new(o, "rope_type", json_string("llama3"));
-    json_object_set_new(o, "low_freq_factor", short_real(c->rope_low_freq_factor));
-    json_object_set_new(o, "high_freq_factor", short_real(c->rope_high_freq_factor));
+    json_object_set_new(o, "low_freq_factor", pc_json_short_real(c->rope_low_freq_factor));
+    json_object_set_new(o, "high_freq_factor", pc_json_short_real(c->rope_high_freq_factor));
     json_object_set_new(o, "original_max_position_embeddings", json_integer(c->rope_original_positions));
     return o;
 }
@@ -403,8 +407,8 @@ static json_t *config_value(const struct pc_config *c)
         "max_position_embeddings", c->max_positions, "mlp_bias", c->mlp_bias, "model_type",
         mistral ? "mistral" : "llama", "num_attention_heads", c->n_heads, "num_hidden_layers", c->n_layers,
         "num_key_value_heads", c->n_kv_heads, "pad_token_id", id_or_null(c->pad_id), "rms_norm_eps",
-        short_real(c->rms_norm_eps), "rope_scaling", scaling_value(c), "rope_theta",
-        short_real(c->rope_theta), "tie_word_embeddings", c->tied, "use_cache", 1, "vocab_size",
+        pc_json_short_real(c->rms_norm_eps), "rope_scaling", scaling_value(c), "rope_theta",
+        pc_json_short_real(c->rope_theta), "tie_word_embeddings", c->tied, "use_cache", 1, "vocab_size",
         c->vocab_size);
     if (o && c->has_dtype)
         json_object_set_new(o, "torch_dtype", json_string(pc_dtype_traits(c->dtype)->torch_name));

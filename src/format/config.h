@@ -11,8 +11,12 @@
 #include <stdint.h>
 
 struct pc_checkpoint;
+struct pc_buf;
 
 enum pc_rope_scaling { PC_ROPE_DEFAULT, PC_ROPE_LINEAR, PC_ROPE_LLAMA3 };
+
+/** "default", "linear", "llama3": as config.json has it. Static storage. */
+const char *pc_rope_scaling_name(enum pc_rope_scaling scaling);
 
 enum { PC_MAX_EOS = 8 };
 
@@ -64,6 +68,13 @@ int pc_config_from_gguf(const struct pc_checkpoint *gguf, struct pc_config *out,
  * vocabulary, rope_theta, norm_eps and use_scaled_rope. */
 int pc_config_from_meta(const char *path, int64_t vocab_size, int64_t intermediate_size,
     struct pc_config *out, struct paco_error *err);
+
+/** Append the text of a params.json for config. What readers make of it, context and special tokens of the
+ * release it looks like among it, comes back in heard: where that differs from config, the file cannot say
+ * it. PACO_EUNSUPPORTED for what it has no words for at all: other RoPE scalings than LLaMA 3's. */
+int pc_config_to_meta(
+    const struct pc_config *config, struct pc_buf *text, struct pc_config *heard, struct paco_error *err);
+
 /** By what LLaMA 3's scaling divides each of the head_dim / 2 frequencies, as GGUF's rope_freqs.weight holds
  * it. */
 void pc_config_llama3_factors(const struct pc_config *config, float *factors);

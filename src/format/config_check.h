@@ -5,6 +5,8 @@
 
 #include "format/config.h"
 
+#include <jansson.h>
+
 /* Far above any model there is, low enough that products of two fit 64 bits and sizes can be computed. */
 enum {
     PC_CONFIG_MAX_LAYERS = 1000,
@@ -20,5 +22,9 @@ void pc_config_defaults(struct pc_config *c);
 
 /** Derive what may be left out (key/value heads, head size) and check the sizes against each other. */
 int pc_config_check(struct pc_config *c, struct paco_error *err);
+
+/** The shortest decimal that reads back as the same float, as a double: 1e-5f is written 1e-05,
+ * not 9.99999974e-06. NULL when memory is out. */
+json_t *pc_json_short_real(float x);
 
 #endif

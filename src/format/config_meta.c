@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* params.json, the arguments of Meta's model class. Half of what a configuration needs is not in it: the
  * inner width follows from a formula, the vocabulary comes from the tokenizer (-1), context and special
- * tokens are constants of each release's code. */
+ * tokens are constants of each release's code. What is written is read back at once, so that what a reader
+ * will make of it is known, and can be said. */
 #include "base/file.h"
 #include "base/json.h"
 #include "format/config.h"
@@ -46,6 +47,17 @@ static int read_sizes(const json_t *o, struct pc_config *c, struct paco_error *e
     return rc == 0 ? count(o, "head_dim", false, PC_CONFIG_MAX_HEAD_DIM, &c->head_dim, err) : rc;
 }
 
+static double unrounded_inner(const struct pc_config *c, double multiplier)
+{
+    int64_t two_thirds = 8 * (int64_t)c->hidden_size / 3; // of four times the width, whole as in Meta's code
+    return floor(multiplier * (double)two_thirds);
+}
+
+static int64_t round_up(int64_t n, int64_t multiple_of)
+{
+    return (n + multiple_of - 1) / multiple_of * multiple_of;
+}
+
 /* multiple_of * ceil(int(multiplier * int(8 dim / 3)) / multiple_of), as the feed-forward's constructor has
  * it; 0 when the file does not say. Mistral's files have it plainly as hidden_dim. */
 static int inner_of_formula(
@@ -60,12 +72,11 @@ static int inner_of_formula(
         rc = positive(o, "ffn_dim_multiplier", &multiplier, err);
     if (rc < 0 || *inner || !multiple_of)
         return rc;
-    int64_t two_thirds = 8 * (int64_t)c->hidden_size / 3; // of four times the width, whole as in Meta's code
-    double width = floor(multiplier * (double)two_thirds);
+    double width = unrounded_inner(c, multiplier);
     if (!(width >= 1 && width <= PC_CONFIG_MAX_WIDTH))
         return pc_error_set(
             err, PACO_EFORMAT, "\"ffn_dim_multiplier\" is %g: a width of %g", multiplier, width);
-    *inner = ((int64_t)width + multiple_of - 1) / multiple_of * multiple_of;
+    *inner = round_up((int64_t)width, multiple_of);
     return 0;
 }
 
@@ -199,4 +210,105 @@ int pc_config_from_meta(const char *path, int64_t vocab_size, int64_t intermedia
     }
     *out = c;
     return 0;
+}
+
+/* ---- writing ---- */
+
+static bool formula_gives(const struct pc_config *c, double multiplier, int64_t multiple_of)
+{
+    double width = unrounded_inner(c, multiplier);
+    return width >= 1 && width <= PC_CONFIG_MAX_WIDTH &&
+           round_up((int64_t)width, multiple_of) == c->intermediate_size;
+}
+
+/* The formula's two numbers for an inner width: of few digits, as the releases have them, where that is
+ * possible. */
+static bool find_formula(const struct pc_config *c, double *multiplier, int64_t *multiple_of)
+{
+    static const int64_t usual[] = {256, 1024, 4096};
+    for (int tenths = 10; tenths != 9; tenths = tenths == 40 ? 1 : tenths + 1)
+        for (size_t i = 0; i < sizeof usual / sizeof *usual; i++) {
+            *multiplier = tenths / 10.0;
+            *multiple_of = usual[i];
+            if (formula_gives(c, *multiplier, *multiple_of))
+                return true;
+        }
+    int64_t step = c->intermediate_size & -(int64_t)c->intermediate_size;
+    *multiple_of = step < 256 ? step : 256;
+    double middle = (double)c->intermediate_size + 1 - (double)*multiple_of / 2, scale = 10;
+    for (int digits = 1; digits <= 15; digits++, scale *= 10) {
+        *multiplier = round(middle / (double)(8 * (int64_t)c->hidden_size / 3) * scale) / scale;
+        if (*multiplier > 0 && formula_gives(c, *multiplier, *multiple_of))
+            return true;
+    }
+    return false;
+}
+
+static int check_scaling(const struct pc_config *c, struct paco_error *err)
+{
+    if (c->rope_scaling == PC_ROPE_DEFAULT)
+        return 0;
+    if (c->rope_scaling != PC_ROPE_LLAMA3)
+        return pc_error_set(err, PACO_EUNSUPPORTED,
+            "RoPE scaling of type '%s' has no place in Meta's params.json, which knows LLaMA 3's alone",
+            pc_rope_scaling_name(c->rope_scaling));
+    if (c->rope_low_freq_factor == 1 && c->rope_high_freq_factor == 4 && c->rope_original_positions == 8192)
+        return 0;
+    return pc_error_set(err, PACO_EUNSUPPORTED,
+        "LLaMA 3's RoPE scaling with the factors %g and %g of %d positions has no place in Meta's "
+        "params.json, "
+        "which stands for 1 and 4 of 8192",
+        (double)c->rope_low_freq_factor, (double)c->rope_high_freq_factor, (int)c->rope_original_positions);
+}
+
+/* Nothing but what Meta's model class takes: it refuses what it does not know. */
+static json_t *make_params(const struct pc_config *c, double multiplier, int64_t multiple_of)
+{
+    json_t *o = json_pack("{s:i, s:I, s:i, s:i, s:o, s:i}", "dim", (int)c->hidden_size, "multiple_of",
+        (json_int_t)multiple_of, "n_heads", (int)c->n_heads, "n_layers", (int)c->n_layers, "norm_eps",
+        pc_json_short_real(c->rms_norm_eps), "vocab_size", (int)c->vocab_size);
+    bool good = o != NULL;
+    if (c->n_kv_heads != c->n_heads)
+        good = json_object_set_new(o, "n_kv_heads", json_integer(c->n_kv_heads)) == 0 && good;
+    if (c->n_heads * c->head_dim != c->hidden_size)
+        good = json_object_set_new(o, "head_dim", json_integer(c->head_dim)) == 0 && good;
+    if (multiplier != 1)
+        good = json_object_set_new(o, "ffn_dim_multiplier", json_real(multiplier)) == 0 && good;
+    if (c->rope_theta != 10000)
+        good = json_object_set_new(o, "rope_theta", pc_json_short_real(c->rope_theta)) == 0 && good;
+    if (c->rope_scaling == PC_ROPE_LLAMA3) {
+        good = json_object_set_new(o, "use_scaled_rope", json_true()) == 0 && good;
+        if (c->rope_factor != (c->hidden_size < SMALL_WIDTH ? 32 : 8))
+            good = json_object_set_new(o, "rope_scaling_factor", pc_json_short_real(c->rope_factor)) == 0 &&
+                   good;
+    }
+    if (good)
+        return o;
+    json_decref(o);
+    return NULL;
+}
+
+int pc_config_to_meta(
+    const struct pc_config *config, struct pc_buf *text, struct pc_config *heard, struct paco_error *err)
+{
+    double multiplier;
+    int64_t multiple_of;
+    int rc = check_scaling(config, err);
+    if (rc < 0)
+        return rc;
+    if (!find_formula(config, &multiplier, &multiple_of))
+        return pc_error_set(err, PACO_EUNSUPPORTED,
+            "a feed-forward's width of %d is none that Meta's formula gives for a width of %d",
+            (int)config->intermediate_size, (int)config->hidden_size);
+    json_t *o = make_params(config, multiplier, multiple_of);
+    if (!o)
+        return pc_error_mem(err, 1024, "params.json");
+    pc_json_write(text, o, PC_JSON_SORTED_PRETTY);
+    pc_buf_putc(text, '\n');
+    pc_config_defaults(heard);
+    rc = pc_buf_check(text, "params.json", err);
+    if (rc == 0)
+        rc = read_all(o, 0, 0, heard, err);
+    json_decref(o);
+    return rc;
 }

@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "format/gguf_write.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,7 @@ static const struct container g_containers[] = {
     [PC_TORCH_BIN] = {"pytorch_model", "bin", "pytorch_model.bin.index.json", true, pc_torch_place,
         pc_torch_seal},
     [PC_GGUF] = {NULL, NULL, NULL, false, NULL, pc_gguf_seal},
+    [PC_META] = {NULL, NULL, NULL, true, pc_torch_place, pc_torch_seal},
 };
 
 static int copy_tensors(
@@ -51,6 +53,7 @@ static int copy_tensors(
         t->name = pc_arena_strndup(&l->arena, t->name, strlen(t->name));
         if (!t->name)
             return pc_error_mem(err, PC_MAX_NAME, "a tensor's name");
+        t->in_file = t->name;
         t->crc32 = 0;
     }
     l->n_tensors = n;
@@ -131,6 +134,50 @@ int pc_layout_new_gguf(const struct pc_gguf_head *head, const char *file_name,
         rc = l->files[0].name ? pc_gguf_place(l, head, err)
                               : pc_error_mem(err, strlen(file_name), "a file name");
     }
+    if (rc < 0) {
+        pc_layout_free(l);
+        return rc;
+    }
+    *out = l;
+    return 0;
+}
+
+/* A new file whenever what stands before the slash changes; it is the file's name but for ".pth". */
+static int pack_meta(struct pc_layout *l, struct paco_error *err)
+{
+    for (uint32_t i = 0; i < l->n_tensors; i++) {
+        struct pc_out_tensor *t = &l->tensors[i];
+        const char *slash = strchr(t->name, '/'), *before = i ? t[-1].name : "";
+        assert(slash);
+        size_t len = (size_t)(slash - t->name) + 1;
+        if (i == 0 || strncmp(before, t->name, len) != 0) {
+            char name[64];
+            snprintf(name, sizeof name, "%.*s.pth", (int)len - 1, t->name);
+            struct pc_out_file *f = &l->files[l->n_files++];
+            f->first = i;
+            if (!(f->name = pc_arena_strndup(&l->arena, name, strlen(name))))
+                return pc_error_mem(err, sizeof name, "a file name");
+        }
+        t->i_file = l->n_files - 1;
+        t->in_file = slash + 1;
+        l->files[t->i_file].n++;
+    }
+    return 0;
+}
+
+int pc_layout_new_meta(
+    const struct pc_out_tensor *tensors, uint32_t n, struct pc_layout **out, struct paco_error *err)
+{
+    struct pc_layout *l = pc_alloc_zero(1, sizeof *l);
+    if (!l)
+        return pc_error_mem(err, sizeof *l, "the plan of the output files");
+    l->container = PC_META;
+    l->wants_crc = true;
+    int rc = copy_tensors(l, tensors, n, err);
+    if (rc == 0)
+        rc = pack_meta(l, err);
+    for (uint32_t i = 0; rc == 0 && i < l->n_files; i++)
+        rc = pc_torch_place(l, &l->files[i], err);
     if (rc < 0) {
         pc_layout_free(l);
         return rc;

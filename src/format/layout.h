@@ -19,12 +19,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum pc_container { PC_SAFETENSORS, PC_TORCH_BIN, PC_GGUF /* pc_layout_new_gguf */ };
+enum pc_container {
+    PC_SAFETENSORS,
+    PC_TORCH_BIN,
+    PC_GGUF, /* pc_layout_new_gguf */
+    PC_META, /* pc_layout_new_meta */
+};
 
 struct pc_gguf_head;
 
 struct pc_out_tensor {
-    const char *name; /* view into the layout's arena */
+    const char *name;    /* view into the layout's arena */
+    const char *in_file; /* what its file calls it: name, or a part of it */
     enum pc_dtype dtype;
     int n_dims;
     uint64_t shape[PC_MAX_DIMS];
@@ -57,6 +63,10 @@ struct pc_layout {
  * upstream's 10 * 10^9. *owned*: pc_layout_free. */
 int pc_layout_new(enum pc_container container, const struct pc_out_tensor *tensors, uint32_t n,
     uint64_t max_shard, struct pc_layout **out, struct paco_error *err);
+/** Meta's consolidated.NN.pth: the tensors are called "consolidated.NN/NAME", which says where they go and
+ * what they are called there; those of a file stand together, files ascending from 00. */
+int pc_layout_new_meta(
+    const struct pc_out_tensor *tensors, uint32_t n, struct pc_layout **out, struct paco_error *err);
 void pc_layout_free(struct pc_layout *layout);
 
 /** Write all of file i_file that is not tensor data through fd (opened for writing, path for messages). */

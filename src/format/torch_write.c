@@ -128,7 +128,7 @@ static void put_tensor(struct pc_buf *b, const struct pc_out_tensor *t, uint32_t
     uint64_t n = count_elements(t, stride);
     char key[16];
     snprintf(key, sizeof key, "%u", i_entry);
-    put_string(b, t->name);
+    put_string(b, t->in_file);
     put_global(b, "torch._utils", storage ? "_rebuild_tensor_v2" : "_rebuild_tensor_v3");
     pc_buf_puts(b, "((");
     put_string(b, "storage");

@@ -58,7 +58,8 @@ struct pc_write_options pc_job_write_options(const struct pc_job *job)
 {
     static const enum pc_container containers[] = {[PACO_CONTAINER_SAFETENSORS] = PC_SAFETENSORS,
         [PACO_CONTAINER_BIN] = PC_TORCH_BIN,
-        [PACO_CONTAINER_GGUF] = PC_GGUF};
+        [PACO_CONTAINER_GGUF] = PC_GGUF,
+        [PACO_CONTAINER_META] = PC_META};
     const struct paco_job_options *o = job->opt;
     return (struct pc_write_options){
         .out_dir = o->out,

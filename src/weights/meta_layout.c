@@ -4,53 +4,23 @@
 #include "algebra/join.h"
 #include "algebra/order.h"
 #include "algebra/permute.h"
+#include "algebra/rename.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "format/hf_dir.h"
 #include "format/torch.h"
+#include "weights/meta_names.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum { SAME_PIECE = 1 << 20, MAX_LAYER_DIGITS = 4 };
+enum { SAME_PIECE = 1 << 20 };
 
 struct pc_meta {
     struct pc_checkpoint *shards[PC_META_MAX_SHARDS];
     size_t n_shards;
     struct pc_checkpoint *joined, *ordered, *permuted; /* each made of the one before */
-};
-
-/* How a tensor is cut. */
-enum cut { WHOLE, ROWS, COLUMNS, EMBEDDING };
-/* What its whole has rows and columns of: LLaMA's widths. */
-enum extent { NONE, WIDTH, INNER, QUERIES, KEYS, VOCAB };
-
-struct kind {
-    const char *meta, *hf;
-    enum cut cut;
-    enum extent rows, columns;
-};
-
-static const struct kind g_global[] = {
-    {"tok_embeddings.weight", "model.embed_tokens.weight", EMBEDDING, VOCAB, WIDTH},
-    {"norm.weight", "model.norm.weight", WHOLE, WIDTH, NONE},
-    {"output.weight", "lm_head.weight", ROWS, VOCAB, WIDTH},
-};
-static const struct kind g_layer[] = {
-    {"attention.wq.weight", "self_attn.q_proj.weight", ROWS, QUERIES, WIDTH},
-    {"attention.wk.weight", "self_attn.k_proj.weight", ROWS, KEYS, WIDTH},
-    {"attention.wv.weight", "self_attn.v_proj.weight", ROWS, KEYS, WIDTH},
-    {"attention.wo.weight", "self_attn.o_proj.weight", COLUMNS, WIDTH, QUERIES},
-    {"feed_forward.w1.weight", "mlp.gate_proj.weight", ROWS, INNER, WIDTH},
-    {"feed_forward.w2.weight", "mlp.down_proj.weight", COLUMNS, WIDTH, INNER},
-    {"feed_forward.w3.weight", "mlp.up_proj.weight", ROWS, INNER, WIDTH},
-    {"attention_norm.weight", "input_layernorm.weight", WHOLE, WIDTH, NONE},
-    {"ffn_norm.weight", "post_attention_layernorm.weight", WHOLE, WIDTH, NONE},
-};
-enum {
-    N_GLOBAL = sizeof g_global / sizeof *g_global,
-    N_LAYER = sizeof g_layer / sizeof *g_layer,
-    NAME_ROOM = 64
+    struct pc_checkpoint *stored;
 };
 
 /* ---- files ---- */
@@ -152,31 +122,6 @@ static bool is_ignored(const char *name)
     return pc_ends_with(name, "rope.freqs");
 }
 
-static const struct kind *kind_in(const struct kind *kinds, size_t n, const char *name)
-{
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(name, kinds[i].meta) == 0)
-            return &kinds[i];
-    return NULL;
-}
-
-/* What Meta calls name, and Hugging Face's name for it in out; NULL for what LLaMA does not have. */
-static const struct kind *kind_of(const char *name, char out[NAME_ROOM])
-{
-    const struct kind *k = kind_in(g_global, N_GLOBAL, name);
-    if (k) {
-        snprintf(out, NAME_ROOM, "%s", k->hf);
-        return k;
-    }
-    size_t n = strncmp(name, "layers.", 7) == 0 ? strspn(name + 7, "0123456789") : 0;
-    if (n == 0 || n > MAX_LAYER_DIGITS || name[7 + n] != '.' || (n > 1 && name[7] == '0'))
-        return NULL;
-    k = kind_in(g_layer, N_LAYER, name + 7 + n + 1);
-    if (k)
-        snprintf(out, NAME_ROOM, "model.layers.%.*s.%s", (int)n, name + 7, k->hf);
-    return k;
-}
-
 /* ---- joining ---- */
 
 /* The same tensor of every shard, which must be of one shape and type. */
@@ -229,19 +174,19 @@ static int check_same(const struct pc_tensor *const *parts, size_t n, struct pac
 }
 
 /* LLaMA cuts the embedding's columns, LLaMA 3 its rows; the norms have the width. */
-static int axis_of(const struct pc_meta *m, const struct kind *k, const struct pc_tensor *t)
+static int axis_of(const struct pc_meta *m, const struct pc_meta_kind *k, const struct pc_tensor *t)
 {
     const struct pc_tensor *norm = pc_checkpoint_find(m->shards[0], "norm.weight");
-    if (k->cut == EMBEDDING)
+    if (k->cut == PC_META_EMBEDDING)
         return norm && t->n_dims == 2 && t->shape[1] == norm->shape[0] ? 0 : 1;
-    return k->cut == COLUMNS ? 1 : 0;
+    return k->cut == PC_META_COLUMNS ? 1 : 0;
 }
 
 /* Lists under construction, sized for shard 0's tensors. */
 struct lists {
     struct pc_join *rows;
     const struct pc_tensor **parts;
-    char (*names)[NAME_ROOM];
+    char (*names)[PC_META_NAME_ROOM];
     size_t n, n_skipped;
     const char *skipped; /* the first tensor that is none of LLaMA's */
 };
@@ -251,16 +196,16 @@ static int add_row(
 {
     if (is_ignored(t->name))
         return 0;
-    const struct kind *k = kind_of(t->name, l->names[l->n]);
+    const struct pc_meta_kind *k = pc_meta_kind_of(t->name, l->names[l->n]);
     if (!k) {
         l->skipped = l->n_skipped++ ? l->skipped : t->name;
         return 0;
     }
     const struct pc_tensor **parts = l->parts + l->n * m->n_shards;
     int rc = find_parts(m, t, parts, err);
-    if (rc == 0 && k->cut == WHOLE)
+    if (rc == 0 && k->cut == PC_META_WHOLE)
         rc = check_same(parts, m->n_shards, err);
-    uint32_t n = k->cut == WHOLE ? 1 : (uint32_t)m->n_shards;
+    uint32_t n = k->cut == PC_META_WHOLE ? 1 : (uint32_t)m->n_shards;
     l->rows[l->n] = (struct pc_join){l->names[l->n], n == 1 ? 0 : axis_of(m, k, t), n, parts};
     l->n++;
     return rc;
@@ -269,11 +214,11 @@ static int add_row(
 /* Only tensors that LLaMA has are looked for in the other shards, so those must not have more of them. */
 static int check_counts(const struct pc_meta *m, size_t n, struct paco_error *err)
 {
-    char name[NAME_ROOM];
+    char name[PC_META_NAME_ROOM];
     for (size_t i = 1; i < m->n_shards; i++)
         for (size_t j = 0; j < m->shards[i]->n_tensors; j++) {
             const char *found = m->shards[i]->tensors[j].name;
-            if (!kind_of(found, name) || pc_checkpoint_find(m->shards[0], found))
+            if (!pc_meta_kind_of(found, name) || pc_checkpoint_find(m->shards[0], found))
                 continue;
             pc_error_set(err, PACO_EMISMATCH, "has no tensor '%s', which %s has", found,
                 pc_path_base(m->shards[i]->path));
@@ -303,7 +248,7 @@ static int join_shards(struct pc_meta *m, const char *dir, struct paco_error *er
     const struct pc_checkpoint *first = m->shards[0];
     struct lists l = {.rows = pc_alloc(first->n_tensors, sizeof *l.rows),
         .parts = pc_alloc(first->n_tensors, m->n_shards * sizeof *l.parts),
-        .names = pc_alloc(first->n_tensors, NAME_ROOM)};
+        .names = pc_alloc(first->n_tensors, PC_META_NAME_ROOM)};
     int rc =
         l.rows && l.parts && l.names ? 0 : pc_error_mem(err, first->n_tensors * 128, "a table of tensors");
     for (size_t i = 0; i < first->n_tensors && rc == 0; i++)
@@ -322,22 +267,9 @@ static int join_shards(struct pc_meta *m, const char *dir, struct paco_error *er
 
 /* ---- against params.json ---- */
 
-static uint64_t extent_of(const struct pc_config *c, enum extent e)
-{
-    switch (e) {
-    case WIDTH: return (uint64_t)c->hidden_size;
-    case INNER: return (uint64_t)c->intermediate_size;
-    case QUERIES: return (uint64_t)c->n_heads * (uint64_t)c->head_dim;
-    case KEYS: return (uint64_t)c->n_kv_heads * (uint64_t)c->head_dim;
-    case VOCAB: return (uint64_t)c->vocab_size;
-    case NONE: break;
-    }
-    return 0;
-}
-
 /* One tensor the configuration wants. Where the cut dimension is too small by whole shards, those are
  * missing. */
-static int check_tensor(const struct pc_meta *m, const struct pc_config *c, const struct kind *k,
+static int check_tensor(const struct pc_meta *m, const struct pc_config *c, const struct pc_meta_kind *k,
     const char *name, struct paco_error *err)
 {
     char shape[160], other[160];
@@ -347,12 +279,13 @@ static int check_tensor(const struct pc_meta *m, const struct pc_config *c, cons
     if (!t)
         return pc_error_set(err, PACO_EMISMATCH, "there is no tensor '%s', though params.json has %d layers",
             name, (int)c->n_layers);
-    uint64_t rows = extent_of(c, k->rows), columns = extent_of(c, k->columns);
+    uint64_t rows = pc_meta_extent(c, k->rows), columns = pc_meta_extent(c, k->columns);
     if (t->n_dims == (k->columns ? 2 : 1) && t->shape[0] == rows && (!k->columns || t->shape[1] == columns))
         return 0;
-    uint64_t wanted = k->cut == COLUMNS ? columns : rows, has = t->shape[k->cut == COLUMNS && t->n_dims > 1];
+    uint64_t wanted = k->cut == PC_META_COLUMNS ? columns : rows,
+             has = t->shape[k->cut == PC_META_COLUMNS && t->n_dims > 1];
     uint64_t part = has / m->n_shards;
-    if (k->cut != WHOLE && has < wanted && part > 0 && wanted % part == 0)
+    if (k->cut != PC_META_WHOLE && has < wanted && part > 0 && wanted % part == 0)
         return pc_error_set(err, PACO_ENOENT,
             "there %s %zu of %llu shards: consolidated.%02zu.pth is missing (is the download complete?)",
             m->n_shards == 1 ? "is" : "are", m->n_shards, (unsigned long long)(wanted / part), m->n_shards);
@@ -366,13 +299,13 @@ static int check_shapes(const struct pc_meta *m, const struct pc_config *c, stru
 {
     int rc = 0;
     for (int32_t l = 0; l < c->n_layers && rc == 0; l++)
-        for (size_t i = 0; i < N_LAYER && rc == 0; i++) {
-            char name[NAME_ROOM];
-            snprintf(name, sizeof name, "model.layers.%d.%s", (int)l, g_layer[i].hf);
-            rc = check_tensor(m, c, &g_layer[i], name, err);
+        for (size_t i = 0; i < PC_META_LAYER_KINDS && rc == 0; i++) {
+            char name[PC_META_NAME_ROOM];
+            snprintf(name, sizeof name, "model.layers.%d.%s", (int)l, pc_meta_layer[i].hf);
+            rc = check_tensor(m, c, &pc_meta_layer[i], name, err);
         }
-    for (size_t i = 0; i < N_GLOBAL && rc == 0; i++)
-        rc = check_tensor(m, c, &g_global[i], g_global[i].hf, err);
+    for (size_t i = 0; i < PC_META_GLOBAL_KINDS && rc == 0; i++)
+        rc = check_tensor(m, c, &pc_meta_global[i], pc_meta_global[i].hf, err);
     return rc;
 }
 
@@ -401,6 +334,34 @@ static int read_config(const struct pc_meta *m, const char *dir, struct pc_confi
 }
 
 /* ---- all of it ---- */
+
+static int list_stored(struct pc_meta *m, const char *dir, struct paco_error *err)
+{
+    size_t n = 0, at = 0;
+    for (size_t i = 0; i < m->n_shards; i++)
+        n += m->shards[i]->n_tensors;
+    struct pc_rename *table = pc_alloc(n, sizeof *table);
+    struct pc_arena names = {0};
+    int rc = table ? 0 : pc_error_mem(err, n * sizeof *table, "a table of tensors");
+    for (size_t i = 0; i < m->n_shards && rc == 0; i++)
+        for (size_t j = 0; j < m->shards[i]->n_tensors && rc == 0; j++) {
+            char name[PC_MAX_NAME + 32];
+            const struct pc_tensor *t = &m->shards[i]->tensors[j];
+            snprintf(name, sizeof name, "consolidated.%02zu/%s", i, t->name);
+            table[at] = (struct pc_rename){pc_arena_strndup(&names, name, strlen(name)), t};
+            rc = table[at++].name ? 0 : pc_error_mem(err, sizeof name, "a tensor's name");
+        }
+    if (rc == 0)
+        rc = pc_checkpoint_rename(table, n, dir, &m->stored, err);
+    pc_arena_release(&names);
+    pc_free(table);
+    return rc;
+}
+
+const struct pc_checkpoint *pc_meta_stored(const struct pc_meta *m)
+{
+    return m->stored;
+}
 
 static int arrange(struct pc_meta *m, const struct pc_config *c, struct paco_error *err)
 {
@@ -431,6 +392,8 @@ int pc_meta_open(const char *dir, struct pc_config *config, struct pc_meta **out
         rc = read_config(m, dir, config, err);
     if (rc == 0)
         rc = arrange(m, config, err);
+    if (rc == 0)
+        rc = list_stored(m, dir, err);
     if (rc < 0) {
         pc_error_path(err, dir);
         pc_meta_close(m);
@@ -445,6 +408,7 @@ void pc_meta_close(struct pc_meta *m)
 {
     if (!m)
         return;
+    pc_checkpoint_close(m->stored);
     pc_checkpoint_close(m->permuted);
     pc_checkpoint_close(m->ordered);
     pc_checkpoint_close(m->joined);

@@ -28,6 +28,9 @@ bool pc_meta_is(const char *dir);
 int pc_meta_open(const char *dir, struct pc_config *config, struct pc_meta **out, struct pc_checkpoint **ck,
     struct paco_error *err);
 void pc_meta_close(struct pc_meta *meta);
+/** The tensors as they lie in the files, called "consolidated.NN/NAME", as the manifest of a folder that paco
+ * wrote has them. *Borrowed* from meta. */
+const struct pc_checkpoint *pc_meta_stored(const struct pc_meta *meta);
 
 /** The file with dir's vocabulary: tokenizer.model in it, or in the folder above, where LLaMA's and LLaMA 2's
  * downloads have it. *owned* (pc_free); NULL when there is none, or memory is out. */

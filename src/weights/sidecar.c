@@ -27,21 +27,22 @@ enum {
     MAX_FILES = 256
 };
 
-enum group { GROUP_NONE, GROUP_TOKENIZER, GROUP_OTHER };
+enum group { GROUP_NONE = 0, GROUP_TOKENIZER = 1, GROUP_CONFIG = 2, GROUP_PAPERS = 4 };
+enum { GROUPS_OTHER = GROUP_CONFIG | GROUP_PAPERS, GROUPS_ALL = GROUP_TOKENIZER | GROUPS_OTHER };
 
 static const struct {
     const char *name;
     enum group group;
-} g_travel[] = {{"config.json", GROUP_OTHER}, {"generation_config.json", GROUP_OTHER},
+} g_travel[] = {{"config.json", GROUP_CONFIG}, {"generation_config.json", GROUP_CONFIG},
     {"tokenizer.json", GROUP_TOKENIZER}, {"tokenizer.model", GROUP_TOKENIZER},
     {"tokenizer_config.json", GROUP_TOKENIZER}, {"special_tokens_map.json", GROUP_TOKENIZER},
     {"added_tokens.json", GROUP_TOKENIZER}, {"vocab.json", GROUP_TOKENIZER}, {"vocab.txt", GROUP_TOKENIZER},
     {"merges.txt", GROUP_TOKENIZER}, {"chat_template.jinja", GROUP_TOKENIZER},
     {"chat_template.json", GROUP_TOKENIZER}, {"spiece.model", GROUP_TOKENIZER},
-    {"sentencepiece.bpe.model", GROUP_TOKENIZER}, {"*.tiktoken", GROUP_TOKENIZER}, {"license*", GROUP_OTHER},
-    {"licence*", GROUP_OTHER}, {"copying*", GROUP_OTHER}, {"notice*", GROUP_OTHER},
-    {"use_policy*", GROUP_OTHER}, {"readme*", GROUP_OTHER}, {"model_card*", GROUP_OTHER},
-    {"modelcard*", GROUP_OTHER}};
+    {"sentencepiece.bpe.model", GROUP_TOKENIZER}, {"*.tiktoken", GROUP_TOKENIZER}, {"license*", GROUP_PAPERS},
+    {"licence*", GROUP_PAPERS}, {"copying*", GROUP_PAPERS}, {"notice*", GROUP_PAPERS},
+    {"use_policy*", GROUP_PAPERS}, {"readme*", GROUP_PAPERS}, {"model_card*", GROUP_PAPERS},
+    {"modelcard*", GROUP_PAPERS}};
 
 static enum group group_of(const char *name)
 {
@@ -245,8 +246,8 @@ int pc_sidecars_add(
     return 0;
 }
 
-/* Plan the files of dir that belong to group, or to any when group is GROUP_NONE. */
-static int plan_dir(struct pc_sidecars *s, const char *dir, enum group group,
+/* Plan the files of dir that belong to one of groups. */
+static int plan_dir(struct pc_sidecars *s, const char *dir, unsigned groups,
     const struct pc_repair_options *repair, struct pc_notes *notes, struct paco_error *err)
 {
     char home[PATH_MAX], **names = NULL;
@@ -254,8 +255,7 @@ static int plan_dir(struct pc_sidecars *s, const char *dir, enum group group,
     home_of(dir, home);
     int rc = pc_dir_list(dir, &names, &n, err);
     for (size_t i = 0; i < n && rc == 0; i++) {
-        enum group g = group_of(names[i]);
-        if (g == GROUP_NONE || (group != GROUP_NONE && g != group))
+        if (!(group_of(names[i]) & groups))
             continue;
         rc = s->n == MAX_FILES
                  ? pc_error_set(err, PACO_ELIMIT, "more than %d files beside the weights", MAX_FILES)
@@ -282,7 +282,11 @@ int pc_sidecars_plan(const struct pc_sidecar_options *options, struct pc_notes *
                                    *repair = options->repair ? &opt : NULL;
     int rc = repair ? pc_special_tokens_read(split ? split : options->dir, &tokens, err) : 0;
     if (rc == 0 && options->dir)
-        rc = plan_dir(out, options->dir, split ? GROUP_OTHER : GROUP_NONE, repair, notes, err);
+        rc = plan_dir(out, options->dir,
+            options->only_papers ? GROUP_PAPERS
+            : split              ? GROUPS_OTHER
+                                 : GROUPS_ALL,
+            repair, notes, err);
     if (rc == 0 && split)
         rc = plan_dir(out, split, GROUP_TOKENIZER, repair, notes, err);
     if (out->n)

@@ -27,6 +27,7 @@ struct pc_sidecars {
 struct pc_sidecar_options {
     const char *dir;           /* configuration, licence, card, or NULL; the tokenizer too, unless: */
     const char *tokenizer_dir; /* the tokenizer is this folder's, or NULL */
+    bool only_papers;          /* licence, notice and card alone: no configuration, no tokenizer */
     bool repair;               /* put known faults right (repair.h) */
     enum pc_dtype dtype;       /* the widest float type written */
     uint64_t vocab;            /* rows of the embedding written; 0: not known */

@@ -83,7 +83,7 @@ static int open_gguf(
 {
     src->kind = PC_SOURCE_GGUF;
     src->vocabulary = src->path;
-    src->gguf = gguf;
+    src->gguf = src->stored = gguf;
     int rc = pc_config_from_gguf(gguf, &src->config, err);
     src->has_config = rc == 0;
     if (rc == PACO_EUNSUPPORTED && !want_config) {
@@ -111,6 +111,7 @@ static int open_meta(struct pc_source *src, struct paco_error *err)
         src->vocabulary = src->parts->vocabulary;
     int rc = pc_meta_open(src->dir, &src->config, &src->parts->meta, &src->ck, err);
     src->has_config = rc == 0;
+    src->stored = rc == 0 ? pc_meta_stored(src->parts->meta) : NULL;
     return rc;
 }
 

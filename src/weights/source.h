@@ -33,6 +33,9 @@ struct pc_source {
     struct pc_checkpoint *ck;
     /** The .gguf file itself, for its metadata (format/gguf.h) and its own names; else NULL. */
     const struct pc_checkpoint *gguf;
+    /** The tensors as they are stored, under their files' own names, where ck shows others: a GGUF file's,
+     * Meta's pieces (pc_meta_stored); else NULL. */
+    const struct pc_checkpoint *stored;
     struct pc_config config; /* when has_config */
     bool has_config;         /* config.json or params.json in dir, or GGUF metadata */
     char *path;              /* the directory or file that was opened */

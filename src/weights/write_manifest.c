@@ -39,7 +39,7 @@ json_t *pc_json_finished(json_t *v, bool good)
 
 json_t *pc_writer_options(const struct pc_write_options *o)
 {
-    static const char *const containers[] = {"safetensors", "bin", "gguf"};
+    static const char *const containers[] = {"safetensors", "bin", "gguf", "meta"};
     json_t *options = json_object();
     char hex[PC_SHA256_HEX];
     bool good = true;
@@ -47,7 +47,7 @@ json_t *pc_writer_options(const struct pc_write_options *o)
     if (o->container == PC_GGUF)
         pc_json_set(options, "metadata_sha256",
             pc_gguf_head_digest(o->gguf, hex, NULL) < 0 ? NULL : json_string(hex), &good);
-    else
+    else if (o->container != PC_META)
         pc_json_set(options, "max_shard", json_integer((json_int_t)o->max_shard), &good);
     if (o->settings)
         good = json_object_update(options, (json_t *)o->settings) == 0 && good;

@@ -40,10 +40,13 @@ static int plan_layout(struct pc_writer *w, struct paco_error *err)
         memcpy(tensors[i].shape, t->shape, sizeof t->shape);
     }
     uint32_t n = (uint32_t)ck->n_tensors;
-    int rc =
-        w->opt->container == PC_GGUF
-            ? pc_layout_new_gguf(w->opt->gguf, pc_path_base(w->opt->out_dir), tensors, n, &w->layout, err)
-            : pc_layout_new(w->opt->container, tensors, n, w->opt->max_shard, &w->layout, err);
+    int rc;
+    if (w->opt->container == PC_GGUF)
+        rc = pc_layout_new_gguf(w->opt->gguf, pc_path_base(w->opt->out_dir), tensors, n, &w->layout, err);
+    else if (w->opt->container == PC_META)
+        rc = pc_layout_new_meta(tensors, n, &w->layout, err);
+    else
+        rc = pc_layout_new(w->opt->container, tensors, n, w->opt->max_shard, &w->layout, err);
     pc_free(tensors);
     return rc;
 }
@@ -55,6 +58,7 @@ static int plan_sidecars(struct pc_writer *w, struct paco_error *err)
     const struct pc_sidecar_options from = {.dir = o->files_from,
         .tokenizer_dir = o->tokenizer_from,
         .repair = !o->no_repair,
+        .only_papers = o->container == PC_META,
         .dtype = pc_widest_float(w->ck),
         .vocab = embedding && embedding->n_dims ? embedding->shape[0] : 0};
     int rc = o->files_from || o->tokenizer_from ? pc_sidecars_plan(&from, o->notes, &w->sidecars, err) : 0;

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Meta's folders, wherever a model may stand: convert, generate, inspect, verify, and as the base of a recover."""
+"""Meta's folders, wherever a model may stand: convert, generate, inspect, verify, and as the base of a recover; and
+written by convert."""
 import json
 import os
 import shutil
@@ -37,21 +38,27 @@ def cut(t, axis, i, n):
     return dtype, [shape[0], shape[1] // n], b"".join(r[i * piece:(i + 1) * piece] for r in rows_of(raw, shape[0]))
 
 
+def piece(cfg, model, i, n):
+    """What machine i of n has of the model."""
+    part = {}
+    for name, t in model.items():
+        if name in TOP:
+            new, axis = TOP[name]
+        else:
+            _, _, layer, rest = name.split(".", 3)
+            new, axis = NAMES[rest[:-len(".weight")]]
+            new = "layers.%s.%s.weight" % (layer, new)
+        heads = {"attention.wq": cfg["num_attention_heads"], "attention.wk": cfg["num_key_value_heads"]}.get(new.split(".", 2)[-1][:-7])
+        if heads:
+            t = t[0], t[1], to_pairs(t[2], t[1][0], heads)
+        part[new] = cut(t, axis, i, n)
+    return part
+
+
 def meta(folder, cfg, model, n=1, params=None):
     """The model as Meta would have written it on n machines."""
     for i in range(n):
-        part = {}
-        for name, t in model.items():
-            if name in TOP:
-                new, axis = TOP[name]
-            else:
-                _, _, layer, rest = name.split(".", 3)
-                new, axis = NAMES[rest[:-len(".weight")]]
-                new = "layers.%s.%s.weight" % (layer, new)
-            heads = {"attention.wq": cfg["num_attention_heads"], "attention.wk": cfg["num_key_value_heads"]}.get(new.split(".", 2)[-1][:-7])
-            if heads:
-                t = t[0], t[1], to_pairs(t[2], t[1][0], heads)
-            part[new] = cut(t, axis, i, n)
+        part = piece(cfg, model, i, n)
         part["rope.freqs"] = ("F32", [2], struct.pack("<2f", 1, 1))
         shutil.rmtree(work("part.bin"), ignore_errors=True)
         done = paco("convert", save(work("part"), part), "--out", work("part.bin"), "--to", "hf-bin")
@@ -88,6 +95,65 @@ def converted(cfg, model):
     a, b = (json.load(open(work(d, "paco-manifest.json"), encoding="utf-8")) for d in ("out1", "out4"))
     case("the manifest's digests of the input are those of the model, however it was cut",
          a["tensors"] == b["tensors"] and a["inputs"][0]["content_sha256"] == b["inputs"][0]["content_sha256"], a["inputs"])
+
+
+def written(cfg, model):
+    """HF -> Meta -> HF: each file is the machine's piece, and the way back gives the model."""
+    hf = save(work("hf"), model, cfg)
+    for n in (1, 2, 4):
+        out = work("written%d" % n)
+        r = paco_json("convert", hf, "--out", out, "--to", "meta", "--shards", n)
+        files = ["consolidated.%02d.pth" % i for i in range(n)] + ["paco-manifest.json", "params.json"]
+        case("--shards %d writes %d files" % (n, n), r and r["n_files"] == n and sorted(os.listdir(out)) == files, r and os.listdir(out))
+        for i in range(n):
+            paco("convert", os.path.join(out, "consolidated.%02d.pth" % i), "--out", work("piece%d.%d" % (n, i)))
+        case("each of them is a machine's piece", all(load(work("piece%d.%d" % (n, i))) == piece(cfg, model, i, n) for i in range(n)))
+        paco_json("convert", out, "--out", work("back%d" % n))
+        case("and the way back gives the model", load(work("back%d" % n)) == model)
+        case("verify holds it against its manifest", paco("verify", out).returncode == 0)
+        case("generate: the same ids", answers("-m", out) == answers("-m", hf))
+    with open(work("written4", "params.json"), encoding="utf-8") as f:
+        p = json.load(f)
+    case("params.json has Meta's words", p == {"dim": 16, "multiple_of": 16, "n_heads": 4, "n_layers": 2, "norm_eps": 1e-05,
+                                               "vocab_size": 32}, p)
+    r = paco_json("convert", hf, "--out", work("dry"), "--to", "meta", "--shards", 2)
+    case("what params.json cannot say is remarked on", r and any("no word for the context" in w for w in r["warnings"]), r)
+    with open(work("written2", "consolidated.01.pth"), "r+b") as f:
+        f.seek(os.path.getsize(f.name) // 2)
+        b = f.read(1)
+        f.seek(os.path.getsize(f.name) // 2)
+        f.write(bytes([b[0] ^ 1]))
+    case("verify finds a changed bit in a piece", paco("verify", work("written2")).returncode == 1)
+    again = paco_json("convert", work("written4"), "--out", work("cut-again"), "--to", "meta", "--shards", 2)
+    case("from Meta's to Meta's: cut again", again and paco("verify", work("cut-again"), "--against", hf).returncode == 0, again)
+    tied = {k: v for k, v in model.items() if k != "lm_head.weight"}
+    save(work("tied"), tied, {**cfg, "tie_word_embeddings": True})
+    paco_json("convert", work("tied"), "--out", work("tied-meta"), "--to", "meta")
+    paco_json("convert", work("tied-meta"), "--out", work("tied-back"))
+    case("a tied model stays tied", load(work("tied-back")) == tied)
+
+
+def cannot_be_written(cfg, model):
+    for what, args, config_of, words in (
+            ("three machines and four heads", ("--shards", 3), cfg,
+             "4 attention heads cannot be dealt to 3 shards equally: 4 = 3 x 1 + 1 (possible: 1, 2, 4)"),
+            ("a pad row", ("--shards", 2), {**cfg, "vocab_size": 33}, "33 rows of the output matrix cannot be dealt to 2 shards equally: 33 = 2 x 16 + 1"),
+            ("linear scaling", (), {**cfg, "rope_scaling": {"type": "linear", "factor": 2.0}}, "RoPE scaling of type 'linear' has no place"),
+            ("biases", (), {**cfg, "attention_bias": True}, "has no place in Meta's files")):
+        m = llama(config_of)
+        if config_of.get("attention_bias"):
+            m["model.layers.0.self_attn.q_proj.bias"] = ("F32", [16], bytes(64))
+        save(work("unfit"), m, config_of)
+        done = paco("convert", work("unfit"), "--out", work("never"), "--to", "meta", *args)
+        case("%s: refused, nothing written" % what, done.returncode == 1 and words in done.stderr and not os.path.exists(work("never")), done.stderr)
+        shutil.rmtree(work("unfit"))
+    save(work("lone"), model)
+    done = paco("convert", work("lone"), "--out", work("never"), "--to", "meta")
+    case("no configuration: refused", done.returncode == 1 and "holds no config.json" in done.stderr, done.stderr)
+    done = paco("convert", work("hf"), "--out", work("never"), "--shards", 2)
+    case("--shards without --to meta is misuse", done.returncode == 2 and "--shards is for --to meta" in done.stderr, done.stderr)
+    done = paco("convert", work("hf"), "--out", work("never"), "--to", "meta", "--type", "q4_0")
+    case("so are block types", done.returncode == 2 and "is for GGUF files" in done.stderr, done.stderr)
 
 
 def recovered(cfg, model):
@@ -130,6 +196,11 @@ def tokenizers(cfg, model):
     r = paco_json("convert", folder, "--out", work("ranks.gguf"), "--to", "gguf")
     again = paco_json("tokenize", "-m", work("ranks.gguf"), "Hello H")
     case("or into a GGUF file", r and again and again["ids"] == ids["ids"], (r, again))
+    r = paco_json("convert", work("ranks.gguf"), "--out", work("of-gguf"), "--to", "meta", "--shards", 2)
+    case("of which Meta's files are made again", r and paco("verify", work("of-gguf"), "--against", folder).returncode == 0, r)
+    r = paco_json("convert", folder, "--out", work("ranks-again"), "--to", "meta")
+    again = paco_json("tokenize", "-m", work("ranks-again"), "Hello H")
+    case("the list of ranks goes along to Meta's files", r and again == ids, (r, again))
     data = os.path.join(os.environ.get("PACO_DATA", os.path.join("..", "shared", "data")), "tokenizer", "tokenizer.model")
     if not os.path.exists(data):
         print("# SKIP LLaMA's tokenizer.model is not there (PACO_DATA)")
@@ -137,6 +208,9 @@ def tokenizers(cfg, model):
     big = {**cfg, "vocab_size": 32000}
     folder = meta(os.path.join("llama", "7B"), big, llama(big), 1)
     shutil.copy(data, work("llama", "tokenizer.model"))
+    r = paco_json("convert", folder, "--out", work("llama-again"), "--to", "meta")
+    with open(work("llama-again", "tokenizer.model"), "rb") as a, open(data, "rb") as b:
+        case("SentencePiece's from the folder above goes along to Meta's files", r and a.read() == b.read(), r)
     text = "The quick  brown fox\n\tjumps: \u65e5\u672c\u8a9e </s> x"
     ids = paco_json("tokenize", "-m", folder, text)
     r = paco_json("convert", folder, "--out", work("from-spm"))
@@ -149,6 +223,8 @@ def main():
     cfg = {**config(vocab=32, hidden=16, heads=4, kv_heads=4, ff=48), "torch_dtype": "float32"}
     model = llama(cfg, spread=0.4)
     converted(cfg, model)
+    written(cfg, model)
+    cannot_be_written(cfg, model)
     recovered(cfg, model)
     refused(cfg, model)
     tokenizers(cfg, model)

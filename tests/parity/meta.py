@@ -5,6 +5,7 @@
 Random models are written as Meta writes them, on 1 to 8 machines. The reference here is a forward pass in Meta's terms:
 whole matrices from the pieces, rotation of neighbouring elements by complex numbers. So the permutation of q and k, the
 axes, the formula of the inner width and the scaled frequencies are held against something that knows no Hugging Face.
+The way back, paco convert --to meta, is held against the same models' pieces as torch reads them.
 The tokenizer of LLaMA 3 is a few lines of byte pair encoding by ranks.
 """
 import base64
@@ -108,6 +109,25 @@ def reference(p, model, ids):
     return norm(x[-1], w["norm.weight"]) @ w.get("output.weight", w["tok_embeddings.weight"]).T
 
 
+def written(source, p, model, n, rows_of_embedding):
+    """The folder paco writes for n machines against the model's pieces; params.json against Meta's formula."""
+    out = work("meta-again")
+    shutil.rmtree(out)
+    paco("convert", source, "--out", out, "--to", "meta", "--shards", n)
+    made = json.loads((out / "params.json").read_text())
+    equal("inner width", inner_of(made), inner_of(p))
+    for key, default in (("dim", None), ("n_layers", None), ("n_heads", None), ("n_kv_heads", p["n_heads"]), ("rope_theta", 10000.0),
+                         ("use_scaled_rope", False), ("norm_eps", None), ("rope_scaling_factor", 32 if p["dim"] < 4096 else 8)):
+        equal(key, made.get(key, default), p.get(key, default))
+    for i in range(n):
+        part = torch.load(out / ("consolidated.%02d.pth" % i), weights_only=True)
+        equal("names", sorted(part), sorted(model))
+        for k, t in model.items():
+            axis = (0 if rows_of_embedding else 1) if k.startswith("tok_") else AXES.get(k.split(".")[-2])
+            want = t if axis is None else t.chunk(n, axis)[i]
+            expect(part[k].dtype == want.dtype and part[k].is_contiguous() and torch.equal(part[k], want), "%s of machine %d of %d" % (k, i, n))
+
+
 def models():
     base = {"dim": 256, "n_layers": 2, "n_heads": 8, "multiple_of": 32, "norm_eps": 1e-5}
     kinds = (
@@ -142,6 +162,9 @@ def models():
                     other = float((hf(torch.tensor([IDS])).logits[0, -1] - want).abs().max())
                 expect(other < 1e-4, "Transformers' logits differ by %g" % other)
                 note("within %.1g; Transformers on the converted folder within %.1g" % (error, other))
+                for m in (1, 2, 8):
+                    written(out, p, model, m, rows)
+                note("written again on 1, 2 and 8 machines: torch.load gives the pieces, bit for bit")
 
 
 # ---- tokenizers ----

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "unit.h"
 
+#include "base/buf.h"
 #include "base/memory.h"
 #include "format/config.h"
+#include "format/config_check.h"
+#include "format/config_check.h"
 #include "format/gguf.h"
 #include "gguf_builder.h"
 #include "scratch.h"
@@ -295,8 +298,58 @@ static void reads_metas_arguments(void **state)
         assert_true(c.rope_theta == known[i].theta);
         assert_int_equal(c.rope_scaling, known[i].factor > 1 ? PC_ROPE_LLAMA3 : PC_ROPE_DEFAULT);
         assert_true(c.rope_factor == known[i].factor);
+        // And back: of every release the same arguments follow, for its readers.
+        struct pc_buf text;
+        struct pc_config heard, again;
+        pc_buf_init(&text, 4096);
+        assert_int_equal(pc_config_to_meta(&c, &text, &heard, &err), 0);
+        path = scratch_text(&s, "params.json", text.data);
+        assert_int_equal(pc_config_from_meta(path, 0, 0, &again, &err), 0);
+        assert_memory_equal(&again, &c, sizeof c);
+        assert_memory_equal(&heard, &c, sizeof c);
+        pc_buf_release(&text);
     }
     scratch_close(&s);
+}
+
+static void writes_metas_arguments(void **state)
+{
+    (void)state;
+    static const int32_t widths[][2] = {
+        {576, 1536}, {4096, 11008}, {64, 1}, {64, 170}, {64, 171}, {64, 1000003}, {2048, 5632}, {3072, 8192}};
+    struct pc_config c, heard;
+    struct pc_buf text;
+    struct paco_error err = {0};
+    pc_buf_init(&text, 4096);
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
+        pc_config_defaults(&c);
+        c.hidden_size = widths[i][0];
+        c.intermediate_size = widths[i][1];
+        c.n_layers = 2;
+        c.n_heads = c.n_kv_heads = 8;
+        c.head_dim = widths[i][0] / 8;
+        c.vocab_size = 500;
+        pc_buf_clear(&text);
+        if (pc_config_to_meta(&c, &text, &heard, &err) < 0)
+            fail_msg("%d, %d: %s", widths[i][0], widths[i][1], err.message);
+        assert_int_equal(heard.intermediate_size, widths[i][1]);
+        assert_int_equal(heard.max_positions, 2048);
+    }
+    c.head_dim = 16;
+    c.rope_scaling = PC_ROPE_LINEAR;
+    assert_int_equal(pc_config_to_meta(&c, &text, &heard, &err), PACO_EUNSUPPORTED);
+    assert_contains(err.message, "RoPE scaling of type 'linear' has no place in Meta's params.json");
+    c.rope_scaling = PC_ROPE_LLAMA3;
+    c.rope_original_positions = 4096;
+    assert_int_equal(pc_config_to_meta(&c, &text, &heard, &err), PACO_EUNSUPPORTED);
+    assert_contains(err.message, "with the factors 1 and 4 of 4096 positions has no place");
+    c.rope_original_positions = 8192;
+    c.rope_factor = 3;
+    pc_buf_clear(&text);
+    assert_int_equal(pc_config_to_meta(&c, &text, &heard, &err), 0);
+    assert_int_equal(heard.head_dim, 16);
+    assert_true(heard.rope_factor == 3 && heard.rope_scaling == PC_ROPE_LLAMA3);
+    pc_buf_release(&text);
 }
 
 static void build_gguf(uint64_t n_tensors, uint64_t n_more)
@@ -438,6 +491,7 @@ int main(void)
         cmocka_unit_test(reads_generation_config),
         cmocka_unit_test(writes_what_it_reads),
         cmocka_unit_test(reads_metas_arguments),
+        cmocka_unit_test(writes_metas_arguments),
         cmocka_unit_test(reads_gguf),
         cmocka_unit_test(finds_llama3_scaling_in_its_factors),
         cmocka_unit_test(gguf_says_what_is_wrong),
