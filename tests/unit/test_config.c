@@ -5,7 +5,6 @@
 #include "base/memory.h"
 #include "format/config.h"
 #include "format/config_check.h"
-#include "format/config_check.h"
 #include "format/gguf.h"
 #include "gguf_builder.h"
 #include "scratch.h"
