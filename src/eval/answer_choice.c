@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "eval/answer_api_parts.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Tokens come as text, or as vocabularies spell them: "▁A", "ĠA". Moves *text behind a space before it. */
+static bool skip_space(const char **text)
+{
+    static const char *const spaces[] = {" ", "\xe2\x96\x81", "\xc4\xa0"};
+    for (size_t i = 0; i < sizeof spaces / sizeof *spaces; i++) {
+        size_t n = strlen(spaces[i]);
+        if (strncmp(*text, spaces[i], n) == 0) {
+            *text += n;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The log-probability of text among the likeliest, with a space before it or without. */
+static double find(const struct pc_openai_token *t, const char *text, bool spaced)
+{
+    for (size_t i = 0; i < t->n_top; i++) {
+        const char *token = t->top[i].text;
+        if (skip_space(&token) == spaced && strcmp(token, text) == 0)
+            return t->top[i].logprob;
+    }
+    const char *token = t->text;
+    return skip_space(&token) == spaced && strcmp(token, text) == 0 ? t->logprob : NAN;
+}
+
+bool pc_candidates_find(
+    struct pc_candidates *c, const struct pc_openai_choice *choice, const char *prompt, size_t len)
+{
+    double found[2][PC_MAX_CHOICES], mass[2] = {0, 0};
+    if (!choice->n_tokens)
+        return false;
+    for (int spaced = 0; spaced < 2; spaced++)
+        for (size_t i = 0; i < c->n; i++) {
+            double logprob = find(&choice->tokens[0], c->texts[i], spaced);
+            found[spaced][i] = logprob;
+            mass[spaced] += isnan(logprob) ? 0 : exp(logprob);
+        }
+    c->any = mass[0] > 0 || mass[1] > 0;
+    c->spaced = c->any ? mass[1] >= mass[0] : len > 0 && !strchr(" \n\t", prompt[len - 1]);
+    memcpy(c->logprob, found[c->spaced], c->n * sizeof *c->logprob);
+    return true;
+}
+
+void pc_candidates_spell(const struct pc_candidates *c, size_t i, struct pc_buf *out)
+{
+    if (c->spaced)
+        pc_buf_putc(out, ' ');
+    pc_buf_puts(out, c->texts[i]);
+}
+
+double pc_echo_logprob(const struct pc_openai_choice *echo, size_t text_len, size_t tail_len)
+{
+    // A token may have been generated behind the text: it counts neither way.
+    size_t behind = echo->len > text_len ? echo->len - text_len : 0, n = 0, i = echo->n_tokens;
+    double sum = 0;
+    while (i > 0 && n < behind + tail_len) {
+        const char *token = echo->tokens[--i].text;
+        bool spaced = skip_space(&token);
+        bool counts = n >= behind;
+        n += strlen(token) + spaced;
+        if (counts)
+            sum += echo->tokens[i].logprob;
+        else if (n > behind)
+            return NAN;
+    }
+    return n == behind + tail_len ? sum : NAN;
+}
+
+void pc_candidates_probs(const struct pc_candidates *c, double *probs)
+{
+    double most = -INFINITY, sum = 0;
+    for (size_t i = 0; i < c->n; i++)
+        most = fmax(most, c->logprob[i]); // a NAN is passed over
+    for (size_t i = 0; i < c->n; i++) {
+        probs[i] = isnan(c->logprob[i]) ? 0 : exp(c->logprob[i] - most);
+        sum += probs[i];
+    }
+    for (size_t i = 0; i < c->n; i++)
+        probs[i] /= sum;
+}

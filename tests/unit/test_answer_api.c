@@ -1,0 +1,447 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Endpoints of several kinds, each a few lines of a server that can what its real ones can: OpenAI's
+ * completions, vLLM, llama.cpp's server, and one with nothing but chat. */
+#include "unit.h"
+
+#include "eval/answer_api.h"
+#include "http_server.h"
+
+#include <jansson.h>
+#include <math.h>
+
+enum kind { VLLM, OPENAI, LLAMACPP, CHAT, NO_LOGPROBS };
+
+struct fixture {
+    struct http_server s;
+    enum kind kind;
+    int fail_status; /* what real questions (longer than a probe) are answered with; 0: properly */
+    atomic_int n_real;
+    char last[4096]; /* the last real request's body */
+    struct pc_answerer *a;
+    struct pc_notes notes;
+    struct paco_error err;
+};
+
+static int setup(void **state)
+{
+    unsetenv("http_proxy");
+    *state = calloc(1, sizeof(struct fixture));
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    if (f->a)
+        f->a->ops->close(f->a);
+    http_server_close(&f->s);
+    pc_notes_release(&f->notes);
+    free(f);
+    return 0;
+}
+
+static json_int_t number_of(const json_t *q, const char *name)
+{
+    return json_integer_value(json_object_get(q, name));
+}
+
+static bool refuse(int fd, const char *why)
+{
+    char body[200];
+    snprintf(body, sizeof body, "{\"error\":{\"message\":\"%s\"}}", why);
+    return http_reply(fd, 400, "", body);
+}
+
+/* Probabilities of what comes next: " A" 0.5, " B" 0.25, "A" 0.1; " C" and " D" are unlikely, and listed only
+ * where many are. */
+static json_t *top_of(json_int_t n, bool as_list)
+{
+    static const struct {
+        const char *token;
+        double p;
+    } tokens[] = {
+        {" A", 0.5}, {" B", 0.25}, {"A", 0.1}, {" The", 0.05}, {" x", 0.04}, {" C", 0.02}, {" D", 0.01}};
+    json_t *top = as_list ? json_array() : json_object();
+    for (json_int_t i = 0; i < n && i < 7; i++)
+        if (as_list)
+            json_array_append_new(
+                top, json_pack("{s:s, s:f}", "token", tokens[i].token, "logprob", log(tokens[i].p)));
+        else
+            json_object_set_new(top, tokens[i].token, json_real(log(tokens[i].p)));
+    return top;
+}
+
+static json_t *logprobs_of(const struct fixture *f, const json_t *q, const char *prompt, json_int_t n)
+{
+    if (n == 0 || f->kind == NO_LOGPROBS)
+        return json_null();
+    if (f->kind == LLAMACPP || f->kind == CHAT)
+        return json_pack("{s:[{s:s, s:f, s:o}]}", "content", "token", " A", "logprob", log(0.5),
+            "top_logprobs", top_of(n, true));
+    if (!json_is_true(json_object_get(q, "echo")))
+        return json_pack("{s:[s], s:[f], s:[o]}", "tokens", " A", "token_logprobs", log(0.5), "top_logprobs",
+            top_of(n, false));
+    // Two tokens: all but the last two characters, and these.
+    size_t len = strlen(prompt);
+    return json_pack("{s:[s%, s], s:[n, f], s:[n, n]}", "tokens", prompt, len - 2, prompt + len - 2,
+        "token_logprobs", log(0.0001), "top_logprobs");
+}
+
+static json_t *choice_of(const struct fixture *f, const json_t *q, int i)
+{
+    const char *prompt = json_string_value(json_object_get(q, "prompt"));
+    bool chat = f->kind == CHAT;
+    json_int_t n = chat ? number_of(q, "top_logprobs") : number_of(q, "logprobs");
+    char text[300];
+    snprintf(text, sizeof text, "%s answer %lld.%d\nQ: x\nclass Y",
+        json_is_true(json_object_get(q, "echo")) ? prompt : "", (long long)number_of(q, "seed"), i);
+    if (number_of(q, "max_tokens") == 0)
+        text[strlen(prompt)] = '\0';
+    json_t *c = json_pack("{s:i, s:o}", "index", i, "logprobs", logprobs_of(f, q, prompt, n));
+    if (chat)
+        json_object_set_new(c, "message", json_pack("{s:s}", "content", text));
+    else
+        json_object_set_new(c, "text", json_string(text));
+    return c;
+}
+
+static bool answer(void *ctx, const struct http_asked *asked, int fd)
+{
+    struct fixture *f = ctx;
+    json_t *q = json_loads(asked->body, 0, NULL);
+    bool chat = strstr(asked->head, "/chat/") != NULL;
+    bool real = !strstr(asked->body, "1, 2, 3, 4,");
+    json_int_t n = number_of(q, "n") ? number_of(q, "n") : 1;
+    const char *why = NULL;
+    if (real)
+        atomic_fetch_add(&f->n_real, 1);
+    if (real)
+        snprintf(f->last, sizeof f->last, "%.4000s", asked->body);
+    if (chat != (f->kind == CHAT))
+        why = "this is not a chat model";
+    else if (f->kind == OPENAI && (number_of(q, "logprobs") > 5 || json_object_get(q, "echo")))
+        why = "too many log-probabilities";
+    else if (f->kind == OPENAI && json_object_get(q, "top_k"))
+        why = "unrecognized argument top_k";
+    else if (f->kind == LLAMACPP && (n > 1 || json_object_get(q, "echo")))
+        why = "only no echo is supported";
+    else if (real && f->fail_status == 400)
+        why = "the prompt is too long";
+    bool open;
+    if (why || (real && f->fail_status)) {
+        open = why ? refuse(fd, why) : http_reply(fd, f->fail_status, "", "no");
+    } else {
+        json_t *choices = json_array();
+        for (json_int_t i = 0; i < n; i++)
+            json_array_append_new(choices, choice_of(f, q, (int)i));
+        json_t *r = json_pack(
+            "{s:o, s:{s:i, s:i}}", "choices", choices, "usage", "prompt_tokens", 7, "completion_tokens", 3);
+        char *text = json_dumps(r, 0);
+        open = http_reply(fd, 200, "", text);
+        free(text);
+        json_decref(r);
+    }
+    json_decref(q);
+    return open;
+}
+
+static int begin(struct fixture *f, enum kind kind)
+{
+    f->kind = kind;
+    http_server_open(&f->s, answer, f);
+    const struct pc_answer_api_options o = {.url = f->s.url,
+        .model = "m",
+        .notes = &f->notes,
+        .http = {.first_delay = 0.01, .max_tries = 2, .max_in_flight = 4}};
+    return pc_answer_api_open(&o, &f->a, &f->err);
+}
+
+static int submit(struct fixture *f, size_t i, const char *prompt, struct pc_ask ask)
+{
+    struct pc_buf b;
+    pc_buf_init(&b, 1 << 16);
+    pc_buf_puts(&b, prompt);
+    ask.prompt = &b;
+    int rc = f->a->ops->submit(f->a,
+        &(struct pc_question){.i_item = i, .key = "k", .seed = 1, .stream = i * 100, .ask = &ask}, &f->err);
+    pc_buf_release(&b);
+    return rc;
+}
+
+static int await(struct fixture *f, struct pc_reply *r)
+{
+    int rc;
+    *r = (struct pc_reply){0};
+    while ((rc = f->a->ops->poll(f->a, r, &f->err)) == 0)
+        ;
+    return rc;
+}
+
+static const struct pc_ask g_choice = {
+    .kind = PC_ASK_CHOICE, .choices = {"A", "B", "C", "D"}, .n_choices = 4};
+
+static struct pc_reply choose(struct fixture *f)
+{
+    struct pc_reply r;
+    assert_int_equal(submit(f, 5, "Which?\nAnswer:", g_choice), 0);
+    assert_int_equal(await(f, &r), 1);
+    assert_int_equal(r.i_item, 5);
+    return r;
+}
+
+static void assert_probs(const struct pc_reply *r, const double want[4])
+{
+    assert_int_equal(r->error.code, 0);
+    assert_int_equal(r->n_probs, 4);
+    for (int i = 0; i < 4; i++)
+        if (fabs(r->probs[i] - want[i]) > 1e-12)
+            fail_msg("probability %d is %.17g, not %.17g", i, r->probs[i], want[i]);
+}
+
+static void choices_are_read_from_the_likeliest_tokens(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(begin(f, VLLM), 0);
+    assert_int_equal(f->notes.n, 0);
+    struct pc_reply r = choose(f);
+    assert_probs(&r, (const double[4]){50 / 78., 25 / 78., 2 / 78., 1 / 78.});
+    assert_int_equal(r.n_prompt_tokens, 7);
+    assert_int_equal(f->n_real, 1);
+    assert_contains(f->last, "\"logprobs\":7"); // what it names, though it was asked for 20
+    pc_reply_release(&r);
+    assert_contains(f->a->description, "completions of http://127.0.0.1:");
+}
+
+static void what_is_not_among_them_is_asked_for_by_echo(void **state)
+{
+    struct fixture *f = *state;
+    struct pc_ask ask = g_choice;
+    assert_int_equal(begin(f, VLLM), 0);
+    ask.choices[3] = "E";
+    struct pc_reply r;
+    assert_int_equal(submit(f, 5, "Which?\nAnswer:", ask), 0);
+    assert_int_equal(await(f, &r), 1);
+    assert_probs(&r, (const double[4]){0.5 / 0.7701, 0.25 / 0.7701, 0.02 / 0.7701, 0.0001 / 0.7701});
+    assert_int_equal(f->n_real, 2);
+    assert_contains(f->last, "Answer: E\",\"max_tokens\":0");
+    assert_int_equal(r.n_output_tokens, 6);
+    pc_reply_release(&r);
+}
+
+static void or_counts_as_nothing_where_there_is_no_echo(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(begin(f, OPENAI), 0);
+    for (int i = 0; i < 2; i++) {
+        struct pc_reply r = choose(f);
+        assert_probs(&r, (const double[4]){2 / 3., 1 / 3., 0, 0});
+        pc_reply_release(&r);
+    }
+    assert_int_equal(f->notes.n, 2);
+    assert_contains(f->notes.v[0], "takes no top_k");
+    assert_contains(f->notes.v[1], "names only the 5 likeliest tokens");
+}
+
+static void no_candidate_at_all_is_an_error_of_the_item(void **state)
+{
+    struct fixture *f = *state;
+    struct pc_reply r;
+    assert_int_equal(begin(f, LLAMACPP), 0);
+    const struct pc_ask ask = {.kind = PC_ASK_CHOICE, .choices = {"yes", "no"}, .n_choices = 2};
+    assert_int_equal(submit(f, 1, "Well?", ask), 0);
+    assert_int_equal(await(f, &r), 1);
+    assert_int_equal(r.error.code, PACO_EUNSUPPORTED);
+    assert_contains(r.error.message, "no candidate is among the 7 likeliest next tokens (the first is ' A')");
+    pc_reply_release(&r);
+    r = choose(f);
+    assert_probs(&r, (const double[4]){50 / 78., 25 / 78., 2 / 78., 1 / 78.});
+    pc_reply_release(&r);
+}
+
+static void an_endpoint_without_log_probabilities_says_so_beforehand(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(begin(f, NO_LOGPROBS), 0);
+    assert_int_equal(pc_answer_api_can(f->a, &g_choice, &f->err), PACO_EUNSUPPORTED);
+    assert_contains(
+        f->err.message, "gives no log-probabilities, and this task compares those of the candidates");
+    assert_int_equal(pc_answer_api_can(f->a, &(struct pc_ask){.kind = PC_ASK_TEXT}, &f->err), 0);
+    assert_int_equal(submit(f, 0, "x", g_choice), PACO_EUNSUPPORTED);
+    assert_int_equal(f->a->ops->room(f->a), 8);
+}
+
+static const struct pc_ask g_text = {.kind = PC_ASK_TEXT,
+    .max_tokens = 50,
+    .n_samples = 3,
+    .temperature = 0.8,
+    .top_p = 0.95,
+    .top_k = 50,
+    .stop_texts = {"never", "\nclass", "\nQ:", "4", "5"},
+    .n_stop_texts = 3};
+
+static void samples_come_in_one_request_and_are_cut_at_stops(void **state)
+{
+    struct fixture *f = *state;
+    struct pc_reply r;
+    assert_int_equal(begin(f, VLLM), 0);
+    assert_int_equal(submit(f, 2, "def f():\n", g_text), 0);
+    assert_int_equal(await(f, &r), 1);
+    assert_int_equal(r.n_texts, 3);
+    assert_string_equal(r.texts[0], " answer 1000203.0"); // seed 1 of stream 200
+    assert_string_equal(r.texts[2], " answer 1000203.2");
+    assert_int_equal(r.lens[2], 17);
+    assert_int_equal(f->n_real, 1);
+    assert_contains(f->last, "\"prompt\":\"def f():\\n\"");
+    assert_contains(f->last,
+        "\"temperature\":0.8,\"top_p\":0.95,\"top_k\":50,\"n\":3,\"seed\":1000203,\"stop\":[\"never\"");
+    pc_reply_release(&r);
+}
+
+static void or_one_by_one_where_only_one_is_given(void **state)
+{
+    struct fixture *f = *state;
+    struct pc_reply r;
+    assert_int_equal(begin(f, LLAMACPP), 0);
+    assert_int_equal(submit(f, 2, "def f():\n", g_text), 0);
+    assert_int_equal(await(f, &r), 1);
+    assert_int_equal(r.n_texts, 3);
+    assert_string_equal(r.texts[0], " answer 1000203.0");
+    assert_string_equal(r.texts[1], " answer 1000204.0");
+    assert_string_equal(r.texts[2], " answer 1000205.0");
+    pc_reply_release(&r);
+}
+
+static void chat_gets_the_prompt_as_a_users_message_without_the_cards_tags(void **state)
+{
+    struct fixture *f = *state;
+    struct pc_reply r;
+    const struct pc_ask ask = {.kind = PC_ASK_TEXT, .max_tokens = 50, .n_samples = 1};
+    assert_int_equal(begin(f, CHAT), 0);
+    assert_contains(f->notes.v[0], "prompts are sent as a user's message: it has no completions");
+    assert_int_equal(submit(f, 0, "<|user|>\nHow?\n<|assistant|>\nAnswer:", ask), 0);
+    assert_int_equal(await(f, &r), 1);
+    assert_contains(f->last, "\"messages\":[{\"role\":\"user\",\"content\":\"How?\\nAnswer:\"}],\"max_"
+                             "tokens\":50,\"temperature\":0.0}");
+    assert_string_equal(r.texts[0], " answer 0.0\nQ: x\nclass Y");
+    pc_reply_release(&r);
+    r = choose(f);
+    assert_contains(f->last, "\"content\":\"Which?\\nAnswer:\"");
+    assert_probs(&r, (const double[4]){50 / 78., 25 / 78., 2 / 78., 1 / 78.});
+    pc_reply_release(&r);
+}
+
+static void many_questions_come_back_each_once(void **state)
+{
+    struct fixture *f = *state;
+    bool seen[40] = {false};
+    size_t next = 0, n = 0;
+    assert_int_equal(begin(f, VLLM), 0);
+    assert_int_equal(f->a->ops->room(f->a), 8);
+    while (n < 40) {
+        struct pc_reply r;
+        while (next < 40 && f->a->ops->room(f->a) > 0) {
+            assert_int_equal(submit(f, next, "Which?\nAnswer:", next % 2 ? g_choice : g_text), 0);
+            next++;
+        }
+        assert_int_equal(await(f, &r), 1);
+        assert_false(seen[r.i_item]);
+        assert_int_equal(r.n_texts, r.i_item % 2 ? 0 : 3);
+        seen[r.i_item] = true;
+        n++;
+        pc_reply_release(&r);
+    }
+    struct pc_reply none = {0};
+    assert_int_equal(f->a->ops->poll(f->a, &none, &f->err), 0);
+}
+
+static void a_question_the_endpoint_refuses_fails_alone(void **state)
+{
+    struct fixture *f = *state;
+    struct pc_reply r;
+    assert_int_equal(begin(f, VLLM), 0);
+    f->fail_status = 400;
+    assert_int_equal(submit(f, 3, "long", g_text), 0);
+    assert_int_equal(await(f, &r), 1);
+    assert_int_equal(r.error.code, PACO_EINVAL);
+    assert_contains(r.error.message, "status 400: the prompt is too long");
+    assert_int_equal(r.n_texts, 0);
+    pc_reply_release(&r);
+    f->fail_status = 500;
+    assert_int_equal(submit(f, 3, "long", g_choice), 0);
+    assert_int_equal(await(f, &r), 1);
+    assert_contains(r.error.message, "status 500 (2 attempts)");
+    pc_reply_release(&r);
+    f->fail_status = 0;
+    r = choose(f);
+    assert_int_equal(r.error.code, 0);
+    pc_reply_release(&r);
+}
+
+static void a_key_that_is_refused_ends_it_all(void **state)
+{
+    struct fixture *f = *state;
+    struct pc_reply r;
+    assert_int_equal(begin(f, VLLM), 0);
+    f->fail_status = 401;
+    assert_int_equal(submit(f, 3, "x", g_text), 0);
+    assert_int_equal(await(f, &r), PACO_EINVAL);
+    assert_contains(f->err.message, "status 401");
+}
+
+static void so_does_an_endpoint_that_went_away(void **state)
+{
+    struct fixture *f = *state;
+    struct pc_reply r;
+    int n = 0, rc;
+    assert_int_equal(begin(f, VLLM), 0);
+    http_server_close(&f->s);
+    for (size_t i = 0; i < 8; i++)
+        assert_int_equal(submit(f, i, "x", g_text), 0);
+    while ((rc = await(f, &r)) > 0) {
+        assert_contains(r.error.message, "(2 attempts)");
+        pc_reply_release(&r);
+        n++;
+    }
+    assert_int_equal(n, 7);
+    assert_int_equal(rc, PACO_EIO);
+    http_server_open(&f->s, answer, f); // for the teardown
+}
+
+static void what_is_no_endpoint_is_told_at_once(void **state)
+{
+    struct fixture *f = *state;
+    f->fail_status = 404;
+    http_server_open(&f->s, answer, f);
+    f->kind = CHAT;
+    const struct pc_answer_api_options o = {.url = f->s.url, .http = {.first_delay = 0.01}};
+    struct pc_answer_api_options chat = o;
+    chat.chat = true;
+    assert_int_equal(pc_answer_api_open(&chat, &f->a, &f->err), 0);
+    f->a->ops->close(f->a);
+    f->a = NULL;
+    f->kind = VLLM;
+    assert_int_equal(pc_answer_api_open(&chat, &f->a, &f->err), PACO_EINVAL);
+    assert_contains(f->err.message, "no answer by chat: http://");
+}
+
+#define WITH(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WITH(choices_are_read_from_the_likeliest_tokens),
+        WITH(what_is_not_among_them_is_asked_for_by_echo),
+        WITH(or_counts_as_nothing_where_there_is_no_echo),
+        WITH(no_candidate_at_all_is_an_error_of_the_item),
+        WITH(an_endpoint_without_log_probabilities_says_so_beforehand),
+        WITH(samples_come_in_one_request_and_are_cut_at_stops),
+        WITH(or_one_by_one_where_only_one_is_given),
+        WITH(chat_gets_the_prompt_as_a_users_message_without_the_cards_tags),
+        WITH(many_questions_come_back_each_once),
+        WITH(a_question_the_endpoint_refuses_fails_alone),
+        WITH(a_key_that_is_refused_ends_it_all),
+        WITH(so_does_an_endpoint_that_went_away),
+        WITH(what_is_no_endpoint_is_told_at_once),
+    };
+    return cmocka_run_group_tests_name("answer_api", tests, NULL, NULL);
+}
