@@ -84,6 +84,9 @@ int pc_engine_n_threads(const struct pc_engine *engine);
  *  Returns out; 256 bytes are enough. */
 char *pc_engine_describe(const struct pc_engine *engine, char *out, size_t out_size);
 
+/** What of it decides results: "avx512: int8 products of q4_0 and q8_0; keys and values in f16". As above. */
+char *pc_engine_arithmetic(const struct pc_engine *engine, char *out, size_t out_size);
+
 /** An empty sequence with room for max_tokens positions. *owned*: pc_seq_free, before the engine is closed.
  * Memory beyond what is available is PACO_EMEM, in numbers. */
 int pc_seq_new(struct pc_engine *engine, int32_t max_tokens, struct pc_seq **out, struct paco_error *err);

@@ -140,14 +140,11 @@ static void PC_PRINTF(3, 4) append(char *out, size_t size, const char *fmt, ...)
     va_end(args);
 }
 
-char *pc_engine_describe(const struct pc_engine *e, char *out, size_t out_size)
+/* The products, and what keys and values are kept in. */
+static void append_products(const struct pc_engine *e, char *out, size_t out_size)
 {
     uint64_t types[PC_N_CLASSES] = {0};
-    int n_threads = pc_pool_size(e->pool);
     collect(e->model, types);
-    out[0] = '\0';
-    append(out, out_size, "%s, %d thread%s:", e->scalar ? "scalar" : pc_cpu_level(), n_threads,
-        n_threads == 1 ? "" : "s");
     const char *between = " ";
     for (int c = 0; c < PC_N_CLASSES; c++) {
         if (!types[c])
@@ -162,5 +159,24 @@ char *pc_engine_describe(const struct pc_engine *e, char *out, size_t out_size)
         between = ", ";
     }
     append(out, out_size, "; keys and values in %s", pc_dtype_name(e->kv_type));
+}
+
+static const char *level_of(const struct pc_engine *e)
+{
+    return e->scalar ? "scalar" : pc_cpu_level();
+}
+
+char *pc_engine_describe(const struct pc_engine *e, char *out, size_t out_size)
+{
+    int n_threads = pc_pool_size(e->pool);
+    snprintf(out, out_size, "%s, %d thread%s:", level_of(e), n_threads, n_threads == 1 ? "" : "s");
+    append_products(e, out, out_size);
+    return out;
+}
+
+char *pc_engine_arithmetic(const struct pc_engine *e, char *out, size_t out_size)
+{
+    snprintf(out, out_size, "%s:", level_of(e));
+    append_products(e, out, out_size);
     return out;
 }

@@ -366,7 +366,8 @@ static bool ends_with(const int32_t *ids, size_t n, const struct pc_ids *stop)
 static bool take(struct pc_lane *lane, struct pc_answer *answer)
 {
     const struct pc_request *r = &lane->of->r;
-    *answer = (struct pc_answer){.ids = lane->ids + lane->n_prompt, .n = lane->n - lane->n_prompt};
+    size_t n = lane->n - lane->n_prompt;
+    *answer = (struct pc_answer){.ids = lane->ids + lane->n_prompt, .n = n, .n_chosen = n + 1};
     answer->stop = PC_STOP_EOS;
     for (size_t i = 0; i < r->n_eos; i++)
         if (r->eos_ids[i] == lane->chosen)

@@ -41,8 +41,8 @@ struct pc_scheduler_options {
 /** How a sample ended. Borrowed for the call. */
 struct pc_answer {
     const int32_t *ids; /* what was chosen, without the end-of-sequence token or the stop that ended it */
-    size_t n;
-    enum pc_stop stop; /* unless error */
+    size_t n, n_chosen; /* n_chosen: that too */
+    enum pc_stop stop;  /* unless error */
     const struct paco_error
         *error; /* NULL: all is well. Else the request failed, and ids are what there was */
 };

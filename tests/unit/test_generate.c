@@ -4,71 +4,7 @@
 #include "unit.h"
 
 #include "engine/generate.h"
-#include "tiny_model.h"
-#include "tokenizer/vocab.h"
-
-enum { V = 32, EOS = 31 };
-
-/* One-hot embeddings, blocks that add nothing, a head whose row t + 1 looks at t. */
-static void counting_model(struct tiny *m)
-{
-    *m = (struct tiny){.config = {.n_layers = 1,
-                           .hidden_size = V,
-                           .intermediate_size = 8,
-                           .n_heads = 2,
-                           .n_kv_heads = 1,
-                           .head_dim = 4,
-                           .vocab_size = V,
-                           .max_positions = 64,
-                           .rms_norm_eps = 1e-5f,
-                           .rope_theta = 10000.0f},
-        .dtype = PC_F32,
-        .mapped = true};
-    tiny_make(m);
-    for (size_t i = 0; i < m->ck->n_tensors; i++) {
-        const struct pc_tensor *t = &m->ck->tensors[i];
-        float one = 1;
-        bool embedding = strstr(t->name, "embed") != NULL, head = strstr(t->name, "lm_head") != NULL;
-        if (strstr(t->name, "norm"))
-            continue;
-        memset(m->bytes[i], 0, (size_t)t->size);
-        for (size_t k = 0; k < V && (embedding || head); k++)
-            memcpy(m->bytes[i] + (head ? (k + 1) % V * V + k : k * V + k) * sizeof one, &one, sizeof one);
-    }
-}
-
-/* Ids 0 to 31 are a..z, then: a space, the two bytes of e acute, "the", a newline, <eos>. */
-static struct pc_tokenizer *letters(void)
-{
-    static struct pc_piece pieces[V];
-    static char text[26][2];
-    static const char *const rest[] = {"\u0120", "\u00c3", "\u00a9", "the", "\u010a", "<eos>"};
-    for (int i = 0; i < V; i++) {
-        const char *s = i < 26 ? text[i] : rest[i - 26];
-        if (i < 26)
-            text[i][0] = (char)('a' + i);
-        pieces[i] = (struct pc_piece){{s, strlen(s)}, 0, i == EOS ? PC_PIECE_CONTROL : PC_PIECE_NORMAL};
-    }
-    static const struct pc_added added[] = {{.span = {"<eos>", 5}, .id = EOS, .special = true}};
-    static const struct pc_pre_step pre[] = {{.kind = PC_PRE_BYTE_LEVEL}};
-    struct pc_vocab v = {.model = PC_VOCAB_MERGES,
-        .pieces = pieces,
-        .n_pieces = V,
-        .added = added,
-        .n_added = 1,
-        .segments = PC_SEGMENTS_FAST,
-        .pre = pre,
-        .n_pre = 1,
-        .bos = -1,
-        .eos = EOS,
-        .unk = -1,
-        .pad = -1};
-    struct paco_error err = {0};
-    struct pc_tokenizer *tok = pc_tokenizer_new(&v, &err);
-    if (!tok)
-        fail_msg("%s", err.message);
-    return tok;
-}
+#include "letters_model.h"
 
 struct rig {
     struct tiny m;
@@ -94,12 +30,12 @@ static int setup(void **state)
 {
     struct rig *r = calloc(1, sizeof *r);
     struct paco_error err = {0};
-    counting_model(&r->m);
+    letters_model(&r->m, NULL);
     assert_int_equal(
         pc_engine_open(r->m.ck, &r->m.config, &(struct pc_engine_options){.n_threads = 1}, &r->e, &err), 0);
     assert_int_equal(pc_seq_new(r->e, 40, &r->seq, &err), 0);
     assert_int_equal(pc_sampler_new(V, &(struct pc_sampler_options){0}, &r->sampler, &err), 0);
-    r->tok = letters();
+    r->tok = letters_tokenizer();
     pc_generation_init(&r->g);
     *state = r;
     return 0;
