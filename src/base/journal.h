@@ -37,6 +37,9 @@
 
 struct pc_journal;
 
+/** The journal's own file, in the directory that is worked in. */
+#define PC_JOURNAL_NAME ".paco-journal"
+
 enum pc_journal_flag {
     PC_JOURNAL_FORCE = 1, /* replace the target */
     PC_JOURNAL_FILE = 2,  /* the target is a file, not a directory */

@@ -312,8 +312,9 @@ struct writer {
 
 static void newline(struct writer *w)
 {
-    if (w->style == PC_JSON_PRETTY || w->style == PC_JSON_SORTED_PRETTY)
-        pc_buf_printf(w->b, "\n%*s", 2 * w->depth, "");
+    int indent = w->style == PC_JSON_PRETTY_4 ? 4 : 2;
+    if (w->style != PC_JSON_COMPACT && w->style != PC_JSON_PYTHON)
+        pc_buf_printf(w->b, "\n%*s", indent * w->depth, "");
 }
 
 static void separator(struct writer *w, bool first)

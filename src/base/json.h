@@ -55,6 +55,7 @@ enum pc_json_style {
     PC_JSON_COMPACT,       /* {"a":1,"b":[2]} in insertion order: JSON lines */
     PC_JSON_SORTED_PRETTY, /* keys sorted, indent 2, as Python's json.dumps(indent=2, sort_keys=True) */
     PC_JSON_PRETTY,        /* indent 2, insertion order, as json.dumps(indent=2) */
+    PC_JSON_PRETTY_4,      /* the same with indent 4 */
     PC_JSON_PYTHON,        /* {"a": 1, "b": [2]} in insertion order, as json.dumps() */
 };
 

@@ -58,6 +58,7 @@ struct pc_task_flags {
     int64_t limit;                           /* the first N after sampling, per subject, task or language */
     int no_cot, no_context, use_chat_format; /* -1; 0, 1 */
     unsigned fixes;                          /* enum pc_fix */
+    bool unsafe_exec;                        /* codex: run programs even where there is no sandbox */
 };
 
 /** What open gets; everything is borrowed until close. */
@@ -68,9 +69,9 @@ struct pc_task_env {
         *tok;               /* NULL behind an endpoint: nothing is cut by tokens then, and that is noted */
     bool tulu;              /* the model was tuned on the card's format, so a task may use it by default */
     struct pc_notes *notes; /* what is left out, and why */
-    json_t *files; /* an object: each file that was read, by its path below data_dir, and its SHA-256 in hex;
-                      added to by whoever reads it. A
-                      run that was stopped goes on only where they are unchanged. NULL: nobody asks */
+    /* An object: each file that was read, by its path below data_dir, and its SHA-256 in hex, added to by
+     * whoever reads it. A run that was stopped goes on only where they are unchanged. NULL: nobody asks. */
+    json_t *files;
 };
 
 enum pc_ask_kind {

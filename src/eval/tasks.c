@@ -11,10 +11,12 @@ const struct pc_task *pc_task_find(const char *name, struct paco_error *err)
 {
     const struct pc_task *nearest = NULL;
     int best = 1 + (int)strlen(name) / 3;
+    size_t len = strlen(name);
     for (const struct pc_task *const *t = pc_tasks; *t; t++) {
         if (strcmp((*t)->name, name) == 0)
             return *t;
-        int d = pc_edit_distance((*t)->name, name);
+        // "mmlu" is the beginning of two names, and far from both.
+        int d = strncmp((*t)->name, name, len) == 0 ? 0 : pc_edit_distance((*t)->name, name);
         if (d < best) {
             best = d;
             nearest = *t;

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "eval/card.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+const struct pc_card_setting pc_card_settings[PC_CARD_SETTINGS] = {
+    {"mmlu_0shot", "MMLU", "0-shot", 41.5, 14042, false},
+    {"mmlu_5shot", "MMLU", "5-shot", 40.3, 14042, false},
+    {"gsm_direct", "GSM", "Direct", 7.0, 200, false},
+    {"gsm_cot", "GSM", "CoT", 10.0, 200, false},
+    {"bbh_direct", "BBH", "Direct", 32.6, 1080, true},
+    {"bbh_cot", "BBH", "CoT", 31.8, 1080, true},
+    {"tydiqa_goldp", "TydiQA", "Gold-P", 31.2, 900, true},
+    {"tydiqa_no_context", "TydiQA", "Closed", 7.2, 900, true},
+    {"codex_eval_temp_0.1", "Codex-Eval", "P@1", 13.2, 164, false},
+    {"codex_eval_temp_0.8", "Codex-Eval", "P@10", 22.0, 164, false},
+    {"alpaca_farm", "AlpacaFarm", "vs D-003", 21.1, 805, false},
+};
+
+double pc_card_error(const struct pc_card_setting *s)
+{
+    return sqrt(s->score * (100 - s->score) / s->n);
+}
+
+/* ---- ours ---- */
+
+/* A benchmark whose number depends on more than the model says so itself. */
+static const char *own_difference(const json_t *results)
+{
+    return json_string_value(json_object_get(json_object_get(results, "metrics"), "not_comparable"));
+}
+
+/* Flags that take questions away or change them. The seed does not: the card's was never known. */
+static const char *flags_difference(const json_t *results)
+{
+    const char *key;
+    json_t *v;
+    json_object_foreach(json_object_get(results, "flags"), key, v)
+    {
+        bool harmless = strcmp(key, "seed") == 0 || strcmp(key, "unsafe_exec") == 0;
+        if (strcmp(key, "limit") == 0)
+            return "only the first --limit questions";
+        if (strcmp(key, "fix") == 0 && json_array_size(v) > 0)
+            return "with --fix";
+        if (!harmless && strcmp(key, "fix") != 0)
+            return "other settings than the card's";
+    }
+    const char *bos = json_string_value(json_object_get(results, "bos"));
+    return bos && strcmp(bos, "auto") != 0 ? "with --bos" : NULL;
+}
+
+void pc_card_add(struct pc_card *card, const struct pc_eval_result *r)
+{
+    for (int i = 0; i < PC_CARD_SETTINGS; i++) {
+        if (strcmp(pc_card_settings[i].task, r->task->name) != 0)
+            continue;
+        struct pc_card_cell *c = &card->v[i];
+        *c = (struct pc_card_cell){.measured = !isnan(r->score),
+            .score = r->score,
+            .se = r->se,
+            .n_items = r->n_items,
+            .n_failed = r->n_failed,
+            .differs = own_difference(r->results)};
+        if (!c->differs)
+            c->differs = flags_difference(r->results);
+        if (!c->differs && r->n_failed)
+            c->differs = "some items failed";
+    }
+}
+
+/* ---- the average ---- */
+
+double pc_card_average(const double scores[PC_CARD_SETTINGS])
+{
+    double sum = 0;
+    int n_benchmarks = 0;
+    for (int i = 0, end; i < PC_CARD_SETTINGS; i = end) {
+        double own = 0;
+        for (end = i; end < PC_CARD_SETTINGS &&
+                      strcmp(pc_card_settings[end].benchmark, pc_card_settings[i].benchmark) == 0;
+             end++)
+            own += scores[end];
+        sum += own / (end - i);
+        n_benchmarks++;
+    }
+    return sum / n_benchmarks;
+}
+
+double pc_card_own_average(void)
+{
+    double scores[PC_CARD_SETTINGS];
+    for (int i = 0; i < PC_CARD_SETTINGS; i++)
+        scores[i] = pc_card_settings[i].score;
+    return pc_card_average(scores);
+}
+
+/* A thousandth of the last place and less is the noise of binary fractions: 23.25 may come as 23.2499999. */
+char *pc_card_round(double x, char out[16])
+{
+    if (isfinite(x))
+        snprintf(out, 16, "%.1f", floor(x * 10 + 0.5 + 1e-6) / 10);
+    else
+        snprintf(out, 16, "-");
+    return out;
+}
+
+/* ---- card.json ---- */
+
+static json_t *number(double x)
+{
+    return isfinite(x) ? json_real(x) : json_null();
+}
+
+static json_t *column(const struct pc_card_setting *s, const struct pc_card_cell *c)
+{
+    json_t *o = json_pack("{s:s, s:s, s:s, s:f, s:f}", "task", s->task, "benchmark", s->benchmark, "setting",
+        s->setting, "card_score", s->score, "card_standard_error_at_most", pc_card_error(s));
+    if (!o)
+        return NULL;
+    json_object_set_new(o, "score", number(c->measured ? c->score : (double)NAN));
+    json_object_set_new(o, "standard_error", number(c->measured ? c->se : (double)NAN));
+    json_object_set_new(o, "n_items", json_integer((json_int_t)c->n_items));
+    json_object_set_new(o, "n_failed", json_integer((json_int_t)c->n_failed));
+    json_object_set_new(o, "comparable", json_boolean(c->measured && !c->differs));
+    json_object_set_new(o, "differs", c->differs ? json_string(c->differs) : json_null());
+    return o;
+}
+
+json_t *pc_card_json(const struct pc_card *card)
+{
+    double ours[PC_CARD_SETTINGS];
+    json_t *columns = json_array(), *missing = json_array();
+    int bad = 0;
+    for (int i = 0; i < PC_CARD_SETTINGS; i++) {
+        const struct pc_card_cell *c = &card->v[i];
+        ours[i] = c->measured ? c->score : (double)NAN;
+        bad |= json_array_append_new(columns, column(&pc_card_settings[i], c));
+        if (!c->measured)
+            bad |= json_array_append_new(missing, json_string(pc_card_settings[i].task));
+    }
+    json_t *o = json_pack("{s:o, s:o, s:o, s:o}", "columns", columns, "average",
+        number(pc_card_average(ours)), "card_average", number(pc_card_own_average()), "missing", missing);
+    if (bad) {
+        json_decref(o);
+        return NULL;
+    }
+    return o;
+}

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "eval/flags.h"
+
+#include <math.h>
+#include <string.h>
+
+const char pc_fix_names[] =
+    "mmlu-none|gsm-quesion|gsm-sign|bbh-stop|bbh-match|tydiqa-bos|codex-stop"; /* in the order of enum pc_fix
+                                                                                */
+
+enum { N_FIXES = 7 };
+
+/* The whole numbers of the struct: how they are called, what stands for "not said", whose they are. */
+static const struct number {
+    const char *name;
+    size_t offset;
+    int64_t unsaid;
+    const char *tasks; /* beginnings of names, each ended by a space */
+} g_numbers[] = {
+    {"ntrain", offsetof(struct pc_task_flags, ntrain), -1, "mmlu "},
+    {"n_shot", offsetof(struct pc_task_flags, n_shot), -1, "gsm mgsm tydiqa "},
+    {"n_instances", offsetof(struct pc_task_flags, n_instances), 0, "mmlu "},
+    {"max_num_examples", offsetof(struct pc_task_flags, max_num_examples), 0, "gsm codex "},
+    {"max_num_examples_per_task", offsetof(struct pc_task_flags, max_num_examples_per_task), 0, "bbh "},
+    {"max_num_examples_per_lang", offsetof(struct pc_task_flags, max_num_examples_per_lang), 0,
+        "tydiqa mgsm "},
+    {"max_context_length", offsetof(struct pc_task_flags, max_context_length), 0, "tydiqa "},
+    {"unbiased_sampling_size_n", offsetof(struct pc_task_flags, unbiased_sampling_size_n), 0, "codex "},
+    {"limit", offsetof(struct pc_task_flags, limit), 0, NULL},
+};
+static const struct number g_switches[] = {
+    {"no_cot", offsetof(struct pc_task_flags, no_cot), -1, "gsm mgsm bbh "},
+    {"no_context", offsetof(struct pc_task_flags, no_context), -1, "tydiqa "},
+    {"use_chat_format", offsetof(struct pc_task_flags, use_chat_format), -1, NULL},
+};
+enum {
+    N_NUMBERS = sizeof g_numbers / sizeof *g_numbers,
+    N_SWITCHES = sizeof g_switches / sizeof *g_switches
+};
+
+struct pc_task_flags pc_task_flags_default(void)
+{
+    struct pc_task_flags f = {.temperature = (double)NAN, .seed = PC_EVAL_SEED};
+    for (size_t i = 0; i < N_NUMBERS; i++)
+        *(int64_t *)((char *)&f + g_numbers[i].offset) = g_numbers[i].unsaid;
+    for (size_t i = 0; i < N_SWITCHES; i++)
+        *(int *)((char *)&f + g_switches[i].offset) = -1;
+    return f;
+}
+
+static int64_t number_of(const struct pc_task_flags *f, const struct number *n)
+{
+    return *(const int64_t *)((const char *)f + n->offset);
+}
+
+static int switch_of(const struct pc_task_flags *f, const struct number *n)
+{
+    return *(const int *)((const char *)f + n->offset);
+}
+
+/* Name i of pc_fix_names; its length. */
+static size_t fix_name(size_t i, const char **name)
+{
+    const char *s = pc_fix_names;
+    for (; i > 0; i--)
+        s += strcspn(s, "|") + 1;
+    *name = s;
+    return strcspn(s, "|");
+}
+
+int pc_task_flags_fix(struct pc_task_flags *flags, const char *name, struct paco_error *err)
+{
+    for (size_t i = 0; i < N_FIXES; i++) {
+        const char *s;
+        size_t len = fix_name(i, &s);
+        if (strlen(name) == len && memcmp(name, s, len) == 0) {
+            flags->fixes |= 1u << i;
+            return 0;
+        }
+    }
+    return pc_error_set(err, PACO_EINVAL, "--fix '%s' is none of %s", name, pc_fix_names);
+}
+
+static json_t *strings(const struct pc_strings *list)
+{
+    json_t *a = json_array();
+    for (size_t i = 0; i < list->n; i++)
+        json_array_append_new(a, json_string_nocheck(list->v[i]));
+    return a;
+}
+
+static json_t *fixes(unsigned set)
+{
+    json_t *a = json_array();
+    for (size_t i = 0; i < N_FIXES; i++) {
+        const char *s;
+        size_t len = fix_name(i, &s);
+        if (set >> i & 1)
+            json_array_append_new(a, json_stringn(s, len));
+    }
+    return a;
+}
+
+json_t *pc_task_flags_json(const struct pc_task_flags *f)
+{
+    json_t *o = json_object();
+    for (size_t i = 0; i < N_NUMBERS; i++)
+        if (number_of(f, &g_numbers[i]) != g_numbers[i].unsaid)
+            json_object_set_new(o, g_numbers[i].name, json_integer(number_of(f, &g_numbers[i])));
+    for (size_t i = 0; i < N_SWITCHES; i++)
+        if (switch_of(f, &g_switches[i]) >= 0)
+            json_object_set_new(o, g_switches[i].name, json_boolean(switch_of(f, &g_switches[i])));
+    if (f->subjects.n)
+        json_object_set_new(o, "subjects", strings(&f->subjects));
+    if (f->eval_pass_at_ks.n)
+        json_object_set_new(o, "eval_pass_at_ks", strings(&f->eval_pass_at_ks));
+    if (!isnan(f->temperature))
+        json_object_set_new(o, "temperature", json_real(f->temperature));
+    if (f->unsafe_exec)
+        json_object_set_new(o, "unsafe_exec", json_true());
+    json_object_set_new(o, "seed", json_integer(f->seed));
+    json_object_set_new(o, "fix", fixes(f->fixes));
+    return o;
+}
+
+static bool is_for(const char *tasks, const char *name)
+{
+    while (*tasks) {
+        size_t n = strcspn(tasks, " ");
+        if (strncmp(tasks, name, n) == 0)
+            return true;
+        tasks += n + 1;
+    }
+    return false;
+}
+
+const char *pc_task_flags_misfit(const struct pc_task_flags *f, const struct pc_task *task)
+{
+    for (size_t i = 0; i < N_NUMBERS; i++)
+        if (g_numbers[i].tasks && number_of(f, &g_numbers[i]) != g_numbers[i].unsaid &&
+            !is_for(g_numbers[i].tasks, task->name))
+            return g_numbers[i].name;
+    for (size_t i = 0; i < N_SWITCHES; i++)
+        if (g_switches[i].tasks && switch_of(f, &g_switches[i]) >= 0 &&
+            !is_for(g_switches[i].tasks, task->name))
+            return g_switches[i].name;
+    if (f->subjects.n && !is_for("mmlu ", task->name))
+        return "subjects";
+    if (f->eval_pass_at_ks.n && !is_for("codex ", task->name))
+        return "eval_pass_at_ks";
+    return NULL;
+}
