@@ -7,6 +7,8 @@
 #include "cli/eval_model.h"
 #include "cli/eval_options.h"
 #include "cli/output.h"
+#include "eval/answer_api.h"
+#include "eval/answer_engine.h"
 #include "eval/card.h"
 #include "eval/results.h"
 #include "eval/table.h"
@@ -32,6 +34,7 @@ struct job {
     struct pc_answering a;
     char name[256]; /* the model's */
     json_t *model;
+    struct pc_engine *engine;
     struct pc_answerer *answerer;
     struct pc_notes notes;
     struct paco_error err;
@@ -130,6 +133,23 @@ static int find_data(struct job *j)
     return j->data ? 0 : pc_error_mem(&j->err, n, "a path");
 }
 
+/* The endpoint is asked what it can before anything else. */
+static int open_endpoint(struct job *j)
+{
+    const struct pc_eval_values *v = j->v;
+    const char *key = v->api_key_env ? getenv(v->api_key_env) : NULL;
+    if (v->api_key_env && !key)
+        return pc_error_set(&j->err, PACO_EINVAL, "--api-key-env: the environment has no %s", v->api_key_env);
+    const struct pc_answer_api_options o = {.url = v->api,
+        .model = v->model.model,
+        .key = key,
+        .http.max_in_flight = (int)v->batch,
+        .progress = pc_progress_bar(j->self),
+        .notes = &j->notes};
+    snprintf(j->name, sizeof j->name, "%s", v->model.model ? v->model.model : v->api);
+    return pc_answer_api_open(&o, &j->answerer, &j->err);
+}
+
 static int open_model(struct job *j)
 {
     static const struct pc_strings no_stops = {0};
@@ -165,14 +185,24 @@ static int open_tasks(struct job *j)
             .n_judges = (int)j->v->judges,
             .notes = &j->notes};
         rc = pc_eval_open(&o, &j->evals[i], &j->err);
+        if (rc == 0 && j->v->api)
+            rc = pc_eval_can(j->evals[i], j->answerer, pc_answer_api_can, &j->err);
     }
     return rc;
 }
 
+/* An endpoint shows nothing of its model but the name. */
+static int describe_endpoint(struct job *j)
+{
+    j->model = json_pack("{s:s, s:s?}", "api", j->v->api, "name", j->v->model.model);
+    return j->model ? 0 : pc_error_mem(&j->err, 64, "an endpoint's description");
+}
+
 static int look_at_out(struct job *j)
 {
-    int rc = pc_eval_fingerprint(
-        &j->a.model, &j->v->model, j->a.tok, pc_progress_bar(j->self), &j->model, &j->err);
+    int rc = j->v->api ? describe_endpoint(j)
+                       : pc_eval_fingerprint(&j->a.model, &j->v->model, j->a.tok, pc_progress_bar(j->self),
+                             &j->model, &j->err);
     pc_progress_bar_end();
     for (size_t i = 0; i < j->n_tasks && rc == 0; i++)
         rc = pc_eval_look(j->evals[i], j->model, &j->err);
@@ -183,7 +213,17 @@ static int look_at_out(struct job *j)
 
 static int open_answerer(struct job *j)
 {
-    return pc_error_set(&j->err, PACO_EUNSUPPORTED, "nobody answers");
+    struct pc_engine_options o = pc_model_engine_options(&j->v->model);
+    pc_answer_engine_plan(&o, j->a.model.config, (int32_t)j->v->batch);
+    int rc = pc_engine_open(j->a.model.weights, j->a.model.config, &o, &j->engine, &j->err);
+    if (rc < 0)
+        return rc;
+    const struct pc_answer_engine_options ends = {.bos = -1, .eos_ids = j->a.eos, .n_eos = j->a.n_eos};
+    char what[256], bytes[32];
+    if (pc_command_verbose())
+        pc_command_note(j->self, "%s; %s of memory at most", pc_engine_describe(j->engine, what, sizeof what),
+            pc_human_bytes(pc_engine_plan_total(j->engine), bytes));
+    return pc_answer_engine_open(j->engine, j->a.tok, &ends, &j->answerer, &j->err);
 }
 
 static int ask_tasks(struct job *j)
@@ -280,7 +320,7 @@ static int run_job(struct job *j)
     j->notes.progress = pc_progress_bar(j->self);
     int rc = find_data(j);
     if (rc == 0)
-        rc = open_model(j);
+        rc = j->v->api ? open_endpoint(j) : open_model(j);
     if (rc == 0)
         rc = open_tasks(j);
     if (rc == 0)
@@ -300,7 +340,7 @@ static int refuse(const struct pc_command *self, const struct pc_eval_values *v)
         return pc_command_misuse(self,
             "--openai_engine: that service's models of then are gone; --api URL --model NAME asks any "
             "OpenAI-compatible endpoint");
-    if (!v->model.model)
+    if (!v->model.model && !v->api)
         return pc_command_misuse(self, "-m MODEL is missing: which model?");
     if (!v->data)
         return pc_command_misuse(self, "--data DIR is missing: where are the benchmarks' data?");
@@ -345,6 +385,7 @@ static int run(const struct pc_command *self, int argc, char **argv)
         pc_eval_close(j.evals[i]);
     if (j.answerer)
         j.answerer->ops->close(j.answerer);
+    pc_engine_close(j.engine);
     json_decref(j.model);
     pc_answering_close(&j.a);
     pc_notes_release(&j.notes);

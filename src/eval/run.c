@@ -156,6 +156,21 @@ int pc_eval_look(struct pc_eval *e, const json_t *model, struct paco_error *err)
     return e->identity ? look_at_out(e, err) : memory(err);
 }
 
+int pc_eval_can(struct pc_eval *e, const struct pc_answerer *a,
+    int (*can)(const struct pc_answerer *a, const struct pc_ask *ask, struct paco_error *err),
+    struct paco_error *err)
+{
+    struct pc_ask ask = {.prompt = &e->prompt};
+    pc_buf_clear(&e->prompt);
+    // What is wrong with one item is for later.
+    if (e->o.task->ask(e->data, 0, &ask, NULL) < 0)
+        return 0;
+    int rc = can(a, &ask, err);
+    if (rc < 0)
+        pc_error_prefix(err, "%s", e->o.task->name);
+    return rc;
+}
+
 static void release_records(json_t **v, size_t n)
 {
     for (size_t i = 0; v && i < n; i++)

@@ -56,6 +56,12 @@ int pc_eval_open(const struct pc_eval_options *options, struct pc_eval **out, st
  * PACO_EEXIST when OUT/TASK is taken by something else. */
 int pc_eval_look(struct pc_eval *e, const json_t *model, struct paco_error *err);
 
+/** Hand a and the first question to can, and return what it says: whether a can answer what this task asks.
+ */
+int pc_eval_can(struct pc_eval *e, const struct pc_answerer *a,
+    int (*can)(const struct pc_answerer *a, const struct pc_ask *ask, struct paco_error *err),
+    struct paco_error *err);
+
 /** What is being made is dropped; what was journalled stays. NULL is fine. */
 void pc_eval_close(struct pc_eval *e);
 
