@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-/* One thread asks, hears, journals; the judges' threads judge. The journal's records are {"i": item,
+/* From data to results. The journal's records are {"i": item,
  * "record": its line}; those with an error are kept in memory only, so that the next attempt asks again. */
-#include "eval/run.h"
+#include "eval/run_parts.h"
 
-#include "base/digest.h"
 #include "base/file.h"
 #include "base/host.h"
 #include "base/journal.h"
 #include "base/memory.h"
 #include "eval/flags.h"
-#include "eval/judges.h"
 #include "eval/results.h"
 #include "paco/paco.h"
 
@@ -17,34 +15,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_PROMPT = 1 << 26, MAX_PENDING = 256, MAX_UNJUDGED = 64 };
+enum { MAX_PROMPT = 1 << 26, MAX_PENDING = 256 };
 static const double SYNC_SECONDS = 1.0;
 
-struct pc_eval {
-    struct pc_eval_options o;
-    struct pc_task_data *data;
-    size_t n_items;
-    json_t *files, *identity, *results;
-    char *dir; /* OUT/TASK */
-    struct pc_eval_result result;
-    bool is_done;
-
-    /* While items are asked: */
-    struct pc_journal *journal;
-    struct pc_answerer *answerer;
-    struct pc_judges *judges;
-    json_t **drafts;  /* by item: what the record begins with, while it is being answered */
-    json_t **records; /* by item: NULL until it is judged */
-    json_t **pending; /* journal lines not yet on the disk */
-    size_t n_pending;
-    size_t i_next, n_asked, n_done, n_failed, n_resumed;
-    double score_sum, n_scored, last_sync, start;
-    struct pc_buf prompt;
-    char sha[PC_SHA256_HEX];
-    struct pc_sha256 *hash;
-};
-
-static int memory(struct paco_error *err)
+int pc_eval_no_memory(struct paco_error *err)
 {
     return pc_error_mem(err, 64, "an evaluation's records");
 }
@@ -137,12 +111,12 @@ int pc_eval_open(const struct pc_eval_options *options, struct pc_eval **out, st
 {
     struct pc_eval *e = pc_alloc_zero(1, sizeof *e);
     if (!e)
-        return memory(err);
+        return pc_eval_no_memory(err);
     e->o = *options;
     pc_buf_init(&e->prompt, MAX_PROMPT);
     e->files = json_object();
     e->dir = pc_path_join(options->out, options->task->name);
-    int rc = e->files && e->dir ? open_data(e, err) : memory(err);
+    int rc = e->files && e->dir ? open_data(e, err) : pc_eval_no_memory(err);
     if (rc < 0)
         pc_eval_close(e);
     else
@@ -153,7 +127,7 @@ int pc_eval_open(const struct pc_eval_options *options, struct pc_eval **out, st
 int pc_eval_look(struct pc_eval *e, const json_t *model, struct paco_error *err)
 {
     e->identity = make_identity(e, model);
-    return e->identity ? look_at_out(e, err) : memory(err);
+    return e->identity ? look_at_out(e, err) : pc_eval_no_memory(err);
 }
 
 int pc_eval_can(struct pc_eval *e, const struct pc_answerer *a,
@@ -274,7 +248,7 @@ static int open_journal(struct pc_eval *e, struct paco_error *err)
     return again ? restore_finished(e, err) : 0;
 }
 
-static int flush(struct pc_eval *e, struct paco_error *err)
+int pc_eval_flush(struct pc_eval *e, struct paco_error *err)
 {
     e->last_sync = pc_seconds();
     if (e->n_pending == 0)
@@ -287,7 +261,7 @@ static int flush(struct pc_eval *e, struct paco_error *err)
 }
 
 /* The record of item i is whole; it is taken over. */
-static int keep(struct pc_eval *e, size_t i, json_t *record, struct paco_error *err)
+int pc_eval_keep(struct pc_eval *e, size_t i, json_t *record, struct paco_error *err)
 {
     e->records[i] = record;
     count_record(e, record);
@@ -295,243 +269,25 @@ static int keep(struct pc_eval *e, size_t i, json_t *record, struct paco_error *
         return 0;
     json_t *line = json_pack("{s:I, s:O}", "i", (json_int_t)i, "record", record);
     if (!line)
-        return memory(err);
+        return pc_eval_no_memory(err);
     e->pending[e->n_pending++] = line;
-    return e->n_pending == MAX_PENDING || pc_seconds() - e->last_sync >= SYNC_SECONDS ? flush(e, err) : 0;
+    return e->n_pending == MAX_PENDING || pc_seconds() - e->last_sync >= SYNC_SECONDS ? pc_eval_flush(e, err)
+                                                                                      : 0;
 }
 
-static int keep_failed(
+int pc_eval_keep_failed(
     struct pc_eval *e, size_t i, json_t *record, const struct paco_error *why, struct paco_error *err)
 {
     char text[sizeof why->message + sizeof why->path + 64];
     pc_error_format(why, text, sizeof text);
     if (json_object_set_new(record, "error", json_string_nocheck(text)) < 0) {
         json_decref(record);
-        return memory(err);
+        return pc_eval_no_memory(err);
     }
     if (e->n_failed == 0)
         pc_note(e->o.notes, "%s: %s failed: %s", e->o.task->name,
             json_string_value(json_object_get(record, "key")), text);
-    return keep(e, i, record, err);
-}
-
-/* ---- asking ---- */
-
-static uint64_t stream_of(struct pc_eval *e, const char *key)
-{
-    uint8_t digest[PC_SHA256_SIZE];
-    uint64_t stream = 0;
-    pc_sha256_reset(e->hash);
-    pc_sha256_update(e->hash, key, strlen(key));
-    pc_sha256_final(e->hash, digest);
-    for (int i = 0; i < 8; i++)
-        stream = stream << 8 | digest[i];
-    return stream;
-}
-
-static const char *sha_of(struct pc_eval *e, const struct pc_buf *b)
-{
-    uint8_t digest[PC_SHA256_SIZE];
-    pc_sha256_reset(e->hash);
-    pc_sha256_update(e->hash, b->data ? b->data : "", b->len);
-    pc_sha256_final(e->hash, digest);
-    return pc_sha256_hex(digest, e->sha);
-}
-
-static json_t *text_value(const char *text, size_t len)
-{
-    json_t *v = json_stringn(text ? text : "", len);
-    return v ? v : json_stringn_nocheck(text, len); // the writer mends it
-}
-
-static int begin_record(
-    struct pc_eval *e, const char *key, const char *group, json_t **out, struct paco_error *err)
-{
-    json_t *r = json_object();
-    int bad = json_object_set_new(r, "key", json_string_nocheck(key));
-    bad |= json_object_set_new(r, "group", group ? json_string_nocheck(group) : json_null());
-    bad |= json_object_set_new(r, "prompt", text_value(e->prompt.data, e->prompt.len));
-    bad |= json_object_set_new(r, "prompt_sha256", json_string(sha_of(e, &e->prompt)));
-    if (bad) {
-        json_decref(r);
-        return memory(err);
-    }
-    *out = r;
-    return 0;
-}
-
-/* What no item is to blame for ends the run. */
-static bool is_fatal(int rc)
-{
-    return rc == PACO_EMEM || rc == PACO_ECANCELLED || rc == PACO_ENOSPC;
-}
-
-static int submit(struct pc_eval *e, size_t i, struct paco_error *err)
-{
-    char key[96] = "";
-    const char *group = NULL;
-    struct pc_ask ask = {.prompt = &e->prompt};
-    struct paco_error own = {0};
-    pc_buf_clear(&e->prompt);
-    e->o.task->name_item(e->data, i, key, &group);
-    int rc = e->o.task->ask(e->data, i, &ask, &own);
-    if (rc == 0)
-        rc = pc_buf_check(&e->prompt, "a prompt", &own);
-    if (is_fatal(rc)) {
-        if (err)
-            *err = own;
-        return rc;
-    }
-    json_t *record = NULL;
-    int built = begin_record(e, key, group, &record, err);
-    if (built < 0)
-        return built;
-    if (rc < 0)
-        return keep_failed(e, i, record, &own, err);
-    if (e->o.bos >= 0)
-        ask.bos = e->o.bos == 1;
-    const struct pc_question q = {.i_item = i,
-        .key = key,
-        .seed = (uint64_t)e->o.flags->seed,
-        .stream = stream_of(e, key),
-        .ask = &ask};
-    e->drafts[i] = record;
-    e->n_asked++;
-    return e->answerer->ops->submit(e->answerer, &q, err);
-}
-
-static int submit_more(struct pc_eval *e, struct paco_error *err)
-{
-    int rc = 0;
-    while (rc == 0 && e->i_next < e->n_items && pc_judges_n_open(e->judges) < MAX_UNJUDGED &&
-           (e->records[e->i_next] || e->answerer->ops->room(e->answerer) > 0)) {
-        if (!e->records[e->i_next])
-            rc = submit(e, e->i_next, err);
-        e->i_next++;
-    }
-    return rc;
-}
-
-/* ---- hearing ---- */
-
-static int set_counts(json_t *record, const struct pc_reply *r)
-{
-    int bad = 0;
-    if (r->n_prompt_tokens >= 0)
-        bad |= json_object_set_new(record, "n_prompt_tokens", json_integer(r->n_prompt_tokens));
-    if (r->n_output_tokens >= 0)
-        bad |= json_object_set_new(record, "n_output_tokens", json_integer(r->n_output_tokens));
-    return bad;
-}
-
-static int set_answers(json_t *record, const struct pc_reply *r)
-{
-    int bad = 0;
-    if (r->n_probs) {
-        json_t *list = json_array();
-        for (size_t i = 0; i < r->n_probs; i++)
-            bad |= json_array_append_new(list, json_real(r->probs[i]));
-        bad |= json_object_set_new(record, "probs", list);
-    } else if (r->n_texts == 1) {
-        bad |= json_object_set_new(record, "output", text_value(r->texts[0], r->lens[0]));
-    } else {
-        json_t *list = json_array();
-        for (size_t i = 0; i < r->n_texts; i++)
-            bad |= json_array_append_new(list, text_value(r->texts[i], r->lens[i]));
-        bad |= json_object_set_new(record, "output", list);
-    }
-    return bad;
-}
-
-/* reply is taken over. */
-static int hear(struct pc_eval *e, struct pc_reply *reply, struct paco_error *err)
-{
-    size_t i = reply->i_item;
-    json_t *record = i < e->n_items ? e->drafts[i] : NULL;
-    if (!record) {
-        pc_reply_release(reply);
-        return pc_error_set(err, PACO_EINVAL, "an answer came to item %zu, which was not asked", i);
-    }
-    e->drafts[i] = NULL;
-    e->n_asked--;
-    int rc = set_counts(record, reply) != 0 ? memory(err) : 0;
-    if (rc == 0 && reply->error.code < 0) {
-        rc = keep_failed(e, i, record, &reply->error, err);
-        pc_reply_release(reply);
-        return rc;
-    }
-    if (rc == 0 && set_answers(record, reply) != 0)
-        rc = memory(err);
-    if (rc == 0)
-        return pc_judges_give(e->judges, reply, record, err);
-    json_decref(record);
-    pc_reply_release(reply);
-    return rc;
-}
-
-static int take_verdicts(struct pc_eval *e, struct paco_error *err)
-{
-    struct pc_judgement v;
-    int rc = 0;
-    while (rc == 0 && pc_judges_take(e->judges, &v)) {
-        if (v.rc == 0) {
-            rc = keep(e, v.i_item, v.record, err);
-        } else if (is_fatal(v.rc)) {
-            json_decref(v.record);
-            if (err)
-                *err = v.err;
-            rc = v.rc;
-        } else {
-            rc = keep_failed(e, v.i_item, v.record, &v.err, err);
-        }
-    }
-    return rc;
-}
-
-static int show(const struct pc_eval *e, const struct pc_progress *progress, struct paco_error *err)
-{
-    char score[64] = "";
-    if (e->n_scored > 0)
-        snprintf(score, sizeof score, "score %.1f%s", 100 * e->score_sum / e->n_scored,
-            e->n_failed ? ", some failed" : "");
-    const struct pc_progress_event event = {.phase = e->o.task->name,
-        .item = *score ? score : NULL,
-        .done = e->n_done,
-        .total = e->n_items,
-        .unit = "items"};
-    if (pc_progress(progress, &event) == 0)
-        return 0;
-    return pc_error_set(err, PACO_ECANCELLED,
-        "%s: stopped with %zu of %zu items answered; the same command goes on from there", e->o.task->name,
-        e->n_done - e->n_failed, e->n_items);
-}
-
-static int ask_all(struct pc_eval *e, const struct pc_progress *progress, struct paco_error *err)
-{
-    int rc = show(e, progress, err);
-    while (rc == 0 && e->n_done < e->n_items) {
-        struct pc_reply reply = {0};
-        rc = submit_more(e, err);
-        if (rc == 0 && e->n_asked > 0) {
-            rc = e->answerer->ops->poll(e->answerer, &reply, err);
-            if (rc == 1)
-                rc = hear(e, &reply, err);
-        } else if (rc == 0) {
-            pc_judges_wait(e->judges);
-        }
-        if (rc == 0)
-            rc = take_verdicts(e, err);
-        if (rc == 0)
-            rc = show(e, progress, err);
-    }
-    // What is judged is kept, whatever happened: only what is under way is lost.
-    struct paco_error second = {0};
-    int kept = rc < 0 ? take_verdicts(e, &second) : 0;
-    if (kept == 0)
-        kept = flush(e, &second);
-    if (rc == 0 && kept < 0 && err)
-        *err = second;
-    return rc < 0 ? rc : kept;
+    return pc_eval_keep(e, i, record, err);
 }
 
 /* ---- the whole of it ---- */
@@ -547,7 +303,7 @@ static int begin_asking(struct pc_eval *e, struct pc_answerer *a, struct paco_er
     e->pending = pc_alloc_zero(MAX_PENDING, sizeof *e->pending);
     e->hash = pc_sha256_new(err);
     if (!e->drafts || !e->records || !e->pending || !e->hash)
-        return memory(err);
+        return pc_eval_no_memory(err);
     int rc = pc_judges_new(e->o.task, e->data, e->o.n_judges, &e->judges, err);
     return rc < 0 ? rc : open_journal(e, err);
 }
@@ -558,7 +314,7 @@ static int write_timing(const struct pc_eval *e, const char *dir, struct paco_er
     size_t n = e->n_items - e->n_resumed;
     json_t *o = json_pack("{s:f, s:I, s:I, s:f}", "seconds", seconds, "n_items", (json_int_t)n, "n_resumed",
         (json_int_t)e->n_resumed, "items_per_second", seconds > 0 ? (double)n / seconds : 0);
-    int rc = o ? pc_results_put(dir, "timing.json", o, PC_JSON_PRETTY, true, err) : memory(err);
+    int rc = o ? pc_results_put(dir, "timing.json", o, PC_JSON_PRETTY, true, err) : pc_eval_no_memory(err);
     json_decref(o);
     return rc;
 }
@@ -567,10 +323,10 @@ static int write_results(struct pc_eval *e, struct paco_error *err)
 {
     const char *dir = pc_journal_dir(e->journal);
     json_t *list = json_array(), *results = NULL;
-    int rc = list ? 0 : memory(err);
+    int rc = list ? 0 : pc_eval_no_memory(err);
     for (size_t i = 0; i < e->n_items && rc == 0; i++)
         if (json_array_append(list, e->records[i]) < 0)
-            rc = memory(err);
+            rc = pc_eval_no_memory(err);
     if (rc == 0)
         rc = write_timing(e, dir, err);
     if (rc == 0)
@@ -610,7 +366,7 @@ int pc_eval_ask(
         rc = give_name(e, err); // the last attempt was stopped one step before its end
     } else {
         if (rc == 0)
-            rc = ask_all(e, progress, err);
+            rc = pc_eval_ask_items(e, progress, err);
         if (rc == 0)
             rc = write_results(e, err);
     }

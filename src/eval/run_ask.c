@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The loop: one thread asks and hears, the judges' threads judge. */
+#include "eval/run_parts.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { MAX_UNJUDGED = 64 };
+
+/* ---- asking ---- */
+
+static uint64_t stream_of(struct pc_eval *e, const char *key)
+{
+    uint8_t digest[PC_SHA256_SIZE];
+    uint64_t stream = 0;
+    pc_sha256_reset(e->hash);
+    pc_sha256_update(e->hash, key, strlen(key));
+    pc_sha256_final(e->hash, digest);
+    for (int i = 0; i < 8; i++)
+        stream = stream << 8 | digest[i];
+    return stream;
+}
+
+static const char *sha_of(struct pc_eval *e, const struct pc_buf *b)
+{
+    uint8_t digest[PC_SHA256_SIZE];
+    pc_sha256_reset(e->hash);
+    pc_sha256_update(e->hash, b->data ? b->data : "", b->len);
+    pc_sha256_final(e->hash, digest);
+    return pc_sha256_hex(digest, e->sha);
+}
+
+static json_t *text_value(const char *text, size_t len)
+{
+    json_t *v = json_stringn(text ? text : "", len);
+    return v ? v : json_stringn_nocheck(text, len); // the writer mends it
+}
+
+static int begin_record(
+    struct pc_eval *e, const char *key, const char *group, json_t **out, struct paco_error *err)
+{
+    json_t *r = json_object();
+    int bad = json_object_set_new(r, "key", json_string_nocheck(key));
+    bad |= json_object_set_new(r, "group", group ? json_string_nocheck(group) : json_null());
+    bad |= json_object_set_new(r, "prompt", text_value(e->prompt.data, e->prompt.len));
+    bad |= json_object_set_new(r, "prompt_sha256", json_string(sha_of(e, &e->prompt)));
+    if (bad) {
+        json_decref(r);
+        return pc_eval_no_memory(err);
+    }
+    *out = r;
+    return 0;
+}
+
+/* What no item is to blame for ends the run. */
+static bool is_fatal(int rc)
+{
+    return rc == PACO_EMEM || rc == PACO_ECANCELLED || rc == PACO_ENOSPC;
+}
+
+static int submit(struct pc_eval *e, size_t i, struct paco_error *err)
+{
+    char key[96] = "";
+    const char *group = NULL;
+    struct pc_ask ask = {.prompt = &e->prompt};
+    struct paco_error own = {0};
+    pc_buf_clear(&e->prompt);
+    e->o.task->name_item(e->data, i, key, &group);
+    int rc = e->o.task->ask(e->data, i, &ask, &own);
+    if (rc == 0)
+        rc = pc_buf_check(&e->prompt, "a prompt", &own);
+    if (is_fatal(rc)) {
+        if (err)
+            *err = own;
+        return rc;
+    }
+    json_t *record = NULL;
+    int built = begin_record(e, key, group, &record, err);
+    if (built < 0)
+        return built;
+    if (rc < 0)
+        return pc_eval_keep_failed(e, i, record, &own, err);
+    if (e->o.bos >= 0)
+        ask.bos = e->o.bos == 1;
+    const struct pc_question q = {.i_item = i,
+        .key = key,
+        .seed = (uint64_t)e->o.flags->seed,
+        .stream = stream_of(e, key),
+        .ask = &ask};
+    e->drafts[i] = record;
+    e->n_asked++;
+    return e->answerer->ops->submit(e->answerer, &q, err);
+}
+
+static int submit_more(struct pc_eval *e, struct paco_error *err)
+{
+    int rc = 0;
+    while (rc == 0 && e->i_next < e->n_items && pc_judges_n_open(e->judges) < MAX_UNJUDGED &&
+           (e->records[e->i_next] || e->answerer->ops->room(e->answerer) > 0)) {
+        if (!e->records[e->i_next])
+            rc = submit(e, e->i_next, err);
+        e->i_next++;
+    }
+    return rc;
+}
+
+/* ---- hearing ---- */
+
+static int set_counts(json_t *record, const struct pc_reply *r)
+{
+    int bad = 0;
+    if (r->n_prompt_tokens >= 0)
+        bad |= json_object_set_new(record, "n_prompt_tokens", json_integer(r->n_prompt_tokens));
+    if (r->n_output_tokens >= 0)
+        bad |= json_object_set_new(record, "n_output_tokens", json_integer(r->n_output_tokens));
+    return bad;
+}
+
+static int set_answers(json_t *record, const struct pc_reply *r)
+{
+    int bad = 0;
+    if (r->n_probs) {
+        json_t *list = json_array();
+        for (size_t i = 0; i < r->n_probs; i++)
+            bad |= json_array_append_new(list, json_real(r->probs[i]));
+        bad |= json_object_set_new(record, "probs", list);
+    } else if (r->n_texts == 1) {
+        bad |= json_object_set_new(record, "output", text_value(r->texts[0], r->lens[0]));
+    } else {
+        json_t *list = json_array();
+        for (size_t i = 0; i < r->n_texts; i++)
+            bad |= json_array_append_new(list, text_value(r->texts[i], r->lens[i]));
+        bad |= json_object_set_new(record, "output", list);
+    }
+    return bad;
+}
+
+/* reply is taken over. */
+static int hear(struct pc_eval *e, struct pc_reply *reply, struct paco_error *err)
+{
+    size_t i = reply->i_item;
+    json_t *record = i < e->n_items ? e->drafts[i] : NULL;
+    if (!record) {
+        pc_reply_release(reply);
+        return pc_error_set(err, PACO_EINVAL, "an answer came to item %zu, which was not asked", i);
+    }
+    e->drafts[i] = NULL;
+    e->n_asked--;
+    int rc = set_counts(record, reply) != 0 ? pc_eval_no_memory(err) : 0;
+    if (rc == 0 && reply->error.code < 0) {
+        rc = pc_eval_keep_failed(e, i, record, &reply->error, err);
+        pc_reply_release(reply);
+        return rc;
+    }
+    if (rc == 0 && set_answers(record, reply) != 0)
+        rc = pc_eval_no_memory(err);
+    if (rc == 0)
+        return pc_judges_give(e->judges, reply, record, err);
+    json_decref(record);
+    pc_reply_release(reply);
+    return rc;
+}
+
+static int take_verdicts(struct pc_eval *e, struct paco_error *err)
+{
+    struct pc_judgement v;
+    int rc = 0;
+    while (rc == 0 && pc_judges_take(e->judges, &v)) {
+        if (v.rc == 0) {
+            rc = pc_eval_keep(e, v.i_item, v.record, err);
+        } else if (is_fatal(v.rc)) {
+            json_decref(v.record);
+            if (err)
+                *err = v.err;
+            rc = v.rc;
+        } else {
+            rc = pc_eval_keep_failed(e, v.i_item, v.record, &v.err, err);
+        }
+    }
+    return rc;
+}
+
+static int show(const struct pc_eval *e, const struct pc_progress *progress, struct paco_error *err)
+{
+    char score[64] = "";
+    if (e->n_scored > 0)
+        snprintf(score, sizeof score, "score %.1f%s", 100 * e->score_sum / e->n_scored,
+            e->n_failed ? ", some failed" : "");
+    const struct pc_progress_event event = {.phase = e->o.task->name,
+        .item = *score ? score : NULL,
+        .done = e->n_done,
+        .total = e->n_items,
+        .unit = "items"};
+    if (pc_progress(progress, &event) == 0)
+        return 0;
+    return pc_error_set(err, PACO_ECANCELLED,
+        "%s: stopped with %zu of %zu items answered; the same command goes on from there", e->o.task->name,
+        e->n_done - e->n_failed, e->n_items);
+}
+
+int pc_eval_ask_items(struct pc_eval *e, const struct pc_progress *progress, struct paco_error *err)
+{
+    int rc = show(e, progress, err);
+    while (rc == 0 && e->n_done < e->n_items) {
+        struct pc_reply reply = {0};
+        rc = submit_more(e, err);
+        if (rc == 0 && e->n_asked > 0) {
+            rc = e->answerer->ops->poll(e->answerer, &reply, err);
+            if (rc == 1)
+                rc = hear(e, &reply, err);
+        } else if (rc == 0) {
+            pc_judges_wait(e->judges);
+        }
+        if (rc == 0)
+            rc = take_verdicts(e, err);
+        if (rc == 0)
+            rc = show(e, progress, err);
+    }
+    // What is judged is kept, whatever happened: only what is under way is lost.
+    struct paco_error second = {0};
+    int kept = rc < 0 ? take_verdicts(e, &second) : 0;
+    if (kept == 0)
+        kept = pc_eval_flush(e, &second);
+    if (rc == 0 && kept < 0 && err)
+        *err = second;
+    return rc < 0 ? rc : kept;
+}

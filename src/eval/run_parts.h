@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What run.c and run_ask.c share. */
+#ifndef PC_EVAL_RUN_PARTS_H
+#define PC_EVAL_RUN_PARTS_H
+
+#include "base/digest.h"
+#include "eval/judges.h"
+#include "eval/run.h"
+
+struct pc_eval {
+    struct pc_eval_options o;
+    struct pc_task_data *data;
+    size_t n_items;
+    json_t *files, *identity, *results;
+    char *dir; /* OUT/TASK */
+    struct pc_eval_result result;
+    bool is_done;
+
+    /* While items are asked: */
+    struct pc_journal *journal;
+    struct pc_answerer *answerer;
+    struct pc_judges *judges;
+    json_t **drafts;  /* by item: what the record begins with, while it is being answered */
+    json_t **records; /* by item: NULL until it is judged */
+    json_t **pending; /* journal lines not yet on the disk */
+    size_t n_pending;
+    size_t i_next, n_asked, n_done, n_failed, n_resumed;
+    double score_sum, n_scored, last_sync, start;
+    struct pc_buf prompt;
+    char sha[PC_SHA256_HEX];
+    struct pc_sha256 *hash;
+};
+
+/** Out of memory. */
+int pc_eval_no_memory(struct paco_error *err);
+
+/** The record of item i is whole; it is taken over, and journalled unless it has an error. */
+int pc_eval_keep(struct pc_eval *e, size_t i, json_t *record, struct paco_error *err);
+/** The same, with why as its error. */
+int pc_eval_keep_failed(
+    struct pc_eval *e, size_t i, json_t *record, const struct paco_error *why, struct paco_error *err);
+/** What was kept goes to the disk. */
+int pc_eval_flush(struct pc_eval *e, struct paco_error *err);
+
+/** Ask every item that has no record, until each has one. After a failure, or when progress asks to stop,
+ * what was judged by then is on the disk. */
+int pc_eval_ask_items(struct pc_eval *e, const struct pc_progress *progress, struct paco_error *err);
+
+#endif
