@@ -4,6 +4,8 @@
 #include <string.h>
 
 const struct pc_task *const pc_tasks[] = {
+    &pc_task_bbh_direct,
+    &pc_task_bbh_cot,
     NULL,
 };
 

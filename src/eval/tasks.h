@@ -6,6 +6,8 @@
 
 #include "eval/task.h"
 
+extern const struct pc_task pc_task_bbh_direct, pc_task_bbh_cot;
+
 /** The task called name, or NULL with err naming the nearest. */
 const struct pc_task *pc_task_find(const char *name, struct paco_error *err);
 
