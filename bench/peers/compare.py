@@ -132,7 +132,8 @@ def load(results, a, models):
         while f.read(1 << 24):
             pass
     j = paco("bench", "-q", "-m", model, "-t", a.threads, "--json", "-r", 1, "-n", 1)
-    print("| load of %s, warm | | opened in %.3f s, read and repacked in %.2f s | | 0.3 s | |" % (model.name, j["load_seconds"], j["repack_seconds"]))
+    print("| load of %s, warm | | opened in %.3f s, first layer repacked at %.3f s, all in %.2f s more | | 0.3 s | |" % (
+        model.name, j["load_seconds"], j["first_layer_seconds"], j["repack_seconds"]))
 
 
 def busy(results, a, models):

@@ -235,6 +235,7 @@ static int first_steps(struct bench *b, struct paco_error *err)
 {
     double start = pc_seconds();
     int rc = decode_step(b, 1, 0, err);
+    b->out->ready_seconds = pc_engine_first_filled(b->engine) - start;
     double middle = pc_seconds();
     if (rc == 0)
         rc = decode_step(b, 1, 0, err);

@@ -43,6 +43,7 @@ struct pc_bench_result {
     uint64_t planned; /* bytes, before loading */
     int n_threads;
     double open_seconds;  /* tensors bound, memory planned: pc_engine_open */
+    double ready_seconds; /* the first step's, until the first layer's weights were read and repacked */
     double first_seconds; /* the first token: weights are read and repacked */
     double step_seconds;  /* the same step again */
     struct pc_bench_row row[PC_BENCH_MAX_ROWS];

@@ -95,6 +95,8 @@ static void add_model(const struct pc_bench_report *b, json_t *o)
     json_object_set_new(o, "model", json_string(b->model));
     json_object_set_new(o, "n_params", json_integer((json_int_t)r->work.n_params));
     json_object_set_new(o, "load_seconds", pc_json_number(b->find_seconds + r->open_seconds));
+    json_object_set_new(
+        o, "first_layer_seconds", pc_json_number(b->find_seconds + r->open_seconds + r->ready_seconds));
     json_object_set_new(o, "repack_seconds", pc_json_number(repack_seconds(r)));
     add_headline(b, o, PC_BENCH_PREFILL, "prefill_tok_s", "prefill_share");
     add_headline(b, o, PC_BENCH_DECODE, "decode_tok_s", "decode_share");
@@ -155,8 +157,11 @@ static void print_model(const struct pc_bench_report *b)
     char bytes[32], peak[32];
     printf("model    %.1f M parameters, %s read for a token\n", (double)r->work.n_params * 1e-6,
         pc_human_bytes((uint64_t)(r->work.layer_bytes + r->work.head_bytes), bytes));
-    printf("load     %.3f s, then %.3f s to read and repack the weights with the first token\n",
-        b->find_seconds + r->open_seconds, repack_seconds(r));
+    double opened = b->find_seconds + r->open_seconds;
+    printf("load     %.3f s to open and plan, at %.3f s the first layer is repacked; %.3f s for all, with "
+           "the first "
+           "token\n",
+        opened, opened + r->ready_seconds, repack_seconds(r));
     printf("memory   %s planned, %s at most\n\n", pc_human_bytes(r->planned, bytes),
         pc_human_bytes(b->peak_rss, peak));
     printf("%-28s %10s  %7s  %9s  %7s", "", "tokens/s", "spread", "limit", "share");

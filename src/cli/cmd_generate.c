@@ -10,11 +10,9 @@
 #include "engine/generate.h"
 
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { MAX_INPUT = 1 << 30, DEFAULT_TOKENS = 512, N_TOP = 20, MAX_ROWS = 512 };
 
@@ -421,17 +419,6 @@ static int run_job(struct job *j)
     return rc == 0 ? answer_all(j) : rc;
 }
 
-/* Weights are used where the file is mapped: when somebody cuts it short, or its disk fails, this comes
- * instead of an error from a read. */
-static void on_bus_error(int number)
-{
-    static const char text[] =
-        "\npaco generate: a file of the model was cut short, or could not be read, while it was in use\n";
-    (void)number;
-    (void)!write(STDERR_FILENO, text, sizeof text - 1);
-    _exit(PC_EXIT_FAILED);
-}
-
 static bool parse_guesses(const char *text, int *n)
 {
     char *end;
@@ -450,7 +437,6 @@ static int run(const struct pc_command *self, int argc, char **argv)
     int code = pc_command_parse(self, argc, argv, &v, &args);
     if (code >= 0)
         return code;
-    signal(SIGBUS, on_bus_error);
     struct job j = {.self = self, .v = &v, .streaming = !v.json && !v.logits_json && !v.file};
     if (args.positional.n)
         code = pc_command_misuse(

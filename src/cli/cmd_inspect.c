@@ -253,8 +253,7 @@ static void print_config(const struct pc_config *c)
     print_row("context");
     printf("%d tokens, RoPE base %g", (int)c->max_positions, (double)c->rope_theta);
     if (c->rope_scaling != PC_ROPE_DEFAULT)
-        printf(", %s scaling by %g", c->rope_scaling == PC_ROPE_LINEAR ? "linear" : "llama3",
-            (double)c->rope_factor);
+        printf(", %s scaling by %g", pc_rope_scaling_name(c->rope_scaling), (double)c->rope_factor);
     printf("\n");
 }
 

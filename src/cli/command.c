@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "cli/output.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,6 +115,26 @@ static void say_remarks(const struct pc_command *self, const struct pc_buf *rema
         pc_command_note(self, "%.*s", (int)(end - s), s);
 }
 
+/* What a handler may use: made beforehand. */
+static char g_bus_text[160];
+
+/* Weights are used where their file is mapped: when somebody cuts it short, or its disk fails, this comes
+ * instead of an error from a read. */
+static void on_bus_error(int number)
+{
+    (void)number;
+    (void)!write(STDERR_FILENO, g_bus_text, strlen(g_bus_text));
+    _exit(PC_EXIT_FAILED);
+}
+
+static void say_bus_errors(const struct pc_command *self)
+{
+    snprintf(g_bus_text, sizeof g_bus_text,
+        "\npaco %s: a file of the model was cut short, or could not be read, while it was in use\n",
+        self->name);
+    signal(SIGBUS, on_bus_error);
+}
+
 int pc_command_parse(const struct pc_command *self, int argc, char **argv, void *values, struct pc_args *args)
 {
     struct pc_option merged[MAX_ROWS + 1];
@@ -139,6 +160,7 @@ int pc_command_parse(const struct pc_command *self, int argc, char **argv, void 
         pc_command_note(
             self, "--cpu %s: this processor does not have that; using %s", g_common.cpu, pc_cpu_level());
     say_remarks(self, &args->remarks);
+    say_bus_errors(self);
     if (g_common.verbose)
         pc_command_note(self, "%d threads, instructions: %s", pc_cpu_count(), pc_cpu_level());
     return -1;

@@ -64,7 +64,10 @@ struct pc_command {
 };
 
 /** Parse into values. Returns -1 to go on; otherwise the exit code to return at once: help was printed, or
- * the misuse was. PC_OPT_IGNORED options are remarked on stderr. Release args in the first case. */
+ * the misuse was. PC_OPT_IGNORED options are remarked on stderr. Release args in the first case.
+ *
+ * From here on a mapped file that is cut short, or a disk that fails under it, ends the process with a
+ * message and PC_EXIT_FAILED instead of SIGBUS. */
 int pc_command_parse(
     const struct pc_command *self, int argc, char **argv, void *values, struct pc_args *args);
 

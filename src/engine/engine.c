@@ -137,6 +137,11 @@ int pc_engine_n_threads(const struct pc_engine *e)
     return pc_pool_size(e->pool);
 }
 
+double pc_engine_first_filled(const struct pc_engine *e)
+{
+    return e->model->first_filled;
+}
+
 static void *kv_block(void *seq, int32_t i_block)
 {
     return pc_kv_block(seq, i_block);
@@ -189,7 +194,7 @@ static int run_rows(
         e->seq[t] = rows[t].seq;
         e->pos[t] = rows[t].pos;
         e->token[t] = rows[t].token;
-        pc_rope_angles(e->cos_sin + t * d, e->model->inv_freq, rows[t].pos, d);
+        pc_rope_angles(e->cos_sin + t * d, e->model->inv_freq, e->model->rope_scale, rows[t].pos, d);
     }
     struct pc_llama_rows r = {.n = n,
         .seq = e->seq,

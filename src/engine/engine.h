@@ -79,6 +79,8 @@ struct pc_engine_plan pc_engine_plan(const struct pc_engine *engine);
 /** What the process is going to hold at most: the sum, of which kv_token is a part. */
 uint64_t pc_engine_plan_total(const struct pc_engine *engine);
 int pc_engine_n_threads(const struct pc_engine *engine);
+/** pc_seconds() when the first layer's weights had been read and repacked; 0 before. */
+double pc_engine_first_filled(const struct pc_engine *engine);
 
 /** What computes, for people: "avx512, 2 threads: int8 products of q4_0 and q8_0; keys and values in f16".
  *  Returns out; 256 bytes are enough. */

@@ -16,7 +16,7 @@ enum { MAX_FILE = 1 << 20 };
 
 const char *pc_rope_scaling_name(enum pc_rope_scaling scaling)
 {
-    static const char *const names[] = {"default", "linear", "llama3"};
+    static const char *const names[] = {"default", "linear", "llama3", "yarn"};
     return names[scaling];
 }
 
@@ -28,6 +28,10 @@ void pc_config_defaults(struct pc_config *c)
         .rope_factor = 1,
         .rope_low_freq_factor = 1,
         .rope_high_freq_factor = 4,
+        .rope_beta_fast = 32,
+        .rope_beta_slow = 1,
+        .rope_attention_factor = 1,
+        .rope_truncate = true,
         .bos_id = -1,
         .pad_id = -1};
     snprintf(c->architecture, sizeof c->architecture, "LlamaForCausalLM");
@@ -147,6 +151,65 @@ static int read_sizes(const json_t *o, struct pc_config *c, struct paco_error *e
     return rc;
 }
 
+static double yarn_magnitude(double factor, double m)
+{
+    return factor <= 1 ? 1 : 0.1 * m * log(factor) + 1;
+}
+
+float pc_config_yarn_attention(double factor)
+{
+    return (float)yarn_magnitude(factor, 1);
+}
+
+static int real(const json_t *o, const char *key, double *out, struct paco_error *err)
+{
+    const json_t *v = json_object_get(o, key);
+    return v && !json_is_null(v) ? pc_json_opt_f64(o, key, out, err) : 0;
+}
+
+/* A number or null, which like 0 stands for what is usual. */
+static int turns(const json_t *o, const char *key, float *out, struct paco_error *err)
+{
+    double v = 0;
+    int rc = real(o, key, &v, err);
+    if (rc == 0 && v != 0 && !(v > 0 && v < 1e6))
+        return pc_error_set(err, PACO_EFORMAT, "\"%s\" is %g; a number of turns above 0 is expected", key, v);
+    *out = v != 0 ? (float)v : *out;
+    return rc;
+}
+
+/* Source: Transformers' _compute_yarn_parameters. */
+static int read_yarn(const json_t *scaling, struct pc_config *c, struct paco_error *err)
+{
+    double factor = (double)c->max_positions / c->rope_original_positions, attention = 0, m = 0, m_all = 0;
+    int rc = real(scaling, "factor", &factor, err);
+    if (rc == 0 && !(factor > 0 && factor < 1e6))
+        return pc_error_set(
+            err, PACO_EFORMAT, "\"factor\" is %g; a finite number above 0 is expected", factor);
+    if (rc == 0)
+        rc = turns(scaling, "beta_fast", &c->rope_beta_fast, err);
+    if (rc == 0)
+        rc = turns(scaling, "beta_slow", &c->rope_beta_slow, err);
+    if (rc == 0)
+        rc = pc_json_opt_bool(scaling, "truncate", &c->rope_truncate, err);
+    if (rc == 0)
+        rc = real(scaling, "attention_factor", &attention, err);
+    if (rc == 0)
+        rc = real(scaling, "mscale", &m, err);
+    if (rc == 0)
+        rc = real(scaling, "mscale_all_dim", &m_all, err);
+    if (rc < 0)
+        return rc;
+    if (attention == 0)
+        attention = m != 0 && m_all != 0 ? yarn_magnitude(factor, m) / yarn_magnitude(factor, m_all)
+                                         : yarn_magnitude(factor, 1);
+    c->rope_factor = (float)factor;
+    c->rope_attention_factor = (float)attention;
+    if (!(attention > 0 && attention < 1e6))
+        return pc_error_set(err, PACO_EFORMAT, "YaRN's cosines are to be multiplied by %g", attention);
+    return 0;
+}
+
 static int read_scaling(const json_t *o, const json_t *scaling, struct pc_config *c, struct paco_error *err)
 {
     const char *type = "default";
@@ -163,12 +226,21 @@ static int read_scaling(const json_t *o, const json_t *scaling, struct pc_config
         c->rope_scaling = PC_ROPE_LINEAR;
     else if (strcmp(type, "llama3") == 0)
         c->rope_scaling = PC_ROPE_LLAMA3;
+    else if (strcmp(type, "yarn") == 0)
+        c->rope_scaling = PC_ROPE_YARN;
+    else if (strcmp(type, "dynamic") == 0)
+        return pc_error_set(err, PACO_EUNSUPPORTED,
+            "RoPE scaling of type 'dynamic' turns a token by how long the text behind it has become: what is "
+            "cached would depend on when it was computed. paco knows default, linear, llama3 and yarn; up to "
+            "%d tokens the model is the same with \"rope_scaling\": null",
+            (int)c->max_positions);
     else
-        return pc_error_set(
-            err, PACO_EUNSUPPORTED, "RoPE scaling of type '%s'; paco knows default, linear and llama3", type);
-    if (c->rope_scaling != PC_ROPE_DEFAULT && !json_object_get(scaling, "factor"))
+        return pc_error_set(err, PACO_EUNSUPPORTED,
+            "RoPE scaling of type '%s'; paco knows default, linear, llama3 and yarn", type);
+    if (c->rope_scaling != PC_ROPE_DEFAULT && c->rope_scaling != PC_ROPE_YARN &&
+        !json_object_get(scaling, "factor"))
         return pc_error_set(err, PACO_EFORMAT, "RoPE scaling of type '%s' has no \"factor\"", type);
-    rc = positive(scaling, "factor", &c->rope_factor, err);
+    rc = c->rope_scaling == PC_ROPE_YARN ? 0 : positive(scaling, "factor", &c->rope_factor, err);
     if (rc == 0)
         rc = positive(scaling, "low_freq_factor", &c->rope_low_freq_factor, err);
     if (rc == 0)
@@ -181,6 +253,8 @@ static int read_scaling(const json_t *o, const json_t *scaling, struct pc_config
         rc = count(
             scaling, "original_max_position_embeddings", false, PC_CONFIG_MAX_POSITIONS, &original, err);
     c->rope_original_positions = original;
+    if (rc == 0 && c->rope_scaling == PC_ROPE_YARN)
+        rc = read_yarn(scaling, c, err);
     if (rc == 0 && partial != 1)
         return pc_error_set(err, PACO_EUNSUPPORTED,
             "\"partial_rotary_factor\" is %g; paco rotates whole heads", (double)partial);
@@ -389,10 +463,18 @@ static json_t *scaling_value(const struct pc_config *c)
         json_object_set_new(o, "type", json_string("linear"));
         return o;
     }
-    json_object_set_new(o, "rope_type", json_string("llama3"));
+    json_object_set_new(o, "rope_type", json_string(pc_rope_scaling_name(c->rope_scaling)));
+    json_object_set_new(o, "original_max_position_embeddings", json_integer(c->rope_original_positions));
+    if (c->rope_scaling == PC_ROPE_YARN) {
+        json_object_set_new(o, "attention_factor", pc_json_short_real(c->rope_attention_factor));
+        json_object_set_new(o, "beta_fast", pc_json_short_real(c->rope_beta_fast));
+        json_object_set_new(o, "beta_slow", pc_json_short_real(c->rope_beta_slow));
+        if (!c->rope_truncate)
+            json_object_set_new(o, "truncate", json_false());
+        return o;
+    }
     json_object_set_new(o, "low_freq_factor", pc_json_short_real(c->rope_low_freq_factor));
     json_object_set_new(o, "high_freq_factor", pc_json_short_real(c->rope_high_freq_factor));
-    json_object_set_new(o, "original_max_position_embeddings", json_integer(c->rope_original_positions));
     return o;
 }
 

@@ -13,9 +13,9 @@
 struct pc_checkpoint;
 struct pc_buf;
 
-enum pc_rope_scaling { PC_ROPE_DEFAULT, PC_ROPE_LINEAR, PC_ROPE_LLAMA3 };
+enum pc_rope_scaling { PC_ROPE_DEFAULT, PC_ROPE_LINEAR, PC_ROPE_LLAMA3, PC_ROPE_YARN };
 
-/** "default", "linear", "llama3": as config.json has it. Static storage. */
+/** "default", "linear", "llama3", "yarn": as config.json has it. Static storage. */
 const char *pc_rope_scaling_name(enum pc_rope_scaling scaling);
 
 enum { PC_MAX_EOS = 8 };
@@ -32,6 +32,9 @@ struct pc_config {
     enum pc_rope_scaling rope_scaling;
     float rope_factor, rope_low_freq_factor, rope_high_freq_factor;
     int32_t rope_original_positions;
+    /* YaRN's: how often a wave turns, and what cosines and sines are multiplied by. */
+    float rope_beta_fast, rope_beta_slow, rope_attention_factor;
+    bool rope_truncate;
     bool tied, attention_bias, mlp_bias;
     int32_t bos_id, pad_id; /* -1: none */
     int32_t eos_ids[PC_MAX_EOS];
@@ -81,6 +84,9 @@ void pc_config_llama3_factors(const struct pc_config *config, float *factors);
 
 /** Read generation_config.json; a missing file leaves the defaults and returns 0. */
 int pc_generation_config_read(const char *path, struct pc_generation_config *out, struct paco_error *err);
+
+/** What YaRN multiplies cosines and sines by where a file says nothing else: 0.1 ln(factor) + 1, or 1. */
+float pc_config_yarn_attention(double factor);
 
 /** The config.json text for a model (GGUF to Hugging Face): sorted keys, indent 2, trailing newline, the
  * fields Transformers 4.28 to 5 need. Owned (pc_free); NULL when memory is out. */

@@ -111,6 +111,32 @@ static int read_tensors(const struct pc_checkpoint *ck, struct pc_config *c, str
     return PACO_EFORMAT;
 }
 
+/* llama.cpp multiplies what it computes itself, 0.1 ln(factor) + 1, by attn_factor. */
+static int read_yarn(const struct pc_checkpoint *ck, struct pc_config *c, struct paco_error *err)
+{
+    static const char extent[] = "llama.rope.scaling.yarn_ext_factor";
+    float times = 1, more = 1, blended = 1;
+    c->rope_scaling = PC_ROPE_YARN;
+    c->rope_original_positions = c->max_positions;
+    int rc = count(ck, "llama.rope.scaling.original_context_length", false, PC_CONFIG_MAX_POSITIONS,
+        &c->rope_original_positions, err);
+    if (rc == 0)
+        rc = positive(ck, "llama.rope.scaling.attn_factor", false, &times, err);
+    if (rc == 0)
+        rc = positive(ck, "llama.rope.scaling.yarn_attn_factor", false, &more, err);
+    if (rc == 0)
+        rc = positive(ck, "llama.rope.scaling.yarn_beta_fast", false, &c->rope_beta_fast, err);
+    if (rc == 0)
+        rc = positive(ck, "llama.rope.scaling.yarn_beta_slow", false, &c->rope_beta_slow, err);
+    if (rc == 0)
+        rc = positive(ck, extent, false, &blended, err);
+    if (rc == 0 && blended != 1)
+        return pc_error_file(err, PACO_EUNSUPPORTED, ck->path, pc_gguf_find(ck, extent)->offset,
+            "'%s' is %g; paco knows 1, YaRN's own blend", extent, (double)blended);
+    c->rope_attention_factor = pc_config_yarn_attention((double)c->rope_factor) * times * more;
+    return rc;
+}
+
 static int read_scaling(const struct pc_checkpoint *ck, struct pc_config *c, struct paco_error *err)
 {
     const char *type = "none";
@@ -134,12 +160,14 @@ static int read_scaling(const struct pc_checkpoint *ck, struct pc_config *c, str
         return rc;
     if (text_is(type, len, "linear") || pc_gguf_find(ck, "llama.rope.scale_linear"))
         c->rope_scaling = c->rope_factor == 1 ? PC_ROPE_DEFAULT : PC_ROPE_LINEAR;
+    else if (text_is(type, len, "yarn"))
+        rc = read_yarn(ck, c, err);
     else if (!text_is(type, len, "none") && !text_is(type, len, "llama3"))
-        return pc_error_file(err, PACO_EUNSUPPORTED, ck->path,
+        rc = pc_error_file(err, PACO_EUNSUPPORTED, ck->path,
             pc_gguf_find(ck, "llama.rope.scaling.type")->offset,
-            "RoPE scaling of type '%.*s'; paco knows none, linear and llama3", (int)(len < 64 ? len : 64),
-            type);
-    return 0;
+            "RoPE scaling of type '%.*s'; paco knows none, linear, llama3 and yarn",
+            (int)(len < 64 ? len : 64), type);
+    return rc;
 }
 
 /* The factor by which LLaMA 3's scaling divides a frequency: 1 for short waves, `factor` for long ones, a

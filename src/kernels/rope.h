@@ -11,6 +11,7 @@
 #ifndef PC_KERNELS_ROPE_H
 #define PC_KERNELS_ROPE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,8 +26,19 @@ void pc_rope_scale_linear(float *inv_freq, size_t head_dim, float factor);
 void pc_rope_scale_llama3(
     float *inv_freq, size_t head_dim, float factor, float low, float high, float original_positions);
 
-/** cos_sin (D): the D/2 cosines, then the D/2 sines, of pos * inv_freq. pos in tokens, 0 to 2^24. */
-void pc_rope_angles(float *cos_sin, const float *inv_freq, int32_t pos, size_t head_dim);
+/** YaRN's scaling, in place of pc_rope_frequencies and what scales those: waves that turn more than beta_fast
+ * times in original_positions are kept, those that turn less than beta_slow times divided by factor, between
+ * them a blend that is linear in the element's number; truncate: its ends are whole numbers.
+ * Source: Peng et al. 2023; Transformers' _compute_yarn_parameters. */
+struct pc_rope_yarn {
+    float theta, factor, beta_fast, beta_slow, original_positions;
+    bool truncate;
+};
+void pc_rope_frequencies_yarn(float *inv_freq, const struct pc_rope_yarn *yarn, size_t head_dim);
+
+/** cos_sin (D): the D/2 cosines, then the D/2 sines, of pos * inv_freq, each times scale (1 but for YaRN's).
+ * pos in tokens, 0 to 2^24. */
+void pc_rope_angles(float *cos_sin, const float *inv_freq, float scale, int32_t pos, size_t head_dim);
 
 struct pc_rope {
     /** Rotate x (H, D) in place, pairing element i with i + D/2: (a, b) -> (a cos - b sin, b cos + a sin),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/llama.h"
 
+#include "base/host.h"
 #include "kernels/rope.h"
 #include "model/linear.h"
 
@@ -211,7 +212,19 @@ static int make_frequencies(struct pc_llama *m, struct paco_error *err)
     float *f = pc_arena_alloc(&m->arena, d / 2, sizeof *f);
     if (!f)
         return pc_error_mem(err, d / 2 * sizeof *f, "rotary frequencies");
-    pc_rope_frequencies(f, c->rope_theta, d);
+    m->rope_scale = 1;
+    if (c->rope_scaling == PC_ROPE_YARN) {
+        const struct pc_rope_yarn yarn = {.theta = c->rope_theta,
+            .factor = c->rope_factor,
+            .beta_fast = c->rope_beta_fast,
+            .beta_slow = c->rope_beta_slow,
+            .original_positions = (float)c->rope_original_positions,
+            .truncate = c->rope_truncate};
+        pc_rope_frequencies_yarn(f, &yarn, d);
+        m->rope_scale = c->rope_attention_factor;
+    } else {
+        pc_rope_frequencies(f, c->rope_theta, d);
+    }
     if (c->rope_scaling == PC_ROPE_LINEAR)
         pc_rope_scale_linear(f, d, c->rope_factor);
     if (c->rope_scaling == PC_ROPE_LLAMA3)
@@ -330,6 +343,8 @@ static int fill(struct pc_llama *m, bool *filled, struct pc_weight *const *weigh
     int rc = pc_weights_fill(weights, n, m->kernels, pool, err);
     *filled = rc == 0;
     m->n_filled += *filled;
+    if (m->first_filled <= 0 && rc == 0)
+        m->first_filled = pc_seconds();
     return rc;
 }
 

@@ -53,6 +53,8 @@ struct pc_llama {
     struct pc_weight head;      /* (vocab, C); the embedding's when it is tied and not packed */
     const float *final_norm;    /* (C) */
     const float *inv_freq;      /* (D/2) */
+    double first_filled;        /* pc_seconds() when the first layer's weights were there; 0 before */
+    float rope_scale;           /* of cosines and sines: pc_rope_angles */
     struct pc_llama_layer *layers;
     bool embedding_filled, head_filled;
     uint64_t own_size,

@@ -85,6 +85,21 @@ static void put_count(struct pc_gguf_head *h, const char *key, int32_t v)
     pc_gguf_put_u32(h, key, (uint32_t)v);
 }
 
+/* attn_factor is relative to what llama.cpp computes itself. */
+static void put_yarn(struct pc_gguf_head *h, const struct pc_config *c)
+{
+    float usual = pc_config_yarn_attention((double)c->rope_factor);
+    put_text(h, "llama.rope.scaling.type", "yarn");
+    pc_gguf_put_f32(h, "llama.rope.scaling.factor", c->rope_factor);
+    put_count(h, "llama.rope.scaling.original_context_length", c->rope_original_positions);
+    if (c->rope_attention_factor != usual)
+        pc_gguf_put_f32(h, "llama.rope.scaling.attn_factor", c->rope_attention_factor / usual);
+    if (c->rope_beta_fast != 32)
+        pc_gguf_put_f32(h, "llama.rope.scaling.yarn_beta_fast", c->rope_beta_fast);
+    if (c->rope_beta_slow != 1)
+        pc_gguf_put_f32(h, "llama.rope.scaling.yarn_beta_slow", c->rope_beta_slow);
+}
+
 static void put_config(struct pc_gguf_head *h, const struct pc_config *c, uint64_t n_rows)
 {
     pc_gguf_put_u32(h, "llama.vocab_size", (uint32_t)n_rows);
@@ -105,6 +120,8 @@ static void put_config(struct pc_gguf_head *h, const struct pc_config *c, uint64
         put_text(h, "llama.rope.scaling.type", "linear");
         pc_gguf_put_f32(h, "llama.rope.scaling.factor", c->rope_factor);
     }
+    if (c->rope_scaling == PC_ROPE_YARN)
+        put_yarn(h, c);
 }
 
 static int put_vocabulary(struct pc_gguf_head *h, const struct paco_job_options *o, struct paco_error *err)
@@ -171,6 +188,9 @@ int pc_gguf_out_make(const struct pc_gguf_request *q, struct pc_gguf_out *g, str
         pc_error_path(err, q->like->dir);
         return PACO_ENOENT;
     }
+    if (q->like->config.rope_scaling == PC_ROPE_YARN && !q->like->config.rope_truncate)
+        return pc_error_set(err, PACO_EUNSUPPORTED,
+            "YaRN's RoPE scaling with \"truncate\": false has no place in GGUF's metadata");
     g->config = q->like->config;
     g->config.tied = q->tied;
     int rc = q->ck ? name_tensors(q, g, err) : 0;

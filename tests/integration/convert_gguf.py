@@ -3,6 +3,7 @@
 """paco convert, recover and merge to GGUF: what is written, what it is read back as, what is refused."""
 import glob
 import json
+import math
 import os
 import shutil
 import struct
@@ -126,6 +127,29 @@ def metadata():
     case("q is interleaved", list(got) == [struct.unpack("<e", struct.pack("<e", v))[0] for v in rows[8 * 32:9 * 32]], got)
     done = paco("inspect", work("m.gguf"))
     case("inspect reads it", done.returncode == 0 and "LlamaForCausalLM" in done.stdout, done)
+
+
+def yarn():
+    """YaRN's scaling into GGUF's metadata and back."""
+    cfg = config(vocab=40, hidden=32, heads=2, kv_heads=1, ff=32)
+    rope = {"rope_type": "yarn", "factor": 8.0, "attention_factor": 1.5, "beta_fast": 16.0, "beta_slow": 1.0, "original_max_position_embeddings": 8}
+    a = save(work("yarn"), llama(cfg), {**cfg, "rope_scaling": rope}, byte_level(40))
+    paco("convert", a, "--out", work("yarn.gguf"))
+    meta = {k[len("llama.rope.scaling."):]: v for k, v in read(work("yarn.gguf"))[0].items() if k.startswith("llama.rope.scaling.")}
+    times = meta.pop("attn_factor", 0)
+    case("yarn: metadata", meta == {"type": "yarn", "factor": 8.0, "original_context_length": 8, "yarn_beta_fast": 16.0}, meta)
+    case("yarn: the attention factor counts what llama.cpp multiplies by itself", abs(times * (0.1 * math.log(8) + 1) - 1.5) < 1e-6, times)
+    paco("convert", work("yarn.gguf"), "--out", work("yarn.back"))
+    with open(work("yarn.back", "config.json"), encoding="utf-8") as f:
+        back = json.load(f)["rope_scaling"]
+    case("yarn: and back", back.keys() == rope.keys() and all(back[k] == rope[k] for k in rope if k != "attention_factor") and
+         abs(back["attention_factor"] - 1.5) < 1e-6, back)
+    answers = [paco_json("generate", "-m", m, "--ids", " ".join(["3", "7", "11", "5"] * 12), "-n", "0", "--logits-json", "--dtype", "f32")
+               for m in (work("yarn"), work("yarn.gguf"))]
+    case("yarn: the same logits", all(answers) and all(abs(x[2] - y[2]) < 1e-5 for x, y in zip(answers[0]["top"], answers[1]["top"])), answers)
+    save(work("ramp"), llama(cfg), {**cfg, "rope_scaling": {**rope, "truncate": False}}, byte_level(40))
+    done = paco("convert", work("ramp"), "--out", work("ramp.gguf"))
+    case("yarn: what GGUF cannot say is refused", done.returncode == 1 and "has no place in GGUF" in done.stderr, done)
 
 
 def sentencepiece():
@@ -284,6 +308,7 @@ def changes_are_found():
 def main():
     round_trips()
     metadata()
+    yarn()
     sentencepiece()
     types()
     adapters()

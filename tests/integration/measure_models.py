@@ -3,9 +3,11 @@
 """paco perplexity, paco bench and paco doctor as people and programs use them."""
 import json
 import os
+import subprocess
+import time
 
 from counting import LETTERS, SPECIAL, V, model
-from tiny import case, config, finish, llama, paco, paco_json, save, work
+from tiny import PACO, case, config, finish, llama, paco, paco_json, save, work
 
 
 def near(a, b, tolerance=1e-4):
@@ -78,10 +80,11 @@ def refused(m):
 def speeds(m):
     j = paco_json("bench", "-m", m, "--prefill", 32, "--decode", 8, "--batch", 1, "-t", 2)
     case("bench: fields", j and {"prefill_tok_s", "prefill_share", "decode_tok_s", "decode_share", "peak_rss_bytes", "load_seconds",
-                                 "repack_seconds", "machine", "rows"} <= set(j), j)
+                                 "first_layer_seconds", "repack_seconds", "machine", "rows"} <= set(j), j)
     case("bench: what was asked for, no more", j and [(r["phase"], r["tokens"], r["depth"], r["batch"]) for r in j["rows"]] ==
          [("prefill", 32, 0, 1), ("decode", 8, 0, 1)], j)
     case("bench: the machine", j and j["machine"]["threads"] == 2 and j["machine"]["read_bytes_s"] > 1e8 and j["machine"]["f32_flop_s"] > 1e6, j)
+    case("bench: loading in its parts", j and 0 < j["load_seconds"] < j["first_layer_seconds"] < 5, j)
     case("bench: shares", j and all(r["tok_s"] > 0 and near(r["share"] * r["limit_tok_s"], r["tok_s"], 1e-3) for r in j["rows"]), j)
     case("bench: measuring the machine is not the model's memory", j and j["peak_rss_bytes"] < 300e6, j)
     j = paco_json("bench", "-m", m, "--depth", "3,40", "--batch", "1,2,4", "-n", 4, "-r", 1)
@@ -132,7 +135,28 @@ def doctor(m):
     says("doctor: context of what", paco("doctor", "-c", 5), "-m MODEL is missing", 2)
 
 
+def cut_short(m):
+    """The file is cut while a command runs from its mapping: one line with the command's name, no signal."""
+    text = text_file("long.txt", LETTERS * 20000)
+    files = {n: json.load(open(os.path.join(m, n))) for n in ("tokenizer.json", "tokenizer_config.json")}
+    cfg = dict(config(vocab=V, hidden=V * 4, layers=2, heads=2, kv_heads=2, ff=V * 8), max_position_embeddings=100000)
+    for args in (["perplexity", "-f", text, "-c", "64", "-t", "1"], ["bench", "--decode", "60000", "-r", "1", "--seconds", "50", "-t", "1"]):
+        folder = save(work("cut-" + args[0]), llama(cfg), cfg, files)
+        weights = os.path.join(folder, "model.safetensors")
+        p = subprocess.Popen([PACO, args[0], "-q", "-m", folder, *args[1:]], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        mapped = False
+        while p.poll() is None and not mapped:
+            time.sleep(0.01)
+            with open("/proc/%d/maps" % p.pid) as f:
+                mapped = weights in f.read()
+        time.sleep(0.5)
+        os.truncate(weights, 5000)
+        _, err = p.communicate(timeout=60)
+        case("%s: a file cut short while it is in use" % args[0], p.returncode == 1 and
+             (b"paco %s: a file of the model was cut short" % args[0].encode() in err or b"the file shrank" in err), (p.returncode, err))
+
+
 m = model("counts")
-for check in (predictable, reference, refused, speeds, determinism, doctor):
+for check in (predictable, reference, refused, speeds, determinism, doctor, cut_short):
     check(m)
 finish()

@@ -30,6 +30,9 @@ MODELS = {
     "biases-f16": (torch.float16, dict(attention_bias=True, mlp_bias=True, num_key_value_heads=4)),
     "linear-bf16": (torch.bfloat16, dict(rope_parameters=dict(rope_type="linear", factor=4.0, rope_theta=10000.0))),
     "llama3-f32": (torch.float32, dict(rope_parameters=LLAMA3, num_key_value_heads=2)),
+    "yarn-f32": (torch.float32, dict(rope_parameters=dict(rope_type="yarn", rope_theta=10000.0, factor=8.0, original_max_position_embeddings=64))),
+    "yarn-all-bf16": (torch.bfloat16, dict(rope_parameters=dict(rope_type="yarn", rope_theta=500000.0, factor=16.0, beta_fast=16.0, beta_slow=2.0,
+                                                                mscale=1.0, mscale_all_dim=0.5, original_max_position_embeddings=32))),
     "head80-f32": (torch.float32, dict(hidden_size=160, num_attention_heads=2, num_key_value_heads=1)),
     "head6-f16": (torch.float16, dict(hidden_size=48, num_attention_heads=4, num_key_value_heads=2, head_dim=6)),
     "one-layer-bf16": (torch.bfloat16, dict(num_hidden_layers=1, vocab_size=32001)),
@@ -101,6 +104,16 @@ def save_gguf(model, dtype, where):
     if c.rope_parameters["rope_type"] == "linear":
         w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         w.add_rope_scaling_factor(c.rope_parameters["factor"])
+    if c.rope_parameters["rope_type"] == "yarn":
+        rope, usual = c.rope_parameters, 0.1 * math.log(c.rope_parameters["factor"]) + 1
+        w.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        w.add_rope_scaling_factor(rope["factor"])
+        w.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+        if "mscale" in rope:
+            m, m_all = (0.1 * rope[k] * math.log(rope["factor"]) + 1 for k in ("mscale", "mscale_all_dim"))
+            w.add_rope_scaling_attn_factors(m / m_all / usual)
+            w.add_rope_scaling_yarn_beta_fast(rope["beta_fast"])
+            w.add_rope_scaling_yarn_beta_slow(rope["beta_slow"])
     if c.rope_parameters["rope_type"] == "llama3":
         rope = c.rope_parameters
         w.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])

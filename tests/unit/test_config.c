@@ -89,6 +89,22 @@ static void reads_scaling_of_both_spellings(void **state)
     struct paco_error err;
     assert_int_equal(read_text(LLAMA ",\"rope_scaling\":{\"type\":\"linear\",\"factor\":2.5}}", &c, &err), 0);
     assert_true(c.rope_scaling == PC_ROPE_LINEAR && c.rope_factor == 2.5f);
+    assert_int_equal(
+        read_text(LLAMA ",\"max_position_embeddings\":512,\"rope_scaling\":{\"type\":\"yarn\",\"original_"
+                        "max_position_embeddings\":64,\"factor\":null,\"beta_fast\":null}}",
+            &c, &err),
+        0);
+    assert_true(c.rope_scaling == PC_ROPE_YARN && c.rope_factor == 8 && c.rope_original_positions == 64);
+    assert_true(c.rope_beta_fast == 32 && c.rope_beta_slow == 1 && c.rope_truncate);
+    assert_true(c.rope_attention_factor == (float)(0.1 * log(8) + 1));
+    assert_int_equal(
+        read_text(LLAMA
+            ",\"rope_parameters\":{\"rope_type\":\"yarn\",\"factor\":16,\"mscale\":1,\"mscale_all_dim\":"
+            "0.5,\"beta_fast\":16,\"beta_slow\":2,\"truncate\":false}}",
+            &c, &err),
+        0);
+    assert_true(c.rope_attention_factor == 0x1.1f2b16p+0f && c.rope_beta_fast == 16 && c.rope_beta_slow == 2);
+    assert_false(c.rope_truncate);
     assert_int_equal(read_text(LLAMA ",\"rope_scaling\":null,\"rope_theta\":1000}", &c, &err), 0);
     assert_true(c.rope_scaling == PC_ROPE_DEFAULT && c.rope_theta == 1000);
     assert_int_equal(
@@ -131,7 +147,16 @@ static void says_what_is_wrong(void **state)
         {LLAMA ",\"rope_theta\":1e300}", PACO_EFORMAT, "\"rope_theta\" is 1e+300; a finite number"},
         {LLAMA ",\"hidden_act\":\"gelu\"}", PACO_EUNSUPPORTED, "\"hidden_act\" is 'gelu'; paco knows silu"},
         {LLAMA ",\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":2}}", PACO_EUNSUPPORTED,
-            "\"rope_scaling\": RoPE scaling of type 'dynamic'"},
+            "\"rope_scaling\": RoPE scaling of type 'dynamic' turns a token by how long the text behind it "
+            "has become"},
+        {LLAMA ",\"rope_scaling\":{\"type\":\"longrope\",\"factor\":2}}", PACO_EUNSUPPORTED,
+            "\"rope_scaling\": RoPE scaling of type 'longrope'; paco knows default, linear, llama3 and yarn"},
+        {LLAMA ",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":0}}", PACO_EFORMAT,
+            "\"factor\" is 0; a finite number"},
+        {LLAMA ",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2,\"beta_fast\":-1}}", PACO_EFORMAT,
+            "\"beta_fast\" is -1; a number of turns above 0"},
+        {LLAMA ",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2,\"attention_factor\":-3}}", PACO_EFORMAT,
+            "YaRN's cosines are to be multiplied by -3"},
         {LLAMA ",\"rope_scaling\":{\"type\":\"linear\"}}", PACO_EFORMAT, "has no \"factor\""},
         {LLAMA ",\"rope_scaling\":7}", PACO_EFORMAT, "\"rope_scaling\" is an integer where an object"},
         {LLAMA ",\"rope_parameters\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":4,\"high_"
@@ -213,8 +238,11 @@ static void writes_what_it_reads(void **state)
               "\"original_max_position_embeddings\":8192,\"rope_theta\":5e5},\"eos_token_id\":[1,2],\"pad_"
               "token_id\":null,"
               "\"tie_word_embeddings\":true}",
+        LLAMA ",\"rope_parameters\":{\"rope_type\":\"yarn\",\"factor\":16,\"attention_factor\":1.25,\"beta_"
+              "fast\":16,\"beta_"
+              "slow\":2,\"truncate\":false,\"original_max_position_embeddings\":4096}}",
     };
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         assert_int_equal(read_text(texts[i], &c, &err), 0);
         char *text = pc_config_write(&c);
         assert_non_null(text);
@@ -401,6 +429,23 @@ static void reads_gguf(void **state)
     blob_key_f32(&g_blob, "llama.rope.scaling.factor", 4);
     assert_int_equal(read_gguf(&c, &err), 0);
     assert_true(c.rope_scaling == PC_ROPE_LINEAR && c.rope_factor == 4 && c.vocab_size == 50);
+    build_gguf(0, 6);
+    blob_key_u32(&g_blob, "llama.vocab_size", 50);
+    blob_key_str(&g_blob, "llama.rope.scaling.type", "yarn");
+    blob_key_f32(&g_blob, "llama.rope.scaling.factor", 4);
+    blob_key_u32(&g_blob, "llama.rope.scaling.original_context_length", 64);
+    blob_key_f32(&g_blob, "llama.rope.scaling.attn_factor", 0.5f);
+    blob_key_f32(&g_blob, "llama.rope.scaling.yarn_beta_fast", 16);
+    assert_int_equal(read_gguf(&c, &err), 0);
+    assert_true(c.rope_scaling == PC_ROPE_YARN && c.rope_factor == 4 && c.rope_original_positions == 64);
+    assert_true(c.rope_beta_fast == 16 && c.rope_beta_slow == 1);
+    assert_true(c.rope_attention_factor == (float)(0.1 * log(4) + 1) * 0.5f);
+    build_gguf(0, 3);
+    blob_key_u32(&g_blob, "llama.vocab_size", 50);
+    blob_key_str(&g_blob, "llama.rope.scaling.type", "yarn");
+    blob_key_f32(&g_blob, "llama.rope.scaling.yarn_ext_factor", 0.5f);
+    assert_int_equal(read_gguf(&c, &err), PACO_EUNSUPPORTED);
+    assert_contains(err.message, "'llama.rope.scaling.yarn_ext_factor' is 0.5; paco knows 1");
 }
 
 static void finds_llama3_scaling_in_its_factors(void **state)

@@ -78,6 +78,27 @@ static void test_llama3(void **state)
     assert_true(f[0] == plain[0] && f[7] == plain[7] / 8.0f && f[4] < plain[4] && f[4] > plain[4] / 8.0f);
 }
 
+/* What Transformers 5.17's _compute_yarn_parameters gives for heads of 16, to a step of the last bit or two:
+ * the defaults, and everything changed. */
+static void test_yarn(void **state)
+{
+    (void)state;
+    static const struct pc_rope_yarn yarn[] = {{10000, 4, 32, 1, 64, true}, {500000, 16, 16, 2, 4096, false}};
+    static const float want[][8] = {
+        {0x1.0000000000000p+0f, 0x1.e5b9d00000000p-3f, 0x1.9999980000000p-5f, 0x1.030dc60000000p-7f,
+            0x1.47ae140000000p-9f, 0x1.9e7c700000000p-11f, 0x1.0624de0000000p-12f, 0x1.4b96c00000000p-14f},
+        {0x1.0000000000000p+0f, 0x1.8d27600000000p-3f, 0x1.3411900000000p-5f, 0x1.b0e0700000000p-9f,
+            0x1.72ba420000000p-14f, 0x1.1f91f00000000p-16f, 0x1.be21880000000p-19f, 0x1.5a0f4e0000000p-21f}};
+    float f[8], cos_sin[16];
+    for (int k = 0; k < 2; k++) {
+        pc_rope_frequencies_yarn(f, &yarn[k], 16);
+        for (int i = 0; i < 8; i++)
+            assert_true(fabsf(f[i] - want[k][i]) <= 0x1p-22f * want[k][i]);
+    }
+    pc_rope_angles(cos_sin, f, 1.5f, 0, 16);
+    assert_true(cos_sin[0] == 1.5f && cos_sin[7] == 1.5f && cos_sin[8] == 0);
+}
+
 static void test_rotation(void **state)
 {
     (void)state;
@@ -88,10 +109,10 @@ static void test_rotation(void **state)
     pc_rope_frequencies(f, 10000.0f, D);
     for (int i = 0; i < H * D; i++)
         x[i] = y[i] = (float)i - 4;
-    pc_rope_angles(cos_sin, f, 0, D);
+    pc_rope_angles(cos_sin, f, 1, 0, D);
     rope.forward(y, cos_sin, H, D);
     assert_memory_equal(x, y, sizeof x); /* position 0 turns nothing */
-    pc_rope_angles(cos_sin, f, 4095, D);
+    pc_rope_angles(cos_sin, f, 1, 4095, D);
     rope.forward(y, cos_sin, H, D);
     for (int h = 0; h < H; h++)
         for (int i = 0; i < D / 2; i++) {
@@ -108,6 +129,7 @@ int main(void)
         cmocka_unit_test(test_rmsnorm),
         cmocka_unit_test(test_frequencies),
         cmocka_unit_test(test_llama3),
+        cmocka_unit_test(test_yarn),
         cmocka_unit_test(test_rotation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
