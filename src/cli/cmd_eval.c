@@ -91,8 +91,8 @@ static int choose_tasks(struct job *j, const struct pc_strings *words)
     if (rc == 0 && j->n_tasks == 0)
         rc = pc_error_set(&j->err, PACO_EINVAL, "which task? --list shows them; card is all of the card's");
     for (size_t i = 0; i < j->n_tasks && rc == 0 && !j->is_card; i++) {
-        const char *flag = pc_task_flags_misfit(&j->v->flags, j->tasks[i]);
-        if (flag)
+        const char *flag;
+        for (size_t k = 0; (flag = pc_task_flags_misfit(&j->v->flags, j->tasks[i], k)); k++)
             pc_command_note(j->self, "--%s means nothing to %s", flag, j->tasks[i]->name);
     }
     return rc;
@@ -232,10 +232,12 @@ static int ask_tasks(struct job *j)
     for (size_t i = 0; i < j->n_tasks && rc == 0; i++) {
         if (pc_eval_is_done(j->evals[i]))
             continue;
+        // Ctrl-C is heard from here on, be it only after the weights are loaded.
+        const struct pc_progress *bar = pc_progress_bar(j->self);
         if (!j->answerer)
             rc = open_answerer(j);
         if (rc == 0)
-            rc = pc_eval_ask(j->evals[i], j->answerer, pc_progress_bar(j->self), &j->err);
+            rc = pc_eval_ask(j->evals[i], j->answerer, bar, &j->err);
         pc_progress_bar_end();
     }
     return rc;

@@ -134,19 +134,24 @@ static bool is_for(const char *tasks, const char *name)
     return false;
 }
 
-const char *pc_task_flags_misfit(const struct pc_task_flags *f, const struct pc_task *task)
+const char *pc_task_flags_misfit(const struct pc_task_flags *f, const struct pc_task *task, size_t i)
 {
-    for (size_t i = 0; i < N_NUMBERS; i++)
-        if (g_numbers[i].tasks && number_of(f, &g_numbers[i]) != g_numbers[i].unsaid &&
-            !is_for(g_numbers[i].tasks, task->name))
-            return g_numbers[i].name;
-    for (size_t i = 0; i < N_SWITCHES; i++)
-        if (g_switches[i].tasks && switch_of(f, &g_switches[i]) >= 0 &&
-            !is_for(g_switches[i].tasks, task->name))
-            return g_switches[i].name;
-    if (f->subjects.n && !is_for("mmlu ", task->name))
-        return "subjects";
-    if (f->eval_pass_at_ks.n && !is_for("codex ", task->name))
-        return "eval_pass_at_ks";
+    for (size_t k = 0; k < N_NUMBERS; k++)
+        if (g_numbers[k].tasks && number_of(f, &g_numbers[k]) != g_numbers[k].unsaid &&
+            !is_for(g_numbers[k].tasks, task->name) && i-- == 0)
+            return g_numbers[k].name;
+    for (size_t k = 0; k < N_SWITCHES; k++)
+        if (g_switches[k].tasks && switch_of(f, &g_switches[k]) >= 0 &&
+            !is_for(g_switches[k].tasks, task->name) && i-- == 0)
+            return g_switches[k].name;
+    const struct {
+        bool said;
+        const char *name, *tasks;
+    } others[] = {{f->subjects.n > 0, "subjects", "mmlu "},
+        {f->eval_pass_at_ks.n > 0, "eval_pass_at_ks", "codex "},
+        {!isnan(f->temperature), "temperature", "codex "}};
+    for (size_t k = 0; k < sizeof others / sizeof *others; k++)
+        if (others[k].said && !is_for(others[k].tasks, task->name) && i-- == 0)
+            return others[k].name;
     return NULL;
 }
