@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "cli/command.h"
+#include "cli/eval_files.h"
 #include "cli/eval_model.h"
 #include "cli/eval_options.h"
 #include "cli/output.h"
@@ -357,6 +358,10 @@ static int run_parsed(struct job *j, struct pc_eval_values *v, const struct pc_s
         list_tasks(j);
         return PC_EXIT_OK;
     }
+    if (v->report)
+        return pc_eval_files_report(j->self, v, words);
+    if (v->compare)
+        return pc_eval_files_compare(j->self, v, words);
     if (pc_eval_settle(v, &j->err) < 0 || choose_tasks(j, words) < 0)
         return pc_command_fail(j->self, &j->err);
     int code = refuse(j->self, v);
@@ -412,6 +417,11 @@ const struct pc_command pc_cmd_eval = {
         "the same command, and ends with the same bytes. A question that cannot be asked is counted, shown\n"
         "and part of no mean; the exit code is 1 then.\n"
         "\n"
+        "--report makes one page of folders of results that opens in any browser without a network: the\n"
+        "table, charts, and every item. --compare tells whether two models differ: for each task the\n"
+        "difference with its 95 % interval (bootstrap over items), McNemar's exact test, and which items\n"
+        "came out otherwise.\n"
+        "\n"
         "Upstream's quirks are kept. --fix undoes one: mmlu-none, gsm-quesion, gsm-sign, bbh-stop,\n"
         "bbh-match, tydiqa-bos, codex-stop.",
     .examples =
@@ -419,6 +429,8 @@ const struct pc_command pc_cmd_eval = {
         "$ paco eval mmlu_0shot gsm_cot -m tuned-q4_k.gguf --data data/eval --out results --limit 20\n"
         "$ paco eval mmlu_5shot -m llama-7b --diff alpaca-diff --data data/eval --out alpaca\n"
         "$ paco eval mmlu_0shot --subjects anatomy virology -m tulu-7b --data data/eval --out two\n"
+        "$ paco eval --report results alpaca --out report.html\n"
+        "$ paco eval --compare results alpaca\n"
         "$ paco eval --list",
     .options = pc_eval_rows,
     .run = run,

@@ -10,7 +10,7 @@ struct pc_eval_values {
     struct pc_model_args model;
     const char *data, *out, *bos, *api, *api_key_env, *openai_engine;
     int64_t batch, judges;
-    bool list, force, json, load_in_8bit, gptq;
+    bool list, report, compare, force, json, load_in_8bit, gptq;
     bool no_cot, no_context, use_chat_format, no_chat_format;
     struct pc_strings tasks, fixes;
     struct pc_task_flags flags;

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "eval/compare.h"
+
+#include "base/memory.h"
+#include "eval/paired.h"
+#include "eval/report.h"
+#include "eval/results.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { N_RESAMPLES = 10000 };
+
+/* A task's items on both sides. */
+struct pairs {
+    double *differences; /* b - a, of the items both have */
+    size_t n, n_only_a, n_only_b, n_prompts_differ, n_better_a, n_better_b;
+    double sum_a, sum_b;
+    bool binary;
+    json_t *flipped;
+};
+
+static double score_of(const json_t *record)
+{
+    return !record || json_object_get(record, "error") ? (double)NAN : pc_record_score(record);
+}
+
+static json_t *number(double x)
+{
+    return isfinite(x) ? json_real(x) : json_null();
+}
+
+static void add_pair(struct pairs *p, const json_t *a, const json_t *b)
+{
+    double x = score_of(a), y = score_of(b);
+    p->binary &= (x == 0 || x == 1) && (y == 0 || y == 1);
+    p->sum_a += x;
+    p->sum_b += y;
+    p->differences[p->n++] = y - x;
+    p->n_better_a += x > y;
+    p->n_better_b += y > x;
+    const json_t *one = json_object_get(a, "prompt_sha256"), *other = json_object_get(b, "prompt_sha256");
+    p->n_prompts_differ += one && other && !json_equal(one, other);
+    if (x != y)
+        json_array_append_new(
+            p->flipped, json_pack("{s:O, s:f, s:f}", "key", json_object_get(a, "key"), "a", x, "b", y));
+}
+
+/* b's items by key. A key twice would be the last one's; no task has one. */
+static json_t *by_key(const json_t *records)
+{
+    json_t *map = json_object();
+    for (size_t i = 0; map && i < json_array_size(records); i++) {
+        json_t *record = json_array_get(records, i);
+        const char *key = json_string_value(json_object_get(record, "key"));
+        if (key && !isnan(score_of(record)))
+            json_object_set(map, key, record);
+    }
+    return map;
+}
+
+static int pair_up(struct pairs *p, const json_t *a, const json_t *b, struct paco_error *err)
+{
+    json_t *of_b = by_key(b);
+    size_t n = json_array_size(a);
+    p->differences = pc_alloc(n, sizeof *p->differences);
+    p->flipped = json_array();
+    p->binary = true;
+    if (!of_b || !p->differences || !p->flipped) {
+        json_decref(of_b);
+        return pc_error_mem(err, n * sizeof *p->differences, "a comparison");
+    }
+    for (size_t i = 0; i < n; i++) {
+        const json_t *record = json_array_get(a, i);
+        const char *key = json_string_value(json_object_get(record, "key"));
+        const json_t *other = key ? json_object_get(of_b, key) : NULL;
+        if (isnan(score_of(record)))
+            continue;
+        if (other)
+            add_pair(p, record, other);
+        else
+            p->n_only_a++;
+    }
+    p->n_only_b = json_object_size(of_b) - p->n;
+    json_decref(of_b);
+    return 0;
+}
+
+static int describe(const struct pairs *p, const char *task, json_t **out, struct paco_error *err)
+{
+    double low, high, n = (double)p->n;
+    int rc = pc_bootstrap(p->differences, p->n, N_RESAMPLES, 1, &low, &high, err);
+    if (rc < 0)
+        return rc;
+    json_t *o = json_pack("{s:s, s:I, s:I, s:I, s:I}", "task", task, "n_items", (json_int_t)p->n, "only_in_a",
+        (json_int_t)p->n_only_a, "only_in_b", (json_int_t)p->n_only_b, "prompts_differ",
+        (json_int_t)p->n_prompts_differ);
+    if (!o)
+        return pc_error_mem(err, 64, "a comparison");
+    json_object_set_new(o, "mean_a", number(100 * p->sum_a / n));
+    json_object_set_new(o, "mean_b", number(100 * p->sum_b / n));
+    json_object_set_new(o, "difference", number(100 * (p->sum_b - p->sum_a) / n));
+    json_object_set_new(o, "ci95", json_pack("[o, o]", number(100 * low), number(100 * high)));
+    json_object_set_new(o, "better_in_a", json_integer((json_int_t)p->n_better_a));
+    json_object_set_new(o, "better_in_b", json_integer((json_int_t)p->n_better_b));
+    json_object_set_new(
+        o, "mcnemar_p", number(p->binary && p->n ? pc_mcnemar(p->n_better_a, p->n_better_b) : (double)NAN));
+    json_object_set(o, "flipped", p->flipped);
+    *out = o;
+    return 0;
+}
+
+static int compare_task(
+    const struct pc_run_task *a, const struct pc_run_task *b, json_t **out, struct paco_error *err)
+{
+    struct pairs p = {0};
+    json_t *of_a = NULL, *of_b = NULL;
+    int rc = pc_results_items(a->dir, &of_a, err);
+    if (rc == 0)
+        rc = pc_results_items(b->dir, &of_b, err);
+    if (rc == 0)
+        rc = pair_up(&p, of_a, of_b, err);
+    if (rc == 0)
+        rc = describe(&p, a->name, out, err);
+    pc_free(p.differences);
+    json_decref(p.flipped);
+    json_decref(of_a);
+    json_decref(of_b);
+    return rc;
+}
+
+static json_t *side(const struct pc_run *run)
+{
+    json_t *o = json_object();
+    json_object_set_new(o, "dir", json_string_nocheck(run->dir));
+    json_object_set_new(o, "model", json_string_nocheck(pc_run_model(run)));
+    return o;
+}
+
+static json_t *tasks_only_in(const struct pc_run *run, const struct pc_run *other)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < run->n; i++)
+        if (!pc_run_find(other, run->tasks[i].name))
+            json_array_append_new(list, json_string(run->tasks[i].name));
+    return list;
+}
+
+static int compare_all(const struct pc_run *a, const struct pc_run *b, json_t *o, struct paco_error *err)
+{
+    json_t *tasks = json_array();
+    int rc = 0;
+    for (size_t i = 0; i < a->n && rc == 0; i++) {
+        const struct pc_run_task *other = pc_run_find(b, a->tasks[i].name);
+        json_t *one = NULL;
+        if (other)
+            rc = compare_task(&a->tasks[i], other, &one, err);
+        if (one)
+            json_array_append_new(tasks, one);
+    }
+    if (rc == 0 && json_array_size(tasks) == 0)
+        rc = pc_error_set(
+            err, PACO_EMISMATCH, "%s and %s have no task in common: nothing can be compared", a->dir, b->dir);
+    json_object_set_new(o, "a", side(a));
+    json_object_set_new(o, "b", side(b));
+    json_object_set_new(o, "tasks", tasks);
+    json_object_set_new(o, "only_in_a", tasks_only_in(a, b));
+    json_object_set_new(o, "only_in_b", tasks_only_in(b, a));
+    return rc;
+}
+
+int pc_eval_compare(const char *dir_a, const char *dir_b, json_t **out, struct paco_error *err)
+{
+    struct pc_run *runs = pc_alloc_zero(2, sizeof *runs);
+    json_t *o = json_object();
+    int rc =
+        runs && o ? pc_run_open(dir_a, &runs[0], err) : pc_error_mem(err, 2 * sizeof *runs, "a comparison");
+    if (rc == 0)
+        rc = pc_run_open(dir_b, &runs[1], err);
+    if (rc == 0)
+        rc = compare_all(&runs[0], &runs[1], o, err);
+    for (int i = 0; runs && i < 2; i++)
+        pc_run_release(&runs[i]);
+    pc_free(runs);
+    if (rc < 0)
+        json_decref(o);
+    else
+        *out = o;
+    return rc;
+}
+
+/* ---- as text ---- */
+
+static double member(const json_t *o, const char *key)
+{
+    const json_t *v = json_object_get(o, key);
+    return json_is_number(v) ? json_number_value(v) : (double)NAN;
+}
+
+static void put_p(struct pc_buf *out, double p)
+{
+    if (isnan(p))
+        pc_buf_printf(out, " %9s", "-");
+    else
+        pc_buf_printf(out, p < 0.0001 ? "  < 0.0001" : " %9.4f", p);
+}
+
+static void put_flipped(struct pc_buf *out, const json_t *task, bool gained, size_t most)
+{
+    const json_t *flipped = json_object_get(task, "flipped");
+    size_t n = 0;
+    for (size_t i = 0; i < json_array_size(flipped); i++) {
+        const json_t *item = json_array_get(flipped, i);
+        if ((member(item, "b") > member(item, "a")) != gained)
+            continue;
+        if (n++ < most)
+            pc_buf_printf(out, "    %s\n", json_string_value(json_object_get(item, "key")));
+        else if (n == most + 1)
+            pc_buf_puts(out, "    ... (--json lists all)\n");
+    }
+}
+
+static void put_names(struct pc_buf *out, const json_t *comparison, const char *key, const char *which)
+{
+    const json_t *names = json_object_get(comparison, key);
+    for (size_t i = 0; i < json_array_size(names); i++)
+        pc_buf_printf(out, "%s is only in %s\n", json_string_value(json_array_get(names, i)), which);
+}
+
+void pc_compare_text(const json_t *c, size_t n_flipped, struct pc_buf *out)
+{
+    const char *const sides[] = {"a", "b"};
+    for (int i = 0; i < 2; i++) {
+        const json_t *s = json_object_get(c, sides[i]);
+        pc_buf_printf(out, "%c  %s  %s\n", 'A' + i, json_string_value(json_object_get(s, "model")),
+            json_string_value(json_object_get(s, "dir")));
+    }
+    pc_buf_printf(out, "\n%-22s %6s %7s %7s %7s  %-17s %7s %7s %9s\n", "task", "items", "A", "B", "B - A",
+        "95 % interval", "A only", "B only", "McNemar p");
+    const json_t *tasks = json_object_get(c, "tasks");
+    for (size_t i = 0; i < json_array_size(tasks); i++) {
+        const json_t *t = json_array_get(tasks, i), *ci = json_object_get(t, "ci95");
+        double low = json_number_value(json_array_get(ci, 0)),
+               high = json_number_value(json_array_get(ci, 1));
+        char interval[32] = "-";
+        if (json_is_number(json_array_get(ci, 0)))
+            snprintf(interval, sizeof interval, "%+.2f to %+.2f", low, high);
+        pc_buf_printf(out, "%-22s %6.0f %7.2f %7.2f %+7.2f  %-17s %7.0f %7.0f",
+            json_string_value(json_object_get(t, "task")), member(t, "n_items"), member(t, "mean_a"),
+            member(t, "mean_b"), member(t, "difference"), interval, member(t, "better_in_a"),
+            member(t, "better_in_b"));
+        put_p(out, member(t, "mcnemar_p"));
+        pc_buf_putc(out, '\n');
+        if (member(t, "only_in_a") + member(t, "only_in_b") > 0)
+            pc_buf_printf(out, "  left out: %.0f items only A has, %.0f only B\n", member(t, "only_in_a"),
+                member(t, "only_in_b"));
+        if (member(t, "prompts_differ") > 0)
+            pc_buf_printf(
+                out, "  %.0f items were asked with different prompts\n", member(t, "prompts_differ"));
+    }
+    for (size_t i = 0; n_flipped && i < json_array_size(tasks); i++) {
+        const json_t *t = json_array_get(tasks, i);
+        if (json_array_size(json_object_get(t, "flipped")) == 0)
+            continue;
+        pc_buf_printf(out, "\n%s, better in A:\n", json_string_value(json_object_get(t, "task")));
+        put_flipped(out, t, false, n_flipped);
+        pc_buf_printf(out, "%s, better in B:\n", json_string_value(json_object_get(t, "task")));
+        put_flipped(out, t, true, n_flipped);
+    }
+    put_names(out, c, "only_in_a", "A");
+    put_names(out, c, "only_in_b", "B");
+}

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/memory.h"
+#include "eval/report_parts.h"
+#include "eval/results.h"
+#include "report/chart.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Items of a packed part: one is unpacked whole when an item of it is looked at. */
+enum { PER_PART = 256, MAX_GROUPS = 512, MAX_BARS = 512, SHORT = 100 };
+
+struct section {
+    struct pc_buf *page;
+    const struct pc_run_task *t;
+    const char *id;
+    json_t *records;
+    const char *groups[MAX_GROUPS]; /* views into records, in the order they come */
+    double sum[MAX_GROUPS], sum2[MAX_GROUPS];
+    size_t n[MAX_GROUPS], n_groups;
+};
+
+double pc_report_number(const json_t *o, const char *key)
+{
+    const json_t *v = json_object_get(o, key);
+    return json_is_number(v) ? json_number_value(v) : (double)NAN;
+}
+
+/* ---- scores by group ---- */
+
+static const char *text_of(const json_t *record, const char *key)
+{
+    const char *s = json_string_value(json_object_get(record, key));
+    return s ? s : "";
+}
+
+/* The index of a record's group. Groups come in runs, so the last one is nearly always it. */
+static size_t group_of(struct section *s, const json_t *record)
+{
+    const char *name = text_of(record, "group");
+    for (size_t i = s->n_groups; i-- > 0;)
+        if (strcmp(s->groups[i], name) == 0)
+            return i;
+    if (s->n_groups == MAX_GROUPS)
+        return MAX_GROUPS - 1;
+    s->groups[s->n_groups] = name;
+    return s->n_groups++;
+}
+
+static void count_groups(struct section *s)
+{
+    for (size_t i = 0; i < json_array_size(s->records); i++) {
+        const json_t *record = json_array_get(s->records, i);
+        size_t g = group_of(s, record);
+        double score = json_object_get(record, "error") ? (double)NAN : pc_record_score(record);
+        if (isnan(score))
+            continue;
+        s->sum[g] += score;
+        s->sum2[g] += score * score;
+        s->n[g]++;
+    }
+}
+
+static void chart_groups(const struct section *s)
+{
+    struct pc_bar *bars = s->n_groups > 1 ? pc_alloc(s->n_groups, sizeof *bars) : NULL;
+    if (!bars)
+        return;
+    for (size_t g = 0; g < s->n_groups; g++) {
+        double n = (double)s->n[g], mean = s->n[g] ? s->sum[g] / n : (double)NAN;
+        double variance = s->n[g] > 1 ? (s->sum2[g] - n * mean * mean) / (n - 1) : (double)NAN;
+        bars[g] = (struct pc_bar){.label = s->groups[g][0] ? s->groups[g] : "(none)",
+            .value = 100 * mean,
+            .error = 100 * sqrt(variance > 0   ? variance / n
+                                : variance < 0 ? 0
+                                               : variance),
+            .n = s->n[g]};
+    }
+    pc_chart_bars(s->page, "Scores by group, with standard errors", bars, s->n_groups, 100,
+        pc_report_number(s->t->results, "score"), "the task's score");
+    pc_free(bars);
+}
+
+/* What upstream's metrics.json sums up by name ("subcat_acc": {"math": 0.3, ...}). */
+static void chart_metrics(const struct section *s)
+{
+    static struct {
+        const char *key, *title;
+    } const charts[] = {{"cat_acc", "Accuracy by category"}, {"subcat_acc", "Accuracy by subcategory"}};
+    const json_t *metrics = json_object_get(s->t->results, "metrics");
+    for (size_t c = 0; c < sizeof charts / sizeof *charts; c++) {
+        struct pc_bar bars[MAX_BARS];
+        size_t n = 0;
+        const char *name;
+        json_t *v;
+        json_object_foreach(json_object_get(metrics, charts[c].key), name, v)
+        {
+            if (n < MAX_BARS && json_is_number(v))
+                bars[n++] =
+                    (struct pc_bar){.label = name, .value = 100 * json_number_value(v), .error = (double)NAN};
+        }
+        if (n)
+            pc_chart_bars(s->page, charts[c].title, bars, n, 100, (double)NAN, "");
+    }
+}
+
+/* ---- items ---- */
+
+static char verdict_of(const json_t *record)
+{
+    double score = pc_record_score(record);
+    if (json_object_get(record, "error"))
+        return 'f';
+    return isnan(score) ? 'n' : score <= 0 ? 'w' : score >= 1 ? 'r' : 'p';
+}
+
+/* The beginning of what was extracted, on one line. */
+static json_t *short_extraction(const json_t *record)
+{
+    const json_t *v = json_object_get(record, json_object_get(record, "error") ? "error" : "extraction");
+    v = json_is_array(v) ? json_array_get(v, 0) : v;
+    const char *text = json_string_value(v);
+    char out[SHORT + 1];
+    size_t n = 0;
+    for (; text && text[n] && n < SHORT; n++)
+        out[n] = text[n] == '\n' ? ' ' : text[n];
+    while (text && n == SHORT && n > 0 && ((unsigned char)text[n] & 0xc0) == 0x80)
+        n--; // not in the middle of a character
+    return json_stringn_nocheck(out, n);
+}
+
+/* What lists and filters need of all items: small, but packed too, for it waits until somebody opens the
+ * list. */
+static int put_index(struct section *s, struct paco_error *err)
+{
+    json_t *keys = json_array(), *groups = json_array(), *names = json_array(), *extractions = json_array();
+    struct pc_buf verdicts;
+    pc_buf_init(&verdicts, 1 << 28);
+    for (size_t i = 0; i < json_array_size(s->records); i++) {
+        const json_t *record = json_array_get(s->records, i);
+        json_array_append_new(keys, json_string(text_of(record, "key")));
+        json_array_append_new(groups, json_integer((json_int_t)group_of(s, record)));
+        json_array_append_new(extractions, short_extraction(record));
+        pc_buf_putc(&verdicts, verdict_of(record));
+    }
+    for (size_t g = 0; g < s->n_groups; g++)
+        json_array_append_new(names, json_string(s->groups[g]));
+    json_t *o = json_pack("{s:s, s:i, s:o, s:o, s:o, s:o, s:s}", "id", s->id, "per", PER_PART, "key", keys,
+        "group", groups, "groups", names, "extraction", extractions, "verdict",
+        verdicts.data ? verdicts.data : "");
+    char id[64];
+    snprintf(id, sizeof id, "%s-index", s->id);
+    int rc = o ? pc_page_pack(s->page, id, o, err) : pc_error_mem(err, 64, "a report");
+    json_decref(o);
+    pc_buf_release(&verdicts);
+    return rc;
+}
+
+static int put_items(struct section *s, struct paco_error *err)
+{
+    int rc = 0;
+    size_t n = json_array_size(s->records);
+    for (size_t first = 0; first < n && rc == 0; first += PER_PART) {
+        json_t *part = json_array();
+        char id[64];
+        snprintf(id, sizeof id, "%s-%zu", s->id, first / PER_PART);
+        for (size_t i = first; i < n && i < first + PER_PART; i++)
+            json_array_append(part, json_array_get(s->records, i));
+        rc = json_array_size(part) ? pc_page_pack(s->page, id, part, err) : pc_error_mem(err, 64, "a report");
+        json_decref(part);
+    }
+    return rc;
+}
+
+/* ---- the section ---- */
+
+static void put_score(const struct section *s)
+{
+    const json_t *r = s->t->results;
+    double score = pc_report_number(r, "score"), se = pc_report_number(r, "standard_error"),
+           card = pc_report_number(r, "card_score"), failed = pc_report_number(r, "n_failed");
+    pc_buf_puts(s->page, "<p>");
+    if (!isnan(score))
+        pc_buf_printf(s->page, "<b>%.2f</b>", score);
+    else
+        pc_buf_puts(s->page, "No score");
+    if (!isnan(se))
+        pc_buf_printf(s->page, " \xc2\xb1 %.2f (standard error)", se);
+    pc_buf_printf(s->page, ", %.0f items", pc_report_number(r, "n_items"));
+    if (failed > 0)
+        pc_buf_printf(s->page, ", <span class=\"bad\">%.0f failed</span> and are no part of it", failed);
+    if (!isnan(card))
+        pc_buf_printf(s->page, "; the card says %.1f", card);
+    const char *why = json_string_value(json_object_get(json_object_get(r, "metrics"), "not_comparable"));
+    if (why) {
+        pc_buf_puts(s->page, ". Not comparable with the card: ");
+        pc_page_text(s->page, why);
+    }
+    pc_buf_puts(s->page, "</p>\n");
+}
+
+int pc_report_task(struct pc_buf *page, const struct pc_run *run, const struct pc_run_task *t, const char *id,
+    struct paco_error *err)
+{
+    struct section *s = pc_alloc_zero(1, sizeof *s);
+    if (!s)
+        return pc_error_mem(err, sizeof *s, "a report");
+    s->page = page;
+    s->t = t;
+    s->id = id;
+    int rc = pc_results_items(t->dir, &s->records, err);
+    if (rc == 0) {
+        count_groups(s);
+        pc_buf_puts(page, "<h3>");
+        pc_page_text(page, pc_run_model(run));
+        pc_buf_puts(page, "</h3>\n");
+        put_score(s);
+        chart_metrics(s);
+        chart_groups(s);
+        pc_buf_printf(page,
+            "<details class=\"browser\" data-index=\"%s-index\"><summary>Items</summary></details>\n", id);
+        rc = put_index(s, err);
+    }
+    if (rc == 0)
+        rc = put_items(s, err);
+    json_decref(s->records);
+    pc_free(s);
+    return rc;
+}
