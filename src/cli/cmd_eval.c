@@ -180,6 +180,7 @@ static int open_tasks(struct job *j)
             .out = j->v->out,
             .tok = j->a.tok,
             .tulu = j->a.prompter.tuned == PC_FORMAT_TULU,
+            .format = j->a.prompter.tuned,
             .bos = bos,
             .model_name = j->name,
             .force = j->v->force,

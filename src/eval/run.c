@@ -32,6 +32,9 @@ static int open_data(struct pc_eval *e, struct paco_error *err)
         .data_dir = o->data_dir,
         .tok = o->tok,
         .tulu = o->tulu,
+        .format = o->format,
+        .model_name = o->model_name,
+        .outputs = o->outputs,
         .notes = o->notes,
         .files = e->files};
     int rc = o->task->open(o->task, &env, &e->data, err);

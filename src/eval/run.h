@@ -31,7 +31,9 @@ struct pc_eval_options {
     const struct pc_tokenizer *tok; /* NULL behind an endpoint */
     bool tulu;                      /* as struct pc_task_env's */
     int bos;                        /* -1 as the task says, else 0 or 1 */
-    const char *model_name;         /* for people */
+    enum pc_format format;          /* as struct pc_task_env's */
+    const char *model_name;         /* for people, and for the names of upstream's files */
+    const char *outputs;            /* as struct pc_task_env's; or NULL */
     bool force;                     /* replace what is in OUT/TASK */
     int n_judges;                   /* threads; 0: pc_judges_new's default */
     struct pc_notes *notes;

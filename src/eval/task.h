@@ -24,6 +24,7 @@
 #include "base/json.h"
 #include "base/notes.h"
 #include "base/options.h"
+#include "prompt/format.h"
 #include "tokenizer/tokenizer.h"
 
 #include <stdbool.h>
@@ -68,6 +69,9 @@ struct pc_task_env {
     const struct pc_tokenizer
         *tok;               /* NULL behind an endpoint: nothing is cut by tokens then, and that is noted */
     bool tulu;              /* the model was tuned on the card's format, so a task may use it by default */
+    enum pc_format format;  /* what the model was tuned on; PC_FORMAT_AUTO behind an endpoint */
+    const char *model_name; /* for the names of upstream's files; NULL: "model" */
+    const char *outputs;    /* judges: the file of answers to be judged */
     struct pc_notes *notes; /* what is left out, and why */
     /* An object: each file that was read, by its path below data_dir, and its SHA-256 in hex, added to by
      * whoever reads it. A run that was stopped goes on only where they are unchanged. NULL: nobody asks. */

@@ -6,6 +6,9 @@
 const struct pc_task *const pc_tasks[] = {
     &pc_task_bbh_direct,
     &pc_task_bbh_cot,
+    &pc_task_alpaca_farm,
+    &pc_task_alpaca_judge,
+    &pc_task_alpaca_judge_text,
     NULL,
 };
 

@@ -8,6 +8,8 @@
 
 extern const struct pc_task pc_task_bbh_direct, pc_task_bbh_cot;
 
+extern const struct pc_task pc_task_alpaca_farm, pc_task_alpaca_judge, pc_task_alpaca_judge_text;
+
 /** The task called name, or NULL with err naming the nearest. */
 const struct pc_task *pc_task_find(const char *name, struct paco_error *err);
 
