@@ -203,7 +203,7 @@ const struct pc_option pc_eval_rows[] = {
         .type = PC_OPT_FLAG,
         .offset = AT(json),
         .help = "print each task's results as a line of JSON, and the card's"},
-    {.name = "load_in_8bit", .type = PC_OPT_FLAG, .offset = AT(load_in_8bit), .help = "see below"},
+    {.name = "load_in_8bit", .type = PC_OPT_FLAG, .offset = AT(load_in_8bit), .help = "not here: --type q8_0 is near it"},
     {.name = "gptq", .type = PC_OPT_FLAG, .offset = AT(gptq), .help = "not here: --type q4_k is near it"},
     {.name = "openai_engine",
         .type = PC_OPT_STRING,

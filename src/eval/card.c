@@ -16,7 +16,7 @@ const struct pc_card_setting pc_card_settings[PC_CARD_SETTINGS] = {
     {"tydiqa_no_context", "TydiQA", "Closed", 7.2, 900, true},
     {"codex_eval_temp_0.1", "Codex-Eval", "P@1", 13.2, 164, false},
     {"codex_eval_temp_0.8", "Codex-Eval", "P@10", 22.0, 164, false},
-    {"alpaca_farm", "AlpacaFarm", "vs D-003", 21.1, 805, false},
+    {"alpaca_farm", "AlpacaFarm", "D-003", 21.1, 805, false},
 };
 
 double pc_card_error(const struct pc_card_setting *s)

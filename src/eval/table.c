@@ -9,6 +9,7 @@ enum { LABEL = 14, COLUMN = 7, LAST = 9, WIDTH = LABEL + PC_CARD_SETTINGS * COLU
 
 /* ---- the wide form ---- */
 
+/* As wide as the numbers below, and the mark behind them. */
 static void head(struct pc_buf *out)
 {
     pc_buf_printf(out, "%*s", LABEL, "");
@@ -16,14 +17,12 @@ static void head(struct pc_buf *out)
         const char *name = pc_card_settings[i].benchmark;
         for (end = i; end < PC_CARD_SETTINGS && strcmp(pc_card_settings[end].benchmark, name) == 0; end++)
             ;
-        int room = (end - i) * COLUMN;
-        // The last benchmark has one column and a long name; the average's column is wide enough for both.
-        pc_buf_printf(out, "%*s", end < PC_CARD_SETTINGS ? room : room + 4, name);
+        // A name above a single column may reach over the average's, which has none above it.
+        pc_buf_printf(out, end - i > 1 ? "%*s " : " %-*s", (end - i) * COLUMN - 1, name);
     }
     pc_buf_printf(out, "\n%*s", LABEL, "");
     for (int i = 0; i < PC_CARD_SETTINGS; i++)
-        pc_buf_printf(
-            out, "%*s", i + 1 < PC_CARD_SETTINGS ? COLUMN : COLUMN + 2, pc_card_settings[i].setting);
+        pc_buf_printf(out, "%*s ", COLUMN - 1, pc_card_settings[i].setting);
     pc_buf_printf(out, "%*s\n", LAST - 1, "Average");
 }
 
@@ -134,6 +133,14 @@ void pc_table_card(struct pc_buf *out, const struct pc_card *card, int width)
 
 /* ---- any tasks ---- */
 
+static void number(struct pc_buf *out, int width, double x)
+{
+    if (isnan(x))
+        pc_buf_printf(out, "%*s", width, "-");
+    else
+        pc_buf_printf(out, "%*.2f", width, x);
+}
+
 void pc_table_results(struct pc_buf *out, const struct pc_eval_result *const *results, size_t n)
 {
     pc_buf_printf(out, "%-22s %8s %7s %7s %8s\n", "task", "score", "+/-", "items", "card");
@@ -141,10 +148,8 @@ void pc_table_results(struct pc_buf *out, const struct pc_eval_result *const *re
         const struct pc_eval_result *r = results[i];
         char card[16];
         pc_buf_printf(out, "%-22s ", r->task->name);
-        if (isnan(r->score))
-            pc_buf_printf(out, "%8s %7s", "-", "-");
-        else
-            pc_buf_printf(out, "%8.2f %7.2f", r->score, isnan(r->se) ? 0.0 : r->se);
+        number(out, 8, r->score);
+        number(out, 8, r->se);
         pc_buf_printf(out, " %7zu %8s", r->n_items, pc_card_round(r->task->card_score, card));
         if (r->n_failed)
             pc_buf_printf(out, "  %zu FAILED, in no mean", r->n_failed);
