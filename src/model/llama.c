@@ -343,8 +343,6 @@ static int fill(struct pc_llama *m, bool *filled, struct pc_weight *const *weigh
     int rc = pc_weights_fill(weights, n, m->kernels, pool, err);
     *filled = rc == 0;
     m->n_filled += *filled;
-    if (m->first_filled <= 0 && rc == 0)
-        m->first_filled = pc_seconds();
     return rc;
 }
 
@@ -361,7 +359,11 @@ int pc_llama_fill_layer(struct pc_llama *m, int32_t i_layer, struct pc_pool *poo
     for (int i = 0; i < PC_LLAMA_N_MATRICES; i++)
         weights[i] = &layer->matrix[i];
     int rc = fill(m, &layer->filled, weights, PC_LLAMA_N_MATRICES, pool, err);
-    return rc < 0 ? pc_error_prefix(err, "layer %d", i_layer), rc : 0;
+    if (rc < 0)
+        return pc_error_prefix(err, "layer %d", i_layer), rc;
+    if (m->first_filled <= 0)
+        m->first_filled = pc_seconds();
+    return 0;
 }
 
 int pc_llama_fill_head(struct pc_llama *m, struct pc_pool *pool, struct paco_error *err)
