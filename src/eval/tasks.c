@@ -4,11 +4,16 @@
 #include <string.h>
 
 const struct pc_task *const pc_tasks[] = {
+    &pc_task_mmlu_0shot,
+    &pc_task_mmlu_5shot,
+    &pc_task_gsm_direct,
+    &pc_task_gsm_cot,
     &pc_task_bbh_direct,
     &pc_task_bbh_cot,
     &pc_task_alpaca_farm,
     &pc_task_alpaca_judge,
     &pc_task_alpaca_judge_text,
+    &pc_task_mgsm,
     NULL,
 };
 

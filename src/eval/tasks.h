@@ -6,7 +6,10 @@
 
 #include "eval/task.h"
 
+extern const struct pc_task pc_task_mmlu_0shot, pc_task_mmlu_5shot;
+extern const struct pc_task pc_task_gsm_direct, pc_task_gsm_cot;
 extern const struct pc_task pc_task_bbh_direct, pc_task_bbh_cot;
+extern const struct pc_task pc_task_mgsm;
 
 extern const struct pc_task pc_task_alpaca_farm, pc_task_alpaca_judge, pc_task_alpaca_judge_text;
 

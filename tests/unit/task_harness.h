@@ -58,6 +58,7 @@ static inline int harness_try(struct harness *h, const char *dir)
     h->env.notes = &h->notes;
     h->env.files = h->files;
     h->err = (struct paco_error){0};
+    h->data = NULL;
     return h->task->open(h->task, &h->env, &h->data, &h->err);
 }
 
