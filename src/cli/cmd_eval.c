@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "cli/command.h"
 #include "cli/eval_files.h"
+#include "cli/eval_judge.h"
 #include "cli/eval_model.h"
 #include "cli/eval_options.h"
 #include "cli/output.h"
@@ -30,8 +31,10 @@ struct job {
     const struct pc_task *tasks[MAX_TASKS];
     struct pc_eval *evals[MAX_TASKS]; /* by task */
     size_t n_tasks;
-    bool is_card;
-    char *data; /* the folder */
+    bool is_card, is_judging;
+    struct pc_eval_result results[MAX_TASKS];
+    json_t *annotated; /* results of AlpacaFarm with --annotations */
+    char *data;        /* the folder */
     struct pc_answering a;
     char name[256]; /* the model's */
     json_t *model;
@@ -40,6 +43,11 @@ struct job {
     struct pc_notes notes;
     struct paco_error err;
 };
+
+static bool wants_judge(const struct pc_eval_values *v)
+{
+    return v->judge || v->judge_api;
+}
 
 /* ---- which tasks ---- */
 
@@ -89,7 +97,7 @@ static int choose_tasks(struct job *j, const struct pc_strings *words)
         rc = add_names(j, words->v[i]);
     for (size_t i = 0; i < j->v->tasks.n && rc == 0; i++)
         rc = add_names(j, j->v->tasks.v[i]);
-    if (rc == 0 && j->n_tasks == 0)
+    if (rc == 0 && j->n_tasks == 0 && !(j->v->outputs && wants_judge(j->v)))
         rc = pc_error_set(&j->err, PACO_EINVAL, "which task? --list shows them; card is all of the card's");
     for (size_t i = 0; i < j->n_tasks && rc == 0 && !j->is_card; i++) {
         const char *flag;
@@ -144,6 +152,7 @@ static int open_endpoint(struct job *j)
     const struct pc_answer_api_options o = {.url = v->api,
         .model = v->model.model,
         .key = key,
+        .chat = j->is_judging,
         .http.max_in_flight = (int)v->batch,
         .progress = pc_progress_bar(j->self),
         .notes = &j->notes};
@@ -183,6 +192,7 @@ static int open_tasks(struct job *j)
             .format = j->a.prompter.tuned,
             .bos = bos,
             .model_name = j->name,
+            .outputs = j->v->outputs,
             .force = j->v->force,
             .n_judges = (int)j->v->judges,
             .notes = &j->notes};
@@ -259,7 +269,7 @@ static int print_json(struct job *j, const struct pc_card *card)
 {
     int rc = 0;
     for (size_t i = 0; i < j->n_tasks && rc == 0; i++) {
-        const struct pc_eval_result *r = pc_eval_result(j->evals[i]);
+        const struct pc_eval_result *r = &j->results[i];
         json_t *o = json_copy((json_t *)(uintptr_t)r->results);
         json_object_set_new(o, "n_resumed", json_integer((json_int_t)r->n_resumed));
         json_object_set_new(o, "seconds", pc_json_number(r->seconds));
@@ -274,7 +284,7 @@ static int print_tables(struct job *j, const struct pc_card *card)
     struct pc_buf b;
     pc_buf_init(&b, 1 << 20);
     for (size_t i = 0; i < j->n_tasks; i++)
-        list[i] = pc_eval_result(j->evals[i]);
+        list[i] = &j->results[i];
     if (j->is_card)
         pc_table_card(&b, card, terminal_width());
     else
@@ -295,18 +305,55 @@ static int write_card(struct job *j, const struct pc_card *card)
     return rc;
 }
 
+/* AlpacaFarm's answers are there; what recorded preferences say of these very answers is their score. */
+static int annotate(struct job *j, struct pc_eval_result *r)
+{
+    struct pc_win_rate rate = {0};
+    char *path = pc_eval_outputs_path(j->v, j->name);
+    int rc = path ? pc_win_rate_of_answers(NULL, j->v->annotations, path, &rate, &j->err)
+                  : pc_error_mem(&j->err, 0, "a path");
+    pc_free(path);
+    if (rc < 0)
+        return rc;
+    j->annotated = json_deep_copy(r->results);
+    json_t *metrics = json_object_get(j->annotated, "metrics");
+    rc = pc_win_rate_put(&rate, metrics, &j->err);
+    if (json_object_set_new(metrics, "not_comparable", json_string("by recorded preferences")) < 0 ||
+        json_object_set_new(j->annotated, "score", pc_json_number(rate.win_rate)) < 0 ||
+        json_object_set_new(j->annotated, "standard_error", pc_json_number(rate.standard_error)) < 0)
+        rc = pc_error_mem(&j->err, 64, "results");
+    r->score = rate.win_rate;
+    r->se = rate.standard_error;
+    r->results = j->annotated;
+    return rc;
+}
+
+static int collect(struct job *j)
+{
+    int rc = 0;
+    for (size_t i = 0; i < j->n_tasks && rc == 0; i++) {
+        j->results[i] = *pc_eval_result(j->evals[i]);
+        if (j->v->annotations && j->tasks[i] == &pc_task_alpaca_farm)
+            rc = annotate(j, &j->results[i]);
+    }
+    return rc;
+}
+
 /* How many items failed is the exit code's business too: not all was done that was asked for. */
 static int report(struct job *j)
 {
     struct pc_card card = {0};
     size_t n_failed = 0, n_done = 0;
+    int rc = collect(j);
+    if (rc < 0)
+        return rc;
     for (size_t i = 0; i < j->n_tasks; i++) {
-        const struct pc_eval_result *r = pc_eval_result(j->evals[i]);
+        const struct pc_eval_result *r = &j->results[i];
         pc_card_add(&card, r);
         n_failed += r->n_failed;
         n_done += r->was_done;
     }
-    int rc = j->is_card ? write_card(j, &card) : 0;
+    rc = j->is_card ? write_card(j, &card) : 0;
     if (rc == 0)
         rc = j->v->json ? print_json(j, &card) : print_tables(j, &card);
     if (rc == 0 && n_done)
@@ -334,6 +381,56 @@ static int run_job(struct job *j)
     return rc == 0 ? report(j) : rc;
 }
 
+static void close_model(struct job *j)
+{
+    if (j->answerer)
+        j->answerer->ops->close(j->answerer);
+    j->answerer = NULL;
+    pc_engine_close(j->engine);
+    j->engine = NULL;
+    pc_answering_close(&j->a);
+    j->a = (struct pc_answering){0};
+}
+
+static void close_job(struct job *j)
+{
+    for (size_t i = 0; i < j->n_tasks; i++)
+        pc_eval_close(j->evals[i]);
+    close_model(j);
+    json_decref(j->model);
+    json_decref(j->annotated);
+    pc_notes_release(&j->notes);
+    pc_free(j->data);
+}
+
+/* The judge is a model like the one that answered, and judging a task: the same run again, with other values.
+ */
+static int judge_answers(struct job *j)
+{
+    bool answered = false;
+    struct pc_eval_values v;
+    for (size_t i = 0; i < j->n_tasks; i++)
+        answered |= j->tasks[i] == &pc_task_alpaca_farm;
+    char *path = answered && !j->v->outputs ? pc_eval_outputs_path(j->v, j->name) : NULL;
+    int rc = pc_eval_judge_values(j->v, j->v->outputs ? j->v->outputs : path, &v, &j->err);
+    if (rc == 0) {
+        struct job *judge = pc_alloc_zero(1, sizeof *judge);
+        rc = judge ? 0 : pc_error_mem(&j->err, sizeof *judge, "a judge");
+        if (judge) {
+            close_model(j); // its memory is the judge's now
+            *judge = (struct job){.self = j->self, .v = &v, .is_judging = true, .n_tasks = 1};
+            judge->tasks[0] = v.api ? &pc_task_alpaca_judge_text : &pc_task_alpaca_judge;
+            rc = run_job(judge);
+            if (rc < 0)
+                j->err = judge->err;
+            close_job(judge);
+            pc_free(judge);
+        }
+    }
+    pc_free(path);
+    return rc;
+}
+
 /* What upstream has and paco has not, or something is missing: an exit code, or -1. */
 static int refuse(const struct pc_command *self, const struct pc_eval_values *v)
 {
@@ -347,7 +444,7 @@ static int refuse(const struct pc_command *self, const struct pc_eval_values *v)
         return pc_command_misuse(self,
             "--openai_engine: that service's models of then are gone; --api URL --model NAME asks any "
             "OpenAI-compatible endpoint");
-    if (!v->model.model && !v->api)
+    if (!v->model.model && !v->api && !(v->outputs && wants_judge(v)))
         return pc_command_misuse(self, "-m MODEL is missing: which model?");
     if (!v->data)
         return pc_command_misuse(self, "--data DIR is missing: where are the benchmarks' data?");
@@ -366,13 +463,18 @@ static int run_parsed(struct job *j, struct pc_eval_values *v, const struct pc_s
         return pc_eval_files_report(j->self, v, words);
     if (v->compare)
         return pc_eval_files_compare(j->self, v, words);
+    if (v->annotations && !v->model.model && !v->api)
+        return pc_eval_print_annotations(j->self, v);
     if (pc_eval_settle(v, &j->err) < 0 || choose_tasks(j, words) < 0)
         return pc_command_fail(j->self, &j->err);
     int code = refuse(j->self, v);
-    if (code < 0)
-        code = run_job(j) < 0 ? pc_command_fail(j->self, &j->err) : PC_EXIT_OK;
+    if (code >= 0)
+        return code;
+    int rc = j->n_tasks ? run_job(j) : 0;
+    if (rc == 0 && wants_judge(v))
+        rc = judge_answers(j);
     pc_progress_bar_end();
-    return code;
+    return rc < 0 ? pc_command_fail(j->self, &j->err) : PC_EXIT_OK;
 }
 
 static int run(const struct pc_command *self, int argc, char **argv)
@@ -392,15 +494,7 @@ static int run(const struct pc_command *self, int argc, char **argv)
     }
     struct job j = {.self = self, .v = &v};
     code = run_parsed(&j, &v, &args.positional);
-    for (size_t i = 0; i < j.n_tasks; i++)
-        pc_eval_close(j.evals[i]);
-    if (j.answerer)
-        j.answerer->ops->close(j.answerer);
-    pc_engine_close(j.engine);
-    json_decref(j.model);
-    pc_answering_close(&j.a);
-    pc_notes_release(&j.notes);
-    pc_free(j.data);
+    close_job(&j);
     pc_args_release(&args);
     pc_free(expanded);
     return code;
@@ -426,6 +520,12 @@ const struct pc_command pc_cmd_eval = {
         "difference with its 95 % interval (bootstrap over items), McNemar's exact test, and which items\n"
         "came out otherwise.\n"
         "\n"
+        "AlpacaFarm's answers are compared with text-davinci-003's: by --annotations FILE (AlpacaEval's\n"
+        "annotations.json; without -m, only its win rate is printed), by --judge MODEL, or by --judge-api "
+        "URL\n"
+        "--judge-model NAME. Judges leave OUT/alpaca_judge or OUT/alpaca_judge_text, whose annotations.json\n"
+        "is such a file. Their scores are not to be compared with the card's, which is GPT-4's.\n"
+        "\n"
         "Upstream's quirks are kept. --fix undoes one: mmlu-none, gsm-quesion, gsm-sign, bbh-stop,\n"
         "bbh-match, tydiqa-bos, codex-stop.",
     .examples =
@@ -435,6 +535,8 @@ const struct pc_command pc_cmd_eval = {
         "$ paco eval mmlu_0shot --subjects anatomy virology -m tulu-7b --data data/eval --out two\n"
         "$ paco eval --report results alpaca --out report.html\n"
         "$ paco eval --compare results alpaca\n"
+        "$ paco eval alpaca_farm -m tulu-7b --judge vicuna-13b.gguf --data data/eval --out results\n"
+        "$ paco eval --annotations alpaca-7b/annotations.json\n"
         "$ paco eval --list",
     .options = pc_eval_rows,
     .run = run,

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "eval/alpaca_data.h"
 
+#include "base/file.h"
 #include "base/memory.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static char *joined(const struct pc_alpaca_row *row)
@@ -108,6 +110,12 @@ const struct pc_alpaca_row *pc_alpaca_find(const struct pc_alpaca_list *list, co
 {
     uint32_t i;
     return pc_map_get(&list->by_key, row->key, strlen(row->key), &i) ? &list->v[i] : NULL;
+}
+
+char *pc_alpaca_outputs_name(const char *model_name, char out[256])
+{
+    snprintf(out, 256, "%.180s-greedy-long-output.json", model_name ? pc_path_base(model_name) : "model");
+    return out;
 }
 
 size_t pc_alpaca_length(struct pc_text text)

@@ -40,6 +40,10 @@ void pc_alpaca_release(struct pc_alpaca_list *list);
 const struct pc_alpaca_row *pc_alpaca_find(
     const struct pc_alpaca_list *list, const struct pc_alpaca_row *row);
 
+/** Upstream's name of the file of a model's answers, "<base>-greedy-long-output.json", into out. Returns out.
+ */
+char *pc_alpaca_outputs_name(const char *model_name, char out[256]);
+
 /** Code points in UTF-8 text, which is how AlpacaEval measures lengths. */
 size_t pc_alpaca_length(struct pc_text text);
 

@@ -20,7 +20,7 @@ struct pc_task_data {
     struct pc_alpaca_list set;
     size_t n;
     enum pc_format format;
-    char generator[200]; /* "<name>-greedy-long" */
+    char generator[200], file[256]; /* "<name>-greedy-long", and its file */
 };
 
 static void close_data(struct pc_task_data *d)
@@ -50,6 +50,7 @@ static int open_data(const struct pc_task *task, const struct pc_task_env *env, 
     d->format = env->flags->use_chat_format == 0 ? PC_FORMAT_RAW : card ? PC_FORMAT_TULU : env->format;
     snprintf(d->generator, sizeof d->generator, "%.180s-greedy-long",
         env->model_name ? pc_path_base(env->model_name) : "model");
+    pc_alpaca_outputs_name(env->model_name, d->file);
     if (!d->set.has_inputs)
         pc_note(env->notes,
             "AlpacaFarm: %s has instruction and input already joined, as AlpacaEval has them: prompts of "
@@ -138,7 +139,6 @@ static int write_outputs(
     const struct pc_task_data *d, const json_t *records, const char *dir, struct paco_error *err)
 {
     static const char *const names[] = {"instruction", "input", "generator", "output"};
-    char name[256];
     json_t *list = json_array();
     bool ok = list != NULL;
     for (size_t i = 0; i < json_array_size(records) && ok; i++) {
@@ -150,8 +150,7 @@ static int write_outputs(
         for (size_t k = 0; k < 4 && ok; k++)
             ok = json_object_set(o, names[k], json_object_get(record, names[k])) == 0;
     }
-    snprintf(name, sizeof name, "%s-output.json", d->generator);
-    int rc = ok ? pc_results_put(dir, name, list, PC_JSON_PRETTY_4, false, err)
+    int rc = ok ? pc_results_put(dir, d->file, list, PC_JSON_PRETTY_4, false, err)
                 : pc_error_mem(err, 0, "the answers");
     json_decref(list);
     return rc;

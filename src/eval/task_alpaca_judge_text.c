@@ -33,25 +33,6 @@ static void close_data(struct pc_task_data *d)
     pc_free(d);
 }
 
-static int open_data(const struct pc_task *task, const struct pc_task_env *env, struct pc_task_data **out,
-    struct paco_error *err)
-{
-    struct pc_task_data *d = pc_alloc_zero(1, sizeof *d);
-    (void)task;
-    if (!d)
-        return pc_error_mem(err, sizeof *d, "pairs of answers");
-    int rc = pc_alpaca_pairs_open(env, &d->pairs, err);
-    if (rc < 0) {
-        close_data(d);
-        return rc;
-    }
-    bool plain = env->flags->use_chat_format == 0 || env->format == PC_FORMAT_AUTO;
-    d->format = env->flags->use_chat_format == 1 ? PC_FORMAT_TULU : plain ? PC_FORMAT_RAW : env->format;
-    snprintf(d->judge, sizeof d->judge, "%s", env->model_name ? env->model_name : "model");
-    *out = d;
-    return 0;
-}
-
 static size_t count(const struct pc_task_data *d)
 {
     return (d->pairs.n + N_TOGETHER - 1) / N_TOGETHER;
@@ -123,6 +104,45 @@ static void put_prompt(const struct pc_task_data *d, size_t item, struct pc_buf 
         put_comparison(b, k + 1, base->instruction, base->input, swapped ? model->output : base->output,
             swapped ? base->output : model->output);
     }
+}
+
+/* What it will take, before it is begun. A token of English is about four bytes. */
+static void note_cost(const struct pc_task_data *d, struct pc_notes *notes)
+{
+    struct pc_buf b;
+    double n_in = 0, n_out = (double)count(d) * MAX_TOKENS;
+    pc_buf_init(&b, PC_EVAL_MAX_FILE);
+    for (size_t item = 0; item < count(d); item++) {
+        pc_buf_clear(&b);
+        put_prompt(d, item, &b);
+        n_in += (double)b.len / 4;
+    }
+    pc_buf_release(&b);
+    pc_note(notes,
+        "judging %zu pairs: %zu requests, about %.0f tokens of prompts and at most %.0f of replies (about "
+        "$%.2f at GPT-4's "
+        "$30 and $60 a million)",
+        d->pairs.n, count(d), n_in, n_out, n_in * 30e-6 + n_out * 60e-6);
+}
+
+static int open_data(const struct pc_task *task, const struct pc_task_env *env, struct pc_task_data **out,
+    struct paco_error *err)
+{
+    struct pc_task_data *d = pc_alloc_zero(1, sizeof *d);
+    (void)task;
+    if (!d)
+        return pc_error_mem(err, sizeof *d, "pairs of answers");
+    int rc = pc_alpaca_pairs_open(env, &d->pairs, err);
+    if (rc < 0) {
+        close_data(d);
+        return rc;
+    }
+    bool plain = env->flags->use_chat_format == 0 || env->format == PC_FORMAT_AUTO;
+    d->format = env->flags->use_chat_format == 1 ? PC_FORMAT_TULU : plain ? PC_FORMAT_RAW : env->format;
+    snprintf(d->judge, sizeof d->judge, "%s", env->model_name ? env->model_name : "model");
+    note_cost(d, env->notes);
+    *out = d;
+    return 0;
 }
 
 static int ask(const struct pc_task_data *d, size_t item, struct pc_ask *a, struct paco_error *err)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "eval/win_rate.h"
 
-#include "eval/eval_data.h"
+#include "eval/alpaca_data.h"
 
 #include <math.h>
 #include <string.h>
@@ -116,5 +116,40 @@ int pc_win_rate_of_file(
     }
     json_decref(root);
     pc_win_rate_settle(out);
+    return rc;
+}
+
+/* The recorded preference for this very answer, or NAN. */
+static double recorded(const struct pc_alpaca_list *annotations, const struct pc_alpaca_row *answer)
+{
+    double preference = (double)NAN;
+    const struct pc_alpaca_row *row = pc_alpaca_find(annotations, answer);
+    if (row && row->output.len == answer->output.len &&
+        memcmp(row->output.v, answer->output.v, row->output.len) == 0)
+        pc_preference_read(row->json, &preference, NULL);
+    return preference;
+}
+
+int pc_win_rate_of_answers(const struct pc_task_env *env, const char *path, const char *outputs_path,
+    struct pc_win_rate *out, struct paco_error *err)
+{
+    struct pc_alpaca_list annotations = {0}, answers = {0};
+    struct pc_win_rate all;
+    int rc = pc_win_rate_of_file(env, path, &all, err); // every row must make sense
+    if (rc == 0)
+        rc = pc_alpaca_read(env, path, "output_2", &annotations, err);
+    if (rc == 0)
+        rc = pc_alpaca_read(env, outputs_path, "output", &answers, err);
+    *out = (struct pc_win_rate){0};
+    for (size_t i = 0; i < answers.n && rc == 0; i++)
+        pc_win_rate_add(out, recorded(&annotations, &answers.v[i]));
+    pc_win_rate_settle(out);
+    if (rc == 0 && out->n_total == 0) {
+        rc = pc_error_set(err, PACO_EMISMATCH, "has a preference for none of the %zu answers in %s",
+            answers.n, outputs_path);
+        pc_error_path(err, path);
+    }
+    pc_alpaca_release(&annotations);
+    pc_alpaca_release(&answers);
     return rc;
 }

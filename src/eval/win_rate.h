@@ -38,4 +38,10 @@ int pc_preference_read(const json_t *row, double *preference, struct paco_error 
 int pc_win_rate_of_file(
     const struct pc_task_env *env, const char *path, struct pc_win_rate *out, struct paco_error *err);
 
+/** The win rate of the answers in the file outputs_path (AlpacaFarm's or AlpacaEval's rows), by annotations
+ * made of them: an answer that the annotations do not have, letter for letter, counts as not judged, and
+ * PACO_EMISMATCH when that is so of all. */
+int pc_win_rate_of_answers(const struct pc_task_env *env, const char *path, const char *outputs_path,
+    struct pc_win_rate *out, struct paco_error *err);
+
 #endif
