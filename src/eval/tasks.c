@@ -10,6 +10,8 @@ const struct pc_task *const pc_tasks[] = {
     &pc_task_gsm_cot,
     &pc_task_bbh_direct,
     &pc_task_bbh_cot,
+    &pc_task_tydiqa_goldp,
+    &pc_task_tydiqa_no_context,
     &pc_task_alpaca_farm,
     &pc_task_alpaca_judge,
     &pc_task_alpaca_judge_text,
