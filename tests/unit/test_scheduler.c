@@ -83,8 +83,10 @@ static void make_items(struct item *items)
         *item = (struct item){.over_at = i % 5 == 4 ? 9 : 0};
         size_t n = HEADER + 3 + (size_t)(i * 5 % 41);
         for (size_t k = 0; k < n; k++)
-            item->prompt[k] =
-                (int32_t)((k < HEADER ? k * k * 3 + k : k * (size_t)(i + 2) + (size_t)i) % VOCAB);
+            item->prompt[k] = (int32_t)((k < HEADER       ? k * k * 3 + k
+                                            : k == HEADER ? (size_t)i /* they part here */
+                                                          : k * (size_t)(i + 2)) %
+                                        VOCAB);
         item->r = (struct pc_request){.prompt = item->prompt,
             .n_prompt = n,
             .ctx = item,
@@ -274,8 +276,337 @@ static void test_company_changes_nothing(void **state)
     check_model(PC_Q8_0);
 }
 
+/* The tokens that differ: what any way of computing beginnings once has to compute at least. */
+static uint64_t n_different(const struct item *items, size_t n)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t most = 0;
+        for (size_t j = 0; j < i; j++) {
+            size_t same = 0, end = items[i].r.n_prompt - 1;
+            end = end < items[j].r.n_prompt ? end : items[j].r.n_prompt;
+            while (same < end && items[i].prompt[same] == items[j].prompt[same])
+                same++;
+            most = same > most ? same : most;
+        }
+        sum += items[i].r.n_prompt - most;
+    }
+    return sum;
+}
+
+/* With a cache that holds everything and without any, one at a time and all at once. */
+static void test_beginnings_are_computed_once(void **state)
+{
+    (void)state;
+    struct tiny m = {.config = g_config, .dtype = PC_F32, .mapped = true, .random = 11};
+    tiny_make(&m);
+    static struct item items[N_ITEMS];
+    for (int way = 0; way < 4; way++) {
+        struct pc_engine *e = open_engine(&m,
+            (struct pc_engine_options){
+                .n_threads = 1, .max_logits = N_ITEMS, .max_rows = 40, .prefix_size = way & 1 ? 1 << 20 : 0});
+        struct pc_scheduler *s = new_scheduler(e, (struct pc_scheduler_options){.kv_tokens = 1 << 13});
+        make_items(items);
+        uint64_t n_prompt = 0;
+        for (int i = 0; i < N_ITEMS; i++) {
+            items[i].r.max_tokens = 0;
+            n_prompt += items[i].r.n_prompt;
+        }
+        run(s, items, &(struct way){.n_at_once = way & 2 ? 1 : 0});
+        struct pc_scheduler_stats stats = pc_scheduler_stats(s);
+        assert_int_equal(stats.n_prompt, n_prompt);
+        assert_int_equal(stats.n_done, N_ITEMS);
+        assert_int_equal(stats.n_failed + stats.n_decoded, 0);
+        if (way == 2) /* donors of single ones are few: blocks of 32 may be computed again */
+            assert_in_range(stats.n_computed, n_different(items, N_ITEMS), n_prompt / 2);
+        else
+            assert_int_equal(stats.n_computed, n_different(items, N_ITEMS));
+        pc_scheduler_free(s);
+        pc_engine_close(e);
+    }
+    tiny_release(&m);
+}
+
+struct rig {
+    struct tiny m;
+    struct pc_engine *e;
+    struct pc_scheduler *s;
+};
+
+static void setup(struct rig *r, struct pc_engine_options eo, struct pc_scheduler_options so)
+{
+    *r = (struct rig){.m = {.config = g_config, .dtype = PC_F32, .mapped = true, .random = 11}};
+    tiny_make(&r->m);
+    r->e = open_engine(&r->m, eo);
+    r->s = new_scheduler(r->e, so);
+}
+
+static void teardown(struct rig *r)
+{
+    pc_scheduler_free(r->s);
+    pc_engine_close(r->e);
+    tiny_release(&r->m);
+}
+
+/* The samples of one request start from one prompt. */
+static void test_samples_share_the_prompt(void **state)
+{
+    (void)state;
+    struct rig r;
+    static struct item items[N_ITEMS];
+    setup(&r, (struct pc_engine_options){.n_threads = 1}, (struct pc_scheduler_options){.max_running = 2});
+    make_items(items);
+    items[0].r.max_tokens = 4;
+    items[0].r.n_samples = 4;
+    items[0].r.sampler.temperature = 1;
+    submit(r.s, &items[0], NULL);
+    while (pc_scheduler_n_open(r.s))
+        step(r.s);
+    struct pc_scheduler_stats stats = pc_scheduler_stats(r.s);
+    assert_int_equal(items[0].n_done, 4);
+    assert_int_equal(stats.n_prompt, items[0].r.n_prompt);
+    assert_int_equal(stats.n_computed, items[0].r.n_prompt);
+    assert_int_equal(stats.n_decoded, 4 * 3);
+    teardown(&r);
+}
+
+/* Logits of every position, whatever is known of the prompt, in steps of few that may have them. */
+static void test_logits_of_a_prompt(void **state)
+{
+    (void)state;
+    struct rig r;
+    static struct item items[N_ITEMS];
+    setup(&r, (struct pc_engine_options){.n_threads = 1, .max_logits = 3, .prefix_size = 1 << 20},
+        (struct pc_scheduler_options){0});
+    static const size_t wanted[] = {HEADER + 3, 1, 40, HEADER + 3};
+    for (size_t k = 0; k < 4; k++) {
+        make_items(items);
+        assert_int_equal(items[0].r.n_prompt, HEADER + 3);
+        items[0].r.n_logits = wanted[k];
+        items[0].r.max_tokens = k == 3 ? 2 : 0;
+        uint64_t before = pc_scheduler_stats(r.s).n_computed;
+        submit(r.s, &items[0], NULL);
+        submit(r.s, &items[1], NULL); /* in company */
+        while (pc_scheduler_n_open(r.s))
+            step(r.s);
+        assert_int_equal(items[0].n_logits, wanted[k]);
+        assert_int_equal(items[0].last_pos, HEADER + 2);
+        assert_true(pc_scheduler_stats(r.s).n_computed - before >= wanted[k]);
+    }
+    items[0].r.n_logits = HEADER + 4;
+    struct paco_error err = {0};
+    assert_int_equal(pc_scheduler_submit(r.s, &items[0].r, NULL, &err), PACO_EINVAL);
+    teardown(&r);
+}
+
+/* A sequence of ids ends the answer and is no part of it. */
+static void test_stops(void **state)
+{
+    (void)state;
+    struct rig r;
+    static struct item items[N_ITEMS];
+    setup(&r, (struct pc_engine_options){.n_threads = 1}, (struct pc_scheduler_options){0});
+    make_items(items);
+    items[0].r.max_tokens = 20;
+    submit(r.s, &items[0], NULL);
+    while (pc_scheduler_n_open(r.s))
+        step(r.s);
+    assert_int_equal(items[0].n[0], 20);
+    int32_t answer[20];
+    memcpy(answer, items[0].ids[0], sizeof answer);
+    for (size_t len = 1; len <= 3; len++) {
+        const struct pc_ids never = {.v = (int32_t[]){VOCAB}, .n = 1}, none = {.n = 0},
+                            stop = {.v = answer + 7 - len, .n = len};
+        const struct pc_ids *const stops[] = {&never, &none, &stop};
+        size_t want = 7 - len;
+        for (size_t at = 0; at + len <= 7; at++)
+            if (memcmp(answer + at, stop.v, len * sizeof *answer) == 0) {
+                want = at;
+                break;
+            }
+        make_items(items);
+        items[0].r.max_tokens = 20;
+        items[0].r.stops = stops;
+        items[0].r.n_stops = 3;
+        submit(r.s, &items[0], NULL);
+        while (pc_scheduler_n_open(r.s))
+            step(r.s);
+        assert_int_equal(items[0].stop[0], PC_STOP_TEXT);
+        assert_int_equal(items[0].n[0], want);
+        assert_memory_equal(items[0].ids[0], answer, want * sizeof *answer);
+    }
+    teardown(&r);
+}
+
+static void expect_refused(struct rig *r, struct pc_request q, int code, const char *message)
+{
+    struct paco_error err = {0};
+    assert_int_equal(pc_scheduler_submit(r->s, &q, NULL, &err), code);
+    assert_contains(err.message, message);
+}
+
+/* What is refused at once, what fails when its turn comes, and nobody else does. */
+static void test_failures(void **state)
+{
+    (void)state;
+    struct rig r;
+    static struct item items[N_ITEMS];
+    setup(&r, (struct pc_engine_options){.n_threads = 1, .memory_limit = 8 << 20},
+        (struct pc_scheduler_options){.max_open = 3, .max_running = 2});
+    make_items(items);
+    struct pc_request q = items[1].r;
+    q.n_prompt = 0;
+    expect_refused(&r, q, PACO_EINVAL, "the prompt has no tokens");
+    q.n_prompt = 5;
+    q.n_samples = -1;
+    expect_refused(&r, q, PACO_EINVAL, "a prompt of 5 tokens, -1 samples");
+    q = items[1].r;
+    q.sampler.top_p = 2;
+    expect_refused(&r, q, PACO_EINVAL, "top-p 2");
+    items[3].prompt[4] = VOCAB;
+    expect_refused(&r, items[3].r, PACO_EINVAL, "token 4 of the prompt is 50, the vocabulary has 50");
+
+    items[2].r.max_tokens = 1 << 22;
+    items[2].r.n_samples = 3;
+    submit(r.s, &items[1], NULL);
+    submit(r.s, &items[2], NULL);
+    submit(r.s, &items[4], NULL);
+    assert_int_equal(pc_scheduler_room(r.s), 0);
+    expect_refused(&r, items[5].r, PACO_ELIMIT, "3 requests are open already");
+    while (pc_scheduler_n_open(r.s))
+        step(r.s);
+    assert_int_equal(items[2].n_done, 3);
+    assert_int_equal(items[2].code[0], PACO_EMEM);
+    assert_int_equal(items[2].code[2], PACO_EMEM);
+    assert_contains(items[2].message, "keys and values of 4194391 tokens need");
+    assert_int_equal(items[1].code[0] + items[4].code[0], 0);
+    assert_int_equal(items[1].n_done + items[4].n_done, 2);
+    assert_int_equal(pc_scheduler_stats(r.s).n_failed, 3);
+    assert_int_equal(pc_scheduler_room(r.s), 3);
+
+    struct paco_error err = {0};
+    struct pc_scheduler *other;
+    assert_int_equal(
+        pc_scheduler_new(r.e, &(struct pc_scheduler_options){.max_running = 17}, &other, &err), PACO_EINVAL);
+    assert_contains(err.message, "17 sequences (the engine gives 16 rows logits)");
+    assert_int_equal(
+        pc_scheduler_new(r.e, &(struct pc_scheduler_options){.kv_tokens = 1 << 24}, &other, &err), PACO_EMEM);
+    assert_contains(err.message, "keys and values of 16777216 tokens need");
+    teardown(&r);
+}
+
+/* Broken weights: every logit is NaN. The samples that cannot go on say so. */
+static void test_no_number(void **state)
+{
+    (void)state;
+    struct rig r;
+    static struct item items[N_ITEMS];
+    struct tiny m = {.config = g_config, .dtype = PC_F32, .mapped = true, .random = 11};
+    tiny_make(&m);
+    for (size_t i = 0; i < m.ck->n_tensors; i++)
+        if (strcmp(m.ck->tensors[i].name, "model.norm.weight") == 0)
+            memset(m.bytes[i], 0xff, (size_t)m.ck->tensors[i].size);
+    r = (struct rig){.m = m, .e = open_engine(&m, (struct pc_engine_options){.n_threads = 1})};
+    r.s = new_scheduler(r.e, (struct pc_scheduler_options){0});
+    make_items(items);
+    for (int i = 0; i < 3; i++)
+        submit(r.s, &items[i], NULL);
+    while (pc_scheduler_n_open(r.s))
+        step(r.s);
+    assert_int_equal(items[0].code[0], 0); /* scored: the caller sees the logits */
+    assert_int_equal(items[1].code[0], PACO_EFORMAT);
+    assert_int_equal(items[2].code[2], PACO_EFORMAT);
+    assert_contains(items[2].message, "no token can be chosen");
+    teardown(&r);
+}
+
+static void test_cancel(void **state)
+{
+    (void)state;
+    struct rig r;
+    static struct item items[N_ITEMS], want[N_ITEMS];
+    setup(&r, (struct pc_engine_options){.n_threads = 1},
+        (struct pc_scheduler_options){.max_open = 6, .max_running = 2});
+    answer(&r.m, &(struct way){.engine = {.n_threads = 1}}, want, NULL);
+    make_items(items);
+    uint64_t handles[6];
+    for (int i = 0; i < 6; i++)
+        submit(r.s, &items[i], &handles[i]);
+    pc_scheduler_cancel(r.s, handles[0]); /* before it began */
+    step(r.s);
+    assert_int_equal(items[0].n_done, 1);
+    assert_int_equal(items[0].stop[0], PC_STOP_CANCELLED);
+    for (int i = 0; i < 4; i++)
+        step(r.s);
+    assert_int_equal(items[1].n_done, 0);
+    pc_scheduler_cancel(r.s, handles[1]); /* on the way */
+    pc_scheduler_cancel(r.s, handles[2]); /* while its prompt or samples are under way */
+    pc_scheduler_cancel(r.s, handles[0]); /* long closed */
+    step(r.s);
+    assert_int_equal(items[1].stop[0], PC_STOP_CANCELLED);
+    assert_int_equal(items[2].n_done, 3);
+    while (pc_scheduler_n_open(r.s))
+        step(r.s);
+    for (int i = 3; i < 6; i++)
+        for (int k = 0; k < items[i].n_done; k++) {
+            assert_int_equal(items[i].n[k], want[i].n[k]);
+            assert_memory_equal(items[i].ids[k], want[i].ids[k], want[i].n[k] * sizeof(int32_t));
+        }
+    step(r.s); /* nothing to do is nothing done */
+    make_items(items);
+    submit(r.s, &items[1], NULL);
+    step(r.s);
+    teardown(&r); /* with one under way */
+}
+
+/* Every allocation fails in turn: an error, or a request's error, and never a leak or a hang. */
+static void test_torture(void **state)
+{
+    (void)state;
+    struct tiny m = {.config = g_config, .dtype = PC_F32, .mapped = true, .random = 11};
+    static struct item items[N_ITEMS];
+    tiny_make(&m);
+    struct pc_engine *e = open_engine(&m, (struct pc_engine_options){.n_threads = 1});
+    struct paco_error err = {0};
+    int n_failed = 0, n_steps = 0;
+    for (int64_t n = 0;; n++, n_failed = 0) {
+        make_items(items);
+        struct pc_scheduler *s = NULL;
+        pc_alloc_fail_after(n);
+        int rc = pc_scheduler_new(e, NULL, &s, &err);
+        n_failed += rc < 0;
+        for (int i = 0; i < 6 && s; i++)
+            n_failed += pc_scheduler_submit(s, &items[i].r, NULL, &err) < 0;
+        for (n_steps = 0; s && pc_scheduler_n_open(s) && n_steps < 1000; n_steps++)
+            n_failed += pc_scheduler_step(s, &err) < 0;
+        assert_true(n_steps < 1000);
+        pc_alloc_fail_after(-1);
+        for (int i = 0; i < 6; i++)
+            for (int k = 0; k < items[i].n_done; k++) {
+                assert_true(items[i].code[k] == 0 || items[i].code[k] == PACO_EMEM);
+                n_failed += items[i].code[k] != 0;
+            }
+        pc_scheduler_free(s);
+        if (n_failed == 0)
+            break;
+        assert_true(n < 1000);
+    }
+    pc_engine_close(e);
+    tiny_release(&m);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_company_changes_nothing)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_company_changes_nothing),
+        cmocka_unit_test(test_beginnings_are_computed_once),
+        cmocka_unit_test(test_samples_share_the_prompt),
+        cmocka_unit_test(test_logits_of_a_prompt),
+        cmocka_unit_test(test_stops),
+        cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_no_number),
+        cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_torture),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
