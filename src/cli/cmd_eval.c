@@ -6,15 +6,13 @@
 #include "cli/command.h"
 #include "cli/eval_files.h"
 #include "cli/eval_judge.h"
-#include "cli/eval_model.h"
-#include "cli/eval_options.h"
+#include "cli/eval_party.h"
 #include "cli/output.h"
-#include "eval/answer_api.h"
-#include "eval/answer_engine.h"
 #include "eval/card.h"
 #include "eval/results.h"
 #include "eval/table.h"
 #include "eval/tasks.h"
+#include "eval/win_rate.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -23,28 +21,23 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { MAX_TASKS = 64, WIDE = 1000 };
+enum { WIDE = 1000 };
 
 struct job {
     const struct pc_command *self;
     const struct pc_eval_values *v;
-    const struct pc_task *tasks[MAX_TASKS];
-    struct pc_eval *evals[MAX_TASKS]; /* by task */
-    size_t n_tasks;
-    bool is_card, is_judging;
-    struct pc_eval_result results[MAX_TASKS];
+    bool is_card;
+    char *data;    /* the folder */
+    char *outputs; /* what the judge judges */
+    struct pc_eval_values judge_values;
+    struct pc_party party, judge;
+    struct pc_eval_result results[2 * PC_MAX_TASKS]; /* the party's, then the judge's */
+    size_t n_results;
     json_t *annotated; /* results of AlpacaFarm with --annotations */
-    char *data;        /* the folder */
-    struct pc_answering a;
-    char name[256]; /* the model's */
-    json_t *model;
-    struct pc_engine *engine;
-    struct pc_answerer *answerer;
-    struct pc_notes notes;
     struct paco_error err;
 };
 
-static bool wants_judge(const struct pc_eval_values *v)
+static bool has_judge(const struct pc_eval_values *v)
 {
     return v->judge || v->judge_api;
 }
@@ -56,12 +49,12 @@ static int add_task(struct job *j, const char *name)
     const struct pc_task *task = pc_task_find(name, &j->err);
     if (!task)
         return j->err.code;
-    for (size_t i = 0; i < j->n_tasks; i++)
-        if (j->tasks[i] == task)
+    for (size_t i = 0; i < j->party.n_tasks; i++)
+        if (j->party.tasks[i] == task)
             return 0;
-    if (j->n_tasks == MAX_TASKS)
-        return pc_error_set(&j->err, PACO_ELIMIT, "more than %d tasks", MAX_TASKS);
-    j->tasks[j->n_tasks++] = task;
+    if (j->party.n_tasks == PC_MAX_TASKS)
+        return pc_error_set(&j->err, PACO_ELIMIT, "more than %d tasks", PC_MAX_TASKS);
+    j->party.tasks[j->party.n_tasks++] = task;
     return 0;
 }
 
@@ -97,12 +90,12 @@ static int choose_tasks(struct job *j, const struct pc_strings *words)
         rc = add_names(j, words->v[i]);
     for (size_t i = 0; i < j->v->tasks.n && rc == 0; i++)
         rc = add_names(j, j->v->tasks.v[i]);
-    if (rc == 0 && j->n_tasks == 0 && !(j->v->outputs && wants_judge(j->v)))
+    if (rc == 0 && j->party.n_tasks == 0 && !(j->v->outputs && has_judge(j->v)))
         rc = pc_error_set(&j->err, PACO_EINVAL, "which task? --list shows them; card is all of the card's");
-    for (size_t i = 0; i < j->n_tasks && rc == 0 && !j->is_card; i++) {
+    for (size_t i = 0; i < j->party.n_tasks && rc == 0 && !j->is_card; i++) {
         const char *flag;
-        for (size_t k = 0; (flag = pc_task_flags_misfit(&j->v->flags, j->tasks[i], k)); k++)
-            pc_command_note(j->self, "--%s means nothing to %s", flag, j->tasks[i]->name);
+        for (size_t k = 0; (flag = pc_task_flags_misfit(&j->v->flags, j->party.tasks[i], k)); k++)
+            pc_command_note(j->self, "--%s means nothing to %s", flag, j->party.tasks[i]->name);
     }
     return rc;
 }
@@ -142,119 +135,6 @@ static int find_data(struct job *j)
     return j->data ? 0 : pc_error_mem(&j->err, n, "a path");
 }
 
-/* The endpoint is asked what it can before anything else. */
-static int open_endpoint(struct job *j)
-{
-    const struct pc_eval_values *v = j->v;
-    const char *key = v->api_key_env ? getenv(v->api_key_env) : NULL;
-    if (v->api_key_env && !key)
-        return pc_error_set(&j->err, PACO_EINVAL, "--api-key-env: the environment has no %s", v->api_key_env);
-    const struct pc_answer_api_options o = {.url = v->api,
-        .model = v->model.model,
-        .key = key,
-        .chat = j->is_judging,
-        .http.max_in_flight = (int)v->batch,
-        .progress = pc_progress_bar(j->self),
-        .notes = &j->notes};
-    snprintf(j->name, sizeof j->name, "%s", v->model.model ? v->model.model : v->api);
-    return pc_answer_api_open(&o, &j->answerer, &j->err);
-}
-
-static int open_model(struct job *j)
-{
-    static const struct pc_strings no_stops = {0};
-    const struct pc_wishes wishes = {.model = &j->v->model,
-        .format = "raw",
-        .bos = "auto",
-        .stops = &no_stops,
-        .temperature = 0,
-        .top_p = NAN,
-        .min_p = NAN,
-        .repetition_penalty = NAN,
-        .top_k = -1,
-        .seed = 0};
-    int rc = pc_answering_open(j->self, &wishes, &j->a, &j->err);
-    if (rc == 0)
-        pc_source_name(j->a.model.lead, j->name, sizeof j->name);
-    return rc;
-}
-
-static int open_tasks(struct job *j)
-{
-    int rc = 0, bos = strcmp(j->v->bos, "auto") == 0 ? -1 : strcmp(j->v->bos, "always") == 0;
-    for (size_t i = 0; i < j->n_tasks && rc == 0; i++) {
-        const struct pc_eval_options o = {.task = j->tasks[i],
-            .flags = &j->v->flags,
-            .data_dir = j->data,
-            .out = j->v->out,
-            .tok = j->a.tok,
-            .tulu = j->a.prompter.tuned == PC_FORMAT_TULU,
-            .format = j->a.prompter.tuned,
-            .bos = bos,
-            .model_name = j->name,
-            .outputs = j->v->outputs,
-            .force = j->v->force,
-            .n_judges = (int)j->v->judges,
-            .notes = &j->notes};
-        rc = pc_eval_open(&o, &j->evals[i], &j->err);
-        if (rc == 0 && j->v->api)
-            rc = pc_eval_can(j->evals[i], j->answerer, pc_answer_api_can, &j->err);
-    }
-    return rc;
-}
-
-/* An endpoint shows nothing of its model but the name. */
-static int describe_endpoint(struct job *j)
-{
-    j->model = json_pack("{s:s, s:s?}", "api", j->v->api, "name", j->v->model.model);
-    return j->model ? 0 : pc_error_mem(&j->err, 64, "an endpoint's description");
-}
-
-static int look_at_out(struct job *j)
-{
-    int rc = j->v->api ? describe_endpoint(j)
-                       : pc_eval_fingerprint(&j->a.model, &j->v->model, j->a.tok, pc_progress_bar(j->self),
-                             &j->model, &j->err);
-    pc_progress_bar_end();
-    for (size_t i = 0; i < j->n_tasks && rc == 0; i++)
-        rc = pc_eval_look(j->evals[i], j->model, &j->err);
-    return rc;
-}
-
-/* ---- asking ---- */
-
-static int open_answerer(struct job *j)
-{
-    struct pc_engine_options o = pc_model_engine_options(&j->v->model);
-    pc_answer_engine_plan(&o, j->a.model.config, (int32_t)j->v->batch);
-    int rc = pc_engine_open(j->a.model.weights, j->a.model.config, &o, &j->engine, &j->err);
-    if (rc < 0)
-        return rc;
-    const struct pc_answer_engine_options ends = {.bos = -1, .eos_ids = j->a.eos, .n_eos = j->a.n_eos};
-    char what[256], bytes[32];
-    if (pc_command_verbose())
-        pc_command_note(j->self, "%s; %s of memory at most", pc_engine_describe(j->engine, what, sizeof what),
-            pc_human_bytes(pc_engine_plan_total(j->engine), bytes));
-    return pc_answer_engine_open(j->engine, j->a.tok, &ends, &j->answerer, &j->err);
-}
-
-static int ask_tasks(struct job *j)
-{
-    int rc = 0;
-    for (size_t i = 0; i < j->n_tasks && rc == 0; i++) {
-        if (pc_eval_is_done(j->evals[i]))
-            continue;
-        // Ctrl-C is heard from here on, be it only after the weights are loaded.
-        const struct pc_progress *bar = pc_progress_bar(j->self);
-        if (!j->answerer)
-            rc = open_answerer(j);
-        if (rc == 0)
-            rc = pc_eval_ask(j->evals[i], j->answerer, bar, &j->err);
-        pc_progress_bar_end();
-    }
-    return rc;
-}
-
 /* ---- results ---- */
 
 static int terminal_width(void)
@@ -265,51 +145,11 @@ static int terminal_width(void)
     return WIDE;
 }
 
-static int print_json(struct job *j, const struct pc_card *card)
-{
-    int rc = 0;
-    for (size_t i = 0; i < j->n_tasks && rc == 0; i++) {
-        const struct pc_eval_result *r = &j->results[i];
-        json_t *o = json_copy((json_t *)(uintptr_t)r->results);
-        json_object_set_new(o, "n_resumed", json_integer((json_int_t)r->n_resumed));
-        json_object_set_new(o, "seconds", pc_json_number(r->seconds));
-        rc = pc_print_json(o, &j->err);
-    }
-    return rc == 0 && j->is_card ? pc_print_json(pc_card_json(card), &j->err) : rc;
-}
-
-static int print_tables(struct job *j, const struct pc_card *card)
-{
-    const struct pc_eval_result *list[MAX_TASKS];
-    struct pc_buf b;
-    pc_buf_init(&b, 1 << 20);
-    for (size_t i = 0; i < j->n_tasks; i++)
-        list[i] = &j->results[i];
-    if (j->is_card)
-        pc_table_card(&b, card, terminal_width());
-    else
-        pc_table_results(&b, list, j->n_tasks);
-    int rc = pc_buf_check(&b, "a table", &j->err);
-    if (rc == 0)
-        fputs(b.data, stdout);
-    pc_buf_release(&b);
-    return rc;
-}
-
-static int write_card(struct job *j, const struct pc_card *card)
-{
-    json_t *o = pc_card_json(card);
-    int rc = o ? pc_results_put(j->v->out, "card.json", o, PC_JSON_PRETTY, true, &j->err)
-               : pc_error_mem(&j->err, 4096, "the card");
-    json_decref(o);
-    return rc;
-}
-
 /* AlpacaFarm's answers are there; what recorded preferences say of these very answers is their score. */
 static int annotate(struct job *j, struct pc_eval_result *r)
 {
     struct pc_win_rate rate = {0};
-    char *path = pc_eval_outputs_path(j->v, j->name);
+    char *path = pc_eval_outputs_path(j->v, j->party.name);
     int rc = path ? pc_win_rate_of_answers(NULL, j->v->annotations, path, &rate, &j->err)
                   : pc_error_mem(&j->err, 0, "a path");
     pc_free(path);
@@ -330,12 +170,55 @@ static int annotate(struct job *j, struct pc_eval_result *r)
 
 static int collect(struct job *j)
 {
+    const struct pc_party *const parties[] = {&j->party, &j->judge};
     int rc = 0;
-    for (size_t i = 0; i < j->n_tasks && rc == 0; i++) {
-        j->results[i] = *pc_eval_result(j->evals[i]);
-        if (j->v->annotations && j->tasks[i] == &pc_task_alpaca_farm)
-            rc = annotate(j, &j->results[i]);
+    for (size_t k = 0; k < 2; k++)
+        for (size_t i = 0; i < parties[k]->n_tasks && rc == 0; i++) {
+            struct pc_eval_result *r = &j->results[j->n_results++];
+            *r = *pc_eval_result(parties[k]->evals[i]);
+            if (j->v->annotations && parties[k]->tasks[i] == &pc_task_alpaca_farm)
+                rc = annotate(j, r);
+        }
+    return rc;
+}
+
+static int print_json(struct job *j, const struct pc_card *card)
+{
+    int rc = 0;
+    for (size_t i = 0; i < j->n_results && rc == 0; i++) {
+        const struct pc_eval_result *r = &j->results[i];
+        json_t *o = json_copy((json_t *)(uintptr_t)r->results);
+        json_object_set_new(o, "n_resumed", json_integer((json_int_t)r->n_resumed));
+        json_object_set_new(o, "seconds", pc_json_number(r->seconds));
+        rc = pc_print_json(o, &j->err);
     }
+    return rc == 0 && j->is_card ? pc_print_json(pc_card_json(card), &j->err) : rc;
+}
+
+static int print_tables(struct job *j, const struct pc_card *card)
+{
+    const struct pc_eval_result *list[2 * PC_MAX_TASKS];
+    struct pc_buf b;
+    pc_buf_init(&b, 1 << 20);
+    for (size_t i = 0; i < j->n_results; i++)
+        list[i] = &j->results[i];
+    if (j->is_card)
+        pc_table_card(&b, card, terminal_width());
+    else
+        pc_table_results(&b, list, j->n_results);
+    int rc = pc_buf_check(&b, "a table", &j->err);
+    if (rc == 0)
+        fputs(b.data, stdout);
+    pc_buf_release(&b);
+    return rc;
+}
+
+static int write_card(struct job *j, const struct pc_card *card)
+{
+    json_t *o = pc_card_json(card);
+    int rc = o ? pc_results_put(j->v->out, "card.json", o, PC_JSON_PRETTY, true, &j->err)
+               : pc_error_mem(&j->err, 4096, "the card");
+    json_decref(o);
     return rc;
 }
 
@@ -347,88 +230,92 @@ static int report(struct job *j)
     int rc = collect(j);
     if (rc < 0)
         return rc;
-    for (size_t i = 0; i < j->n_tasks; i++) {
-        const struct pc_eval_result *r = &j->results[i];
-        pc_card_add(&card, r);
-        n_failed += r->n_failed;
-        n_done += r->was_done;
+    for (size_t i = 0; i < j->n_results; i++) {
+        pc_card_add(&card, &j->results[i]);
+        n_failed += j->results[i].n_failed;
+        n_done += j->results[i].was_done;
     }
     rc = j->is_card ? write_card(j, &card) : 0;
     if (rc == 0)
         rc = j->v->json ? print_json(j, &card) : print_tables(j, &card);
     if (rc == 0 && n_done)
-        pc_command_note(j->self, "%zu of %zu tasks were done already, by an earlier run", n_done, j->n_tasks);
+        pc_command_note(
+            j->self, "%zu of %zu tasks were done already, by an earlier run", n_done, j->n_results);
     if (rc == 0 && n_failed)
         return pc_error_set(&j->err, PACO_EVERIFY,
             "%zu items failed and are part of no score; the same command asks them again", n_failed);
     return rc;
 }
 
+/* ---- the judge ---- */
+
+/* Before anything is asked: there is such a model, and something for it to judge. */
+static int look_for_judge(struct job *j)
+{
+    bool answered = j->v->outputs != NULL;
+    for (size_t i = 0; i < j->party.n_tasks; i++)
+        answered |= j->party.tasks[i] == &pc_task_alpaca_farm;
+    int rc = pc_eval_judge_values(j->v, answered ? "" : NULL, &j->judge_values, &j->err);
+    char *path = rc == 0 && j->v->judge ? pc_source_find(j->v->judge, &j->err) : NULL;
+    if (rc == 0 && j->v->judge && !path)
+        rc = j->err.code;
+    pc_free(path);
+    return rc;
+}
+
+/* The judge is a model like the one that answered, and judging a task. */
+static int run_judge(struct job *j)
+{
+    struct pc_party *p = &j->judge;
+    if (!j->v->outputs && !(j->outputs = pc_eval_outputs_path(j->v, j->party.name)))
+        return pc_error_mem(&j->err, 0, "a path");
+    const struct pc_eval_values *v = &j->judge_values;
+    int rc =
+        pc_eval_judge_values(j->v, j->v->outputs ? j->v->outputs : j->outputs, &j->judge_values, &j->err);
+    *p = (struct pc_party){.self = j->self,
+        .v = v,
+        .chat = v->api != NULL,
+        .data = j->data,
+        .tasks = {v->api ? &pc_task_alpaca_judge_text : &pc_task_alpaca_judge},
+        .n_tasks = 1};
+    if (rc == 0)
+        rc = pc_party_open(p, &j->err);
+    if (rc == 0)
+        rc = pc_party_look(p, &j->err);
+    if (rc == 0)
+        rc = pc_party_ask(p, &j->err);
+    if (rc < 0)
+        pc_error_prefix(&j->err, "the judge");
+    return rc;
+}
+
 /* ---- the whole of it ---- */
+
+static int run_party(struct job *j)
+{
+    struct pc_party *p = &j->party;
+    int rc = pc_party_open(p, &j->err);
+    if (rc == 0)
+        rc = pc_party_look(p, &j->err);
+    if (rc == 0)
+        rc = pc_party_ask(p, &j->err);
+    pc_party_rest(p);
+    return rc;
+}
 
 static int run_job(struct job *j)
 {
-    j->notes.progress = pc_progress_bar(j->self);
     int rc = find_data(j);
-    if (rc == 0)
-        rc = j->v->api ? open_endpoint(j) : open_model(j);
-    if (rc == 0)
-        rc = open_tasks(j);
-    if (rc == 0)
-        rc = look_at_out(j);
-    if (rc == 0)
-        rc = ask_tasks(j);
+    j->party.self = j->self;
+    j->party.v = j->v;
+    j->party.data = j->data;
+    if (rc == 0 && has_judge(j->v))
+        rc = look_for_judge(j);
+    if (rc == 0 && j->party.n_tasks)
+        rc = run_party(j);
+    if (rc == 0 && has_judge(j->v))
+        rc = run_judge(j);
     return rc == 0 ? report(j) : rc;
-}
-
-static void close_model(struct job *j)
-{
-    if (j->answerer)
-        j->answerer->ops->close(j->answerer);
-    j->answerer = NULL;
-    pc_engine_close(j->engine);
-    j->engine = NULL;
-    pc_answering_close(&j->a);
-    j->a = (struct pc_answering){0};
-}
-
-static void close_job(struct job *j)
-{
-    for (size_t i = 0; i < j->n_tasks; i++)
-        pc_eval_close(j->evals[i]);
-    close_model(j);
-    json_decref(j->model);
-    json_decref(j->annotated);
-    pc_notes_release(&j->notes);
-    pc_free(j->data);
-}
-
-/* The judge is a model like the one that answered, and judging a task: the same run again, with other values.
- */
-static int judge_answers(struct job *j)
-{
-    bool answered = false;
-    struct pc_eval_values v;
-    for (size_t i = 0; i < j->n_tasks; i++)
-        answered |= j->tasks[i] == &pc_task_alpaca_farm;
-    char *path = answered && !j->v->outputs ? pc_eval_outputs_path(j->v, j->name) : NULL;
-    int rc = pc_eval_judge_values(j->v, j->v->outputs ? j->v->outputs : path, &v, &j->err);
-    if (rc == 0) {
-        struct job *judge = pc_alloc_zero(1, sizeof *judge);
-        rc = judge ? 0 : pc_error_mem(&j->err, sizeof *judge, "a judge");
-        if (judge) {
-            close_model(j); // its memory is the judge's now
-            *judge = (struct job){.self = j->self, .v = &v, .is_judging = true, .n_tasks = 1};
-            judge->tasks[0] = v.api ? &pc_task_alpaca_judge_text : &pc_task_alpaca_judge;
-            rc = run_job(judge);
-            if (rc < 0)
-                j->err = judge->err;
-            close_job(judge);
-            pc_free(judge);
-        }
-    }
-    pc_free(path);
-    return rc;
 }
 
 /* What upstream has and paco has not, or something is missing: an exit code, or -1. */
@@ -444,7 +331,7 @@ static int refuse(const struct pc_command *self, const struct pc_eval_values *v)
         return pc_command_misuse(self,
             "--openai_engine: that service's models of then are gone; --api URL --model NAME asks any "
             "OpenAI-compatible endpoint");
-    if (!v->model.model && !v->api && !(v->outputs && wants_judge(v)))
+    if (!v->model.model && !v->api && !(v->outputs && has_judge(v)))
         return pc_command_misuse(self, "-m MODEL is missing: which model?");
     if (!v->data)
         return pc_command_misuse(self, "--data DIR is missing: where are the benchmarks' data?");
@@ -468,13 +355,10 @@ static int run_parsed(struct job *j, struct pc_eval_values *v, const struct pc_s
     if (pc_eval_settle(v, &j->err) < 0 || choose_tasks(j, words) < 0)
         return pc_command_fail(j->self, &j->err);
     int code = refuse(j->self, v);
-    if (code >= 0)
-        return code;
-    int rc = j->n_tasks ? run_job(j) : 0;
-    if (rc == 0 && wants_judge(v))
-        rc = judge_answers(j);
+    if (code < 0)
+        code = run_job(j) < 0 ? pc_command_fail(j->self, &j->err) : PC_EXIT_OK;
     pc_progress_bar_end();
-    return rc < 0 ? pc_command_fail(j->self, &j->err) : PC_EXIT_OK;
+    return code;
 }
 
 static int run(const struct pc_command *self, int argc, char **argv)
@@ -494,7 +378,11 @@ static int run(const struct pc_command *self, int argc, char **argv)
     }
     struct job j = {.self = self, .v = &v};
     code = run_parsed(&j, &v, &args.positional);
-    close_job(&j);
+    pc_party_close(&j.judge);
+    pc_party_close(&j.party);
+    json_decref(j.annotated);
+    pc_free(j.outputs);
+    pc_free(j.data);
     pc_args_release(&args);
     pc_free(expanded);
     return code;
@@ -521,10 +409,10 @@ const struct pc_command pc_cmd_eval = {
         "came out otherwise.\n"
         "\n"
         "AlpacaFarm's answers are compared with text-davinci-003's: by --annotations FILE (AlpacaEval's\n"
-        "annotations.json; without -m, only its win rate is printed), by --judge MODEL, or by --judge-api "
-        "URL\n"
-        "--judge-model NAME. Judges leave OUT/alpaca_judge or OUT/alpaca_judge_text, whose annotations.json\n"
-        "is such a file. Their scores are not to be compared with the card's, which is GPT-4's.\n"
+        "annotations.json; without -m, only its win rate is printed), by --judge MODEL, or by\n"
+        "--judge-api URL --judge-model NAME. Judges leave OUT/alpaca_judge or OUT/alpaca_judge_text, whose\n"
+        "annotations.json is such a file. Their scores are not to be compared with the card's, which is\n"
+        "GPT-4's.\n"
         "\n"
         "Upstream's quirks are kept. --fix undoes one: mmlu-none, gsm-quesion, gsm-sign, bbh-stop,\n"
         "bbh-match, tydiqa-bos, codex-stop.",

@@ -51,10 +51,21 @@ static const char *flags_difference(const json_t *results)
     return bos && strcmp(bos, "auto") != 0 ? "with --bos" : NULL;
 }
 
+/* AlpacaFarm's answers have no score before somebody judges them; who does may come in any order. */
+static bool is_of(
+    const struct pc_card_setting *s, const struct pc_card_cell *c, const struct pc_eval_result *r)
+{
+    static const char judged[] = "alpaca_judge";
+    bool own = strcmp(s->task, r->task->name) == 0;
+    bool judges =
+        strcmp(s->task, "alpaca_farm") == 0 && strncmp(r->task->name, judged, sizeof judged - 1) == 0;
+    return judges || (own && !(c->measured && isnan(r->score)));
+}
+
 void pc_card_add(struct pc_card *card, const struct pc_eval_result *r)
 {
     for (int i = 0; i < PC_CARD_SETTINGS; i++) {
-        if (strcmp(pc_card_settings[i].task, r->task->name) != 0)
+        if (!is_of(&pc_card_settings[i], &card->v[i], r))
             continue;
         struct pc_card_cell *c = &card->v[i];
         *c = (struct pc_card_cell){.measured = !isnan(r->score),

@@ -35,7 +35,8 @@ struct pc_card {
     struct pc_card_cell v[PC_CARD_SETTINGS];
 };
 
-/** Put a result in its column, if it has one. What cell.differs points to lives as long as the result. */
+/** Put a result in its column, if it has one: a judge's of AlpacaFarm's answers in that column. What
+ * cell.differs points to lives as long as the result. */
 void pc_card_add(struct pc_card *card, const struct pc_eval_result *result);
 
 /** The average of eleven numbers in the columns' order, NAN while one is missing; and that of the card's own.

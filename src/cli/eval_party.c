@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/eval_party.h"
+
+#include "cli/eval_model.h"
+#include "eval/answer_api.h"
+#include "eval/answer_engine.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- who, and what they are asked ---- */
+
+/* The endpoint is asked what it can before anything else. */
+static int open_endpoint(struct pc_party *p, struct paco_error *err)
+{
+    const char *key = p->v->api_key_env ? getenv(p->v->api_key_env) : NULL;
+    if (p->v->api_key_env && !key)
+        return pc_error_set(err, PACO_EINVAL, "--api-key-env: the environment has no %s", p->v->api_key_env);
+    const struct pc_answer_api_options o = {.url = p->v->api,
+        .model = p->v->model.model,
+        .key = key,
+        .chat = p->chat,
+        .http.max_in_flight = (int)p->v->batch,
+        .progress = pc_progress_bar(p->self),
+        .notes = &p->notes};
+    snprintf(p->name, sizeof p->name, "%s", p->v->model.model ? p->v->model.model : p->v->api);
+    return pc_answer_api_open(&o, &p->answerer, err);
+}
+
+static int open_model(struct pc_party *p, struct paco_error *err)
+{
+    static const struct pc_strings no_stops = {0};
+    const struct pc_wishes wishes = {.model = &p->v->model,
+        .format = "raw",
+        .bos = "auto",
+        .stops = &no_stops,
+        .temperature = 0,
+        .top_p = NAN,
+        .min_p = NAN,
+        .repetition_penalty = NAN,
+        .top_k = -1,
+        .seed = 0};
+    int rc = pc_answering_open(p->self, &wishes, &p->a, err);
+    if (rc == 0)
+        pc_source_name(p->a.model.lead, p->name, sizeof p->name);
+    return rc;
+}
+
+static int open_tasks(struct pc_party *p, struct paco_error *err)
+{
+    int rc = 0, bos = strcmp(p->v->bos, "auto") == 0 ? -1 : strcmp(p->v->bos, "always") == 0;
+    for (size_t i = 0; i < p->n_tasks && rc == 0; i++) {
+        const struct pc_eval_options o = {.task = p->tasks[i],
+            .flags = &p->v->flags,
+            .data_dir = p->data,
+            .out = p->v->out,
+            .tok = p->a.tok,
+            .tulu = p->a.prompter.tuned == PC_FORMAT_TULU,
+            .format = p->a.prompter.tuned,
+            .bos = bos,
+            .model_name = p->name,
+            .outputs = p->v->outputs,
+            .force = p->v->force,
+            .n_judges = (int)p->v->judges,
+            .notes = &p->notes};
+        rc = pc_eval_open(&o, &p->evals[i], err);
+        if (rc == 0 && p->v->api)
+            rc = pc_eval_can(p->evals[i], p->answerer, pc_answer_api_can, err);
+    }
+    return rc;
+}
+
+int pc_party_open(struct pc_party *p, struct paco_error *err)
+{
+    p->notes.progress = pc_progress_bar(p->self);
+    int rc = p->v->api ? open_endpoint(p, err) : open_model(p, err);
+    if (rc == 0)
+        rc = open_tasks(p, err);
+    pc_progress_bar_end();
+    return rc;
+}
+
+/* ---- what it depends on, and what is there ---- */
+
+/* An endpoint shows nothing of its model but the name. */
+static int describe_endpoint(struct pc_party *p, struct paco_error *err)
+{
+    p->identity = json_pack("{s:s, s:s?}", "api", p->v->api, "name", p->v->model.model);
+    return p->identity ? 0 : pc_error_mem(err, 64, "an endpoint's description");
+}
+
+int pc_party_look(struct pc_party *p, struct paco_error *err)
+{
+    int rc = p->v->api ? describe_endpoint(p, err)
+                       : pc_eval_fingerprint(&p->a.model, &p->v->model, p->a.tok, pc_progress_bar(p->self),
+                             &p->identity, err);
+    pc_progress_bar_end();
+    for (size_t i = 0; i < p->n_tasks && rc == 0; i++)
+        rc = pc_eval_look(p->evals[i], p->identity, err);
+    return rc;
+}
+
+static int open_answerer(struct pc_party *p, struct paco_error *err)
+{
+    struct pc_engine_options o = pc_model_engine_options(&p->v->model);
+    pc_answer_engine_plan(&o, p->a.model.config, (int32_t)p->v->batch);
+    int rc = pc_engine_open(p->a.model.weights, p->a.model.config, &o, &p->engine, err);
+    if (rc < 0)
+        return rc;
+    const struct pc_answer_engine_options ends = {.bos = -1, .eos_ids = p->a.eos, .n_eos = p->a.n_eos};
+    char what[256], bytes[32];
+    if (pc_command_verbose())
+        pc_command_note(p->self, "%s; %s of memory at most", pc_engine_describe(p->engine, what, sizeof what),
+            pc_human_bytes(pc_engine_plan_total(p->engine), bytes));
+    return pc_answer_engine_open(p->engine, p->a.tok, &ends, &p->answerer, err);
+}
+
+int pc_party_ask(struct pc_party *p, struct paco_error *err)
+{
+    int rc = 0;
+    for (size_t i = 0; i < p->n_tasks && rc == 0; i++) {
+        if (pc_eval_is_done(p->evals[i]))
+            continue;
+        // Ctrl-C is heard from here on, be it only after the weights are loaded.
+        const struct pc_progress *bar = pc_progress_bar(p->self);
+        if (!p->answerer)
+            rc = open_answerer(p, err);
+        if (rc == 0)
+            rc = pc_eval_ask(p->evals[i], p->answerer, bar, err);
+        pc_progress_bar_end();
+    }
+    return rc;
+}
+
+/* ---- the end ---- */
+
+void pc_party_rest(struct pc_party *p)
+{
+    if (p->answerer)
+        p->answerer->ops->close(p->answerer);
+    pc_engine_close(p->engine);
+    p->answerer = NULL;
+    p->engine = NULL;
+}
+
+void pc_party_close(struct pc_party *p)
+{
+    for (size_t i = 0; i < p->n_tasks; i++)
+        pc_eval_close(p->evals[i]);
+    pc_party_rest(p);
+    json_decref(p->identity);
+    pc_answering_close(&p->a);
+    pc_notes_release(&p->notes);
+}
