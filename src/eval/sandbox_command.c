@@ -242,7 +242,9 @@ static void add_root(const struct pc_sandbox_settings *s, struct pc_argv *argv)
     for (size_t i = 0; i < s->interpreter->n_roots; i++)
         add_all(argv,
             (const char *const[]){"--ro-bind", s->interpreter->roots[i], s->interpreter->roots[i], NULL});
-    static const char *const devices[] = {"/dev/null", "/dev/zero", "/dev/random", "/dev/urandom"};
+    /* Their modes and times are the host's, and root's process is their owner: the filter has no calls for
+     * those. */
+    static const char *const devices[] = {"/dev/null", "/dev/urandom"};
     for (size_t i = 0; i < sizeof devices / sizeof *devices; i++)
         add_all(argv, (const char *const[]){"--dev-bind", devices[i], devices[i], NULL});
     /* A tmpfs that cannot be bounded is not given: /tmp is then a folder nobody can write to. */

@@ -5,7 +5,7 @@
  * answer. When the program has run to its end the same function waits at the same place again, having said P.
  * Whatever a program does, it does below exec(), so deeper in the stack: words written to the channel from
  * there are not believed, whoever found the channel and however well it knows them. /proc/PID/syscall is
- * where the kernel says what a process waits in and with which stack pointer; the depth alone could perhaps
+ * where the kernel says what a process waits in and with which stack pointer; the depth alone can
  * be met again by code that runs while the interpreter shuts down, so the calls on the stack have to be the
  * same as well.
  *
