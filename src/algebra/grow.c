@@ -67,7 +67,11 @@ static bool is_vocabulary(const char *name)
 static int make_row(
     const struct pc_tensor *t, uint64_t n_rows, enum pc_grow_row how, float **out, struct paco_error *err)
 {
-    if (t->n_dims != 2 || t->n_rows > n_rows || !pc_tensor_has_slices(t))
+    if (t->n_dims == 2 && !pc_tensor_has_slices(t))
+        return pc_error_set(err, PACO_ELIMIT,
+            "tensor '%s': to rows of %llu elements, more than %d, none are added", t->name,
+            (unsigned long long)t->shape[1], PC_MAX_ROW);
+    if (t->n_dims != 2 || t->n_rows > n_rows)
         return pc_error_set(err, PACO_EMISMATCH, "tensor '%s' has %llu rows, more than the %llu wanted",
             t->name, (unsigned long long)t->n_rows, (unsigned long long)n_rows);
     *out = pc_alloc_zero((size_t)t->row_elems, sizeof **out);

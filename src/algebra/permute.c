@@ -149,6 +149,10 @@ static int head_rows_of(
         if (pc_ends_with(t->name, table->suffix)) {
             char shape[160];
             uint64_t n = t->n_rows / table->n_heads;
+            if (t->n_dims > 1 && !pc_tensor_has_slices(t))
+                return pc_error_set(err, PACO_ELIMIT,
+                    "tensor '%s' has the shape %s: rows of more than %d elements cannot be reordered",
+                    t->name, pc_tensor_shape(t, shape, sizeof shape), PC_MAX_ROW);
             if (n == 0 || n > UINT32_MAX || n % 2 != 0 || t->n_rows % table->n_heads != 0 ||
                 !pc_tensor_has_slices(t))
                 return pc_error_set(err, PACO_EMISMATCH,

@@ -26,7 +26,8 @@ enum pc_permutation {
 
 /** source with the tensors whose names end in a suffix of table (ended by a NULL suffix) brought from one
  * order to the other; the others pass through, mapped where source maps them. source is *borrowed* until
- * *out, which is *owned*, is closed. PACO_EMISMATCH names a tensor whose rows are no even number per head.
+ * *out, which is *owned*, is closed. PACO_EMISMATCH names a tensor whose rows are no even number per head,
+ * PACO_ELIMIT one whose rows have more than PC_MAX_ROW elements.
  *
  *  Traced reads (trace.h) show rows of the source by the numbers that were asked for, not those the result
  * was made of: read front to back, each appears once and in order all the same. */

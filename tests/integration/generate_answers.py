@@ -229,6 +229,18 @@ def diff(m):
         case("%s: the logits of the recovered model" % name, want == got and isinstance(want, str), (want, got))
         want, got = (paco_json("generate", *x, "--ids", ids, "-n", 30, "--temp", 1, "--seed", 2) for x in (("-m", r), ("-m", b, "--diff", d)))
         case("%s: and its tokens" % name, want and got and got["ids"] == want["ids"], (got, want))
+    # A tuned model that untied the head its base shares: the base's embedding stands for both.
+    base, cfg = model_of(32, 1, "F16", True)
+    tuned, tuned_cfg = model_of(32, 2, "F16", False, norm=1.0625)
+    b, t = save(work("untied-base"), base, cfg), save(work("untied-tuned"), tuned, tuned_cfg, {"tokenizer.json": tokenizer_json()})
+    d, r = work("untied-diff"), work("untied-recovered")
+    done = paco("diff", "--raw", b, "--tuned", t, "--out", d)
+    ok = done.returncode == 0 and paco("recover", "--raw", b, "--diff", d, "--out", r).returncode == 0
+    case("an untied diff of a tied base", ok, done)
+    want, got = top("-m", r, "--ids", ids), top("-m", b, "--diff", d, "--ids", ids)
+    case("an untied diff of a tied base: the logits of the recovered model", want == got and isinstance(want, str), (want, got))
+    want, got = (paco_json("generate", *x, "--ids", ids, "-n", 30, "--temp", 0) for x in (("-m", r), ("-m", b, "--diff", d)))
+    case("an untied diff of a tied base: and its tokens", want and got and got["ids"] == want["ids"], (got, want))
     with open(text, "w") as f:
         f.write("abc def ghi jkl mno pqr stu " * 8)
     base, cfg = model_of(V, 1)

@@ -57,6 +57,19 @@ static void too_many_rows_are_refused(void **state)
     pc_checkpoint_close(ck);
 }
 
+static void rows_beyond_the_longest_are_refused(void **state)
+{
+    (void)state;
+    struct pc_checkpoint *ck = memory_checkpoint(), *out = NULL;
+    struct paco_error err = {0};
+    memory_add(ck, "model.embed_tokens.weight", PC_F16, 3, PC_MAX_ROW + 1, NULL);
+    assert_int_equal(pc_checkpoint_grow(ck, 4, PC_GROW_MEAN, &out, &err), PACO_ELIMIT);
+    assert_string_equal(err.message,
+        "tensor 'model.embed_tokens.weight': to rows of 131073 elements, more than 131072, none are added");
+    assert_null(out);
+    pc_checkpoint_close(ck);
+}
+
 static void the_order_is_the_state_dicts(void **state)
 {
     (void)state;
@@ -93,6 +106,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(new_rows_are_the_mean_or_zero),
         cmocka_unit_test(too_many_rows_are_refused),
+        cmocka_unit_test(rows_beyond_the_longest_are_refused),
         cmocka_unit_test(the_order_is_the_state_dicts),
         cmocka_unit_test(every_failed_allocation_is_survived),
     };

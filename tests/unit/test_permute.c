@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "memory_checkpoint.h"
 #include "unit.h"
 
 #include "algebra/permute.h"
@@ -143,6 +144,19 @@ static void refuses_rows_that_are_no_heads(void **state)
     scratch_close(&s);
 }
 
+static void refuses_rows_beyond_the_longest(void **state)
+{
+    (void)state;
+    struct pc_checkpoint *ck = memory_checkpoint(), *out = NULL;
+    struct paco_error err = {0};
+    const struct pc_head_count heads[] = {{"q.weight", 2}, {NULL, 0}};
+    memory_add(ck, "q.weight", PC_F16, 8, PC_MAX_ROW + 1, NULL);
+    assert_int_equal(pc_checkpoint_permute(ck, heads, PC_PAIRS_TO_HALVES, &out, &err), PACO_ELIMIT);
+    assert_string_equal(err.message,
+        "tensor 'q.weight' has the shape [8,131073]: rows of more than 131072 elements cannot be reordered");
+    pc_checkpoint_close(ck);
+}
+
 static void renaming_picks_and_reorders(void **state)
 {
     (void)state;
@@ -179,6 +193,7 @@ int main(void)
         cmocka_unit_test(the_other_direction_undoes_it),
         cmocka_unit_test(tracing_shows_each_source_row_once_in_order),
         cmocka_unit_test(refuses_rows_that_are_no_heads),
+        cmocka_unit_test(refuses_rows_beyond_the_longest),
         cmocka_unit_test(renaming_picks_and_reorders),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
