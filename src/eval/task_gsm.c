@@ -69,9 +69,10 @@ static int read_target(const struct pc_jsonl *lines, size_t i, char **out, struc
         return bad_line(lines, i, err, "\"answer\" has no \"####\", behind which a number is expected");
     pc_buf_init(&plain, answer.len + 1);
     pc_drop_commas(&plain, target);
-    if (!pc_number_value((struct pc_text){plain.data, plain.len}, &value))
+    rc = pc_buf_check(&plain, "an expected number", err);
+    if (rc == 0 && !pc_number_value((struct pc_text){plain.data, plain.len}, &value))
         rc = bad_line(lines, i, err, "what stands behind \"####\" in \"answer\" is no number");
-    else if (!(*out = pc_buf_detach(&plain)))
+    if (rc == 0 && !(*out = pc_buf_detach(&plain)))
         rc = out_of_memory(err);
     pc_buf_release(&plain);
     return rc;

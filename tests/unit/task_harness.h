@@ -180,6 +180,61 @@ static inline void harness_close(struct harness *h)
     scratch_close(&h->s);
 }
 
+/* Everything from open to finish, each item answered with text, or with 0.4 for the first of four choices. */
+static inline int harness_walk(struct harness *h, const char *dir, const char *text)
+{
+    const double probs[] = {0.4, 0.2, 0.2, 0.2};
+    size_t len = strlen(text);
+    json_t *records = json_array(), *metrics = json_object();
+    int rc = records && metrics ? harness_try(h, dir) : PACO_EMEM;
+    for (size_t i = 0; rc == 0 && i < harness_n(h); i++) {
+        struct pc_buf prompt;
+        pc_buf_init(&prompt, HARNESS_MAX_PROMPT);
+        struct pc_ask ask = {.prompt = &prompt};
+        rc = h->task->ask(h->data, i, &ask, &h->err);
+        if (rc == 0)
+            rc = pc_buf_check(&prompt, "a prompt", &h->err);
+        pc_buf_release(&prompt);
+        struct pc_answers answers = {.probs = probs, .n_probs = 4};
+        if (ask.kind == PC_ASK_TEXT)
+            answers = (struct pc_answers){.texts = &text, .lens = &len, .n_texts = 1};
+        json_t *record = rc == 0 ? json_object() : NULL;
+        if (rc == 0)
+            rc = record ? h->task->judge(h->data, i, &answers, record, &h->err) : PACO_EMEM;
+        if (record && json_array_append_new(records, record) < 0)
+            rc = PACO_EMEM;
+    }
+    if (rc == 0)
+        rc = h->task->finish(h->data, records, h->s.dir, metrics, &h->score, &h->se, &h->err);
+    h->task->close(h->data);
+    h->data = NULL;
+    json_decref(records);
+    json_decref(metrics);
+    return rc;
+}
+
+static inline void *harness_allocate(size_t size)
+{
+    return pc_alloc(1, size);
+}
+
+/** Fail each allocation from open to finish in turn: PACO_EMEM and nothing else may come of it. */
+static inline void harness_torture(struct harness *h, const char *dir, const char *text)
+{
+    json_set_alloc_funcs(harness_allocate, pc_free);
+    for (int64_t n = 0;; n++) {
+        pc_alloc_fail_after(n);
+        int rc = harness_walk(h, dir, text);
+        pc_alloc_fail_after(-1);
+        if (rc == 0)
+            break;
+        // jansson takes a string it has no memory for to be bad syntax.
+        if (rc != PACO_EMEM && !(rc == PACO_EFORMAT && strstr(h->err.message, "JSON: ")))
+            fail_msg("allocation %d: %s", (int)n, h->err.message);
+    }
+    json_set_alloc_funcs(malloc, free);
+}
+
 /** What upstream's prompts are known by: their length and the first digits of their SHA-256. */
 static inline void assert_prompt(const char *prompt, size_t len, const char *digits)
 {

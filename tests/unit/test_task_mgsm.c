@@ -109,9 +109,18 @@ static void verdicts_and_results(void **state)
     assert_string_equal(
         harness_metrics(&h), "{\n    \"en\": 0.5,\n    \"fr\": 1.0,\n    \"average\": 0.75\n}");
     assert_true(h.score == 75);
-    assert_string_equal(
-        harness_file(&h, "fr_predictions.jsonl"), "{\"question\": \"Combien ?\", \"answer\": \"7\", "
-                                                  "\"model_output\": \" 7\", \"prediction\": \"7\"}\n");
+    assert_string_equal(harness_file(&h, "fr_predictions.jsonl"),
+        "{\"question\": \"Combien ?\", \"answer\": \"7\", "
+        "\"model_output\": \" 7\", \"prediction\": \"7\"}\n");
+    harness_close(&h);
+}
+
+static void memory_runs_out(void **state)
+{
+    (void)state;
+    struct harness h;
+    setup(&h);
+    harness_torture(&h, h.s.dir, " 7");
     harness_close(&h);
 }
 
@@ -128,6 +137,7 @@ int main(void)
         cmocka_unit_test(numbers_of_examples),
         cmocka_unit_test(bad_data),
         cmocka_unit_test(verdicts_and_results),
+        cmocka_unit_test(memory_runs_out),
         cmocka_unit_test(every_prompt),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -252,6 +252,16 @@ static void a_subject_of_ones_own_counts_for_the_average(void **state)
     harness_close(&h);
 }
 
+static void memory_runs_out(void **state)
+{
+    (void)state;
+    struct harness h;
+    setup(&h, &pc_task_mmlu_5shot);
+    h.flags.ntrain = 1;
+    harness_torture(&h, h.s.dir, "");
+    harness_close(&h);
+}
+
 static void the_specifications_prompts(void **state)
 {
     (void)state;
@@ -289,6 +299,7 @@ int main(void)
         cmocka_unit_test(nothing_but_failures_has_no_score),
         cmocka_unit_test(every_subject_has_its_category),
         cmocka_unit_test(a_subject_of_ones_own_counts_for_the_average),
+        cmocka_unit_test(memory_runs_out),
         cmocka_unit_test(the_specifications_prompts),
         cmocka_unit_test(every_prompt),
     };
