@@ -72,10 +72,23 @@ static int open_tasks(struct pc_party *p, struct paco_error *err)
     return rc;
 }
 
+/* Upstream runs models without the card's format without any. */
+static void remark_on_format(struct pc_party *p)
+{
+    if (p->v->flags.use_chat_format >= 0 || p->a.prompter.tuned == PC_FORMAT_TULU || p->v->outputs)
+        return;
+    pc_note(&p->notes,
+        "%s, so prompts are plain, as upstream's are for such models (--use_chat_format wraps them)",
+        p->v->api ? "what the model behind the endpoint was tuned on is not known"
+                  : "this model was not tuned on the card's format");
+}
+
 int pc_party_open(struct pc_party *p, struct paco_error *err)
 {
     p->notes.progress = pc_progress_bar(p->self);
     int rc = p->v->api ? open_endpoint(p, err) : open_model(p, err);
+    if (rc == 0)
+        remark_on_format(p);
     if (rc == 0)
         rc = open_tasks(p, err);
     pc_progress_bar_end();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "eval/card.h"
 
+#include "eval/flags.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -32,19 +34,27 @@ static const char *own_difference(const json_t *results)
     return json_string_value(json_object_get(json_object_get(results, "metrics"), "not_comparable"));
 }
 
-/* Flags that take questions away or change them. The seed does not: the card's was never known. */
-static const char *flags_difference(const json_t *results)
+static bool has_fix_for(const json_t *fixes, const struct pc_task *task)
+{
+    for (size_t i = 0; i < json_array_size(fixes); i++)
+        if (pc_task_flag_concerns(json_string_value(json_array_get(fixes, i)), task))
+            return true;
+    return false;
+}
+
+/* Flags that take this task's questions away or change them. The seed does not: the card's is not known. */
+static const char *flags_difference(const json_t *results, const struct pc_task *task)
 {
     const char *key;
     json_t *v;
     json_object_foreach(json_object_get(results, "flags"), key, v)
     {
-        bool harmless = strcmp(key, "seed") == 0 || strcmp(key, "unsafe_exec") == 0;
         if (strcmp(key, "limit") == 0)
             return "only the first --limit questions";
-        if (strcmp(key, "fix") == 0 && json_array_size(v) > 0)
+        if (strcmp(key, "fix") == 0 && has_fix_for(v, task))
             return "with --fix";
-        if (!harmless && strcmp(key, "fix") != 0)
+        // Which k are wanted changes no answer.
+        if (strcmp(key, "eval_pass_at_ks") != 0 && pc_task_flag_concerns(key, task))
             return "other settings than the card's";
     }
     const char *bos = json_string_value(json_object_get(results, "bos"));
@@ -75,9 +85,11 @@ void pc_card_add(struct pc_card *card, const struct pc_eval_result *r)
             .n_failed = r->n_failed,
             .differs = own_difference(r->results)};
         if (!c->differs)
-            c->differs = flags_difference(r->results);
+            c->differs = flags_difference(r->results, r->task);
         if (!c->differs && r->n_failed)
             c->differs = "some items failed";
+        if (!c->differs && r->n_items != (size_t)pc_card_settings[i].n)
+            c->differs = "not as many questions as the card's";
     }
 }
 

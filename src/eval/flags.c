@@ -134,6 +134,11 @@ static bool is_for(const char *tasks, const char *name)
     return false;
 }
 
+/* Flags that are neither numbers nor switches. */
+static const struct {
+    const char *name, *tasks;
+} g_others[] = {{"subjects", "mmlu "}, {"eval_pass_at_ks", "codex "}, {"temperature", "codex "}};
+
 const char *pc_task_flags_misfit(const struct pc_task_flags *f, const struct pc_task *task, size_t i)
 {
     for (size_t k = 0; k < N_NUMBERS; k++)
@@ -144,14 +149,29 @@ const char *pc_task_flags_misfit(const struct pc_task_flags *f, const struct pc_
         if (g_switches[k].tasks && switch_of(f, &g_switches[k]) >= 0 &&
             !is_for(g_switches[k].tasks, task->name) && i-- == 0)
             return g_switches[k].name;
-    const struct {
-        bool said;
-        const char *name, *tasks;
-    } others[] = {{f->subjects.n > 0, "subjects", "mmlu "},
-        {f->eval_pass_at_ks.n > 0, "eval_pass_at_ks", "codex "},
-        {!isnan(f->temperature), "temperature", "codex "}};
-    for (size_t k = 0; k < sizeof others / sizeof *others; k++)
-        if (others[k].said && !is_for(others[k].tasks, task->name) && i-- == 0)
-            return others[k].name;
+    const bool said[] = {f->subjects.n > 0, f->eval_pass_at_ks.n > 0, !isnan(f->temperature)};
+    for (size_t k = 0; k < sizeof said / sizeof *said; k++)
+        if (said[k] && !is_for(g_others[k].tasks, task->name) && i-- == 0)
+            return g_others[k].name;
     return NULL;
+}
+
+static bool is_fix_for(const char *fix, const char *task)
+{
+    size_t n = strcspn(fix, "-");
+    return fix[n] == '-' && strncmp(fix, task, n) == 0;
+}
+
+bool pc_task_flag_concerns(const char *name, const struct pc_task *task)
+{
+    for (size_t k = 0; k < N_NUMBERS; k++)
+        if (strcmp(g_numbers[k].name, name) == 0)
+            return !g_numbers[k].tasks || is_for(g_numbers[k].tasks, task->name);
+    for (size_t k = 0; k < N_SWITCHES; k++)
+        if (strcmp(g_switches[k].name, name) == 0)
+            return !g_switches[k].tasks || is_for(g_switches[k].tasks, task->name);
+    for (size_t k = 0; k < sizeof g_others / sizeof *g_others; k++)
+        if (strcmp(g_others[k].name, name) == 0)
+            return is_for(g_others[k].tasks, task->name);
+    return is_fix_for(name, task->name);
 }

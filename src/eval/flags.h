@@ -21,4 +21,7 @@ json_t *pc_task_flags_json(const struct pc_task_flags *flags);
 /** The i-th flag that was said and that this task has no use for, or NULL. */
 const char *pc_task_flags_misfit(const struct pc_task_flags *flags, const struct pc_task *task, size_t i);
 
+/** Whether the flag called name, or the --fix, has to do with what this task asks or how it is judged. */
+bool pc_task_flag_concerns(const char *name, const struct pc_task *task);
+
 #endif

@@ -139,9 +139,16 @@ static void set_text(json_t *o, const char *key, const char *text)
     json_object_set_new(o, key, text ? json_string_nocheck(text) : json_null());
 }
 
+static json_t *list_notes(const struct pc_notes *notes)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < notes->n; i++)
+        json_array_append_new(list, json_string(notes->v[i]));
+    return list;
+}
+
 int pc_results_write(const char *dir, const struct pc_task *task, const struct pc_task_data *data,
-    const json_t *identity, const char *model_name, const char *computed_by, json_t *records, json_t **out,
-    struct paco_error *err)
+    const struct pc_results_about *about, json_t *records, json_t **out, struct paco_error *err)
 {
     char prompts[PC_SHA256_HEX];
     double score = (double)NAN, se = (double)NAN;
@@ -166,9 +173,10 @@ int pc_results_write(const char *dir, const struct pc_task *task, const struct p
         json_object_set_new(o, "n_failed", json_integer((json_int_t)count_failed(records)));
         json_object_set(o, "metrics", metrics);
         set_text(o, "prompts_sha256", prompts);
-        set_text(o, "model_name", model_name);
-        set_text(o, "computed_by", computed_by);
-        json_object_update_missing(o, (json_t *)(uintptr_t)identity);
+        set_text(o, "model_name", about->model_name);
+        set_text(o, "computed_by", about->computed_by);
+        json_object_set_new(o, "notes", list_notes(about->notes));
+        json_object_update_missing(o, (json_t *)(uintptr_t)about->identity);
         rc = pc_results_put(dir, "results.json", o, PC_JSON_PRETTY, true, err);
     }
     if (rc == 0)

@@ -14,11 +14,17 @@
 
 #include "eval/task.h"
 
-/** The items of records (an array in item order) into DIR, everything synced. identity is an object whose
- * members become members of results.json. *results is *owned*: what results.json holds. */
+/** What results.json says besides the score; borrowed. */
+struct pc_results_about {
+    const json_t *identity; /* an object whose members become the file's */
+    const char *model_name, *computed_by;
+    const struct pc_notes *notes;
+};
+
+/** The items of records (an array in item order) into dir, everything synced. *results is *owned*: what
+ * results.json holds. */
 int pc_results_write(const char *dir, const struct pc_task *task, const struct pc_task_data *data,
-    const json_t *identity, const char *model_name, const char *computed_by, json_t *records,
-    json_t **results, struct paco_error *err);
+    const struct pc_results_about *about, json_t *records, json_t **results, struct paco_error *err);
 
 /** The results that stand in dir, if they are those of a run with this identity: 1 and *results, *owned*; 0
  * when there are none; PACO_EEXIST when they are of something else, saying what differs. */

@@ -25,6 +25,19 @@ int pc_eval_no_memory(struct paco_error *err)
 
 /* ---- what is asked, of whom ---- */
 
+/* Several settings of a benchmark say the same of its data. */
+static void pass_notes_on(struct pc_eval *e)
+{
+    struct pc_notes *all = e->o.notes;
+    for (size_t i = 0; i < e->data_notes.n && all; i++) {
+        bool said = false;
+        for (size_t k = 0; k < all->n; k++)
+            said |= strcmp(all->v[k], e->data_notes.v[i]) == 0;
+        if (!said)
+            pc_note(all, "%s", e->data_notes.v[i]);
+    }
+}
+
 static int open_data(struct pc_eval *e, struct paco_error *err)
 {
     const struct pc_eval_options *o = &e->o;
@@ -35,9 +48,10 @@ static int open_data(struct pc_eval *e, struct paco_error *err)
         .format = o->format,
         .model_name = o->model_name,
         .outputs = o->outputs,
-        .notes = o->notes,
+        .notes = &e->data_notes,
         .files = e->files};
     int rc = o->task->open(o->task, &env, &e->data, err);
+    pass_notes_on(e);
     if (rc < 0) {
         pc_error_prefix(err, "%s", o->task->name);
         return rc;
@@ -180,6 +194,7 @@ void pc_eval_close(struct pc_eval *e)
     json_decref(e->results);
     json_decref(e->identity);
     json_decref(e->files);
+    pc_notes_release(&e->data_notes);
     pc_buf_release(&e->prompt);
     pc_free(e->dir);
     pc_free(e);
@@ -326,6 +341,8 @@ static int write_results(struct pc_eval *e, struct paco_error *err)
 {
     const char *dir = pc_journal_dir(e->journal);
     json_t *list = json_array(), *results = NULL;
+    const struct pc_results_about about = {
+        e->identity, e->o.model_name, e->answerer->description, &e->data_notes};
     int rc = list ? 0 : pc_eval_no_memory(err);
     for (size_t i = 0; i < e->n_items && rc == 0; i++)
         if (json_array_append(list, e->records[i]) < 0)
@@ -333,8 +350,7 @@ static int write_results(struct pc_eval *e, struct paco_error *err)
     if (rc == 0)
         rc = write_timing(e, dir, err);
     if (rc == 0)
-        rc = pc_results_write(dir, e->o.task, e->data, e->identity, e->o.model_name, e->answerer->description,
-            list, &results, err);
+        rc = pc_results_write(dir, e->o.task, e->data, &about, list, &results, err);
     json_decref(list);
     if (rc == 0)
         rc = pc_journal_commit(e->journal, err);

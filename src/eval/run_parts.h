@@ -12,7 +12,8 @@ struct pc_eval {
     struct pc_task_data *data;
     size_t n_items;
     json_t *files, *identity, *results;
-    char *dir; /* OUT/TASK */
+    struct pc_notes data_notes; /* what the task said of its data and flags: part of the results */
+    char *dir;                  /* OUT/TASK */
     struct pc_eval_result result;
     bool is_done;
 

@@ -63,11 +63,12 @@ static json_t *parse(const char *text)
 }
 
 /* The result of a made-up task called name; results is what results.json holds. */
-static void add(struct pc_card *card, const char *name, double score, size_t n_failed, const json_t *results)
+static void add(struct pc_card *card, const char *name, double score, size_t n_items, size_t n_failed,
+    const json_t *results)
 {
     const struct pc_task task = {.name = name};
     const struct pc_eval_result r = {
-        .task = &task, .score = score, .se = 1, .n_items = 10, .n_failed = n_failed, .results = results};
+        .task = &task, .score = score, .se = 1, .n_items = n_items, .n_failed = n_failed, .results = results};
     pc_card_add(card, &r);
 }
 
@@ -78,20 +79,23 @@ static void test_comparable(void **state)
         const char *results;
         size_t n_failed;
         const char *differs;
+        size_t n_items; /* 0: the card's 200 */
     } cases[] = {
-        {"{\"flags\": {\"seed\": 1, \"fix\": []}, \"bos\": \"auto\"}", 0, NULL},
-        {"{\"flags\": {\"seed\": 1, \"fix\": [], \"unsafe_exec\": true}}", 0, NULL},
-        {"{\"flags\": {\"limit\": 2}}", 0, "only the first --limit questions"},
-        {"{\"flags\": {\"fix\": [\"gsm-sign\"]}}", 0, "with --fix"},
-        {"{\"flags\": {\"ntrain\": 3}}", 0, "other settings than the card's"},
-        {"{\"flags\": {}, \"bos\": \"always\"}", 0, "with --bos"},
-        {"{\"flags\": {}}", 1, "some items failed"},
-        {"{\"flags\": {}, \"metrics\": {\"not_comparable\": \"another judge\"}}", 0, "another judge"},
+        {"{\"flags\": {\"seed\": 1, \"fix\": []}, \"bos\": \"auto\"}", 0, NULL, 0},
+        {"{\"flags\": {\"seed\": 1, \"fix\": [], \"unsafe_exec\": true}}", 0, NULL, 0},
+        {"{\"flags\": {\"limit\": 2}}", 0, "only the first --limit questions", 0},
+        {"{\"flags\": {\"fix\": [\"gsm-sign\"]}}", 0, "with --fix", 0},
+        {"{\"flags\": {\"fix\": [\"mmlu-none\"], \"ntrain\": 3}}", 0, NULL, 0}, // of other tasks
+        {"{\"flags\": {\"n_shot\": 3}}", 0, "other settings than the card's", 0},
+        {"{\"flags\": {}, \"bos\": \"always\"}", 0, "with --bos", 0},
+        {"{\"flags\": {}}", 1, "some items failed", 0},
+        {"{\"flags\": {}, \"metrics\": {\"not_comparable\": \"another judge\"}}", 0, "another judge", 0},
+        {"{\"flags\": {}}", 0, "not as many questions as the card's", 199},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct pc_card card = {0};
         json_t *results = parse(cases[i].results);
-        add(&card, "gsm_cot", 12.5, cases[i].n_failed, results);
+        add(&card, "gsm_cot", 12.5, cases[i].n_items ? cases[i].n_items : 200, cases[i].n_failed, results);
         assert_true(card.v[3].measured);
         if (cases[i].differs)
             assert_string_equal(card.v[3].differs, cases[i].differs);
@@ -100,7 +104,7 @@ static void test_comparable(void **state)
         json_decref(results);
     }
     struct pc_card card = {0};
-    add(&card, "mgsm", 12.5, 0, NULL); // not on the card
+    add(&card, "mgsm", 12.5, 10, 0, NULL); // not on the card
     for (int i = 0; i < PC_CARD_SETTINGS; i++)
         assert_false(card.v[i].measured);
 }
@@ -112,7 +116,8 @@ static void test_tables(void **state)
     struct pc_buf b;
     json_t *plain = parse("{\"flags\": {}}"), *limited = parse("{\"flags\": {\"limit\": 2}}");
     for (int i = 0; i < PC_CARD_SETTINGS; i++)
-        add(&card, pc_card_settings[i].task, 10 + i, 0, i == 2 ? limited : plain);
+        add(&card, pc_card_settings[i].task, 10 + i, (size_t)pc_card_settings[i].n, 0,
+            i == 2 ? limited : plain);
     pc_buf_init(&b, 1 << 16);
     pc_table_card(&b, &card, 100);
     assert_contains(b.data, "MMLU           GSM           BBH        TydiQA    Codex-Eval  AlpacaFarm\n");
