@@ -16,6 +16,7 @@
 const struct pc_command *const pc_commands[] = {
     &pc_cmd_bench,
     &pc_cmd_convert,
+    &pc_cmd_data,
     &pc_cmd_diff,
     &pc_cmd_doctor,
     &pc_cmd_eval,

@@ -192,11 +192,6 @@ int pc_openai_start(struct pc_openai *api, const struct pc_openai_request *reque
     return rc;
 }
 
-size_t pc_openai_n_open(const struct pc_openai *api)
-{
-    return pc_http_n_open(api->http);
-}
-
 int pc_openai_wait(
     struct pc_openai *api, int timeout_ms, struct pc_openai_reply *reply, struct paco_error *err)
 {

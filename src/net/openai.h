@@ -89,7 +89,6 @@ void pc_openai_close(struct pc_openai *api);
 /** The endpoint, as it may be shown. */
 const char *pc_openai_shown(const struct pc_openai *api);
 int pc_openai_start(struct pc_openai *api, const struct pc_openai_request *request, struct paco_error *err);
-size_t pc_openai_n_open(const struct pc_openai *api);
 /** 1 and *reply (release it), 0 when none is ready yet, negative for local faults. */
 int pc_openai_wait(
     struct pc_openai *api, int timeout_ms, struct pc_openai_reply *reply, struct paco_error *err);

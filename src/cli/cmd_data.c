@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+/* paco data: what models are scored with, from where its authors keep it. */
+#include "base/json.h"
+#include "cli/command.h"
+#include "cli/output.h"
+#include "data/fetch.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { MAX_SETS = 32 };
+
+struct values {
+    const char *out, *from;
+    bool list, force, json;
+};
+
+static const struct pc_option g_options[] = {
+    {.name = "out",
+        .short_name = 'o',
+        .type = PC_OPT_STRING,
+        .offset = offsetof(struct values, out),
+        .arg = "DIR",
+        .help = "the data folder (data/eval): what eval takes as --data"},
+    {.name = "from",
+        .type = PC_OPT_STRING,
+        .offset = offsetof(struct values, from),
+        .arg = "URL|DIR",
+        .help = "a mirror, or a folder, that holds each file at HOST/PATH of its address"},
+    {.name = "list",
+        .type = PC_OPT_FLAG,
+        .offset = offsetof(struct values, list),
+        .help = "list the data sets, and end"},
+    {.name = "force",
+        .type = PC_OPT_FLAG,
+        .offset = offsetof(struct values, force),
+        .help = "fetch what is there already, and replace it"},
+    {.name = "json", .type = PC_OPT_FLAG, .offset = offsetof(struct values, json), .help = "print JSON"},
+    {0},
+};
+
+static uint64_t size_of(const struct pc_data_set *s)
+{
+    uint64_t size = 0;
+    for (size_t i = 0; i < s->n_files; i++)
+        size += s->files[i].size;
+    return size;
+}
+
+static void list_sets(bool json)
+{
+    char size[32];
+    for (const struct pc_data_set *s = pc_data_sets; s->name; s++) {
+        if (json) {
+            json_t *files = json_array();
+            for (size_t i = 0; i < s->n_files; i++)
+                json_array_append_new(files,
+                    json_pack("{s:s, s:s, s:I, s:s?}", "path", s->files[i].path, "url", s->files[i].url,
+                        "size", (json_int_t)s->files[i].size, "sha256", s->files[i].sha256));
+            (void)pc_print_json(json_pack("{s:s, s:s, s:s, s:b, s:o}", "set", s->name, "summary", s->summary,
+                                    "licence", s->licence, "eval", s->card, "files", files),
+                NULL);
+            continue;
+        }
+        printf("%-16s %c %9s  %s (%s)\n", s->name, s->card ? '*' : ' ',
+            size_of(s) ? pc_human_bytes(size_of(s), size) : "", s->summary, s->licence);
+    }
+    if (!json)
+        printf("eval fetches those marked *, all fetches every one\n");
+}
+
+/* The sets that words name, each once. -1 when one is none. */
+static int choose(
+    const struct pc_command *self, const struct pc_strings *words, const struct pc_data_set *sets[MAX_SETS])
+{
+    int n = 0;
+    for (const struct pc_data_set *s = pc_data_sets; s->name; s++)
+        for (size_t i = 1; i < words->n; i++)
+            if (strcmp(words->v[i], s->name) == 0 || strcmp(words->v[i], "all") == 0 ||
+                (s->card && strcmp(words->v[i], "eval") == 0)) {
+                sets[n++] = s;
+                break;
+            }
+    for (size_t i = 1; i < words->n; i++)
+        if (!pc_data_set_find(words->v[i]) && strcmp(words->v[i], "all") != 0 &&
+            strcmp(words->v[i], "eval") != 0) {
+            pc_command_misuse(self, "there is no data set '%s': --list shows them", words->v[i]);
+            return -1;
+        }
+    return n;
+}
+
+static int print_result(const struct values *v, const struct pc_fetch_result *r, struct paco_error *err)
+{
+    char bytes[32];
+    if (v->json)
+        return pc_print_json(
+            json_pack("{s:o, s:I, s:I, s:I, s:I, s:I}", "out", json_string_nocheck(v->out), "n_files",
+                (json_int_t)r->n_files, "n_there", (json_int_t)r->n_there, "n_fetched",
+                (json_int_t)r->n_fetched, "n_failed", (json_int_t)r->n_failed, "bytes", (json_int_t)r->bytes),
+            err);
+    pc_print_text(v->out, 0);
+    printf(": %zu files fetched (%s), %zu were there\n", r->n_fetched, pc_human_bytes(r->bytes, bytes),
+        r->n_there);
+    return 0;
+}
+
+static int fetch(const struct pc_command *self, const struct values *v, const struct pc_strings *words)
+{
+    const struct pc_data_set *sets[MAX_SETS];
+    struct paco_error err = {0};
+    struct pc_fetch_result result;
+    struct pc_notes notes = {.progress = pc_progress_bar(self)};
+    int n = choose(self, words, sets);
+    if (n <= 0)
+        return n < 0
+                   ? PC_EXIT_MISUSED
+                   : pc_command_misuse(self, "which data? --list shows the sets; eval is all of the card's");
+    const struct pc_fetch_options o = {
+        .dir = v->out, .from = v->from, .force = v->force, .progress = notes.progress, .notes = &notes};
+    int rc = pc_data_fetch(sets, (size_t)n, &o, &result, &err);
+    pc_progress_bar_end();
+    pc_notes_release(&notes);
+    if (rc == 0)
+        rc = print_result(v, &result, &err);
+    if (rc < 0 && result.n_failed)
+        pc_command_warn(self,
+            "%zu of %zu files could not be had; %zu were fetched, %zu were there. The first:",
+            result.n_failed, result.n_files, result.n_fetched, result.n_there);
+    return rc < 0 ? pc_command_fail(self, &err) : PC_EXIT_OK;
+}
+
+static int run(const struct pc_command *self, int argc, char **argv)
+{
+    struct values v = {.out = "data/eval"};
+    struct pc_args args;
+    int code = pc_command_parse(self, argc, argv, &v, &args);
+    if (code >= 0)
+        return code;
+    if (v.list) {
+        list_sets(v.json);
+        code = PC_EXIT_OK;
+    } else if (args.positional.n == 0 || strcmp(args.positional.v[0], "fetch") != 0) {
+        code = pc_command_misuse(self,
+            args.positional.n ? "there is no 'data %s': paco data fetch SET..." : "paco data fetch SET...",
+            args.positional.n ? args.positional.v[0] : "");
+    } else {
+        code = fetch(self, &v, &args.positional);
+    }
+    pc_args_release(&args);
+    return code;
+}
+
+const struct pc_command pc_cmd_data = {
+    .name = "data",
+    .summary = "fetch the data that models are scored with",
+    .usage = "fetch SET... [--out DIR] [options]",
+    .description =
+        "fetch downloads data sets from where their authors keep them into DIR, in the layout that eval's\n"
+        "--data takes: eval for all that the card is measured on, all for every one, or single ones by name\n"
+        "(--list). Sizes and SHA-256 are checked where they are known; a download that was interrupted goes\n"
+        "on; what is there already is not asked for, so that nothing needs the network the second time.\n"
+        "\n"
+        "gsm/exemplars.jsonl is made from upstream's Python file, which is read, not run. On a machine\n"
+        "without a network: --from DIR takes files that `wget -x` fetched elsewhere.",
+    .examples = "$ paco data fetch eval\n$ paco data fetch mmlu gsm --out data/eval\n"
+                "$ paco data fetch eval --from http://mirror.example.org/eval",
+    .options = g_options,
+    .run = run,
+};
