@@ -74,6 +74,7 @@ static int make_command(struct pc_sandbox *s, enum pc_isolation isolation, struc
 /** Try out one way; what bwrap complains of comes into words (NUL-terminated). */
 static int try_way(struct pc_sandbox *s, enum pc_isolation isolation, char words[200], struct paco_error *err)
 {
+    *words = '\0';
     int code = make_command(s, isolation, err);
     if (code)
         return code;

@@ -157,7 +157,7 @@ int pc_interpreter_find(const char *python, struct pc_interpreter *out, struct p
     struct pc_buf answer;
     pc_buf_init(&answer, MAX_ANSWER);
     int status = 0;
-    int code = pc_watch_collect(argv, false, 20, &answer, &status, err);
+    int code = pc_spawn_collect(argv, false, 20, &answer, &status, err);
     if (!code && (!WIFEXITED(status) || WEXITSTATUS(status)))
         code = pc_error_set(err, PACO_EUNSUPPORTED,
             "%s does not run as Python 3.8 or newer (status %d): programs are tested with that", path,
@@ -193,7 +193,7 @@ static int bwrap_says(const char *bwrap, const char *option, struct pc_buf *out,
 {
     const char *const argv[] = {bwrap, option, NULL};
     int status = 0;
-    int code = pc_watch_collect(argv, true, 20, out, &status, err);
+    int code = pc_spawn_collect(argv, true, 20, out, &status, err);
     if (!code && (!WIFEXITED(status) || WEXITSTATUS(status) || !out->len))
         code = pc_error_set(err, PACO_EUNSUPPORTED, "%s %s does not answer", bwrap, option);
     return code;

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What the files of the sandbox know of each other: sandbox_command.c finds the interpreter and writes the
- * command lines, sandbox_filter.c the list of system calls, sandbox_watch.c runs one program, sandbox.c is
- * the door. */
+ * command lines, sandbox_filter.c the list of system calls, sandbox_spawn.c starts, sandbox_watch.c watches
+ * one program, sandbox.c is the door. */
 #ifndef PC_EVAL_SANDBOX_PARTS_H
 #define PC_EVAL_SANDBOX_PARTS_H
 
 #include "eval/sandbox.h"
 
 #include "base/buf.h"
+
+#include <sys/types.h>
 
 /** The runner's text (sandbox_runner.py). */
 extern const char pc_sandbox_runner[];
@@ -81,10 +83,27 @@ struct pc_watch {
 int pc_watch_run(const struct pc_watch *watch, const char *program, size_t len, struct pc_execution *out,
     struct paco_error *err);
 
+/** What a child is given. */
+struct pc_descriptors {
+    int std_in, std_out, std_err;
+    int channel, program, filter; /* -1: none */
+    const char *dir;              /* to be in; NULL: here */
+};
+
+/** Start argv[0], a path, with these descriptors and no other, no blocked or ignored signals, a session of
+ * its own. */
+int pc_spawn(const struct pc_descriptors *d, const char *const *argv, const char *const *env, pid_t *pid,
+    struct paco_error *err);
+
+/** Wait for a child; its status as waitpid gives it. */
+int pc_wait_for(pid_t pid);
+
 /** Run argv with this process's own environment and collect its output, standard error too if asked, at most
- * out->max. *status is as waitpid gives it. For what is trusted: no isolation, but no more than limit_s
- * seconds. */
-int pc_watch_collect(const char *const *argv, bool with_stderr, double limit_s, struct pc_buf *out,
+ * out->max. For what is trusted: no isolation, but no more than limit_s seconds. */
+int pc_spawn_collect(const char *const *argv, bool with_stderr, double limit_s, struct pc_buf *out,
     int *status, struct paco_error *err);
+
+/** Milliseconds until pc_seconds() says end, for poll. */
+int pc_left_ms(double end);
 
 #endif

@@ -24,7 +24,6 @@
 #include <math.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,8 +34,6 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-extern char **environ;
 
 enum {
     MAX_MESSAGE = 65536 + 1,
@@ -49,139 +46,6 @@ static const char *const clean_environment[] = {"PATH=/usr/bin:/bin", "LC_ALL=C.
     "OMP_NUM_THREADS=1", "PYTHONHASHSEED=0", "OPENBLAS_MAIN_FREE=1", "GOTOBLAS_MAIN_FREE=1",
     NULL}; /* numpy sets these two if they are not there */
 
-/* ---- children ---- */
-
-struct descriptors {
-    int std_in, std_out, std_err;
-    int channel, program, filter; /* -1: none */
-    const char *dir;              /* to be in; NULL: here */
-};
-
-static void give(posix_spawn_file_actions_t *a, int fd, int as, bool *failed)
-{
-    if (fd >= 0)
-        *failed |= posix_spawn_file_actions_adddup2(a, fd, as) != 0;
-}
-
-/** The child has these descriptors and no other, no blocked or ignored signals, a session of its own. The
- * sources of descriptors must lie above those they become, which spawn sees to. */
-static int spawn_with(
-    const struct descriptors *d, const char *const *argv, const char *const *env, pid_t *pid)
-{
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    if (posix_spawn_file_actions_init(&actions))
-        return ENOMEM;
-    if (posix_spawnattr_init(&attributes)) {
-        posix_spawn_file_actions_destroy(&actions);
-        return ENOMEM;
-    }
-    bool failed = false;
-    give(&actions, d->std_in, 0, &failed);
-    give(&actions, d->std_out, 1, &failed);
-    give(&actions, d->std_err, 2, &failed);
-    give(&actions, d->channel, PC_SANDBOX_CHANNEL, &failed);
-    give(&actions, d->program, PC_SANDBOX_PROGRAM, &failed);
-    give(&actions, d->filter, PC_SANDBOX_FILTER, &failed);
-    int first = d->filter >= 0 ? PC_SANDBOX_FILTER + 1 : d->channel >= 0 ? PC_SANDBOX_PROGRAM + 1 : 3;
-    failed |= posix_spawn_file_actions_addclosefrom_np(&actions, first) != 0;
-    if (d->dir)
-        failed |= posix_spawn_file_actions_addchdir_np(&actions, d->dir) != 0;
-    sigset_t none, all;
-    sigemptyset(&none);
-    sigfillset(&all);
-    posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setsigdefault(&attributes, &all);
-    posix_spawnattr_setflags(
-        &attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
-    int code =
-        failed ? ENOMEM
-               : posix_spawn(pid, argv[0], &actions, &attributes, (char *const *)argv, (char *const *)env);
-    posix_spawnattr_destroy(&attributes);
-    posix_spawn_file_actions_destroy(&actions);
-    return code;
-}
-
-/** A copy of fd, closed on exec, that is none of those a child is given: dup2 in the child must not overwrite
- * one that is still to be copied. */
-static int lift(int fd)
-{
-    return fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 16);
-}
-
-static int spawn(const struct descriptors *d, const char *const *argv, const char *const *env, pid_t *pid,
-    struct paco_error *err)
-{
-    struct descriptors high = {lift(d->std_in), lift(d->std_out), lift(d->std_err), lift(d->channel),
-        lift(d->program), lift(d->filter), d->dir};
-    int *fds[] = {&high.std_in, &high.std_out, &high.std_err, &high.channel, &high.program, &high.filter};
-    const int from[] = {d->std_in, d->std_out, d->std_err, d->channel, d->program, d->filter};
-    int code = 0;
-    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
-        if (from[i] >= 0 && *fds[i] < 0)
-            code = errno;
-    if (!code)
-        code = spawn_with(&high, argv, env, pid);
-    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
-        if (*fds[i] >= 0)
-            close(*fds[i]);
-    return code ? pc_error_os(err, code, "cannot start %s", argv[0]) : 0;
-}
-
-static int wait_for(pid_t pid)
-{
-    int status = 0;
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    return status;
-}
-
-/** Milliseconds until the clock says end, for poll. */
-static int left_ms(double end)
-{
-    double left = (end - pc_seconds()) * 1000;
-    return left <= 0 ? 0 : left > 1e6 ? 1000000 : (int)ceil(left);
-}
-
-int pc_watch_collect(const char *const *argv, bool with_stderr, double limit_s, struct pc_buf *out,
-    int *status, struct paco_error *err)
-{
-    int ends[2];
-    int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (null_fd < 0 || pipe2(ends, O_CLOEXEC) < 0) {
-        int e = errno;
-        if (null_fd >= 0)
-            close(null_fd);
-        return pc_error_os(err, e, "cannot start %s", argv[0]);
-    }
-    struct descriptors d = {null_fd, ends[1], with_stderr ? ends[1] : null_fd, -1, -1, -1, NULL};
-    pid_t pid;
-    int code = spawn(&d, argv, (const char *const *)environ, &pid, err);
-    close(null_fd);
-    close(ends[1]);
-    if (code) {
-        close(ends[0]);
-        return code;
-    }
-    double end = pc_seconds() + limit_s;
-    struct pollfd p = {.fd = ends[0], .events = POLLIN};
-    char part[4096];
-    ssize_t got = 1;
-    while (got > 0 && !out->failed && (poll(&p, 1, left_ms(end)) > 0 || left_ms(end))) {
-        got = p.revents ? read(ends[0], part, sizeof part) : 1;
-        if (got > 0 && p.revents)
-            pc_buf_add(out, part, (size_t)got);
-    }
-    close(ends[0]);
-    if (got > 0)
-        kill(-pid, SIGKILL);
-    *status = wait_for(pid);
-    if (got > 0 && !out->failed)
-        return pc_error_set(err, PACO_EUNSUPPORTED, "%s did not end within %g s", argv[0], limit_s);
-    pc_buf_putc(out, '\0');
-    return pc_buf_check(out, argv[0], err);
-}
-
 /* ---- what the kernel says of a process ---- */
 
 struct place {
@@ -192,9 +56,11 @@ struct place {
 /** One run. */
 struct run {
     const struct pc_watch *watch;
-    int channel, pidfd; /* -1 */
-    pid_t child;        /* what we started: bwrap, or the interpreter itself */
-    pid_t pid;          /* the interpreter */
+    int channel; /* -1, as the next two */
+    int pidfd;   /* the interpreter's */
+    int initfd;  /* of the process whose end ends its namespace; -1 where there is none */
+    pid_t child; /* what we started: bwrap, or the interpreter itself */
+    pid_t pid;   /* the interpreter */
     struct place ready;
     double start, end;
     char *message; /* MAX_MESSAGE bytes and a NUL */
@@ -306,7 +172,7 @@ static void receive(struct run *r, double end, struct msghdr *header)
     struct pollfd p = {.fd = r->channel, .events = POLLIN};
     r->len = -1;
     do {
-        if (poll(&p, 1, left_ms(end)) <= 0)
+        if (poll(&p, 1, pc_left_ms(end)) <= 0)
             continue;
         struct iovec to = {r->message, MAX_MESSAGE};
         header->msg_iov = &to;
@@ -314,7 +180,7 @@ static void receive(struct run *r, double end, struct msghdr *header)
         r->len = recvmsg(r->channel, header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
         if (r->len < 0 && errno != EAGAIN && errno != EINTR)
             r->len = 0;
-    } while (r->len < 0 && left_ms(end));
+    } while (r->len < 0 && pc_left_ms(end));
     if (r->len >= 0)
         r->message[r->len] = '\0';
 }
@@ -340,6 +206,23 @@ static int receive_ready(struct run *r, struct paco_error *err)
     if (r->pidfd < 0)
         return pc_error_os(err, errno, "cannot watch process %d", (int)from.pid);
     return 0;
+}
+
+/** Its parent is bwrap's, the first of the namespace. */
+static int find_init(struct run *r, struct paco_error *err)
+{
+    char path[64], text[512];
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)r->pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t len = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (fd >= 0)
+        close(fd);
+    text[len > 0 ? len : 0] = '\0';
+    const char *name_end = strrchr(text, ')');
+    int parent = 0;
+    if (name_end && sscanf(name_end, ") %*c %d", &parent) == 1)
+        r->initfd = (int)syscall(SYS_pidfd_open, parent, 0);
+    return r->initfd < 0 ? pc_error_os(err, errno, "cannot watch the parent of process %d", (int)r->pid) : 0;
 }
 
 static int set_limits(const struct run *r, struct paco_error *err)
@@ -384,10 +267,10 @@ static int start(struct run *r, const char *program, size_t len, const char *dir
                    : make_program(program, len, &program_fd, err);
     if (!code && r->watch->filter_fd >= 0)
         code = reopen(r->watch->filter_fd, &filter_fd, err);
-    struct descriptors d = {
+    struct pc_descriptors d = {
         r->watch->null_fd, r->watch->null_fd, r->watch->stderr_fd, ends[1], program_fd, filter_fd, dir};
     if (!code)
-        code = spawn(&d, r->watch->argv, clean_environment, &r->child, err);
+        code = pc_spawn(&d, r->watch->argv, clean_environment, &r->child, err);
     close(ends[1]);
     if (program_fd >= 0)
         close(program_fd);
@@ -395,6 +278,8 @@ static int start(struct run *r, const char *program, size_t len, const char *dir
         close(filter_fd);
     if (!code)
         code = receive_ready(r, err);
+    if (!code && r->watch->settings->isolation != PC_ISOLATION_NONE)
+        code = find_init(r, err);
     if (!code)
         code = set_limits(r, err);
     if (!code)
@@ -402,8 +287,9 @@ static int start(struct run *r, const char *program, size_t len, const char *dir
     return code;
 }
 
-/** No process of the run is left when this returns, but with no isolation those that left the session. */
-static void stop(struct run *r)
+/** End what is left of it. No process of the run is there when this returns, but for those that left the
+ * session when there was no isolation. Returns how the child ended. */
+static int stop(struct run *r)
 {
     if (r->pidfd >= 0) {
         syscall(SYS_pidfd_send_signal, r->pidfd, SIGKILL, NULL, 0);
@@ -411,15 +297,15 @@ static void stop(struct run *r)
     }
     if (r->channel >= 0)
         close(r->channel);
-}
-
-static int reap(struct run *r)
-{
-    if (!r->child)
-        return 0;
-    if (r->pidfd < 0 || r->watch->settings->isolation == PC_ISOLATION_NONE)
+    if (r->child && (r->initfd < 0 || r->pidfd < 0))
         kill(-r->child, SIGKILL);
-    return wait_for(r->child);
+    int status = r->child ? pc_wait_for(r->child) : 0;
+    if (r->initfd >= 0) { /* bwrap leaves when the program has; the namespace may take a moment longer */
+        syscall(SYS_pidfd_send_signal, r->initfd, SIGKILL, NULL, 0);
+        poll(&(struct pollfd){.fd = r->initfd, .events = POLLIN}, 1, 10000);
+        close(r->initfd);
+    }
+    return status;
 }
 
 static int say(
@@ -498,7 +384,8 @@ static void say_how(int status, char *why, size_t size)
 static int run_in(const struct pc_watch *watch, const char *dir, const char *program, size_t len,
     struct pc_execution *out, struct paco_error *err)
 {
-    struct run r = {.watch = watch, .channel = -1, .pidfd = -1, .message = pc_alloc(MAX_MESSAGE + 1, 1)};
+    struct run r = {
+        .watch = watch, .channel = -1, .pidfd = -1, .initfd = -1, .message = pc_alloc(MAX_MESSAGE + 1, 1)};
     if (!r.message)
         return pc_error_mem(err, MAX_MESSAGE, "a verdict");
     int code = start(&r, program, len, dir, err);
@@ -513,9 +400,8 @@ static int run_in(const struct pc_watch *watch, const char *dir, const char *pro
     }
     bool gone = !code && r.len == 0;
     if (gone) /* let it end by itself: how it did is what there is to say */
-        poll(&(struct pollfd){.fd = r.pidfd, .events = POLLIN}, 1, left_ms(r.end));
-    stop(&r);
-    int status = reap(&r);
+        poll(&(struct pollfd){.fd = r.pidfd, .events = POLLIN}, 1, pc_left_ms(r.end));
+    int status = stop(&r);
     if (gone)
         say_how(status, out->why, sizeof out->why);
     pc_free(r.message);
