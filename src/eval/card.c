@@ -36,9 +36,11 @@ static const char *own_difference(const json_t *results)
 
 static bool has_fix_for(const json_t *fixes, const struct pc_task *task)
 {
-    for (size_t i = 0; i < json_array_size(fixes); i++)
-        if (pc_task_flag_concerns(json_string_value(json_array_get(fixes, i)), task))
+    for (size_t i = 0; i < json_array_size(fixes); i++) {
+        const char *name = json_string_value(json_array_get(fixes, i));
+        if (name && pc_task_flag_concerns(name, task))
             return true;
+    }
     return false;
 }
 

@@ -1,0 +1,198 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""paco eval from data to results, on a model that counts and benchmarks made up here: scores, files, runs that are killed."""
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import time
+
+from counting import V, model, tokenizer_json
+from tiny import PACO, SANITIZED, case, config, finish, llama, paco, save, until_caught, work, write
+
+N_BBH = 12 if SANITIZED else 150  # questions of each task: some seconds, one after the other
+
+
+def rows(n, answers):
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\r\n")
+    for i in range(n):
+        writer.writerow(["a question\nof two lines, number %d" % i, "one", "two", "three", "four", answers[i % len(answers)]])
+    return out.getvalue()
+
+
+def lines(records):
+    return "".join(json.dumps(r) + "\n" for r in records)
+
+
+def bbh_prompt(name):
+    return "a canary\n-----\nOf %s.\n\n%s" % (name, "\n\n".join(
+        "Q: what is %d?\nA: Let's think. So the answer is %d." % (i, i) for i in range(3)))
+
+
+def data(name):
+    """A folder laid out as upstream's, small."""
+    d = work(name)
+    for subject in ("anatomy", "virology"):
+        write(os.path.join(d, "mmlu/dev/%s_dev.csv" % subject), rows(5, "ABCD"))
+        write(os.path.join(d, "mmlu/test/%s_test.csv" % subject), rows(8, "ABCD" if subject == "anatomy" else "AAAD"))
+    write(os.path.join(d, "gsm/exemplars.jsonl"), lines(
+        {"question": "what is %d?" % i, "cot_answer": "it is. So the answer is %d." % i, "short_answer": str(i)} for i in range(1, 9)))
+    write(os.path.join(d, "gsm/test.jsonl"), lines({"question": "what is %d?" % i, "answer": "it is\n#### %d" % i} for i in range(1, 7)))
+    for task in ("one_task", "two_task"):
+        write(os.path.join(d, "bbh/bbh/%s.json" % task), {"canary": "", "examples": [
+            {"input": "q" * (1 + i % 7) + str(i), "target": "yes"} for i in range(N_BBH)]})
+        write(os.path.join(d, "bbh/cot-prompts/%s.txt" % task), bbh_prompt(task))
+    return d
+
+
+def ev(*args, **kw):
+    return paco("eval", *args, **kw)
+
+
+def read(*path):
+    with open(os.path.join(*path), encoding="utf-8") as f:
+        return f.read()
+
+
+def items(out, task):
+    return [json.loads(line) for line in read(out, task, "items.jsonl").splitlines()]
+
+
+def tree(folder):
+    """Every file's bytes but the times."""
+    found = {}
+    for at, _, names in os.walk(folder):
+        for name in names:
+            if name != "timing.json":
+                with open(os.path.join(at, name), "rb") as f:
+                    found[os.path.relpath(os.path.join(at, name), folder)] = f.read()
+    return found
+
+
+def command_line(m, d):
+    done = ev("--list")
+    names = [line.split()[0] for line in done.stdout.splitlines()]
+    case("--list", done.returncode == 0 and names[:2] == ["mmlu_0shot", "mmlu_5shot"] and names[-1] == "card" and not done.stderr, done)
+    listed = [json.loads(line)["task"] for line in ev("--list", "--json").stdout.splitlines()]
+    case("--list --json", listed == names[:-1], listed)
+    for what, args, part in (
+            ("a task that is not", ["mmlu_Oshot", "-m", m, "--data", d, "--out", "x"], "did you mean mmlu_0shot?"),
+            ("no task", ["-m", m, "--data", d, "--out", "x"], "which task? --list shows them"),
+            ("no model", ["gsm_cot", "--data", d, "--out", "x"], "-m MODEL is missing"),
+            ("no data", ["gsm_cot", "-m", m, "--out", "x"], "--data DIR is missing"),
+            ("nowhere to go", ["gsm_cot", "-m", m, "--data", d], "--out DIR is missing"),
+            ("--gptq", ["gsm_cot", "--gptq", "-m", m, "--data", d, "--out", "x"], "--type q4_k"),
+            ("--openai_engine", ["gsm_cot", "--openai_engine", "davinci", "-m", m], "--api URL --model NAME"),
+            ("a fix that is not", ["gsm_cot", "--fix", "it", "-m", m, "--data", d, "--out", "x"], "none of mmlu-none|"),
+            ("both formats", ["gsm_cot", "--use_chat", "--no_chat", "-m", m, "--data", d, "--out", "x"], "contradict")):
+        done = ev(*args)
+        case(what + " is misuse", done.returncode == 2 and part in done.stderr and not done.stdout, done)
+    done = ev("gsm_cot", "-m", m, "--data", work("nothing", "here"), "--out", work("x"))
+    case("no such data", done.returncode == 1 and "there is no such folder of data" in done.stderr, done)
+
+
+def scores(m, d):
+    out = work("out")
+    done = ev("mmlu_0shot", "gsm_cot", "-m", m, "--data", d, "--out", out, "--ntrain", 0)
+    case("a run", done.returncode == 0 and "this model was not tuned on the card's format" in done.stderr, done)
+    case("what a task has no use for is said", "--ntrain means nothing to gsm_cot" in done.stderr, done.stderr)
+    found = items(out, "mmlu_0shot")
+    case("items in order", [r["key"] for r in found] == [s + "/%d" % i for s in ("anatomy", "virology") for i in range(8)], found[:2])
+    case("all choices are alike to it, so it takes the first", all(r["extraction"] == "A" for r in found), found[0])
+    case("verdicts", [r["correct"] for r in found] == [r["answer"] == "A" for r in found], found[0])
+    results = json.loads(read(out, "mmlu_0shot", "results.json"))
+    case("score", results["score"] == 50.0 and results["n_items"] == 16 and results["n_failed"] == 0, results)
+    case("metrics.json is upstream's, without a newline",
+         read(out, "mmlu_0shot", "metrics.json").startswith('{"average_acc": 0.5, "subcat_acc": {'), read(out, "mmlu_0shot", "metrics.json"))
+    case("what it depends on", len(results["model"]["content_sha256"]) == 64 and results["flags"] == {"ntrain": 0, "seed": 42, "fix": []} and
+         sorted(results["data"]) == ["mmlu/test/anatomy_test.csv", "mmlu/test/virology_test.csv"], results)
+    gsm = items(out, "gsm_cot")
+    case("an answer ends before the newline", len(gsm) == 6 and all("\n" not in r["output"] and r["output"] for r in gsm), gsm[0])
+    case("prompts", gsm[0]["prompt"].startswith("Answer the following questions.\n\nQuestion: what is 1?\nAnswer: it is."), gsm[0])
+    before = tree(out)
+    done = ev("mmlu_0shot", "gsm_cot", "-m", m, "--data", d, "--out", out, "--ntrain", 0, "--json")
+    printed = [json.loads(line) for line in done.stdout.splitlines()]
+    case("done already, as JSON", done.returncode == 0 and [r["task"] for r in printed] == ["mmlu_0shot", "gsm_cot"] and
+         "2 of 2 tasks were done already" in done.stderr and tree(out) == before, done)
+    done = ev("mmlu_0shot", "-m", m, "--data", d, "--out", out, "--ntrain", 1)
+    case("other flags do not replace it", done.returncode == 1 and "(flags was " in done.stderr and tree(out) == before, done)
+    done = ev("mmlu_0shot", "-m", m, "--data", d, "--out", out, "--ntrain", 1, "--force", "--subjects", "anatomy", "--limit", 3)
+    case("unless they are told to", done.returncode == 0 and len(items(out, "mmlu_0shot")) == 3, done)
+    done = ev("--subjects", "anatomy", "virology", "mmlu_0shot", "--n-inst", 2, "-m", m, "--data", d, "--out", work("two"))
+    case("a list of subjects, ended by a task", done.returncode == 0 and len(items(work("two"), "mmlu_0shot")) == 4, done)
+
+
+def wait_for_records(out, n):
+    path = os.path.join(out, "bbh_direct.paco-partial", ".paco-journal")
+    for _ in range(4000):
+        try:
+            with open(path, "rb") as f:
+                if f.read().count(b"\n") > n:
+                    return True
+        except OSError:
+            pass
+        time.sleep(0.005)
+    return False
+
+
+def babbler():
+    """A model that says something else each time, and does not end."""
+    cfg = dict(config(vocab=V, hidden=64, layers=3, heads=2, kv_heads=1, ff=128), max_position_embeddings=1024)
+    return save(work("babbler"), llama(cfg, spread=0.3), cfg, {"tokenizer.json": tokenizer_json(), "tokenizer_config.json": {
+        "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}})
+
+
+def killed(m, d):
+    whole, out = work("whole"), work("killed")
+    args = ["bbh_direct", "-m", m, "--data", d, "--max_num_examples_per_task", N_BBH, "-q"]
+    done = ev(*args, "--out", whole, "--batch", 1, "-t", 1, timeout=240)
+    case("a longer run, one question at a time", done.returncode == 0, done)
+    done = ev(*args, "--out", work("wide"), "--batch", 64, "--judges", 3)
+    case("many at once: the same bytes", done.returncode == 0 and tree(work("wide")) == tree(whole), done)
+    for number, code in ((signal.SIGINT, 130), (signal.SIGKILL, -9), (signal.SIGTERM, 143)):
+        with subprocess.Popen([PACO, "eval", *map(str, args), "--out", out, "--batch", "1", "-t", "1"],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as p:
+            there = wait_for_records(out, 1)
+            until_caught(p, signal.SIGINT)
+            p.send_signal(number)
+            _, err = p.communicate(timeout=60)
+        case("signal %d" % number, there and p.returncode == code, (p.returncode, err))
+        if number != signal.SIGKILL:
+            case("says how far it came", "items answered; the same command goes on from there" in err, err)
+        case("nothing has the name yet", not os.path.exists(os.path.join(out, "bbh_direct")))
+    done = ev(*args, "--out", out)
+    case("three times killed and resumed: the same bytes", done.returncode == 0 and tree(out) == tree(whole), done)
+    timing = json.loads(read(out, "bbh_direct", "timing.json"))
+    case("and not from the beginning", timing["n_resumed"] > 0, timing)
+
+
+def bad_data(m):
+    d = data("bad")
+    out = work("bad-out")
+    with open(os.path.join(d, "gsm/test.jsonl"), "a", encoding="utf-8") as f:
+        f.write('{"question": "what is 9?", "answer": \n')
+    done = ev("mmlu_0shot", "gsm_cot", "-m", m, "--data", d, "--out", out)
+    case("a bad line: file and line, and nothing is begun", done.returncode == 1 and "gsm/test.jsonl" in done.stderr and
+         "line 7" in done.stderr and not os.path.exists(out), done)
+    done = ev("--tasks", "mmlu_0shot,gsm_cot", "-m", m, "--data", d, "--out", out)
+    case("tasks as an option", done.returncode == 1 and "gsm/test.jsonl" in done.stderr and not os.path.exists(out), done)
+    os.unlink(os.path.join(d, "mmlu/test/virology_test.csv"))
+    done = ev("mmlu_0shot", "-m", m, "--data", d, "--out", out)
+    case("subjects that are not there are said", done.returncode == 0 and "virology" not in read(out, "mmlu_0shot", "items.jsonl"), done)
+    done = ev("mmlu_0shot", "-m", work("no-model"), "--data", d, "--out", out, "--force")
+    case("no model", done.returncode == 1 and "no model" in done.stderr, done)
+
+
+def main():
+    m, d = model("counts"), data("data")
+    command_line(m, d)
+    scores(m, d)
+    killed(babbler(), d)
+    bad_data(m)
+    finish()
+
+
+main()
