@@ -12,6 +12,8 @@ const struct pc_task *const pc_tasks[] = {
     &pc_task_bbh_cot,
     &pc_task_tydiqa_goldp,
     &pc_task_tydiqa_no_context,
+    &pc_task_codex_low,
+    &pc_task_codex_high,
     &pc_task_alpaca_farm,
     &pc_task_alpaca_judge,
     &pc_task_alpaca_judge_text,

@@ -10,6 +10,7 @@ extern const struct pc_task pc_task_mmlu_0shot, pc_task_mmlu_5shot;
 extern const struct pc_task pc_task_gsm_direct, pc_task_gsm_cot;
 extern const struct pc_task pc_task_bbh_direct, pc_task_bbh_cot;
 extern const struct pc_task pc_task_tydiqa_goldp, pc_task_tydiqa_no_context;
+extern const struct pc_task pc_task_codex_low, pc_task_codex_high;
 extern const struct pc_task pc_task_alpaca_farm, pc_task_alpaca_judge, pc_task_alpaca_judge_text;
 extern const struct pc_task pc_task_mgsm;
 
