@@ -215,16 +215,17 @@ static bool is_blank_from(const char *s)
     return s[strspn(s, " \t\n\v\f\r")] == '\0';
 }
 
-static bool read_integer(const char *s, int64_t *out)
+/* 1, or -1 for an integer beyond 64 bits, or 0 for none. */
+static int read_integer(const char *s, int64_t *out)
 {
     s += strspn(s, " \t\n\v\f\r");
     const char *digits = s + (*s == '+' || *s == '-');
     size_t n = strspn(digits, "0123456789");
     if (n == 0 || !is_blank_from(digits + n))
-        return false;
+        return 0;
     errno = 0;
     *out = strtoll(s, NULL, 10);
-    return errno == 0;
+    return errno == 0 ? 1 : -1;
 }
 
 static bool read_number(const char *s, double *out)
@@ -245,7 +246,8 @@ static bool read_truth(const char *s, bool *out)
     return *out || strcasecmp(s, "false") == 0;
 }
 
-/* What all cells of a column that are not missing can be read as. */
+/* What all cells of a column that are not missing can be read as. Where the first that is no 64-bit integer
+ * is a longer one, pandas tries nothing else. */
 enum column_kind { INTEGERS, NUMBERS, TRUTHS, TEXTS };
 
 static enum column_kind kind_of(const struct pc_csv *t, size_t column)
@@ -260,7 +262,10 @@ static enum column_kind kind_of(const struct pc_csv *t, size_t column)
         if (c->missing)
             continue;
         any = true;
-        integers = integers && read_integer(c->text, &i);
+        int integer = integers ? read_integer(c->text, &i) : 1;
+        if (integer < 0)
+            return TEXTS;
+        integers = integers && integer;
         numbers = numbers && read_number(c->text, &x);
         truths = truths && read_truth(c->text, &b);
     }
@@ -276,7 +281,7 @@ static int spell(struct pc_csv *t, struct pc_csv_cell *c, enum column_kind kind,
     bool truth;
     struct pc_buf b;
     pc_buf_init(&b, 64);
-    if (kind == INTEGERS && read_integer(c->text, &i))
+    if (kind == INTEGERS && read_integer(c->text, &i) > 0)
         pc_buf_printf(&b, "%" PRId64, i);
     else if (kind == NUMBERS && read_number(c->text, &x))
         pc_py_float(&b, x);

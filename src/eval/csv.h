@@ -52,8 +52,9 @@ static inline const struct pc_csv_cell *pc_csv_cell(const struct pc_csv *t, size
 
 /** What pandas' type inference makes of the cells: the spellings it takes for a missing value (with none_too
  * "None", as of pandas 2.0) become "nan"; columns of integers, numbers or truth values are spelt as Python
- * prints those ("0.10" becomes "0.1", and "4" among decimals "4.0"). A column is judged whole; pandas judges
- * files above some 10,000 rows in pieces. */
+ * prints those ("0.10" becomes "0.1", and "4" among decimals "4.0"). A column is judged whole, where pandas
+ * judges files above some 10,000 rows in pieces; columns with an integer beyond 64 bits stay as they are,
+ * where it prints their other cells anew. */
 int pc_csv_infer(struct pc_csv *t, bool none_too, struct paco_error *err);
 
 /** Append a cell as DataFrame.to_csv writes a text, quoted where it must be. */

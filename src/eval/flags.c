@@ -29,7 +29,7 @@ static const struct number {
     {"limit", offsetof(struct pc_task_flags, limit), 0, NULL},
 };
 static const struct number g_switches[] = {
-    {"no_cot", offsetof(struct pc_task_flags, no_cot), -1, "gsm mgsm bbh "},
+    {"no_cot", offsetof(struct pc_task_flags, no_cot), -1, "gsm bbh "},
     {"no_context", offsetof(struct pc_task_flags, no_context), -1, "tydiqa "},
     {"use_chat_format", offsetof(struct pc_task_flags, use_chat_format), -1, NULL},
 };
