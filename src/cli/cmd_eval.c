@@ -7,6 +7,7 @@
 #include "cli/eval_files.h"
 #include "cli/eval_judge.h"
 #include "cli/eval_party.h"
+#include "cli/eval_ranks.h"
 #include "cli/output.h"
 #include "eval/card.h"
 #include "eval/results.h"
@@ -30,6 +31,7 @@ struct job {
     char *data;    /* the folder */
     char *outputs; /* what the judge judges */
     struct pc_eval_values judge_values;
+    struct pc_comm *comm;
     struct pc_party party, judge;
     struct pc_eval_result results[2 * PC_MAX_TASKS]; /* the party's, then the judge's */
     size_t n_results;
@@ -264,58 +266,50 @@ static int look_for_judge(struct job *j)
 }
 
 /* The judge is a model like the one that answered, and judging a task. */
-static int run_judge(struct job *j)
+static int run_judge(struct job *j, int rc)
 {
     struct pc_party *p = &j->judge;
-    if (!j->v->outputs && !(j->outputs = pc_eval_outputs_path(j->v, j->party.name)))
-        return pc_error_mem(&j->err, 0, "a path");
     const struct pc_eval_values *v = &j->judge_values;
-    int rc =
-        pc_eval_judge_values(j->v, j->v->outputs ? j->v->outputs : j->outputs, &j->judge_values, &j->err);
+    if (rc == 0 && !j->v->outputs && !(j->outputs = pc_eval_outputs_path(j->v, j->party.name)))
+        rc = pc_error_mem(&j->err, 0, "a path");
+    if (rc == 0)
+        rc =
+            pc_eval_judge_values(j->v, j->v->outputs ? j->v->outputs : j->outputs, &j->judge_values, &j->err);
+    bool own = rc == 0;
     *p = (struct pc_party){.self = j->self,
         .v = v,
+        .comm = j->comm,
         .chat = v->api != NULL,
         .data = j->data,
         .tasks = {v->api ? &pc_task_alpaca_judge_text : &pc_task_alpaca_judge},
         .n_tasks = 1};
-    if (rc == 0)
-        rc = pc_party_open(p, &j->err);
-    if (rc == 0)
-        rc = pc_party_look(p, &j->err);
-    if (rc == 0)
-        rc = pc_party_ask(p, &j->err);
-    if (rc < 0)
+    rc = pc_party_run(p, rc, &j->err);
+    if (rc < 0 && own)
         pc_error_prefix(&j->err, "the judge");
     return rc;
 }
 
 /* ---- the whole of it ---- */
 
-static int run_party(struct job *j)
-{
-    struct pc_party *p = &j->party;
-    int rc = pc_party_open(p, &j->err);
-    if (rc == 0)
-        rc = pc_party_look(p, &j->err);
-    if (rc == 0)
-        rc = pc_party_ask(p, &j->err);
-    pc_party_rest(p);
-    return rc;
-}
-
 static int run_job(struct job *j)
 {
-    int rc = find_data(j);
+    int rc = pc_eval_ranks_join(&j->comm, &j->err);
+    if (rc < 0)
+        return rc;
+    rc = find_data(j);
+    j->party.comm = j->comm;
     j->party.self = j->self;
     j->party.v = j->v;
     j->party.data = j->data;
     if (rc == 0 && has_judge(j->v))
         rc = look_for_judge(j);
-    if (rc == 0 && j->party.n_tasks)
-        rc = run_party(j);
-    if (rc == 0 && has_judge(j->v))
-        rc = run_judge(j);
-    return rc == 0 ? report(j) : rc;
+    // With an error too: other ranks wait to hear of it.
+    if (j->party.n_tasks)
+        rc = pc_party_run(&j->party, rc, &j->err);
+    pc_party_rest(&j->party);
+    if (has_judge(j->v))
+        rc = run_judge(j, rc);
+    return rc == 0 && pc_comm_rank(j->comm) == 0 ? report(j) : rc;
 }
 
 /* What upstream has and paco has not, or something is missing: an exit code, or -1. */
@@ -380,6 +374,7 @@ static int run(const struct pc_command *self, int argc, char **argv)
     code = run_parsed(&j, &v, &args.positional);
     pc_party_close(&j.judge);
     pc_party_close(&j.party);
+    (void)pc_comm_close(j.comm, NULL);
     json_decref(j.annotated);
     pc_free(j.outputs);
     pc_free(j.data);
@@ -403,6 +398,10 @@ const struct pc_command pc_cmd_eval = {
         "the same command, and ends with the same bytes. A question that cannot be asked is counted, shown\n"
         "and part of no mean; the exit code is 1 then.\n"
         "\n"
+        "Under mpirun -n R the ranks share the questions out and rank 0 writes the results, the same bytes "
+        "as\n"
+        "one process alone.\n"
+        "\n"
         "--report makes one page of folders of results that opens in any browser without a network: the\n"
         "table, charts, and every item. --compare tells whether two models differ: for each task the\n"
         "difference with its 95 % interval (bootstrap over items), McNemar's exact test, and which items\n"
@@ -421,6 +420,7 @@ const struct pc_command pc_cmd_eval = {
         "$ paco eval mmlu_0shot gsm_cot -m tuned-q4_k.gguf --data data/eval --out results --limit 20\n"
         "$ paco eval mmlu_5shot -m llama-7b --diff alpaca-diff --data data/eval --out alpaca\n"
         "$ paco eval mmlu_0shot --subjects anatomy virology -m tulu-7b --data data/eval --out two\n"
+        "$ mpirun -n 4 paco eval card -m tulu-7b --data data/eval --out results\n"
         "$ paco eval --report results alpaca --out report.html\n"
         "$ paco eval --compare results alpaca\n"
         "$ paco eval alpaca_farm -m tulu-7b --judge vicuna-13b.gguf --data data/eval --out results\n"

@@ -2,8 +2,10 @@
 #include "cli/eval_party.h"
 
 #include "cli/eval_model.h"
+#include "cli/eval_ranks.h"
 #include "eval/answer_api.h"
 #include "eval/answer_engine.h"
+#include "eval/answer_ranks.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -83,7 +85,7 @@ static void remark_on_format(struct pc_party *p)
                   : "this model was not tuned on the card's format");
 }
 
-int pc_party_open(struct pc_party *p, struct paco_error *err)
+static int open_party(struct pc_party *p, struct paco_error *err)
 {
     p->notes.progress = pc_progress_bar(p->self);
     int rc = p->v->api ? open_endpoint(p, err) : open_model(p, err);
@@ -104,20 +106,33 @@ static int describe_endpoint(struct pc_party *p, struct paco_error *err)
     return p->identity ? 0 : pc_error_mem(err, 64, "an endpoint's description");
 }
 
-int pc_party_look(struct pc_party *p, struct paco_error *err)
+/* All that decides the results; of all ranks the same. */
+static int identify(struct pc_party *p, struct paco_error *err)
 {
     int rc = p->v->api ? describe_endpoint(p, err)
                        : pc_eval_fingerprint(&p->a.model, &p->v->model, p->a.tok, pc_progress_bar(p->self),
                              &p->identity, err);
     pc_progress_bar_end();
     for (size_t i = 0; i < p->n_tasks && rc == 0; i++)
+        rc = pc_eval_identify(p->evals[i], p->identity, err);
+    return rc;
+}
+
+static int look(struct pc_party *p, struct paco_error *err)
+{
+    int rc = 0;
+    for (size_t i = 0; i < p->n_tasks && rc == 0; i++)
         rc = pc_eval_look(p->evals[i], p->identity, err);
     return rc;
 }
 
+/* ---- asking and answering ---- */
+
 static int open_answerer(struct pc_party *p, struct paco_error *err)
 {
     struct pc_engine_options o = pc_model_engine_options(&p->v->model);
+    if (o.n_threads == 0)
+        o.n_threads = pc_eval_ranks_threads(p->comm);
     pc_answer_engine_plan(&o, p->a.model.config, (int32_t)p->v->batch);
     int rc = pc_engine_open(p->a.model.weights, p->a.model.config, &o, &p->engine, err);
     if (rc < 0)
@@ -130,7 +145,17 @@ static int open_answerer(struct pc_party *p, struct paco_error *err)
     return pc_answer_engine_open(p->engine, p->a.tok, &ends, &p->answerer, err);
 }
 
-int pc_party_ask(struct pc_party *p, struct paco_error *err)
+static int open_ranks(struct pc_party *p, struct paco_error *err)
+{
+    int rc = open_answerer(p, err);
+    if (rc < 0 || pc_comm_size(p->comm) == 1)
+        return rc;
+    rc = pc_answer_ranks_open(p->comm, p->answerer, &p->answerer, err);
+    p->over_ranks = rc == 0;
+    return rc;
+}
+
+static int ask(struct pc_party *p, struct paco_error *err)
 {
     int rc = 0;
     for (size_t i = 0; i < p->n_tasks && rc == 0; i++) {
@@ -139,12 +164,51 @@ int pc_party_ask(struct pc_party *p, struct paco_error *err)
         // Ctrl-C is heard from here on, be it only after the weights are loaded.
         const struct pc_progress *bar = pc_progress_bar(p->self);
         if (!p->answerer)
-            rc = open_answerer(p, err);
+            rc = open_ranks(p, err);
+        if (rc == 0 && p->over_ranks)
+            pc_answer_ranks_begin(p->answerer, i);
         if (rc == 0)
             rc = pc_eval_ask(p->evals[i], p->answerer, bar, err);
         pc_progress_bar_end();
     }
     return rc;
+}
+
+static int make_question(
+    void *ctx, size_t i_task, size_t i_item, struct pc_question *q, struct paco_error *err)
+{
+    struct pc_party *p = ctx;
+    if (i_task >= p->n_tasks)
+        return pc_error_set(err, PACO_EINVAL, "there are %zu tasks, %zu was asked for", p->n_tasks, i_task);
+    return pc_eval_question(p->evals[i_task], i_item, q, err);
+}
+
+static int make_answerer(void *ctx, struct pc_answerer **out, struct paco_error *err)
+{
+    struct pc_party *p = ctx;
+    int rc = open_answerer(p, err);
+    *out = p->answerer;
+    return rc;
+}
+
+int pc_party_run(struct pc_party *p, int rc, struct paco_error *err)
+{
+    if (rc == 0 && p->v->api && pc_comm_size(p->comm) > 1)
+        rc = pc_error_set(err, PACO_EINVAL,
+            "an endpoint is asked by one process, not by ranks: --batch says how many questions are under "
+            "way");
+    if (rc == 0)
+        rc = open_party(p, err);
+    if (rc == 0)
+        rc = identify(p, err);
+    rc = pc_eval_ranks_agree(p->comm, rc, p->evals, p->n_tasks, err);
+    if (rc == 0 && pc_comm_rank(p->comm) > 0)
+        return pc_answer_ranks_serve(
+            p->comm, &(const struct pc_ranks_worker){make_question, make_answerer, p}, err);
+    p->awaited = rc == 0;
+    if (rc == 0)
+        rc = look(p, err);
+    return rc == 0 ? ask(p, err) : rc;
 }
 
 /* ---- the end ---- */
@@ -153,6 +217,9 @@ void pc_party_rest(struct pc_party *p)
 {
     if (p->answerer)
         p->answerer->ops->close(p->answerer);
+    if (p->awaited && !p->over_ranks)
+        pc_answer_ranks_dismiss(p->comm);
+    p->awaited = p->over_ranks = false;
     pc_engine_close(p->engine);
     p->answerer = NULL;
     p->engine = NULL;

@@ -141,10 +141,22 @@ int pc_eval_open(const struct pc_eval_options *options, struct pc_eval **out, st
     return rc;
 }
 
+int pc_eval_identify(struct pc_eval *e, const json_t *model, struct paco_error *err)
+{
+    if (!e->identity)
+        e->identity = make_identity(e, model);
+    return e->identity ? 0 : pc_eval_no_memory(err);
+}
+
+const json_t *pc_eval_identity(const struct pc_eval *e)
+{
+    return e->identity;
+}
+
 int pc_eval_look(struct pc_eval *e, const json_t *model, struct paco_error *err)
 {
-    e->identity = make_identity(e, model);
-    return e->identity ? look_at_out(e, err) : pc_eval_no_memory(err);
+    int rc = pc_eval_identify(e, model, err);
+    return rc < 0 ? rc : look_at_out(e, err);
 }
 
 int pc_eval_can(struct pc_eval *e, const struct pc_answerer *a,
@@ -319,8 +331,7 @@ static int begin_asking(struct pc_eval *e, struct pc_answerer *a, struct paco_er
     e->drafts = pc_alloc_zero(e->n_items, sizeof *e->drafts);
     e->records = pc_alloc_zero(e->n_items, sizeof *e->records);
     e->pending = pc_alloc_zero(MAX_PENDING, sizeof *e->pending);
-    e->hash = pc_sha256_new(err);
-    if (!e->drafts || !e->records || !e->pending || !e->hash)
+    if (!e->drafts || !e->records || !e->pending)
         return pc_eval_no_memory(err);
     int rc = pc_judges_new(e->o.task, e->data, e->o.n_judges, &e->judges, err);
     return rc < 0 ? rc : open_journal(e, err);

@@ -64,6 +64,12 @@ int pc_eval_can(struct pc_eval *e, const struct pc_answerer *a,
     int (*can)(const struct pc_answerer *a, const struct pc_ask *ask, struct paco_error *err),
     struct paco_error *err);
 
+/** What pc_eval_look begins with: put together all that decides the results. Other ranks, which do not look
+ * at OUT, come here alone. */
+int pc_eval_identify(struct pc_eval *e, const json_t *model, struct paco_error *err);
+/** A view; NULL before. */
+const json_t *pc_eval_identity(const struct pc_eval *e);
+
 /** What is being made is dropped; what was journalled stays. NULL is fine. */
 void pc_eval_close(struct pc_eval *e);
 
@@ -75,6 +81,9 @@ bool pc_eval_is_done(const struct pc_eval *e);
  * then, and the message says how far it came. */
 int pc_eval_ask(
     struct pc_eval *e, struct pc_answerer *a, const struct pc_progress *progress, struct paco_error *err);
+
+/** Item i as pc_eval_ask asks it, for another rank to answer (answer_ranks.h). Valid until the next call. */
+int pc_eval_question(struct pc_eval *e, size_t i, struct pc_question *out, struct paco_error *err);
 
 /** After pc_eval_ask, or when it is done; a view. */
 const struct pc_eval_result *pc_eval_result(const struct pc_eval *e);

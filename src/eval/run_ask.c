@@ -37,12 +37,11 @@ static json_t *text_value(const char *text, size_t len)
     return v ? v : json_stringn_nocheck(text, len); // the writer mends it
 }
 
-static int begin_record(
-    struct pc_eval *e, const char *key, const char *group, json_t **out, struct paco_error *err)
+static int begin_record(struct pc_eval *e, json_t **out, struct paco_error *err)
 {
     json_t *r = json_object();
-    int bad = json_object_set_new(r, "key", json_string_nocheck(key));
-    bad |= json_object_set_new(r, "group", group ? json_string_nocheck(group) : json_null());
+    int bad = json_object_set_new(r, "key", json_string_nocheck(e->key));
+    bad |= json_object_set_new(r, "group", e->group ? json_string_nocheck(e->group) : json_null());
     bad |= json_object_set_new(r, "prompt", text_value(e->prompt.data, e->prompt.len));
     bad |= json_object_set_new(r, "prompt_sha256", json_string(sha_of(e, &e->prompt)));
     if (bad) {
@@ -59,35 +58,46 @@ static bool is_fatal(int rc)
     return rc == PACO_EMEM || rc == PACO_ECANCELLED || rc == PACO_ENOSPC;
 }
 
+int pc_eval_question(struct pc_eval *e, size_t i, struct pc_question *out, struct paco_error *err)
+{
+    if (i >= e->n_items)
+        return pc_error_set(err, PACO_EINVAL, "%s has no item %zu", e->o.task->name, i);
+    if (!e->hash && !(e->hash = pc_sha256_new(err)))
+        return PACO_EMEM;
+    e->ask = (struct pc_ask){.prompt = &e->prompt};
+    e->key[0] = '\0';
+    e->group = NULL;
+    pc_buf_clear(&e->prompt);
+    e->o.task->name_item(e->data, i, e->key, &e->group);
+    int rc = e->o.task->ask(e->data, i, &e->ask, err);
+    if (rc == 0)
+        rc = pc_buf_check(&e->prompt, "a prompt", err);
+    if (e->o.bos >= 0)
+        e->ask.bos = e->o.bos == 1;
+    *out = (struct pc_question){.i_item = i,
+        .key = e->key,
+        .seed = (uint64_t)e->o.flags->seed,
+        .stream = stream_of(e, e->key),
+        .ask = &e->ask};
+    return rc;
+}
+
 static int submit(struct pc_eval *e, size_t i, struct paco_error *err)
 {
-    char key[96] = "";
-    const char *group = NULL;
-    struct pc_ask ask = {.prompt = &e->prompt};
+    struct pc_question q;
     struct paco_error own = {0};
-    pc_buf_clear(&e->prompt);
-    e->o.task->name_item(e->data, i, key, &group);
-    int rc = e->o.task->ask(e->data, i, &ask, &own);
-    if (rc == 0)
-        rc = pc_buf_check(&e->prompt, "a prompt", &own);
+    int rc = pc_eval_question(e, i, &q, &own);
     if (is_fatal(rc)) {
         if (err)
             *err = own;
         return rc;
     }
     json_t *record = NULL;
-    int built = begin_record(e, key, group, &record, err);
+    int built = begin_record(e, &record, err);
     if (built < 0)
         return built;
     if (rc < 0)
         return pc_eval_keep_failed(e, i, record, &own, err);
-    if (e->o.bos >= 0)
-        ask.bos = e->o.bos == 1;
-    const struct pc_question q = {.i_item = i,
-        .key = key,
-        .seed = (uint64_t)e->o.flags->seed,
-        .stream = stream_of(e, key),
-        .ask = &ask};
     e->drafts[i] = record;
     e->n_asked++;
     return e->answerer->ops->submit(e->answerer, &q, err);

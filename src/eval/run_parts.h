@@ -27,7 +27,10 @@ struct pc_eval {
     size_t n_pending;
     size_t i_next, n_asked, n_done, n_failed, n_resumed;
     double score_sum, n_scored, last_sync, start;
-    struct pc_buf prompt;
+    struct pc_buf prompt; /* of the question at hand, as are: */
+    char key[96];
+    const char *group;
+    struct pc_ask ask;
     char sha[PC_SHA256_HEX];
     struct pc_sha256 *hash;
 };
