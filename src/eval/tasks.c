@@ -18,6 +18,9 @@ const struct pc_task *const pc_tasks[] = {
     &pc_task_alpaca_judge,
     &pc_task_alpaca_judge_text,
     &pc_task_mgsm,
+    &pc_task_koala,
+    &pc_task_self_instruct,
+    &pc_task_vicuna,
     NULL,
 };
 
