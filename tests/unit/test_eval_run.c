@@ -35,6 +35,8 @@ static int task_open(const struct pc_task *task, const struct pc_task_env *env, 
     if (g_open_rc < 0)
         return pc_error_file(err, g_open_rc, "doubles.jsonl", 17, "line 3: no number");
     *out = pc_alloc_zero(1, sizeof **out);
+    if (!*out)
+        return pc_error_mem(err, sizeof **out, "data");
     (*out)->n = env->flags->limit ? (size_t)env->flags->limit : N_ITEMS;
     json_object_set_new(env->files, "doubles.jsonl", json_string("00ff"));
     return 0;
@@ -149,7 +151,6 @@ static int fake_submit(struct pc_answerer *a, const struct pc_question *q, struc
 static int fake_poll(struct pc_answerer *a, struct pc_reply *reply, struct paco_error *err)
 {
     struct fake *f = (struct fake *)a;
-    (void)err;
     if (f->n_open == 0)
         return 0;
     size_t i = f->open[--f->n_open];
@@ -161,12 +162,19 @@ static int fake_poll(struct pc_answerer *a, struct pc_reply *reply, struct paco_
     reply->n_texts = N_SAMPLES;
     reply->texts = pc_alloc_zero(N_SAMPLES, sizeof *reply->texts);
     reply->lens = pc_alloc_zero(N_SAMPLES, sizeof *reply->lens);
-    for (size_t k = 0; k < N_SAMPLES; k++) {
+    bool whole = reply->texts && reply->lens;
+    for (size_t k = 0; k < N_SAMPLES && whole; k++) {
         char text[16];
         reply->lens[k] = (size_t)snprintf(text, sizeof text, " %zu", 2 * i + k);
         reply->texts[k] = pc_strdup(text);
+        whole = reply->texts[k] != NULL;
     }
-    return 1;
+    if (whole)
+        return 1;
+    if (!reply->texts)
+        reply->n_texts = 0;
+    pc_reply_release(reply);
+    return pc_error_mem(err, N_SAMPLES, "an answer");
 }
 
 static void fake_close(struct pc_answerer *a)
@@ -494,6 +502,35 @@ static void test_what_ends_a_run(void **state)
     run_end(&r);
 }
 
+/* Each allocation fails in turn: no memory, said so, and nothing that looks finished. */
+static void test_without_memory(void **state)
+{
+    struct scratch *s = *state;
+    struct run r = run_new(s);
+    r.flags.limit = 2;
+    assert_int_equal(run_once(&r, SIZE_MAX), 0);
+    struct outcome whole = outcome_of(s);
+    bool left_something = true;
+    for (int64_t n = 0; left_something; n++) {
+        assert_int_equal(pc_dir_remove(scratch_path(s, "out"), NULL), 0);
+        r.fake = fake_new();
+        pc_alloc_fail_after(n);
+        int rc = run_once(&r, SIZE_MAX);
+        pc_alloc_fail_after(-1);
+        // In its very last step only the journal's own file may stay behind, which the next call removes.
+        left_something = rc < 0 || has(s, "out/doubles/" PC_JOURNAL_NAME);
+        if (rc == 0)
+            assert_int_equal(run_once(&r, SIZE_MAX), 0);
+        assert_true(rc == 0 || rc == PACO_EMEM);
+        assert_true(rc == 0 || !has(s, "out/doubles/results.json"));
+    }
+    struct outcome again = outcome_of(s);
+    assert_same_outcome(&whole, &again);
+    outcome_free(&again);
+    outcome_free(&whole);
+    run_end(&r);
+}
+
 static void test_bad_data(void **state)
 {
     struct run r = run_new(*state);
@@ -546,6 +583,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_other_flags_start_afresh, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_failed_items, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_ends_a_run, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_without_memory, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_bad_data, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_broken_results, set_up, tear_down),
         cmocka_unit_test(test_scores_of_records),
