@@ -1,24 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every prompt of MMLU, GSM and MGSM, as a digest: written anew from the evaluation's specification with pandas,
-Python's own `random` and SentencePiece, so that subsets, type inference, shots that do not fit and white space are held
-against the libraries upstream used. Writes or checks fixtures/eval/prompts.json, a list of
+"""Every prompt of MMLU, GSM, MGSM, BBH, TyDi QA and HumanEval, as a digest: written anew from the evaluation's
+specification with pandas, Python's own `random` and SentencePiece, so that subsets, type inference, shots and contexts
+that do not fit and white space are held against the libraries upstream used. Writes or checks fixtures/eval/prompts.json, a list of
 
     task, flags     as paco has them; llama: prompts are cut by LLaMA's tokenizer
     n               how many items
     names           of the first five
     sha256          of all prompts in order, a NUL behind each
 
-tests/unit/test_task_{mmlu,gsm,mgsm}.c compare with it. Stack: today.
+tests/unit/test_task_{mmlu,gsm,mgsm,bbh,tydiqa,codex}.c compare with it. Stack: today.
 """
+import gzip
 import hashlib
 import json
 import random
 import re
+import shutil
 
 import pandas as pd
 import sentencepiece
+import transformers
 
-from common import case, data, equal, finish, fixture
+from common import case, data, equal, expect, finish, fixture, work
 
 LETTERS = "ABCD"
 LANGUAGES = {  # the labels of a question and of its answer
@@ -33,6 +36,27 @@ LANGUAGES = {  # the labels of a question and of its answer
     "te": ("ప్రశ్న: ", "దశలవారీగా సమాధానం:"),
     "sw": ("Swali: ", "Jibu la Hatua kwa Hatua:"),
     "bn": ("প্রশ্ন: ", "ধাপে ধাপে উত্তর:"),
+}
+
+TYDIQA = {  # instruction with and without a passage; the labels of passage, question and answer
+    "arabic": ("أجب على السؤال التالي بناءً على المعلومات في المقطع المعطى.",
+        "أجب على السؤال التالي.", "المقطع:", "السؤال:", "الإجابة:"),
+    "bengali": ("প্রদত্ত অধ্যায়ের তথ্যের উপর ভিত্তি করে নিম্নলিখিত প্রশ্নের উত্তর দিন।",
+        "নিম্নলিখিত প্রশ্নের উত্তর দিন।", "অধ্যায়:", "প্রশ্ন:", "উত্তর:"),
+    "english": ("Answer the following question based on the information in the given passage.",
+        "Answer the following question.", "Passage:", "Question:", "Answer:"),
+    "finnish": ("Vastaa seuraavaan kysymykseen annetun kappaleen tiedon perusteella.",
+        "Vastaa seuraavaan kysymykseen.", "Kappale:", "Kysymys:", "Vastaus:"),
+    "indonesian": ("Jawab pertanyaan berikut berdasarkan informasi di bagian yang diberikan.",
+        "Jawab pertanyaan berikut.", "Bagian:", "Pertanyaan:", "Jawaban:"),
+    "korean": ("주어진 문단의 정보에 기반하여 다음 질문에 답하십시오.",
+        "다음 질문에 답하십시오.", "문단:", "질문:", "답변:"),
+    "russian": ("Ответьте на следующий вопрос на основе информации в данном отрывке.",
+        "Ответьте на следующий вопрос.", "Отрывок:", "Вопрос:", "Ответ:"),
+    "swahili": ("Jibu swali lifuatalo kulingana na habari kwenye kifungu kilichotolewa.",
+        "Jibu swali lifuatalo.", "Kifungu:", "Swali:", "Jibu:"),
+    "telugu": ("ఇచ్చిన పేరాలోని సమాచారం ఆధారంగా కింది ప్రశ్నకు సమాధానం ఇవ్వండి.",
+        "క్రింది ప్రశ్నకు సమాధానం ఇవ్వండి.", "పేరా:", "ప్రశ్న:", "సమాధానం:"),
 }
 
 
@@ -114,6 +138,86 @@ def mgsm(chat, n_shot=2, max_num_examples=None):
             yield "%s/%d" % (code, i), ("<|user|>\n" if chat else "") + asked + between + LANGUAGES[code][1]
 
 
+def bbh(cot, chat, n=40):
+    random.seed(42)
+    for path in sorted(data("bbh/bbh").glob("*.json"), key=lambda p: p.stem):
+        rows = list(enumerate(json.loads(path.read_text())["examples"]))
+        if n:
+            rows = random.sample(rows, n)
+        with data("bbh/cot-prompts/%s.txt" % path.stem).open() as f:
+            fields = "".join(f.readlines()[2:]).split("\n\n")
+        if not cot:
+            fields = [x.split("\nA:")[0].strip() + "\nA: " + x.split("So the answer is")[-1].strip()
+                      if x.startswith("Q:") else x for x in fields]
+        head = "\n\n".join(fields).strip()
+        for i, row in rows:
+            yield "%s/%d" % (path.stem, i), wrap(chat, head + "\n\nQ: " + row["input"], "A:")
+
+
+def tydiqa_questions(language, kind):
+    path = data("tydiqa") / ("%s_tydiqa_%s.json" % (language, kind))
+    return [dict(qa, context=paragraph["context"]) for article in json.loads(path.read_text(encoding="utf-8"))["data"]
+            for paragraph in article["paragraphs"] for qa in paragraph["qas"]] if path.exists() else []
+
+
+def cut(context, pieces, limit=512):
+    """With BOS, as the slow tokenizer of Transformers 4.28.1 decodes it; "<s>" is followed by a space as in 5."""
+    ids = [1] + pieces.encode(context) if pieces else []
+    return context if len(ids) <= limit else "<s> " + pieces.decode(ids[1:limit])
+
+
+def tydiqa(context, chat, n_shot=1, n=100, pieces=None):
+    random.seed(42)
+    test, shots = {}, {}
+    for language in sorted(TYDIQA):
+        test[language] = tydiqa_questions(language, "dev")
+        if len(test[language]) > n:
+            test[language] = random.sample(test[language], n)
+    for language in sorted(TYDIQA):
+        train = tydiqa_questions(language, "train")
+        if len(train) >= n_shot:
+            shots[language] = random.sample(train, n_shot)
+    for language in sorted(shots):
+        with_context, without, p, q, a = TYDIQA[language]
+
+        def asked(item):
+            passage = p + " " + cut(item["context"], pieces) + "\n" if context else ""
+            return passage + q + " " + item["question"] + "\n"
+
+        head = (with_context if context else without) + "\n\n"
+        head += "".join(asked(s) + a + " " + s["answers"][0]["text"] + "\n\n" for s in shots[language])
+        for item in test[language]:
+            yield item["id"], wrap(True, head + asked(item), a) if chat else head + asked(item) + a
+
+
+def check_contexts(pieces):
+    """What cut() writes of every context that is too long, and Transformers 5 decodes from the same ids. It shows
+    U+FFFD for every byte of a run that is no text as a whole; SentencePiece, and the slow tokenizer, only for those
+    bytes that are none."""
+    path = work("llama")
+    (path / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer", "add_bos_token": true}')
+    shutil.copy(str(data("tokenizer/tokenizer.model")), str(path))
+    tokenizer, n = transformers.AutoTokenizer.from_pretrained(str(path)), 0
+    for language in sorted(TYDIQA):
+        for item in tydiqa_questions(language, "dev") + tydiqa_questions(language, "train"):
+            text = cut(item["context"], pieces)
+            if text != item["context"]:
+                want = tokenizer.decode([1] + pieces.encode(item["context"])[:511], skip_special_tokens=False)
+                end = want.find("\ufffd")
+                text, want = (text[:end], want[:end]) if end >= 0 else (text, want)
+                equal(item["id"], text, want)
+                n += 1
+    expect(n > 500, "only %d contexts are too long" % n)
+
+
+def codex(chat):
+    for line in gzip.open(data("human_eval/HumanEval.jsonl.gz"), "rt"):
+        row = json.loads(line)
+        start = "<|user|>\nComplete the following python function.\n\n\n" + row["prompt"]
+        start += "\n<|assistant|>\nHere is the completed function:\n\n\n"
+        yield row["task_id"], (start if chat else "") + row["prompt"]
+
+
 def digest(texts):
     h = hashlib.sha256()
     for text in texts:
@@ -149,6 +253,21 @@ def main():
     with case("eval prompts: MGSM"):
         rows += [row("mgsm", {"use_chat_format": 1}, mgsm(True)), row("mgsm", {"use_chat_format": 0}, mgsm(False)),
                  row("mgsm", {"use_chat_format": 1, "n_shot": 5, "max_num_examples_per_lang": 40}, mgsm(True, 5, 40))]
+    with case("eval prompts: BBH"):
+        for name, cot in (("bbh_direct", False), ("bbh_cot", True)):
+            rows += [row(name, {"use_chat_format": 1}, bbh(cot, True)), row(name, {"use_chat_format": 0}, bbh(cot, False)),
+                     row(name, {"use_chat_format": 1, "max_num_examples_per_task": -1}, bbh(cot, True, None)),
+                     row(name, {"use_chat_format": 0, "max_num_examples_per_task": 146}, bbh(cot, False, 146))]
+    with case("eval prompts: TyDi QA"):
+        for name, context in (("tydiqa_goldp", True), ("tydiqa_no_context", False)):
+            rows += [row(name, {"use_chat_format": 1}, tydiqa(context, True, pieces=pieces), llama=True),
+                     row(name, {"use_chat_format": 0}, tydiqa(context, False, pieces=pieces), llama=True),
+                     row(name, {"use_chat_format": 1, "n_shot": 3}, tydiqa(context, True, 3)),
+                     row(name, {"use_chat_format": 0, "n_shot": 0, "max_num_examples_per_lang": 20}, tydiqa(context, False, 0, 20))]
+    with case("eval prompts: TyDi QA's long contexts = Transformers"):
+        check_contexts(pieces)
+    with case("eval prompts: HumanEval"):
+        rows += [row("codex_eval_temp_0.1", {"use_chat_format": 1}, codex(True)), row("codex_eval_temp_0.8", {}, codex(False))]
     with case("eval prompts: fixtures/eval/prompts.json"):
         fixture("eval/prompts.json", {"made_by": "tests/parity/eval_prompts.py", "pandas": pd.__version__,
                                       "sentencepiece": sentencepiece.__version__, "rows": rows})

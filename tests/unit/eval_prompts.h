@@ -31,6 +31,8 @@ static inline void eval_prompts_flags(struct harness *h, const json_t *flags)
             h->flags.n_instances = json_integer_value(v);
         else if (strcmp(key, "max_num_examples") == 0)
             h->flags.max_num_examples = json_integer_value(v);
+        else if (strcmp(key, "max_num_examples_per_task") == 0)
+            h->flags.max_num_examples_per_task = json_integer_value(v);
         else if (strcmp(key, "max_num_examples_per_lang") == 0)
             h->flags.max_num_examples_per_lang = json_integer_value(v);
         else if (strcmp(key, "fix") == 0 && strcmp(json_string_value(v), "mmlu-none") == 0)
@@ -74,6 +76,7 @@ static inline void eval_prompts_check(const json_t *row, const char *dir)
             fail_msg("%s", err.message);
     }
     h.env.tok = tok;
+    h.flags.unsafe_exec = true; // nothing is run here
     eval_prompts_flags(&h, json_object_get(row, "flags"));
     harness_open(&h, dir);
     assert_int_equal(harness_n(&h), json_integer_value(json_object_get(row, "n")));

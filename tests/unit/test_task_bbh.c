@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "task_harness.h"
+#include "eval_prompts.h"
 
 static const char two_examples[] = "{\"canary\": \"c\", \"examples\": ["
                                    "{\"input\": \"not True is\", \"target\": \"False\"},"
@@ -390,6 +390,13 @@ static void dyck_languages_compares_spaces(void **state)
     harness_close(&h);
 }
 
+/* Subsets and all prompts, against CPython's own. */
+static void all_prompts(void **state)
+{
+    (void)state;
+    eval_prompts_check_all("bbh", harness_data("bbh"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -409,6 +416,7 @@ int main(void)
         cmocka_unit_test(the_sample_of_sorted_names),
         cmocka_unit_test(upstreams_prompts),
         cmocka_unit_test(dyck_languages_compares_spaces),
+        cmocka_unit_test(all_prompts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "task_harness.h"
+#include "eval_prompts.h"
 
 #include "eval/eval_data.h"
 #include "eval/sandbox.h"
@@ -262,6 +262,13 @@ static void upstreams_stops(void **state)
     pc_tokenizer_free(tok);
 }
 
+/* Subsets and all prompts, against CPython's own. */
+static void all_prompts(void **state)
+{
+    (void)state;
+    eval_prompts_check_all("codex", harness_data("human_eval"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -274,6 +281,7 @@ int main(void)
         cmocka_unit_test(a_gzip_file_cut_short_is_refused),
         cmocka_unit_test(upstreams_prompts),
         cmocka_unit_test(upstreams_stops),
+        cmocka_unit_test(all_prompts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
