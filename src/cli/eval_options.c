@@ -184,6 +184,11 @@ const struct pc_option pc_eval_rows[] = {
         .offset = AT(api_key_env),
         .arg = "NAME",
         .help = "the environment variable that holds the endpoint's key"},
+    {.name = "api-chat",
+        .type = PC_OPT_FLAG,
+        .offset = AT(api_chat),
+        .help =
+            "send prompts there as a user's messages, though it has completions: the endpoint's own format"},
     {.name = "annotations",
         .type = PC_OPT_STRING,
         .offset = AT(annotations),

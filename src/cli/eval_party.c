@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/eval_party.h"
 
+#include "base/memory.h"
 #include "cli/eval_model.h"
 #include "cli/eval_ranks.h"
 #include "eval/answer_api.h"
 #include "eval/answer_engine.h"
 #include "eval/answer_ranks.h"
+#include "net/reply_cache.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -20,15 +22,19 @@ static int open_endpoint(struct pc_party *p, struct paco_error *err)
     const char *key = p->v->api_key_env ? getenv(p->v->api_key_env) : NULL;
     if (p->v->api_key_env && !key)
         return pc_error_set(err, PACO_EINVAL, "--api-key-env: the environment has no %s", p->v->api_key_env);
+    char *cache = p->chat ? pc_reply_cache_dir("judge") : NULL; // a judge's replies are paid for once
     const struct pc_answer_api_options o = {.url = p->v->api,
         .model = p->v->model.model,
         .key = key,
-        .chat = p->chat,
+        .chat = p->chat || p->v->api_chat,
+        .cache_dir = cache,
         .http.max_in_flight = (int)p->v->batch,
         .progress = pc_progress_bar(p->self),
         .notes = &p->notes};
     snprintf(p->name, sizeof p->name, "%s", p->v->model.model ? p->v->model.model : p->v->api);
-    return pc_answer_api_open(&o, &p->answerer, err);
+    int rc = pc_answer_api_open(&o, &p->answerer, err);
+    pc_free(cache);
+    return rc;
 }
 
 static int open_model(struct pc_party *p, struct paco_error *err)
@@ -102,7 +108,8 @@ static int open_party(struct pc_party *p, struct paco_error *err)
 /* An endpoint shows nothing of its model but the name. */
 static int describe_endpoint(struct pc_party *p, struct paco_error *err)
 {
-    p->identity = json_pack("{s:s, s:s?}", "api", p->v->api, "name", p->v->model.model);
+    p->identity = json_pack(
+        "{s:s, s:s?, s:b}", "api", p->v->api, "name", p->v->model.model, "chat", p->chat || p->v->api_chat);
     return p->identity ? 0 : pc_error_mem(err, 64, "an endpoint's description");
 }
 

@@ -25,7 +25,8 @@
 struct pc_answer_api_options {
     const char *url, *model; /* net/openai.h's; model may be NULL */
     const char *key;         /* or NULL */
-    bool chat;               /* by chat although there are completions: for judges */
+    bool chat;               /* by chat although there are completions */
+    const char *cache_dir;   /* net/reply_cache.h's; or NULL */
     struct pc_http_options http;
     const struct pc_progress *progress; /* may be NULL */
     struct pc_notes *notes;

@@ -2,6 +2,7 @@
 #include "net/openai.h"
 
 #include "base/file.h"
+#include "net/reply_cache.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -9,9 +10,18 @@
 
 enum { MAX_REQUEST = 64 << 20 };
 
+/* A question under way whose reply is to be kept, or one whose reply was kept. */
+struct asked {
+    struct asked *next;
+    uint64_t tag;
+    char key[PC_SHA256_HEX];
+    struct pc_buf reply; /* of one that was kept */
+};
+
 struct pc_openai {
     struct pc_http *http;
-    char *completions, *chat, *model, *key; /* owned */
+    char *completions, *chat, *model, *key, *cache_dir; /* owned */
+    struct asked *open, *kept;
     char shown[600];
 };
 
@@ -67,7 +77,9 @@ static int fill(struct pc_openai *api, const struct pc_openai_options *o, struct
     pc_free(base);
     api->model = o->model ? pc_strdup(o->model) : NULL;
     api->key = o->key && *o->key ? pc_strdup(o->key) : NULL;
-    if (!api->completions || !api->chat || (o->model && !api->model) || (o->key && *o->key && !api->key))
+    api->cache_dir = o->cache_dir ? pc_strdup(o->cache_dir) : NULL;
+    if (!api->completions || !api->chat || (o->model && !api->model) || (o->key && *o->key && !api->key) ||
+        (o->cache_dir && !api->cache_dir))
         return pc_error_mem(err, 0, "an endpoint");
     struct pc_http_options http = o->http;
     http.is_final = is_final;
@@ -87,10 +99,22 @@ int pc_openai_open(const struct pc_openai_options *options, struct pc_openai **o
     return 0;
 }
 
+static void asked_free(struct asked *list)
+{
+    for (struct asked *next; list; list = next) {
+        next = list->next;
+        pc_buf_release(&list->reply);
+        pc_free(list);
+    }
+}
+
 void pc_openai_close(struct pc_openai *api)
 {
     if (!api)
         return;
+    asked_free(api->open);
+    asked_free(api->kept);
+    pc_free(api->cache_dir);
     pc_http_close(api->http);
     pc_free(api->completions);
     pc_free(api->chat);
@@ -173,12 +197,38 @@ void pc_openai_write_request(struct pc_buf *b, const char *model, const struct p
     pc_buf_putc(b, '}');
 }
 
+/* Look for a reply to this question among those that were kept: 1 when there is one. Else it is to be kept.
+ */
+static int look_up(struct pc_openai *api, const struct pc_openai_request *request, const struct pc_buf *body,
+    struct paco_error *err)
+{
+    if (!api->cache_dir || request->temperature != 0)
+        return 0;
+    struct asked *a = pc_alloc_zero(1, sizeof *a);
+    if (!a)
+        return pc_error_mem(err, sizeof *a, "a request");
+    a->tag = request->tag;
+    int rc =
+        pc_reply_cache_key(request->chat ? api->chat : api->completions, body->data, body->len, a->key, err);
+    if (rc < 0) {
+        pc_free(a);
+        return rc;
+    }
+    bool found = pc_reply_cache_get(api->cache_dir, a->key, &a->reply);
+    struct asked **list = found ? &api->kept : &api->open;
+    a->next = *list;
+    *list = a;
+    return found;
+}
+
 int pc_openai_start(struct pc_openai *api, const struct pc_openai_request *request, struct paco_error *err)
 {
     struct pc_buf b;
     pc_buf_init(&b, MAX_REQUEST);
     pc_openai_write_request(&b, api->model, request);
     int rc = pc_buf_check(&b, "a request", err);
+    if (rc == 0)
+        rc = look_up(api, request, &b, err);
     if (rc == 0)
         rc = pc_http_start(api->http,
             &(struct pc_http_request){.url = request->chat ? api->chat : api->completions,
@@ -189,16 +239,56 @@ int pc_openai_start(struct pc_openai *api, const struct pc_openai_request *reque
                 .tag = request->tag},
             err);
     pc_buf_release(&b);
-    return rc;
+    return rc < 0 ? rc : 0;
+}
+
+/* The oldest of those that were kept, as if it came now. */
+static void hand_out_kept(struct pc_openai *api, struct pc_openai_reply *reply)
+{
+    struct asked **last = &api->kept;
+    while ((*last)->next)
+        last = &(*last)->next;
+    struct asked *a = *last;
+    *last = NULL;
+    const struct pc_http_reply http = {.tag = a->tag,
+        .status = 200,
+        .n_tries = 1,
+        .body = a->reply.data,
+        .len = a->reply.len,
+        .content_type = ""};
+    pc_openai_read_reply(&http, api->shown, api->key, reply);
+    asked_free(a);
+}
+
+/* Keep what came, if it is a reply and was to be kept. */
+static void keep(struct pc_openai *api, const struct pc_http_reply *http, const struct pc_openai_reply *reply)
+{
+    struct asked **at = &api->open;
+    while (*at && (*at)->tag != http->tag)
+        at = &(*at)->next;
+    struct asked *a = *at;
+    if (!a)
+        return;
+    *at = a->next;
+    a->next = NULL;
+    if (reply->err.code == 0)
+        pc_reply_cache_put(api->cache_dir, a->key, http->body, http->len);
+    asked_free(a);
 }
 
 int pc_openai_wait(
     struct pc_openai *api, int timeout_ms, struct pc_openai_reply *reply, struct paco_error *err)
 {
     struct pc_http_reply http;
+    if (api->kept) {
+        hand_out_kept(api, reply);
+        return 1;
+    }
     int rc = pc_http_wait(api->http, timeout_ms, &http, err);
-    if (rc > 0)
+    if (rc > 0) {
         pc_openai_read_reply(&http, api->shown, api->key, reply);
+        keep(api, &http, reply);
+    }
     return rc;
 }
 

@@ -29,6 +29,7 @@ struct pc_openai_options {
     const char *url;
     const char *model;           /* sent as it is; NULL: left out, for servers of one model */
     const char *key;             /* or NULL */
+    const char *cache_dir;       /* net/reply_cache.h's, for questions at temperature 0; or NULL */
     struct pc_http_options http; /* max_reply: 16 MiB by default; is_final is set here */
 };
 

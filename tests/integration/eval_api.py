@@ -203,6 +203,7 @@ def keys(url):
 def judges(url):
     outputs = os.path.join(DATA, "alpaca_eval/alpaca-7b/model_outputs.json")
     args = ["eval", "--judge-api", url, "--judge-model", "gpt-x", "--outputs", outputs, "--data", DATA, "--limit", 12, "--out"]
+    os.environ["XDG_CACHE_HOME"] = work("cache")
     begin(chat_only=True, faults=[500, 429])
     done = paco(*args, work("judged"))
     case("a judge behind an endpoint", done.returncode == 0 and Endpoint.real == 5, (done, Endpoint.real))
@@ -217,6 +218,10 @@ def judges(url):
     begin(chat_only=True)
     done = paco(*args, work("judged"))
     case("nothing is asked twice", done.returncode == 0 and Endpoint.real == 0, (done, Endpoint.real))
+    done = paco(*args, work("elsewhere"))
+    case("nor in another place", done.returncode == 0 and Endpoint.real == 0 and
+         text(work("elsewhere") + "/alpaca_judge_text/annotations.json") == text(work("judged") + "/alpaca_judge_text/annotations.json"),
+         (done, Endpoint.real))
     done = paco("eval", "--judge-api", url, "--outputs", outputs, "--data", DATA, "--out", work("j"))
     case("which model: exit 2", done.returncode == 2 and "--judge-model" in done.stderr, done)
 

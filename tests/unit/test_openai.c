@@ -3,6 +3,8 @@
 
 #include "http_server.h"
 #include "net/openai.h"
+#include "net/reply_cache.h"
+#include "scratch.h"
 
 #include <math.h>
 
@@ -273,6 +275,94 @@ static void waiting_can_be_stopped(void **state)
     http_server_close(&s);
 }
 
+/* ---- what was paid for ---- */
+
+static bool count_and_answer(void *ctx, const struct http_asked *asked, int fd)
+{
+    char text[100];
+    (void)ctx;
+    snprintf(text, sizeof text, "{\"choices\":[{\"text\":\"answer %d\"}]}", asked->i);
+    return http_reply(fd, 200, "", strstr(asked->body, "nonsense") ? "<html>" : text);
+}
+
+static void assert_answer(struct pc_openai *api, const char *prompt, double temperature, const char *want)
+{
+    struct pc_openai_reply r;
+    struct paco_error err = {0};
+    const struct pc_openai_request request = {
+        .prompt = prompt, .prompt_len = strlen(prompt), .max_tokens = 1, .temperature = temperature};
+    assert_int_equal(pc_openai_ask(api, &request, NULL, &r, &err), 0);
+    if (want)
+        assert_string_equal(r.choices[0].text, want);
+    else
+        assert_int_equal(r.err.code, PACO_EFORMAT);
+    pc_openai_reply_release(&r);
+}
+
+static void replies_are_kept_if_asked_for(void **state)
+{
+    (void)state;
+    struct http_server s;
+    struct scratch dir;
+    struct paco_error err = {0};
+    struct pc_openai *api = NULL;
+    char cache[512];
+    scratch_open(&dir);
+    snprintf(cache, sizeof cache, "%s/a/b", dir.dir);
+    http_server_open(&s, count_and_answer, NULL);
+    const struct pc_openai_options o = {.url = s.url, .model = "m", .key = "sk-secret", .cache_dir = cache};
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(pc_openai_open(&o, &api, &err), 0);
+        assert_answer(api, "p", 0, "answer 0");
+        assert_answer(api, "p", 0, "answer 0");
+        assert_answer(api, "q", 0, "answer 1");
+        assert_answer(api, "drawn", 1, i ? "answer 4" : "answer 2"); // not kept
+        assert_answer(api, "nonsense", 0, NULL);                     // nor this
+        pc_openai_close(api);
+    }
+    assert_int_equal(s.n_requests, 6);
+    // Several at once, kept and not, and a file that is no reply any more.
+    assert_int_equal(pc_openai_open(&o, &api, &err), 0);
+    static const char *const prompts[] = {"p", "new", "q"};
+    bool seen[3] = {false};
+    for (uint64_t i = 0; i < 3; i++)
+        assert_int_equal(
+            pc_openai_start(api,
+                &(struct pc_openai_request){
+                    .prompt = prompts[i], .prompt_len = strlen(prompts[i]), .max_tokens = 1, .tag = i},
+                &err),
+            0);
+    for (int i = 0; i < 3; i++) {
+        struct pc_openai_reply r;
+        assert_int_equal(pc_openai_wait(api, 10000, &r, &err), 1);
+        assert_string_equal(r.choices[0].text, r.tag == 0   ? "answer 0"
+                                               : r.tag == 1 ? "answer 6"
+                                                            : "answer 1");
+        seen[r.tag] = true;
+        pc_openai_reply_release(&r);
+    }
+    assert_true(seen[0] && seen[1] && seen[2]);
+    pc_openai_close(api);
+    http_server_close(&s);
+    scratch_close(&dir);
+}
+
+static void the_cache_has_a_place(void **state)
+{
+    (void)state;
+    setenv("XDG_CACHE_HOME", "/c", 1);
+    char *dir = pc_reply_cache_dir("judge");
+    assert_string_equal(dir, "/c/paco/judge");
+    pc_free(dir);
+    setenv("XDG_CACHE_HOME", "relative", 1);
+    setenv("HOME", "/h", 1);
+    dir = pc_reply_cache_dir("judge");
+    assert_string_equal(dir, "/h/.cache/paco/judge");
+    pc_free(dir);
+    unsetenv("HOME");
+    assert_null(pc_reply_cache_dir("judge"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -284,6 +374,8 @@ int main(void)
         cmocka_unit_test(the_endpoints_own_words_are_repeated),
         cmocka_unit_test(urls_may_be_given_in_several_ways),
         cmocka_unit_test(waiting_can_be_stopped),
+        cmocka_unit_test(replies_are_kept_if_asked_for),
+        cmocka_unit_test(the_cache_has_a_place),
     };
     return cmocka_run_group_tests_name("openai", tests, NULL, NULL);
 }
