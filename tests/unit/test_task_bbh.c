@@ -302,6 +302,16 @@ static void no_data(void **state)
     harness_close(&h);
 }
 
+static void without_memory(void **state)
+{
+    (void)state;
+    struct harness h;
+    harness_init(&h, &pc_task_bbh_direct);
+    write_data(&h);
+    harness_torture(&h, h.s.dir, "So the answer is False.");
+    harness_close(&h);
+}
+
 /* ---- the benchmark itself ---- */
 
 static void the_sample_of_sorted_names(void **state)
@@ -417,6 +427,7 @@ int main(void)
         cmocka_unit_test(upstreams_prompts),
         cmocka_unit_test(dyck_languages_compares_spaces),
         cmocka_unit_test(all_prompts),
+        cmocka_unit_test(without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

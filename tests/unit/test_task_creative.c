@@ -109,6 +109,16 @@ static void bad_data(void **state)
     harness_close(&h);
 }
 
+static void without_memory(void **state)
+{
+    (void)state;
+    struct harness h;
+    harness_init(&h, &pc_task_self_instruct);
+    write_data(&h);
+    harness_torture(&h, h.s.dir, "S\xc3\xa9!");
+    harness_close(&h);
+}
+
 static void the_sets_themselves(void **state)
 {
     (void)state;
@@ -134,6 +144,7 @@ int main(void)
         cmocka_unit_test(answers_are_written_and_not_scored),
         cmocka_unit_test(bad_data),
         cmocka_unit_test(the_sets_themselves),
+        cmocka_unit_test(without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -307,6 +307,16 @@ static void no_data(void **state)
     harness_close(&h);
 }
 
+static void without_memory(void **state)
+{
+    (void)state;
+    struct harness h;
+    harness_init(&h, &pc_task_tydiqa_goldp);
+    write_data(&h);
+    harness_torture(&h, h.s.dir, " the ANN");
+    harness_close(&h);
+}
+
 /* ---- the benchmark itself ---- */
 
 /* The folder; skips the test when it has more languages than these numbers are for. */
@@ -392,6 +402,7 @@ int main(void)
         cmocka_unit_test(upstreams_prompts),
         cmocka_unit_test(the_id_an_answer_ends_at),
         cmocka_unit_test(all_prompts),
+        cmocka_unit_test(without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
