@@ -154,7 +154,7 @@ static int parse(struct reader *r, size_t len)
         rc = r->t->n_rows >= PC_EVAL_MAX_ITEMS ? complain(r, r->line, r->s, "too many rows") : take_row(r);
     }
     if (rc == 0 && r->t->n_rows == 0)
-        rc = pc_error_file(r->err, PACO_EFORMAT, r->t->path, 0, "is empty where a table is expected");
+        rc = pc_data_error(r->err, PACO_EFORMAT, r->t->path, "is empty where a table is expected");
     return rc;
 }
 

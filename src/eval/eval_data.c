@@ -6,9 +6,22 @@
 #include "base/memory.h"
 #include "base/utf8.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <zlib.h>
+
+int pc_data_error(struct paco_error *err, int code, const char *path, const char *fmt, ...)
+{
+    char text[sizeof err->message];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    pc_error_set(err, code, "%s", text);
+    pc_error_path(err, path);
+    return code;
+}
 
 /* What tells a file from others in a result, wherever the data lies. */
 static const char *listed_as(const char *path, const char *root)
@@ -168,8 +181,8 @@ int pc_eval_json(const struct pc_task_env *env, const char *path, json_t **out, 
         rc = pc_json_parse(b.data ? b.data : "", b.len, path, 0, out, err);
     pc_buf_release(&b);
     if (rc == 0 && !json_is_object(*out) && !json_is_array(*out)) {
-        rc = pc_error_file(err, PACO_EFORMAT, path, 0, "holds %s where an object or an array is expected",
-            pc_json_kind(*out));
+        rc = pc_data_error(
+            err, PACO_EFORMAT, path, "holds %s where an object or an array is expected", pc_json_kind(*out));
         json_decref(*out);
         *out = NULL;
     }
@@ -229,7 +242,7 @@ int pc_jsonl_parse(
         at += n + 1;
     }
     if (rc == 0 && out->n == 0)
-        rc = pc_error_file(err, PACO_EFORMAT, path, 0, "is empty where JSON lines are expected");
+        rc = pc_data_error(err, PACO_EFORMAT, path, "is empty where JSON lines are expected");
     if (rc < 0)
         pc_jsonl_release(out);
     return rc;

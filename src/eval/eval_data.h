@@ -32,6 +32,9 @@ enum {
 int pc_eval_find(
     const char *data_dir, const char *what, const char *const *names, char **path, struct paco_error *err);
 
+/** Code, text and file in one, as pc_error_file, where no byte of the file is to blame. Returns code. */
+int pc_data_error(struct paco_error *err, int code, const char *path, const char *fmt, ...) PC_PRINTF(4, 5);
+
 /** Read a whole file into out (initialised here; release it in any case), inflated if its name ends in .gz,
  * and list it, with the SHA-256 of its bytes on disk, in env->files (env may be NULL). At most
  * PC_EVAL_MAX_FILE bytes. */

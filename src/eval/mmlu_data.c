@@ -54,8 +54,8 @@ static int list_subjects(const char *dir, char ***out, size_t *n_out, struct pac
     }
     pc_names_free(names, n_names);
     *out = NULL;
-    return pc_error_file(
-        err, PACO_ENOENT, dir, 0, "holds no *%s (`paco data fetch eval` gets them)", TEST_SUFFIX);
+    return pc_data_error(
+        err, PACO_ENOENT, dir, "holds no *%s (`paco data fetch eval` gets them)", TEST_SUFFIX);
 }
 
 static bool is_listed(char **names, size_t n, const char *name)
@@ -150,7 +150,7 @@ static int check_answers(const struct pc_csv *t, struct paco_error *err)
     for (size_t row = 0; row < t->n_rows; row++) {
         const char *answer = pc_csv_cell(t, row, PC_MMLU_ANSWER)->text;
         if (!(answer[0] >= 'A' && answer[0] <= 'D' && answer[1] == '\0'))
-            return pc_error_file(err, PACO_EFORMAT, t->path, 0,
+            return pc_data_error(err, PACO_EFORMAT, t->path,
                 "line %zu: the answer is '%.20s' where A, B, C or D is expected", t->line[row], answer);
     }
     return 0;
@@ -214,8 +214,8 @@ static int read_shots(const struct pc_task_env *env, const char *dir, struct pc_
     struct pc_csv dev = {0};
     int rc = n ? read_table(env, dir, s->name, "_dev.csv", &dev, err) : 0;
     if (rc == 0 && n > dev.n_rows)
-        rc = pc_error_file(
-            err, PACO_EINVAL, dev.path, 0, "has %zu rows, but --ntrain asks for %zu shots", dev.n_rows, n);
+        rc = pc_data_error(
+            err, PACO_EINVAL, dev.path, "has %zu rows, but --ntrain asks for %zu shots", dev.n_rows, n);
     if (rc == 0)
         rc = make_prefix(s, &dev, n, err);
     pc_csv_release(&dev);

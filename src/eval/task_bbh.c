@@ -104,8 +104,8 @@ static int list_tasks(
     }
     pc_names_free(names, n_names);
     if (rc == 0 && n == 0)
-        rc = pc_error_file(
-            err, PACO_EFORMAT, dir, 0, "holds no files *%s, one for each of 27 tasks is expected", suffix);
+        rc = pc_data_error(
+            err, PACO_EFORMAT, dir, "holds no files *%s, one for each of 27 tasks is expected", suffix);
     if (rc < 0) {
         release_subtasks(v, n);
         return rc;
@@ -304,7 +304,7 @@ static int read_examples(const struct pc_task_env *env, struct subtask *t, struc
     t->examples = json_object_get(t->root, "examples");
     if (json_is_array(t->examples) && json_array_size(t->examples) > 0)
         return 0;
-    return pc_error_file(err, PACO_EFORMAT, t->examples_path, 0,
+    return pc_data_error(err, PACO_EFORMAT, t->examples_path,
         "has no \"examples\", a list of objects with \"input\" and \"target\"");
 }
 

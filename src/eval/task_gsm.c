@@ -39,7 +39,7 @@ static int out_of_memory(struct paco_error *err)
 
 static int bad_line(const struct pc_jsonl *lines, size_t i, struct paco_error *err, const char *text)
 {
-    return pc_error_file(err, PACO_EFORMAT, lines->path, 0, "line %zu: %s", lines->line[i], text);
+    return pc_data_error(err, PACO_EFORMAT, lines->path, "line %zu: %s", lines->line[i], text);
 }
 
 /* ---- the data ---- */
@@ -124,8 +124,8 @@ static int add_examples(struct pc_task_data *d, const struct pc_jsonl *lines, si
 {
     struct pc_subset chosen;
     if (n_shots > lines->n)
-        return pc_error_file(err, PACO_EINVAL, lines->path, 0, "has %zu examples, but --n_shot asks for %zu",
-            lines->n, n_shots);
+        return pc_data_error(
+            err, PACO_EINVAL, lines->path, "has %zu examples, but --n_shot asks for %zu", lines->n, n_shots);
     int rc = pc_subset_draw(random, lines->n, n_shots, false, 0, &chosen, err);
     if (rc < 0)
         return rc;

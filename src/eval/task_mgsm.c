@@ -185,9 +185,9 @@ static int add_all_examples(struct pc_task_data *d, const struct pc_task_env *en
                 languages[i].code);
             language->there = false;
         } else if (n_shots > json_object_size(examples)) {
-            rc = pc_error_file(err, PACO_EINVAL, path, 0,
-                "has %zu examples in \"%s\", but --n_shot asks for %zu", json_object_size(examples),
-                languages[i].code, n_shots);
+            rc =
+                pc_data_error(err, PACO_EINVAL, path, "has %zu examples in \"%s\", but --n_shot asks for %zu",
+                    json_object_size(examples), languages[i].code, n_shots);
         } else {
             rc = add_examples(language, examples, languages[i].code, n_shots, random, path, err);
         }
@@ -207,7 +207,7 @@ static int read_examples(struct pc_task_data *d, const struct pc_task_env *env, 
     if (rc == 0) {
         const json_t *all = json_object_get(root, "MGSM_EXEMPLARS");
         rc = json_is_object(all) ? add_all_examples(d, env, all, path, random, err)
-                                 : pc_error_file(err, PACO_EFORMAT, path, 0,
+                                 : pc_data_error(err, PACO_EFORMAT, path,
                                        "has no \"MGSM_EXEMPLARS\", an object of languages");
     }
     json_decref(root);
