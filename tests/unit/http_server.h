@@ -33,7 +33,7 @@ struct http_asked {
 
 typedef bool http_answer(void *ctx, const struct http_asked *asked, int fd);
 
-enum { HTTP_MAX_CONNECTIONS = 64 };
+enum { HTTP_MAX_CONNECTIONS = 1024 };
 
 struct http_server {
     int fd;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "unit.h"
 
-#include "base/buf.h"
+#include "base/memory.h"
 #include "http_server.h"
 #include "net/http.h"
 
@@ -521,6 +521,58 @@ static void a_sink_that_fails_ends_it(void **state)
     assert_int_equal(f->s.n_requests, 1);
 }
 
+/* ---- no memory ---- */
+
+/* One request from opening to closing. curl's own memory runs out too, and it may call that something else.
+ */
+static int attempt(struct fixture *f, bool download, struct paco_error *err)
+{
+    struct pc_http *http = NULL;
+    struct pc_http_reply r;
+    struct download d = {0};
+    const struct pc_http_sink sink = {keep, &d};
+    const struct pc_http_request get = {.url = f->s.url, .sink = &sink};
+    const struct pc_http_request post = {.url = f->s.url, .bearer = "k", .body = "x", .body_len = 1};
+    int rc = pc_http_open(&f->options, &http, err);
+    if (rc == 0)
+        rc = pc_http_start(http, download ? &get : &post, err);
+    if (rc == 0)
+        rc = pc_http_wait(http, 20000, &r, err);
+    if (rc > 0) {
+        *err = r.err;
+        rc = r.err.code;
+    }
+    pc_http_close(http);
+    return rc;
+}
+
+static bool short_answer(void *ctx, const struct http_asked *asked, int fd)
+{
+    (void)ctx, (void)asked;
+    return http_reply(fd, 200, "ETag: \"e\"\r\n", "short");
+}
+
+static void memory_may_run_out_at_any_moment(void **state)
+{
+    struct fixture *f = *state;
+    f->options.max_tries = 1;
+    http_server_open(&f->s, short_answer, f);
+    assert_int_equal(attempt(f, false, &f->err), 0); // libcurl is loaded now
+    for (int download = 0; download < 2; download++) {
+        int rc = -1, n_failed = 0;
+        for (int64_t n = 0; rc < 0; n++) {
+            struct paco_error err = {0};
+            assert_true(n < 10000);
+            pc_alloc_fail_after(n);
+            rc = attempt(f, download, &err);
+            pc_alloc_fail_after(-1);
+            assert_true(rc == 0 || (rc == err.code && err.message[0]));
+            n_failed += rc < 0;
+        }
+        assert_true(n_failed > 10);
+    }
+}
+
 /* ---- what may be shown ---- */
 
 static void urls_are_shown_without_secrets(void **state)
@@ -576,6 +628,7 @@ int main(void)
         WITH_SERVER(or_begins_again_where_the_server_cannot),
         WITH_SERVER(another_range_than_asked_for_is_refused),
         WITH_SERVER(a_sink_that_fails_ends_it),
+        WITH_SERVER(memory_may_run_out_at_any_moment),
         cmocka_unit_test(urls_are_shown_without_secrets),
         cmocka_unit_test(excerpts_are_short_and_printable),
     };
