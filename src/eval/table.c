@@ -87,14 +87,19 @@ static void narrow(struct pc_buf *out, const struct pc_card *card)
 
 /* ---- what must be said below ---- */
 
+/* Behind lead, the columns that differ for this reason; without one those that are missing. Wrapped. */
 static void list(struct pc_buf *out, const char *lead, const struct pc_card *card, const char *differs)
 {
     bool first = true;
+    size_t column = strlen(lead);
     for (int i = 0; i < PC_CARD_SETTINGS; i++) {
         const struct pc_card_cell *c = &card->v[i];
+        const char *name = pc_card_settings[i].task;
         if (differs ? !c->measured || !c->differs || strcmp(c->differs, differs) != 0 : c->measured)
             continue;
-        pc_buf_printf(out, "%s%s", first ? lead : ", ", pc_card_settings[i].task);
+        bool breaks = !first && column + strlen(name) + 3 > WIDTH;
+        pc_buf_printf(out, "%s%s", first ? lead : breaks ? ",\n  " : ", ", name);
+        column = (breaks ? 0 : column) + 2 + strlen(name);
         first = false;
     }
     if (!first)
