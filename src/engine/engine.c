@@ -61,7 +61,10 @@ static int open_engine(struct pc_engine *e, const struct pc_checkpoint *weights,
     e->plan_tokens = o->plan_tokens;
     e->max_rows = (size_t)(o->max_rows ? o->max_rows : DEFAULT_ROWS);
     e->max_logits = (size_t)(o->max_logits ? o->max_logits : DEFAULT_LOGITS);
-    int rc = pc_llama_bind(weights, config, &e->kernels, o->f32, &e->model, err);
+    enum pc_products products = o->llm_int8 ? PC_PRODUCTS_LLM_INT8
+                                : o->f32    ? PC_PRODUCTS_F32
+                                            : PC_PRODUCTS_FAST;
+    int rc = pc_llama_bind(weights, config, &e->kernels, products, &e->model, err);
     if (rc < 0)
         return rc;
     bool wide = o->f32 || e->model->layers[0].matrix[PC_LLAMA_K].dtype == PC_F32;

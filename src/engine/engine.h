@@ -51,6 +51,7 @@ struct pc_engine_options {
     enum pc_dtype kv_type; /* of keys and values: PC_F16, PC_BF16, PC_Q8_0, or PC_F32 with has_kv_type */
     bool has_kv_type;      /* else F32 is F16, but for f32 and for weights in F32 */
     bool f32;              /* plain F32 arithmetic, whatever the weights' type */
+    bool llm_int8;         /* products of the layers as with load_in_8bit: kernels/llm_int8.h; not f32 */
     bool scalar;           /* the readable kernels only */
 };
 

@@ -10,7 +10,7 @@ enum { ROWS_SIZE = 256 * 1024, MIN_ROWS = 16 };
 /* Weights turned into F32 together, where they must be. */
 enum { WIDENED_FLOATS = 32 * 1024, WIDENED_ROWS = 64 };
 
-enum { NEEDS_INT8 = 1, NEEDS_BF16 = 2 };
+enum { NEEDS_INT8 = 1, NEEDS_BF16 = 2, NEEDS_LLM_INT8 = 4 };
 
 /* Opening a round and closing it costs about a microsecond, and a worker's share should be thrice that. The
  * speeds are those of one processor of 2024, a little low, so that a doubtful round goes to all. */
@@ -26,7 +26,10 @@ int pc_compute_workers(const struct pc_compute *compute, double ns)
 
 unsigned pc_input_needs(const struct pc_weight *w)
 {
-    return w->arithmetic == PC_CLASS_INT8 ? NEEDS_INT8 : w->arithmetic == PC_CLASS_BF16 ? NEEDS_BF16 : 0;
+    return w->arithmetic == PC_CLASS_INT8       ? NEEDS_INT8
+           : w->arithmetic == PC_CLASS_BF16     ? NEEDS_BF16
+           : w->arithmetic == PC_CLASS_LLM_INT8 ? NEEDS_LLM_INT8
+                                                : 0;
 }
 
 static size_t rounded_size(size_t n_in)
@@ -34,9 +37,16 @@ static size_t rounded_size(size_t n_in)
     return (n_in * sizeof(uint16_t) + ALIGN - 1) / ALIGN * ALIGN;
 }
 
+static size_t outliers_size(size_t n_in)
+{
+    return (n_in * sizeof(struct pc_llm_outlier) + ALIGN - 1) / ALIGN * ALIGN;
+}
+
 size_t pc_input_form_size(unsigned needs, size_t n_in)
 {
-    return (needs & NEEDS_INT8 ? pc_quant_row_size(n_in) : 0) + (needs & NEEDS_BF16 ? rounded_size(n_in) : 0);
+    return (needs & NEEDS_INT8 ? pc_quant_row_size(n_in) : 0) +
+           (needs & NEEDS_BF16 ? rounded_size(n_in) : 0) +
+           (needs & NEEDS_LLM_INT8 ? pc_llm_row_size(n_in) + outliers_size(n_in) : 0);
 }
 
 static unsigned char *quantised(const struct pc_input *in, size_t row)
@@ -51,6 +61,18 @@ static uint16_t *rounded(const struct pc_input *in, size_t row)
     return (uint16_t *)(first + row * rounded_size(in->n_in));
 }
 
+/* Behind those: rows of LLM.int8(), and behind all of them their outliers. */
+static unsigned char *llm_row(const struct pc_input *in, size_t row)
+{
+    size_t others = pc_input_form_size(in->needs & ~(unsigned)NEEDS_LLM_INT8, in->n_in);
+    return in->forms + others * in->n_rows + row * pc_llm_row_size(in->n_in);
+}
+
+static struct pc_llm_outlier *outliers(const struct pc_input *in, size_t row)
+{
+    return (struct pc_llm_outlier *)llm_row(in, in->n_rows) + row * in->n_in;
+}
+
 void pc_input_prepare(const struct pc_input *in, const struct pc_kernels *kernels, size_t first, size_t end)
 {
     for (size_t t = first; t < end; t++) {
@@ -59,6 +81,8 @@ void pc_input_prepare(const struct pc_input *in, const struct pc_kernels *kernel
             kernels->packed.quantise(quantised(in, t), x, in->n_in);
         if (in->needs & NEEDS_BF16)
             kernels->bf16.round(rounded(in, t), x, in->n_in);
+        if (in->needs & NEEDS_LLM_INT8)
+            kernels->llm_int8.quantise(llm_row(in, t), outliers(in, t), x, in->n_in);
     }
 }
 
@@ -117,6 +141,11 @@ static void multiply(const struct round *r, const struct pc_linear *job, const s
         tile = (size_t)pc_packed_tile_size(&kernels->packed, w->dtype, w->n_in);
         kernels->packed.type[w->dtype].multiply(y, w->n_out, quantised(r->in, p->row), p->n_rows,
             w->data + p->out / PC_TILE_ROWS * tile, p->n_out, w->n_in);
+        break;
+    case PC_CLASS_LLM_INT8:
+        tile = pc_llm_tile_size(w->n_in);
+        kernels->llm_int8.multiply(y, w->n_out, llm_row(r->in, p->row), outliers(r->in, p->row), p->n_rows,
+            w->data + p->out / PC_LLM_TILE_ROWS * tile, p->n_out, w->n_in);
         break;
     case PC_CLASS_BF16:
         kernels->bf16.matmul(y, w->n_out, rounded(r->in, p->row), rounded_size(w->n_in) / sizeof(uint16_t),

@@ -78,12 +78,12 @@ static uint64_t own_size(const struct pc_llama *m, const struct pc_weight *w, bo
 /* Decide where the bytes are going to be: in the file, or in memory that load makes. */
 static int settle(struct pc_llama *m, struct pc_weight *w, struct paco_error *err)
 {
-    w->data = w->arithmetic == PC_CLASS_INT8 ? NULL : pc_tensor_map(w->source);
+    w->data = pc_weight_is_packed(w) ? NULL : pc_tensor_map(w->source);
     uint64_t size = own_size(m, w, w->data != NULL);
     count(&m->own_size, size);
     count(&m->mapped_size, w->data ? w->source->size : 0);
-    if (w->arithmetic == PC_CLASS_INT8 && w->row_size > m->largest_row)
-        m->largest_row = w->row_size;
+    if (pc_weight_is_packed(w) && pc_weight_fill_row(w) > m->largest_row)
+        m->largest_row = pc_weight_fill_row(w);
     return w->data ? 0 : add_slot(m, w->source, w, NULL, err);
 }
 
@@ -96,13 +96,13 @@ static void note_needs(struct pc_llama *m, const struct pc_weight *w, unsigned n
 }
 
 static int bind_matrix(struct pc_llama *m, const struct pc_checkpoint *ck, const char *name, int64_t n_out,
-    int64_t n_in, bool plain, struct pc_weight *w, struct paco_error *err)
+    int64_t n_in, enum pc_products products, struct pc_weight *w, struct paco_error *err)
 {
     const struct pc_tensor *t;
     int rc = find(ck, name, n_out, n_in, &t, err);
     if (rc < 0)
         return rc;
-    *w = pc_weight_of(t, m->kernels, plain);
+    *w = pc_weight_of(t, m->kernels, products);
     return settle(m, w, err);
 }
 
@@ -119,8 +119,8 @@ static int bind_bias(struct pc_llama *m, const struct pc_checkpoint *ck, const c
     return 0;
 }
 
-static int bind_layer(
-    struct pc_llama *m, const struct pc_checkpoint *ck, int32_t i_layer, bool plain, struct paco_error *err)
+static int bind_layer(struct pc_llama *m, const struct pc_checkpoint *ck, int32_t i_layer,
+    enum pc_products products, struct paco_error *err)
 {
     const struct pc_config *c = &m->config;
     int64_t width = c->hidden_size, inner = c->intermediate_size;
@@ -144,7 +144,7 @@ static int bind_layer(
         bool attention = i <= PC_LLAMA_O;
         struct pc_weight *w = &layer->matrix[i];
         snprintf(name, sizeof name, "model.layers.%d.%s.weight", i_layer, rows[i].name);
-        rc = bind_matrix(m, ck, name, rows[i].n_out, rows[i].n_in, plain, w, err);
+        rc = bind_matrix(m, ck, name, rows[i].n_out, rows[i].n_in, products, w, err);
         snprintf(name, sizeof name, "model.layers.%d.%s.bias", i_layer, rows[i].name);
         if (rc == 0)
             rc = bind_bias(m, ck, name, attention ? "attention_bias" : "mlp_bias",
@@ -167,16 +167,19 @@ static int bind_layer(
 
 /* Rows of the embedding are read one by one if they can be, and are in memory only where the head multiplies
  * them as they are, or where a checkpoint cannot tell where they lie. */
-static int bind_ends(struct pc_llama *m, const struct pc_checkpoint *ck, bool plain, struct paco_error *err)
+static int bind_ends(
+    struct pc_llama *m, const struct pc_checkpoint *ck, enum pc_products products, struct paco_error *err)
 {
     const struct pc_config *c = &m->config;
     const struct pc_tensor *rows;
+    if (products == PC_PRODUCTS_LLM_INT8) /* Transformers leaves lm_head as it is */
+        products = PC_PRODUCTS_F32;
     int rc = find(ck, "model.embed_tokens.weight", c->vocab_size, c->hidden_size, &rows, err);
     if (rc < 0)
         return rc;
-    m->embedding = pc_weight_of(rows, m->kernels, true);
-    m->head = pc_weight_of(rows, m->kernels, plain);
-    bool shared = c->tied && m->head.arithmetic != PC_CLASS_INT8;
+    m->embedding = pc_weight_of(rows, m->kernels, PC_PRODUCTS_F32);
+    m->head = pc_weight_of(rows, m->kernels, products);
+    bool shared = c->tied && !pc_weight_is_packed(&m->head);
     if (shared || !pc_tensor_map(rows))
         rc = settle(m, &m->embedding, err);
     if (shared)
@@ -185,19 +188,20 @@ static int bind_ends(struct pc_llama *m, const struct pc_checkpoint *ck, bool pl
         rc = pc_error_set(err, PACO_ENOENT,
             "tensor 'lm_head.weight' is missing, and config.json says tie_word_embeddings is false");
     if (rc == 0 && !c->tied)
-        rc = bind_matrix(m, ck, "lm_head.weight", c->vocab_size, c->hidden_size, plain, &m->head, err);
+        rc = bind_matrix(m, ck, "lm_head.weight", c->vocab_size, c->hidden_size, products, &m->head, err);
     else if (rc == 0 && !shared)
         rc = settle(m, &m->head, err);
     note_needs(m, &m->head, pc_input_needs(&m->head));
     return rc;
 }
 
-static int bind_all(struct pc_llama *m, const struct pc_checkpoint *ck, bool plain, struct paco_error *err)
+static int bind_all(
+    struct pc_llama *m, const struct pc_checkpoint *ck, enum pc_products products, struct paco_error *err)
 {
     const struct pc_config *c = &m->config;
-    int rc = bind_ends(m, ck, plain, err);
+    int rc = bind_ends(m, ck, products, err);
     for (int32_t i = 0; i < c->n_layers && rc == 0; i++)
-        rc = bind_layer(m, ck, i, plain, err);
+        rc = bind_layer(m, ck, i, products, err);
     if (rc == 0)
         rc = bind_vector(m, ck, "model.norm.weight", c->hidden_size, &m->final_norm, err);
     m->weights_size = m->own_size;
@@ -250,7 +254,8 @@ static int check_config(const struct pc_config *c, struct paco_error *err)
 }
 
 int pc_llama_bind(const struct pc_checkpoint *weights, const struct pc_config *config,
-    const struct pc_kernels *kernels, bool plain, struct pc_llama **out, struct paco_error *err)
+    const struct pc_kernels *kernels, enum pc_products products, struct pc_llama **out,
+    struct paco_error *err)
 {
     int rc = check_config(config, err);
     if (rc < 0)
@@ -261,7 +266,7 @@ int pc_llama_bind(const struct pc_checkpoint *weights, const struct pc_config *c
     m->config = *config;
     m->kernels = kernels;
     m->layers = pc_arena_alloc(&m->arena, (size_t)config->n_layers, sizeof *m->layers);
-    rc = m->layers ? bind_all(m, weights, plain, err)
+    rc = m->layers ? bind_all(m, weights, products, err)
                    : pc_error_mem(err, (uint64_t)config->n_layers * sizeof *m->layers, "layers");
     if (rc == 0)
         rc = make_frequencies(m, err);

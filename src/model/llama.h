@@ -72,12 +72,13 @@ struct pc_llama {
     struct pc_arena arena;       /* layers, vectors, tables */
 };
 
-/** Look up every tensor the configuration calls for; plain: F32 arithmetic whatever the type. A missing one
+/** Look up every tensor the configuration calls for. A missing one
  * is PACO_ENOENT; a shape that is not what the configuration says PACO_EMISMATCH, naming both; an element
  * type without arithmetic PACO_EUNSUPPORTED. weights and kernels must outlive the model. *owned*:
  * pc_llama_free. */
 int pc_llama_bind(const struct pc_checkpoint *weights, const struct pc_config *config,
-    const struct pc_kernels *kernels, bool plain, struct pc_llama **out, struct paco_error *err);
+    const struct pc_kernels *kernels, enum pc_products products, struct pc_llama **out,
+    struct paco_error *err);
 
 /** Read the vectors, and make room for the matrices that need it. Call once. */
 int pc_llama_load(struct pc_llama *model, struct paco_error *err);

@@ -13,23 +13,29 @@ const char *pc_weight_class_name(enum pc_weight_class arithmetic)
     static const char *const names[] = {[PC_CLASS_F32] = "f32",
         [PC_CLASS_BF16] = "bf16",
         [PC_CLASS_INT8] = "int8",
+        [PC_CLASS_LLM_INT8] = "llm.int8",
         [PC_CLASS_WIDENED] = "widened f32"};
     return names[arithmetic];
 }
 
-static enum pc_weight_class choose(const struct pc_tensor *t, const struct pc_kernels *kernels, bool plain)
+static enum pc_weight_class choose(
+    const struct pc_tensor *t, const struct pc_kernels *kernels, enum pc_products products)
 {
-    if (!plain && t->dtype == PC_BF16 && kernels->bf16.native)
+    bool fast = products == PC_PRODUCTS_FAST;
+    if (products == PC_PRODUCTS_LLM_INT8 && t->shape[1] <= PC_LLM_MAX_K)
+        return PC_CLASS_LLM_INT8;
+    if (fast && t->dtype == PC_BF16 && kernels->bf16.native)
         return PC_CLASS_BF16;
-    if (!plain && kernels->packed.type[t->dtype].pack && t->shape[1] % PC_QUANT_BLOCK == 0)
+    if (fast && kernels->packed.type[t->dtype].pack && t->shape[1] % PC_QUANT_BLOCK == 0)
         return PC_CLASS_INT8;
     return pc_matmul_for(&kernels->matmul, t->dtype) ? PC_CLASS_F32 : PC_CLASS_WIDENED;
 }
 
-struct pc_weight pc_weight_of(const struct pc_tensor *t, const struct pc_kernels *kernels, bool plain)
+struct pc_weight pc_weight_of(
+    const struct pc_tensor *t, const struct pc_kernels *kernels, enum pc_products products)
 {
     return (struct pc_weight){.source = t,
-        .arithmetic = choose(t, kernels, plain),
+        .arithmetic = choose(t, kernels, products),
         .dtype = t->dtype,
         .n_out = (size_t)t->shape[0],
         .n_in = (size_t)t->shape[1],
@@ -40,6 +46,9 @@ uint64_t pc_weight_own_size(const struct pc_weight *w, const struct pc_kernels *
 {
     if (w->arithmetic == PC_CLASS_INT8)
         return pc_packed_size(&kernels->packed, w->dtype, w->n_out, w->n_in);
+    uint64_t tiles = (w->n_out + PC_LLM_TILE_ROWS - 1) / PC_LLM_TILE_ROWS, size;
+    if (w->arithmetic == PC_CLASS_LLM_INT8)
+        return pc_mul_u64(tiles, pc_llm_tile_size(w->n_in), &size) ? size : UINT64_MAX;
     return mapped ? 0 : w->source->size;
 }
 
@@ -66,9 +75,15 @@ struct fill {
     struct paco_error *err;
 };
 
+/* Beside the row itself: in F16, and in F32. */
+uint64_t pc_weight_fill_row(const struct pc_weight *w)
+{
+    return w->row_size + (w->arithmetic == PC_CLASS_LLM_INT8 ? 6 * (uint64_t)w->n_in : 0);
+}
+
 static size_t run_rows(const struct pc_weight *w)
 {
-    size_t n = RUN_SIZE / w->row_size / PC_TILE_ROWS * PC_TILE_ROWS;
+    size_t n = RUN_SIZE / (size_t)pc_weight_fill_row(w) / PC_TILE_ROWS * PC_TILE_ROWS;
     return n ? n : PC_TILE_ROWS;
 }
 
@@ -83,6 +98,20 @@ uint64_t pc_weights_fill_size(uint64_t largest_row, int n_workers)
     return (least > RUN_SIZE ? least : RUN_SIZE) * (uint64_t)n_workers;
 }
 
+/* Through F16, as a model in F16 is quantised. */
+static void pack_llm_int8(
+    const struct pc_weight *w, const struct pc_convert *convert, unsigned char *rows, size_t first, size_t n)
+{
+    float *wide = (float *)(rows + (n * w->row_size + 63) / 64 * 64);
+    void *half = wide + w->n_in;
+    for (size_t i = 0; i < n; i++) {
+        convert->to_f32[w->dtype](wide, rows + i * w->row_size, w->n_in);
+        convert->from_f32[PC_F16](half, wide, w->n_in);
+        convert->to_f32[PC_F16](wide, half, w->n_in);
+        pc_llm_int8_pack_row(w->own, first + i, wide, w->n_in);
+    }
+}
+
 static void fill_run(void *arg, int64_t i_task, int i_worker)
 {
     struct fill *f = arg;
@@ -94,7 +123,7 @@ static void fill_run(void *arg, int64_t i_task, int i_worker)
         run -= n_runs(*at);
     const struct pc_weight *w = *at;
     size_t first = run * run_rows(w), n = w->n_out - first < run_rows(w) ? w->n_out - first : run_rows(w);
-    bool packed = w->own && w->arithmetic == PC_CLASS_INT8;
+    bool packed = w->own && pc_weight_is_packed(w);
     unsigned char *rows = !w->own  ? NULL
                           : packed ? f->buffers + (size_t)i_worker * f->buffer_size
                                    : w->own + first * w->row_size;
@@ -108,6 +137,10 @@ static void fill_run(void *arg, int64_t i_task, int i_worker)
     }
     if (rc < 0 || !packed)
         return;
+    if (w->arithmetic == PC_CLASS_LLM_INT8) {
+        pack_llm_int8(w, &f->kernels->convert, rows, first, n);
+        return;
+    }
     uint64_t tile = pc_packed_tile_size(&f->kernels->packed, w->dtype, w->n_in);
     f->kernels->packed.type[w->dtype].pack(
         w->own + first / PC_TILE_ROWS * tile, rows, w->row_size, n, w->n_in);
@@ -120,8 +153,8 @@ int pc_weights_fill(struct pc_weight *const *weights, size_t n, const struct pc_
     size_t n_tasks = 0, row = 0;
     for (size_t i = 0; i < n; i++) {
         n_tasks += n_runs(weights[i]);
-        if (weights[i]->own && weights[i]->arithmetic == PC_CLASS_INT8)
-            row = weights[i]->row_size > row ? weights[i]->row_size : row;
+        if (weights[i]->own && pc_weight_is_packed(weights[i]))
+            row = pc_weight_fill_row(weights[i]) > row ? (size_t)pc_weight_fill_row(weights[i]) : row;
     }
     if (row) {
         uint64_t size = pc_weights_fill_size(row, pc_pool_size(pool));

@@ -12,14 +12,15 @@
 #include "kernels/kernels.h"
 
 enum pc_weight_class {
-    PC_CLASS_F32,     /* F32, F16 or BF16 by kernels/matmul.h, activations in F32 */
-    PC_CLASS_BF16,    /* BF16 by kernels/bf16.h, activations rounded to BF16 */
-    PC_CLASS_INT8,    /* tiles of kernels/packed.h, activations quantised to INT8 */
-    PC_CLASS_WIDENED, /* turned into F32 a tile at a time, exactly, then kernels/matmul.h */
+    PC_CLASS_F32,      /* F32, F16 or BF16 by kernels/matmul.h, activations in F32 */
+    PC_CLASS_BF16,     /* BF16 by kernels/bf16.h, activations rounded to BF16 */
+    PC_CLASS_INT8,     /* tiles of kernels/packed.h, activations quantised to INT8 */
+    PC_CLASS_LLM_INT8, /* tiles of kernels/llm_int8.h, whatever the type: it is rounded to F16 first */
+    PC_CLASS_WIDENED,  /* turned into F32 a tile at a time, exactly, then kernels/matmul.h */
     PC_N_CLASSES
 };
 
-/** "f32", "bf16", "int8", "widened f32". Static. */
+/** "f32", "bf16", "int8", "llm.int8", "widened f32". Static. */
 const char *pc_weight_class_name(enum pc_weight_class arithmetic);
 
 struct pc_weight {
@@ -33,8 +34,26 @@ struct pc_weight {
     const float *bias;         /* (n_out), or NULL */
 };
 
-/** A matrix of tensor t (two dimensions). plain: F32 arithmetic whatever the type. */
-struct pc_weight pc_weight_of(const struct pc_tensor *t, const struct pc_kernels *kernels, bool plain);
+/** How matrices are to be multiplied. */
+enum pc_products {
+    PC_PRODUCTS_FAST,     /* as is fastest for the weights' type */
+    PC_PRODUCTS_F32,      /* F32 arithmetic whatever the type */
+    PC_PRODUCTS_LLM_INT8, /* as loaded with load_in_8bit: kernels/llm_int8.h (rows it is too narrow for: F32)
+                           */
+};
+
+/** A matrix of tensor t (two dimensions). */
+struct pc_weight pc_weight_of(
+    const struct pc_tensor *t, const struct pc_kernels *kernels, enum pc_products products);
+
+/** Whether it is multiplied in another layout than the file's. */
+static inline bool pc_weight_is_packed(const struct pc_weight *w)
+{
+    return w->arithmetic == PC_CLASS_INT8 || w->arithmetic == PC_CLASS_LLM_INT8;
+}
+
+/** What a worker needs for each row of a packed weight while it packs a run of them, at most. */
+uint64_t pc_weight_fill_row(const struct pc_weight *w);
 
 /** Bytes of memory of its own the weight takes when it is mapped or not: its tiles or its copy. */
 uint64_t pc_weight_own_size(const struct pc_weight *w, const struct pc_kernels *kernels, bool mapped);
@@ -49,7 +68,7 @@ int pc_weight_read(const struct pc_weight *w, size_t first, size_t n, void *out,
 int pc_weights_fill(struct pc_weight *const *weights, size_t n, const struct pc_kernels *kernels,
     struct pc_pool *pool, struct paco_error *err);
 
-/** Bytes those buffers take together, at most. */
+/** Bytes those buffers take together, at most; largest_row by pc_weight_fill_row. */
 uint64_t pc_weights_fill_size(uint64_t largest_row, int n_workers);
 
 #endif

@@ -21,6 +21,7 @@ static const struct {
     {"bf16", check_bf16},
     {"convert", check_convert},
     {"limits", check_limits},
+    {"llm_int8", check_llm_int8},
     {"matmul", check_matmul},
     {"packed", check_packed},
     {"quantisers", check_quantisers},

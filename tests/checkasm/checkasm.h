@@ -77,6 +77,7 @@ void check_attention(void);
 void check_bf16(void);
 void check_convert(void);
 void check_limits(void);
+void check_llm_int8(void);
 void check_matmul(void);
 void check_packed(void);
 void check_quantisers(void);

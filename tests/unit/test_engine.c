@@ -134,6 +134,34 @@ static void check_model(struct tiny m)
     check_way(m, false, m.dtype == PC_F32 ? 2e-4 : m.dtype == PC_F16 ? 5e-3 : 0.2);
 }
 
+/* As with load_in_8bit: the same bytes in any company, near the exact ones, and not those of F32. */
+static void test_llm_int8(void **state)
+{
+    (void)state;
+    struct tiny m = tiny(g_gqa, PC_F16);
+    tiny_make(&m);
+    float *wide = run(&m, (struct pc_engine_options){.n_threads = 1, .f32 = true}, N);
+    float *want = run(&m, (struct pc_engine_options){.n_threads = 1, .llm_int8 = true}, N);
+    check_exact(&m, want, 0.3);
+    assert_memory_not_equal(wide, want, sizeof(float) * N * VOCAB);
+    static const struct pc_engine_options ways[] = {{.n_threads = 3}, {.n_threads = 2, .max_rows = 5}};
+    for (size_t i = 0; i < 4; i++) {
+        struct pc_engine_options o = ways[i % 2];
+        o.llm_int8 = true;
+        float *got = run(&m, o, i < 2 ? N : 7);
+        assert_memory_equal(want, got, sizeof(float) * N * VOCAB);
+        free(got);
+    }
+    struct pc_engine *e = open_engine(&m, (struct pc_engine_options){.n_threads = 1, .llm_int8 = true});
+    char text[256];
+    pc_engine_describe(e, text, sizeof text);
+    assert_contains(text, "llm.int8 products of f16");
+    pc_engine_close(e);
+    free(want);
+    free(wide);
+    tiny_release(&m);
+}
+
 static void test_grouped_heads(void **state)
 {
     (void)state;
@@ -614,6 +642,7 @@ static void test_tape(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_llm_int8),
         cmocka_unit_test(test_grouped_heads),
         cmocka_unit_test(test_full_heads_f16_biases),
         cmocka_unit_test(test_one_kv_head_tied_bf16),

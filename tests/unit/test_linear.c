@@ -17,7 +17,7 @@ struct rig {
     float bias[70];
 };
 
-static void setup(struct rig *r, enum pc_dtype dtype, int64_t n_out, bool mapped, bool plain)
+static void setup(struct rig *r, enum pc_dtype dtype, int64_t n_out, bool mapped, enum pc_products products)
 {
     *r = (struct rig){.m = {.dtype = dtype, .mapped = mapped, .random = 11}};
     struct paco_error err = {0};
@@ -28,7 +28,7 @@ static void setup(struct rig *r, enum pc_dtype dtype, int64_t n_out, bool mapped
     pc_kernels_init(&r->kernels, pc_cpu_flags());
     struct pc_weight *weights[2] = {&r->w[0], &r->w[1]};
     for (int i = 0; i < 2; i++) {
-        r->w[i] = pc_weight_of(&r->m.ck->tensors[i], &r->kernels, plain);
+        r->w[i] = pc_weight_of(&r->m.ck->tensors[i], &r->kernels, products);
         uint64_t size = pc_weight_own_size(&r->w[i], &r->kernels, mapped);
         if (size)
             r->w[i].own = r->own[i] = pc_alloc_pages((size_t)size);
@@ -51,6 +51,9 @@ static void teardown(struct rig *r)
 }
 
 enum kind { PLAIN, ADD, GATED };
+#define FAST PC_PRODUCTS_FAST
+#define WIDE PC_PRODUCTS_F32
+#define NARROW PC_PRODUCTS_LLM_INT8
 
 /* y of n_rows rows: (n_rows, n_out) twice, for PLAIN of both weights. */
 static void run(const struct rig *r, int n_threads, enum kind kind, const float *x, size_t n_rows, float *y)
@@ -136,15 +139,16 @@ static void test_classes(void **state)
     (void)state;
     static const struct {
         enum pc_dtype dtype;
-        bool plain;
+        enum pc_products products;
         double tolerance;
-    } cases[] = {{PC_F32, false, 1e-4}, {PC_F16, false, 1e-4}, {PC_BF16, false, 0.2}, {PC_BF16, true, 1e-4},
-        {PC_Q8_0, false, 0.2}, {PC_Q8_0, true, 1e-4}, {PC_F8_E4M3, false, 1e-4}};
+    } cases[] = {{PC_F32, FAST, 1e-4}, {PC_F16, FAST, 1e-4}, {PC_BF16, FAST, 0.2}, {PC_BF16, WIDE, 1e-4},
+        {PC_Q8_0, FAST, 0.2}, {PC_Q8_0, WIDE, 1e-4}, {PC_F8_E4M3, FAST, 1e-4}, {PC_F32, NARROW, 0.2},
+        {PC_Q8_0, NARROW, 0.2}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         for (int64_t n_out = 1; n_out <= 70; n_out += 23) /* 1, 24, 47, 70: tiles that are not whole */
             for (int mapped = 0; mapped < 2; mapped++) {
                 struct rig r;
-                setup(&r, cases[i].dtype, n_out, mapped, cases[i].plain);
+                setup(&r, cases[i].dtype, n_out, mapped, cases[i].products);
                 check(&r, cases[i].tolerance);
                 teardown(&r);
             }
@@ -155,19 +159,21 @@ static void test_choice(void **state)
     (void)state;
     static const struct {
         enum pc_dtype dtype;
-        bool plain;
+        enum pc_products products;
         enum pc_weight_class arithmetic;
         const char *name;
-    } cases[] = {{PC_F32, false, PC_CLASS_F32, "f32"}, {PC_F16, false, PC_CLASS_F32, "f32"},
-        {PC_BF16, true, PC_CLASS_F32, "f32"}, {PC_Q8_0, false, PC_CLASS_INT8, "int8"},
-        {PC_Q8_0, true, PC_CLASS_WIDENED, "widened f32"},
-        {PC_F8_E5M2, false, PC_CLASS_WIDENED, "widened f32"}};
+    } cases[] = {{PC_F32, FAST, PC_CLASS_F32, "f32"}, {PC_F16, FAST, PC_CLASS_F32, "f32"},
+        {PC_BF16, WIDE, PC_CLASS_F32, "f32"}, {PC_Q8_0, FAST, PC_CLASS_INT8, "int8"},
+        {PC_Q8_0, WIDE, PC_CLASS_WIDENED, "widened f32"}, {PC_F8_E5M2, FAST, PC_CLASS_WIDENED, "widened f32"},
+        {PC_BF16, NARROW, PC_CLASS_LLM_INT8, "llm.int8"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct rig r;
-        setup(&r, cases[i].dtype, 16, true, cases[i].plain);
+        setup(&r, cases[i].dtype, 16, true, cases[i].products);
         assert_int_equal(r.w[0].arithmetic, cases[i].arithmetic);
         assert_string_equal(pc_weight_class_name(r.w[0].arithmetic), cases[i].name);
-        bool packed = cases[i].arithmetic == PC_CLASS_INT8;
+        bool packed = pc_weight_is_packed(&r.w[0]);
+        assert_int_equal(
+            packed, cases[i].arithmetic == PC_CLASS_INT8 || cases[i].arithmetic == PC_CLASS_LLM_INT8);
         assert_int_equal(pc_weight_own_size(&r.w[0], &r.kernels, true) != 0, packed);
         if (!packed)
             assert_int_equal(pc_weight_own_size(&r.w[0], &r.kernels, false), r.w[0].source->size);
