@@ -4,6 +4,8 @@
 #include "base/memory.h"
 #include "cli/eval_model.h"
 #include "cli/eval_ranks.h"
+#include "cli/output.h"
+#include "engine/scheduler.h"
 #include "eval/answer_api.h"
 #include "eval/answer_engine.h"
 #include "eval/answer_ranks.h"
@@ -220,8 +222,21 @@ int pc_party_run(struct pc_party *p, int rc, struct paco_error *err)
 
 /* ---- the end ---- */
 
+/* How much of what was to be read had been read before. */
+static void remark_on_work(const struct pc_party *p)
+{
+    char all[32], computed[32], written[32];
+    if (!p->engine || !p->answerer || p->over_ranks || !pc_command_verbose())
+        return;
+    struct pc_scheduler_stats s = pc_answer_engine_stats(p->answerer);
+    pc_command_note(p->self, "prompts had %s tokens, of which %s were computed; answers %s",
+        pc_human_count(s.n_prompt, all), pc_human_count(s.n_computed, computed),
+        pc_human_count(s.n_decoded, written));
+}
+
 void pc_party_rest(struct pc_party *p)
 {
+    remark_on_work(p);
     if (p->answerer)
         p->answerer->ops->close(p->answerer);
     if (p->awaited && !p->over_ranks)
