@@ -315,9 +315,11 @@ static int run_job(struct job *j)
 /* What upstream has and paco has not, or something is missing: an exit code, or -1. */
 static int refuse(const struct pc_command *self, const struct pc_eval_values *v)
 {
-    if (v->load_in_8bit)
-        return pc_command_misuse(self, "--load_in_8bit: LLM.int8 is not emulated; --type q8_0 is near it, "
-                                       "with a scale for each 32 weights");
+    if (v->model.load_in_8bit && v->model.dtype)
+        return pc_command_misuse(
+            self, "--load_in_8bit and --dtype %s: products are one or the other", v->model.dtype);
+    if (v->model.load_in_8bit && v->api)
+        return pc_command_misuse(self, "--load_in_8bit is of a model on this machine, not behind --api");
     if (v->gptq)
         return pc_command_misuse(
             self, "--gptq: GPTQ files are not read; --type q4_k quantises to as many bits");

@@ -94,7 +94,7 @@ int pc_eval_fingerprint(const struct pc_model *model, const struct pc_model_args
     bad |= json_object_set_new(o, "tokenizer_sha256", text_or_null(tokenizer));
     bad |= json_object_set_new(o, "config_sha256", text_or_null(config));
     bad |= json_object_set_new(o, "type", text_or_null(args->type));
-    bad |= json_object_set_new(o, "dtype", text_or_null(args->dtype));
+    bad |= json_object_set_new(o, "dtype", text_or_null(args->load_in_8bit ? "llm.int8" : args->dtype));
     bad |= json_object_set_new(o, "kv_type", text_or_null(args->kv_type));
     bad |= json_object_set_new(o, "cpu", text_or_null(pc_cpu_level()));
     if (bad) {

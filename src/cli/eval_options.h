@@ -11,7 +11,7 @@ struct pc_eval_values {
     const char *data, *out, *bos, *api, *api_key_env, *openai_engine;
     const char *annotations, *outputs, *judge, *judge_api, *judge_model, *judge_key_env;
     int64_t batch, judges;
-    bool list, report, compare, force, json, load_in_8bit, gptq, api_chat;
+    bool list, report, compare, force, json, gptq, api_chat;
     bool no_cot, no_context, use_chat_format, no_chat_format;
     struct pc_strings tasks, fixes;
     struct pc_task_flags flags;

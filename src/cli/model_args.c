@@ -83,8 +83,10 @@ void pc_model_close(struct pc_model *m)
 
 struct pc_engine_options pc_model_engine_options(const struct pc_model_args *args)
 {
-    struct pc_engine_options o = {
-        .n_threads = (int)args->threads, .f32 = args->dtype != NULL, .has_kv_type = args->kv_type != NULL};
+    struct pc_engine_options o = {.n_threads = (int)args->threads,
+        .f32 = args->dtype != NULL,
+        .llm_int8 = args->load_in_8bit,
+        .has_kv_type = args->kv_type != NULL};
     if (args->kv_type)
         pc_dtype_parse(args->kv_type, &o.kv_type);
     return o;

@@ -15,6 +15,7 @@ struct pc_model_args {
     const char *dtype, *kv_type;
     const char *type; /* the weights' element type, as in a GGUF file of that type, or NULL: their own */
     int64_t threads;
+    bool load_in_8bit; /* LLM.int8() products, where a command has the option */
 };
 
 #define PC_MODEL_TYPES "f32|f16|bf16|" PC_BLOCK_TYPES

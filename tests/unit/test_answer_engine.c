@@ -197,6 +197,10 @@ static void test_samples(void **state)
     assert_int_equal(two.n_texts, 2);
     for (int i = 0; i < 2; i++)
         assert_string_equal(two.texts[i], six.texts[i]);
+    /* The prompt was computed once, but for its last token. */
+    struct pc_scheduler_stats stats = pc_answer_engine_stats(r.a);
+    assert_int_equal(stats.n_prompt, 6);
+    assert_int_equal(stats.n_computed, 2);
     pc_reply_release(&six);
     pc_reply_release(&two);
     teardown(&r);
