@@ -41,7 +41,7 @@ idle() { [ ! -s "$T/log" ] && [ ! -s "$T/out" ]; }
 
 mkdir "$T/have"
 try "$root/tools/install-deps" --list test
-check '--list prints the set in one line' [ "$code$(grep -c '^gcc .* libcmocka-dev$' "$T/out")" = 01 ]
+check '--list prints the set in one line' [ "$code$(grep -c '^gcc .* libcmocka-dev .*bubblewrap$' "$T/out")" = 01 ]
 check '--list installs nothing' [ ! -s "$T/log" ]
 try "$root/tools/install-deps" --check build
 check '--check names what is missing and what to run' says 'to install them, run: tools/install-deps build'
