@@ -53,6 +53,7 @@ int pc_eval_judge_values(
     *out = *v;
     out->model.model = v->judge_api ? v->judge_model : v->judge;
     out->model.diff = NULL;
+    out->model.load_in_8bit = false;
     out->api = v->judge_api;
     out->api_key_env = v->judge_key_env;
     out->outputs = outputs;
