@@ -123,7 +123,7 @@ void pc_http_close(struct pc_http *http)
 int pc_http_start(struct pc_http *http, const struct pc_http_request *request, struct paco_error *err)
 {
     struct paco_error own = {0};
-    struct pc_transfer *t = pc_transfer_new(&http->options, request, &own);
+    struct pc_transfer *t = pc_transfer_new(http->curl, &http->options, request, &own);
     if (!t) {
         if (err)
             *err = own;

@@ -34,8 +34,8 @@ struct pc_transfer {
 };
 
 /** A copy of what request says; NULL with err set. */
-struct pc_transfer *pc_transfer_new(
-    const struct pc_http_options *o, const struct pc_http_request *request, struct paco_error *err);
+struct pc_transfer *pc_transfer_new(const struct pc_curl *curl, const struct pc_http_options *o,
+    const struct pc_http_request *request, struct paco_error *err);
 void pc_transfer_free(const struct pc_curl *curl, struct pc_transfer *t);
 /** Make t->easy ready for an attempt. */
 int pc_transfer_prepare(const struct pc_curl *curl, const struct pc_http_options *o, struct pc_transfer *t,

@@ -82,8 +82,8 @@ static bool copy(char **to, const char *from)
     return !from || (*to = pc_strdup(from));
 }
 
-struct pc_transfer *pc_transfer_new(
-    const struct pc_http_options *o, const struct pc_http_request *request, struct paco_error *err)
+struct pc_transfer *pc_transfer_new(const struct pc_curl *curl, const struct pc_http_options *o,
+    const struct pc_http_request *request, struct paco_error *err)
 {
     char shown[600];
     pc_http_shown_url(request->url, shown, sizeof shown);
@@ -102,7 +102,7 @@ struct pc_transfer *pc_transfer_new(
     if (ok && request->body)
         ok = (t->body = pc_strndup(request->body, request->body_len)) != NULL;
     if (!ok) {
-        pc_transfer_free(NULL, t);
+        pc_transfer_free(curl, t);
         pc_error_mem(err, request->body_len, "a request");
         return NULL;
     }
