@@ -4,13 +4,15 @@
  * On a terminal one line is redrawn ten times a second; elsewhere (a pipe, a log, TERM=dumb) a whole line
  * appears every few seconds. Jobs call update from whichever thread has news, so the state sits behind a
  * mutex. The rate is an exponential average over some seconds, so that the time left follows a disk that
- * slows down. Signal handlers only set a flag: the job sees it as the answer of its next update and ends in
- * an orderly way. They are installed while a bar is in use, and not before: a command that never asks would
- * otherwise be deaf to Ctrl-C. */
+ * slows down; where a unit takes seconds, over some units, for between two of them the rate is not 0. Signal
+ * handlers only set a flag: the job sees it as the answer of its next update and ends in an orderly way. They
+ * are installed while a bar is in use, and not before: a command that never asks would otherwise be deaf to
+ * Ctrl-C. */
 #include "cli/command.h"
 
 #include "base/host.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,7 +21,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-static const double REDRAW = 0.1, LINE_EVERY = 5.0, FIRST_LINE = 2.0, RATE_WINDOW = 3.0;
+static const double REDRAW = 0.1, LINE_EVERY = 5.0, FIRST_LINE = 2.0, RATE_WINDOW = 3.0, RATE_UNITS = 8.0;
 enum { BAR_WIDTH = 20 };
 
 static struct {
@@ -116,7 +118,7 @@ static char *per_second(double rate, char out[56])
     if (strcmp(g_bar.unit, "B") == 0)
         snprintf(out, 56, "%s/s", pc_human_bytes((uint64_t)rate, number));
     else
-        snprintf(out, 56, "%.*f %s/s", rate < 10 ? 1 : 0, rate, g_bar.unit);
+        snprintf(out, 56, "%.*f %s/s", rate < 1 ? 2 : rate < 10 ? 1 : 0, rate, g_bar.unit);
     return out;
 }
 
@@ -240,8 +242,9 @@ static void measure(uint64_t done, double now)
     if (dt < REDRAW / 2)
         return;
     double rate = (double)(done - g_bar.last_done) / dt, since = now - g_bar.start;
-    double window = since < RATE_WINDOW ? since : RATE_WINDOW, weight = dt / window;
-    g_bar.rate += (weight > 1 ? 1 : weight) * (rate - g_bar.rate);
+    double n = (double)(done - g_bar.first), units = n > 0 ? RATE_UNITS * since / n : since;
+    double window = fmin(since, fmax(RATE_WINDOW, units));
+    g_bar.rate += fmin(1, dt / window) * (rate - g_bar.rate);
     g_bar.last_sample = now;
     g_bar.last_done = done;
 }
