@@ -6,6 +6,7 @@
 #include "cli/eval_ranks.h"
 #include "cli/output.h"
 #include "engine/scheduler.h"
+#include "engine/scheduler.h"
 #include "eval/answer_api.h"
 #include "eval/answer_engine.h"
 #include "eval/answer_ranks.h"
