@@ -165,16 +165,6 @@ static int open_ranks(struct pc_party *p, struct paco_error *err)
     return rc;
 }
 
-/* How much of the prompts had to be computed; of other ranks nothing is known here. */
-static void say_shared(const struct pc_party *p)
-{
-    if (!pc_command_verbose() || !p->answerer || p->over_ranks || p->v->api)
-        return;
-    struct pc_scheduler_stats s = pc_answer_engine_stats(p->answerer);
-    pc_command_note(p->self, "%llu tokens of prompts, %llu of them computed, the others shared; %llu steps",
-        (unsigned long long)s.n_prompt, (unsigned long long)s.n_computed, (unsigned long long)s.n_steps);
-}
-
 static int ask(struct pc_party *p, struct paco_error *err)
 {
     int rc = 0;
@@ -191,7 +181,6 @@ static int ask(struct pc_party *p, struct paco_error *err)
             rc = pc_eval_ask(p->evals[i], p->answerer, bar, err);
         pc_progress_bar_end();
     }
-    say_shared(p);
     return rc;
 }
 
