@@ -6,7 +6,6 @@
 #include "cli/eval_ranks.h"
 #include "cli/output.h"
 #include "engine/scheduler.h"
-#include "engine/scheduler.h"
 #include "eval/answer_api.h"
 #include "eval/answer_engine.h"
 #include "eval/answer_ranks.h"
