@@ -233,6 +233,7 @@ static int install(struct download *d, struct paco_error *err)
         break;
     case PC_DATA_MMLU_TAR: rc = pc_unpack_mmlu(d->part, d->path, &n, err); break;
     case PC_DATA_GSM_EXEMPLARS: rc = pc_unpack_exemplars(d->part, d->path, &n, err); break;
+    case PC_DATA_MGSM_EXEMPLARS: rc = pc_unpack_mgsm(d->part, d->path, &n, err); break;
     }
     if (rc == 0)
         drop_part(d); // of a plain file only the mark is left

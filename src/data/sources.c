@@ -25,6 +25,10 @@
 #define OPEN_INSTRUCT                                                                                        \
     "https://raw.githubusercontent.com/allenai/open-instruct/e6c3044aa6201c8bfa4573c1b03142af599e730d/"
 
+/* The last commits have no MGSM. */
+#define OPEN_INSTRUCT_2023                                                                                   \
+    "https://raw.githubusercontent.com/allenai/open-instruct/e44fcf5889bea5eefc9ce70e458ae75cad920b6f/"
+
 static const struct pc_data_file g_mmlu[] = {
     {"mmlu", "https://people.eecs.berkeley.edu/~hendrycks/data.tar", 166184960,
         "bec563ba4bac1d6aaf04141cd7d1605d7a5ca833e38f994051e818489592989b", PC_DATA_MMLU_TAR},
@@ -217,6 +221,8 @@ static const struct pc_data_file g_mgsm[] = {
         "f3932dc5ad8e9d0ea82b017adc1e1461dd647af861e7166d6741986602a0cfd6", PC_DATA_PLAIN},
     {"mgsm/mgsm_zh.tsv", MGSM "mgsm/mgsm_zh.tsv", 57838,
         "b2fa63151022370a0de1f4211c8c284eae74b0f5a3b003b1d5982c0d4a73f661", PC_DATA_PLAIN},
+    {"mgsm/exemplars.json", OPEN_INSTRUCT_2023 "eval/mgsm/examplars.py", 104923,
+        "288391c47549bcf1015636dcf66de2c7f302c537f3d1553c47a3881a7e939232", PC_DATA_MGSM_EXEMPLARS},
 };
 
 static const struct pc_data_file g_creative[] = {
@@ -240,7 +246,8 @@ const struct pc_data_set pc_data_sets[] = {
         FILES(g_alpaca_farm)},
     {"alpaca_eval", "the same as AlpacaEval has them, with annotations of one model", "CC BY-NC 4.0", true,
         FILES(g_alpaca_eval)},
-    {"mgsm", "MGSM: 250 questions of GSM8K in eleven languages", "CC BY 4.0", false, FILES(g_mgsm)},
+    {"mgsm", "MGSM: 250 questions of GSM8K in eleven languages, and exemplars", "CC BY 4.0; Apache-2.0",
+        false, FILES(g_mgsm)},
     {"creative_tasks", "instructions of self-instruct, Koala and Vicuna", "Apache-2.0", false,
         FILES(g_creative)},
     {0},

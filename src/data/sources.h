@@ -8,9 +8,10 @@
 #include <stdint.h>
 
 enum pc_data_kind {
-    PC_DATA_PLAIN,         /* as it comes */
-    PC_DATA_MMLU_TAR,      /* dev, val and test of data.tar, unpacked below path */
-    PC_DATA_GSM_EXEMPLARS, /* the list EXAMPLARS of a Python file, as JSON lines */
+    PC_DATA_PLAIN,          /* as it comes */
+    PC_DATA_MMLU_TAR,       /* dev, val and test of data.tar, unpacked below path */
+    PC_DATA_GSM_EXEMPLARS,  /* the list EXAMPLARS of a Python file, as JSON lines */
+    PC_DATA_MGSM_EXEMPLARS, /* the dict MGSM_EXEMPLARS of a Python file, as that member of a JSON object */
 };
 
 struct pc_data_file {

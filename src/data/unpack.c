@@ -175,3 +175,50 @@ int pc_unpack_exemplars(const char *path, const char *out, size_t *n, struct pac
     pc_buf_release(&text);
     return rc;
 }
+
+/* Every exemplar of every language is a question and an answer. */
+static int check_languages(const json_t *all, const char *path, struct paco_error *err)
+{
+    const char *language, *number;
+    json_t *list, *exemplar;
+    if (json_object_size(all) == 0 || json_object_size(all) > MAX_EXEMPLARS)
+        return pc_error_file(err, PACO_EFORMAT, path, 0, "MGSM_EXEMPLARS is no dict of languages");
+    json_object_foreach((json_t *)(uintptr_t)all, language, list)
+    {
+        if (json_object_size(list) == 0 || json_object_size(list) > MAX_EXEMPLARS)
+            return pc_error_file(err, PACO_EFORMAT, path, 0, "'%s' has no exemplars", language);
+        json_object_foreach(list, number, exemplar)
+        {
+            if (!json_is_string(json_object_get(exemplar, "q")) ||
+                !json_is_string(json_object_get(exemplar, "a")))
+                return pc_error_file(err, PACO_EFORMAT, path, 0,
+                    "exemplar '%s' of '%s' has no texts 'q' and 'a'", number, language);
+        }
+    }
+    return 0;
+}
+
+int pc_unpack_mgsm(const char *path, const char *out, size_t *n, struct paco_error *err)
+{
+    struct pc_buf text, b;
+    json_t *all = NULL;
+    pc_buf_init(&b, MAX_PYTHON);
+    int rc = pc_file_slurp(path, MAX_PYTHON, &text, err);
+    if (rc == 0)
+        rc = pc_py_literal(text.data ? text.data : "", text.len, "MGSM_EXEMPLARS", path, &all, err);
+    if (rc == 0)
+        rc = check_languages(all, path, err);
+    if (rc == 0) {
+        pc_buf_puts(&b, "{\"MGSM_EXEMPLARS\": ");
+        pc_json_write(&b, all, PC_JSON_PYTHON);
+        pc_buf_puts(&b, "}\n");
+        rc = pc_buf_check(&b, "exemplars", err);
+    }
+    if (rc == 0)
+        rc = pc_file_write_atomic(out, b.data, b.len, err);
+    *n = rc == 0 ? json_object_size(all) : 0;
+    json_decref(all);
+    pc_buf_release(&b);
+    pc_buf_release(&text);
+    return rc;
+}

@@ -15,4 +15,8 @@ int pc_unpack_mmlu(const char *path, const char *dir, size_t *n_files, struct pa
 /** The list EXAMPLARS of the Python file at path, as JSON lines at out. *n: how many. */
 int pc_unpack_exemplars(const char *path, const char *out, size_t *n, struct paco_error *err);
 
+/** The dict MGSM_EXEMPLARS of the Python file at path, {language: {number: {"q", "a"}}}, as the member of
+ * that name of a JSON object at out. *n: how many languages. */
+int pc_unpack_mgsm(const char *path, const char *out, size_t *n, struct paco_error *err);
+
 #endif

@@ -79,10 +79,12 @@ static int find_one(const char *data_dir, const char *name, char **path, struct 
 int pc_eval_find(
     const char *data_dir, const char *what, const char *const *names, char **path, struct paco_error *err)
 {
+    // The first folder of a name is what `paco data fetch` calls the set.
+    int set = (int)strcspn(names[0], "/");
     *path = NULL;
     if (!pc_path_is_dir(data_dir)) {
-        pc_error_set(
-            err, PACO_ENOENT, "no such folder for the data of %s (`paco data fetch eval` fills one)", what);
+        pc_error_set(err, PACO_ENOENT, "no such folder for the data of %s (`paco data fetch %.*s` fills one)",
+            what, set, names[0]);
         pc_error_path(err, data_dir);
         return PACO_ENOENT;
     }
@@ -96,8 +98,8 @@ int pc_eval_find(
             n += (size_t)snprintf(looked_for + n, sizeof looked_for - n, "%s%s", i ? " or " : "", names[i]);
     }
     pc_error_set(err, PACO_ENOENT,
-        "no data of %s: neither here nor in data/eval below is there %s (`paco data fetch eval` gets it)",
-        what, looked_for);
+        "no data of %s: neither here nor in data/eval below is there %s (`paco data fetch %.*s` gets it)",
+        what, looked_for, set, names[0]);
     pc_error_path(err, data_dir);
     return PACO_ENOENT;
 }

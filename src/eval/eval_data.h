@@ -27,8 +27,8 @@ enum {
 
 /** The first of names (a NULL-ended list of paths, "gsm/test.jsonl") that exists below data_dir, below its
  * data/eval or eval, or in data_dir without the name's first folder; *path is owned. A folder is found as a
- * file is. PACO_ENOENT says what was looked for, where, and what fetches it; what names the benchmark in the
- * message. */
+ * file is. PACO_ENOENT says what was looked for, where, and what fetches it (the first name's first folder is
+ * the data set's name there); what names the benchmark in the message. */
 int pc_eval_find(
     const char *data_dir, const char *what, const char *const *names, char **path, struct paco_error *err);
 

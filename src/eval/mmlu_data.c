@@ -55,7 +55,7 @@ static int list_subjects(const char *dir, char ***out, size_t *n_out, struct pac
     pc_names_free(names, n_names);
     *out = NULL;
     return pc_data_error(
-        err, PACO_ENOENT, dir, "holds no *%s (`paco data fetch eval` gets them)", TEST_SUFFIX);
+        err, PACO_ENOENT, dir, "holds no *%s (`paco data fetch mmlu` gets them)", TEST_SUFFIX);
 }
 
 static bool is_listed(char **names, size_t n, const char *name)

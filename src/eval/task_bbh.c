@@ -121,7 +121,7 @@ static int refuse_lone(const char *path, const char *other_dir, const char *othe
 {
     char shown[128];
     pc_error_set(err, PACO_EMISMATCH,
-        "task '%s' has no file of that name in %s (*%s): the data are incomplete, `paco data fetch eval` "
+        "task '%s' has no file of that name in %s (*%s): the data are incomplete, `paco data fetch bbh` "
         "gets them whole",
         pc_printable(name, shown, sizeof shown), other_dir, other_suffix);
     pc_error_path(err, path);

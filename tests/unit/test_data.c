@@ -119,6 +119,34 @@ static void exemplars_become_lines(void **state)
     assert_int_equal(pc_unpack_exemplars(in, out, &n, &err), PACO_EFORMAT);
 }
 
+static void exemplars_of_languages_become_an_object(void **state)
+{
+    struct scratch *s = *state;
+    struct paco_error err = {0};
+    struct pc_buf b;
+    char in[1024], out[1024];
+    size_t n;
+    snprintf(in, sizeof in, "%s",
+        scratch_text(s, "m.py",
+            "\"\"\"Prompts.\"\"\"\nEXEMPLAR_NUMBER_ANSWERS = [11]\nMGSM_EXEMPLARS = {\n    \"fr\": {\n       "
+            " \"1\": {\n"
+            "            \"q\": \"Caf\\u00e9 \"\n                 \"noir?\",\n            \"a\": \"oui\",\n  "
+            "      },\n    },\n}\n"));
+    snprintf(out, sizeof out, "%s", scratch_path(s, "m.json"));
+    assert_int_equal(pc_unpack_mgsm(in, out, &n, &err), 0);
+    assert_int_equal(n, 1);
+    assert_int_equal(pc_file_slurp(out, 1000, &b, &err), 0);
+    assert_string_equal(
+        b.data, "{\"MGSM_EXEMPLARS\": {\"fr\": {\"1\": {\"q\": \"Caf\\u00e9 noir?\", \"a\": \"oui\"}}}}\n");
+    pc_buf_release(&b);
+    scratch_text(s, "m.py", "MGSM_EXEMPLARS = {'fr': {'1': {'q': 'x'}}}");
+    assert_int_equal(pc_unpack_mgsm(in, out, &n, &err), PACO_EFORMAT);
+    assert_contains(err.message, "exemplar '1' of 'fr' has no texts 'q' and 'a'");
+    scratch_text(s, "m.py", "MGSM_EXEMPLARS = []");
+    assert_int_equal(pc_unpack_mgsm(in, out, &n, &err), PACO_EFORMAT);
+    assert_contains(err.message, "no dict of languages");
+}
+
 /* ---- tar ---- */
 
 static size_t put_entry(char *tar, size_t at, const char *name, char type, const char *text)
@@ -358,7 +386,7 @@ static void the_table_makes_sense(void **state)
         }
         n_files += set->n_files;
     }
-    assert_int_equal(n_files, 1 + 2 + 54 + 2 + 1 + 1 + 5 + 11 + 3);
+    assert_int_equal(n_files, 1 + 2 + 54 + 2 + 1 + 1 + 5 + 12 + 3);
     assert_null(pc_data_set_find("nothing"));
 }
 
@@ -370,6 +398,7 @@ int main(void)
         cmocka_unit_test(literals_are_read),
         cmocka_unit_test(what_is_no_literal_is_refused_with_its_place),
         WITH(exemplars_become_lines),
+        WITH(exemplars_of_languages_become_an_object),
         WITH(only_the_csv_files_of_mmlu_leave_the_tar),
         WITH(files_are_fetched_once),
         WITH(what_was_under_way_goes_on),

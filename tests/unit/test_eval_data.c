@@ -61,7 +61,7 @@ static void what_is_missing_is_said_once_with_where_and_what_to_do(void **state)
     assert_int_equal(f->err.code, PACO_ENOENT);
     assert_contains(f->err.message, "no data of GSM8K");
     assert_contains(f->err.message, "nowhere/x.json or gsm/test.jsonl");
-    assert_contains(f->err.message, "paco data fetch eval");
+    assert_contains(f->err.message, "`paco data fetch nowhere` gets it");
     assert_string_equal(f->err.path, f->s.dir);
     char *path;
     assert_int_equal(

@@ -108,7 +108,7 @@ static void missing_and_bad_data(void **state)
     write_data(&h);
     remove(scratch_path(&h.s, "gsm/exemplars.jsonl"));
     harness_refused(&h, h.s.dir, PACO_ENOENT, "no data of the worked examples of GSM8K");
-    assert_contains(h.err.message, "gsm/exemplars.jsonl (`paco data fetch eval` gets it)");
+    assert_contains(h.err.message, "gsm/exemplars.jsonl (`paco data fetch gsm` gets it)");
     scratch_text(&h.s, "gsm/exemplars.jsonl", "");
     harness_refused(&h, h.s.dir, PACO_EFORMAT, "is empty where JSON lines are expected");
     write_data(&h);
