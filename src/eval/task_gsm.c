@@ -105,7 +105,7 @@ static int read_questions(struct pc_task_data *d, const struct pc_task_env *env,
 static int add_example(struct pc_task_data *d, const struct pc_jsonl *lines, size_t i, struct paco_error *err)
 {
     bool misspelt = !d->cot && !(d->fixes & PC_FIX_GSM_QUESION);
-    struct pc_text question, answer;
+    struct pc_text question = {0}, answer = {0};
     int rc = pc_jsonl_text(lines, i, "question", &question, err);
     if (rc == 0)
         rc = pc_jsonl_text(lines, i, d->cot ? "cot_answer" : "short_answer", &answer, err);

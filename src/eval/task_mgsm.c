@@ -128,7 +128,7 @@ static int read_questions(struct pc_task_data *d, const struct pc_task_env *env,
 static int add_example(
     struct pc_buf *out, const json_t *example, const char *path, const char *code, struct paco_error *err)
 {
-    struct pc_text q, a;
+    struct pc_text q = {0}, a = {0};
     int rc = pc_member_text(example, "q", &q, err);
     if (rc == 0)
         rc = pc_member_text(example, "a", &a, err);
