@@ -10,6 +10,7 @@ that do not fit and white space are held against the libraries upstream used. Wr
 
 tests/unit/test_task_{mmlu,gsm,mgsm,bbh,tydiqa,codex}.c compare with it. Stack: today.
 """
+import functools
 import gzip
 import hashlib
 import json
@@ -65,7 +66,7 @@ def wrap(chat, user, start):
     return "<|user|>\n" + user.strip() + "\n<|assistant|>\n" + start if chat else user + ("\n" + start if start else "")
 
 
-def mmlu(ntrain, chat, n_instances=None, fix_none=False, pieces=None):
+def mmlu(ntrain, chat, n_instances=None, fix_none=False, pieces=None, subjects=None):
     """(name, prompt) of every question."""
     options = {"keep_default_na": True}
     if fix_none:  # as pandas before 2.0
@@ -77,6 +78,8 @@ def mmlu(ntrain, chat, n_instances=None, fix_none=False, pieces=None):
 
     for path in sorted(data("mmlu/test").glob("*_test.csv"), key=lambda p: p.name.split("_test.csv")[0]):
         subject = path.name.split("_test.csv")[0]
+        if subjects and subject not in subjects:
+            continue
         dev = pd.read_csv(data("mmlu/dev/%s_dev.csv" % subject), header=None, **options)
         test = pd.read_csv(path, header=None, **options)
         if n_instances and n_instances < len(test):
@@ -160,13 +163,13 @@ def tydiqa_questions(language, kind):
             for paragraph in article["paragraphs"] for qa in paragraph["qas"]] if path.exists() else []
 
 
-def cut(context, pieces, limit=512):
+def cut(pieces, context, limit=512):
     """With BOS, as the slow tokenizer of Transformers 4.28.1 decodes it; "<s>" is followed by a space as in 5."""
-    ids = [1] + pieces.encode(context) if pieces else []
+    ids = [1] + pieces.encode(context)
     return context if len(ids) <= limit else "<s> " + pieces.decode(ids[1:limit])
 
 
-def tydiqa(context, chat, n_shot=1, n=100, pieces=None):
+def tydiqa(context, chat, n_shot=1, n=100, shorten=lambda passage: passage):
     random.seed(42)
     test, shots = {}, {}
     for language in sorted(TYDIQA):
@@ -181,7 +184,7 @@ def tydiqa(context, chat, n_shot=1, n=100, pieces=None):
         with_context, without, p, q, a = TYDIQA[language]
 
         def asked(item):
-            passage = p + " " + cut(item["context"], pieces) + "\n" if context else ""
+            passage = p + " " + shorten(item["context"]) + "\n" if context else ""
             return passage + q + " " + item["question"] + "\n"
 
         head = (with_context if context else without) + "\n\n"
@@ -200,7 +203,7 @@ def check_contexts(pieces):
     tokenizer, n = transformers.AutoTokenizer.from_pretrained(str(path)), 0
     for language in sorted(TYDIQA):
         for item in tydiqa_questions(language, "dev") + tydiqa_questions(language, "train"):
-            text = cut(item["context"], pieces)
+            text = cut(pieces, item["context"])
             if text != item["context"]:
                 want = tokenizer.decode([1] + pieces.encode(item["context"])[:511], skip_special_tokens=False)
                 end = want.find("\ufffd")
@@ -208,6 +211,12 @@ def check_contexts(pieces):
                 equal(item["id"], text, want)
                 n += 1
     expect(n > 500, "only %d contexts are too long" % n)
+
+
+def draw(rows, n):
+    """n of HumanEval's problems, as --max_num_examples has them; all without n."""
+    random.seed(42)
+    return random.sample(rows, n) if n and len(rows) > n else rows
 
 
 def codex(chat):
@@ -259,9 +268,10 @@ def main():
                      row(name, {"use_chat_format": 1, "max_num_examples_per_task": -1}, bbh(cot, True, None)),
                      row(name, {"use_chat_format": 0, "max_num_examples_per_task": 146}, bbh(cot, False, 146))]
     with case("eval prompts: TyDi QA"):
+        short = functools.partial(cut, pieces)
         for name, context in (("tydiqa_goldp", True), ("tydiqa_no_context", False)):
-            rows += [row(name, {"use_chat_format": 1}, tydiqa(context, True, pieces=pieces), llama=True),
-                     row(name, {"use_chat_format": 0}, tydiqa(context, False, pieces=pieces), llama=True),
+            rows += [row(name, {"use_chat_format": 1}, tydiqa(context, True, shorten=short), llama=True),
+                     row(name, {"use_chat_format": 0}, tydiqa(context, False, shorten=short), llama=True),
                      row(name, {"use_chat_format": 1, "n_shot": 3}, tydiqa(context, True, 3)),
                      row(name, {"use_chat_format": 0, "n_shot": 0, "max_num_examples_per_lang": 20}, tydiqa(context, False, 0, 20))]
     with case("eval prompts: TyDi QA's long contexts = Transformers"):
@@ -273,5 +283,6 @@ def main():
                                       "sentencepiece": sentencepiece.__version__, "rows": rows})
 
 
-main()
-finish()
+if __name__ == "__main__":
+    main()
+    finish()

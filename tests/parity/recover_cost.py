@@ -147,7 +147,8 @@ def large():
         expect(theirs[1] >= 100 * mine[1], "only %.0fx less memory" % (theirs[1] / mine[1]))
 
 
-transformers.utils.logging.disable_progress_bar()
-small()
-large()
-finish()
+if __name__ == "__main__":
+    transformers.utils.logging.disable_progress_bar()
+    small()
+    large()
+    finish()
