@@ -326,7 +326,7 @@ static int tydiqa_judge(const struct pc_task_data *d, size_t i, const struct pc_
 {
     const struct pc_tydiqa_question *q = question_of(d, i);
     struct pc_text prediction = {answers->texts[0], answers->lens[0]};
-    double exact, f1;
+    double exact = 0, f1 = 0;
     pc_utf8_strip(&prediction.v, &prediction.len);
     int rc = score(prediction, q->answers, &exact, &f1, err);
     if (rc == 0)
