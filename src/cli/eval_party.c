@@ -9,6 +9,7 @@
 #include "eval/answer_api.h"
 #include "eval/answer_engine.h"
 #include "eval/answer_ranks.h"
+#include "eval/tasks.h"
 #include "net/reply_cache.h"
 
 #include <math.h>
@@ -85,7 +86,10 @@ static int open_tasks(struct pc_party *p, struct paco_error *err)
 /* Upstream runs models without the card's format without any. */
 static void remark_on_format(struct pc_party *p)
 {
-    if (p->v->flags.use_chat_format >= 0 || p->a.prompter.tuned == PC_FORMAT_TULU || p->v->outputs)
+    bool plain = p->v->api != NULL; // AlpacaFarm's are in the model's own format, where that is known
+    for (size_t i = 0; i < p->n_tasks; i++)
+        plain |= p->tasks[i] != &pc_task_alpaca_farm;
+    if (p->v->flags.use_chat_format >= 0 || p->a.prompter.tuned == PC_FORMAT_TULU || p->v->outputs || !plain)
         return;
     pc_note(&p->notes,
         "%s, so prompts are plain, as upstream's are for such models (--use_chat_format wraps them)",

@@ -58,10 +58,11 @@ struct reading {
 /* The reply is not what was asked for: why, and how it begins. */
 static int nonsense(const struct reading *in, const char *why)
 {
-    char text[300];
+    char text[300], reason[300]; // which may quote the reply
     pc_http_excerpt(in->http->body, in->http->len, in->key, text, sizeof text);
+    pc_http_excerpt(why, strlen(why), in->key, reason, sizeof reason);
     return pc_error_set(&in->r->err, PACO_EFORMAT, "%s: status %d, but %s: %s", in->shown, in->http->status,
-        why, text[0] ? text : "an empty reply");
+        reason, text[0] ? text : "an empty reply");
 }
 
 static void *take(const struct reading *in, size_t n, size_t size)

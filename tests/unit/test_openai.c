@@ -139,6 +139,8 @@ static void nonsense_is_called_nonsense(void **state)
     assert_nonsense("\n <!DOCTYPE html><title>Sign in</title>", "a web page, no JSON");
     assert_nonsense("<html>sk-secret", "<html>[key]");
     assert_nonsense("{\"choices\":[{\"te", "no JSON (");
+    assert_nonsense("{\"choices\":[{\"sk-secret", "[key]"); // the parser's message quotes it, too
+    assert_nonsense("{\"choices\":[{\"finish_reason\":\"sk-secret\"}]}", "finish_reason '[key]'");
     assert_nonsense("[]", "there is no list 'choices'");
     assert_nonsense("{\"id\":1}", "there is no list 'choices' in it: {\"id\":1}");
     assert_nonsense("{\"choices\":[]}", "there are no choices in it");
