@@ -252,6 +252,64 @@ static void a_subject_of_ones_own_counts_for_the_average(void **state)
     harness_close(&h);
 }
 
+/* A subject whose only question has n words. */
+static void write_long(struct harness *h, size_t n)
+{
+    struct pc_buf b;
+    pc_buf_init(&b, 1 << 20);
+    pc_buf_puts(&b, "Long");
+    for (size_t i = 0; i < n; i++)
+        pc_buf_puts(&b, " 1");
+    pc_buf_puts(&b, "?,a,b,c,d,A\n");
+    scratch_text(&h->s, "mmlu/test/virology_test.csv", b.data);
+    pc_buf_release(&b);
+}
+
+/* The prompt with n_shots examples, cut to what tok counts as 2048 tokens (NULL: not cut), in h->prompt; its
+ * tokens by counter. */
+static size_t long_prompt(
+    struct harness *h, int64_t n_shots, const struct pc_tokenizer *tok, const struct pc_tokenizer *counter)
+{
+    struct pc_ids ids = {0};
+    h->flags.ntrain = n_shots;
+    h->env.tok = tok;
+    harness_open(h, h->s.dir);
+    harness_prompt(h, 0);
+    h->task->close(h->data);
+    h->data = NULL;
+    assert_int_equal(
+        pc_tokenizer_encode(counter, h->prompt.data, h->prompt.len, PC_ENCODE_PARSE, &ids, NULL), 0);
+    size_t n = ids.n;
+    pc_ids_release(&ids);
+    return n;
+}
+
+static void long_prompts_lose_examples(void **state)
+{
+    (void)state;
+    struct harness h;
+    struct pc_tokenizer *tok;
+    harness_init(&h, &pc_task_mmlu_5shot);
+    assert_int_equal(pc_vocabulary_open("tests/fixtures/tokenizer/bpe_plain.model", &tok, &h.err), 0);
+    scratch_text(&h.s, "mmlu/dev/virology_dev.csv", "First?,w,x,y,z,A\nSecond?,1,2,3,4,C\n");
+    size_t n = 3000, with_two;
+    do // a word is a token or more: come down to the first length that is not too long
+        write_long(&h, --n);
+    while ((with_two = long_prompt(&h, 2, NULL, tok)) > 2048);
+    size_t kept = long_prompt(&h, 2, tok, tok);
+    assert_int_equal(kept, with_two);
+    assert_non_null(strstr(h.prompt.data, "Second?"));
+    write_long(&h, n + 1);
+    assert_true(long_prompt(&h, 2, tok, tok) < 2048);
+    assert_null(strstr(h.prompt.data, "Second?"));
+    assert_non_null(strstr(h.prompt.data, "First?"));
+    write_long(&h, 3000); // more than can be helped
+    assert_true(long_prompt(&h, 2, tok, tok) > 2048);
+    assert_null(strstr(h.prompt.data, "First?"));
+    harness_close(&h);
+    pc_tokenizer_free(tok);
+}
+
 static void memory_runs_out(void **state)
 {
     (void)state;
@@ -299,6 +357,7 @@ int main(void)
         cmocka_unit_test(nothing_but_failures_has_no_score),
         cmocka_unit_test(every_subject_has_its_category),
         cmocka_unit_test(a_subject_of_ones_own_counts_for_the_average),
+        cmocka_unit_test(long_prompts_lose_examples),
         cmocka_unit_test(memory_runs_out),
         cmocka_unit_test(the_specifications_prompts),
         cmocka_unit_test(every_prompt),
