@@ -417,6 +417,21 @@ static void settle(struct pc_scheduler *s, struct pc_lane *lane)
     pc_scheduler_retire(s, lane, false);
 }
 
+/* Each lane once. A request that fails takes all its lanes off, those before this one too. */
+static void settle_all(struct pc_scheduler *s)
+{
+    for (size_t i = 0; i < s->n_running; i++)
+        s->running[i]->unsettled = true;
+    for (size_t i = 0; i < s->n_running;) {
+        struct pc_lane *lane = s->running[i];
+        bool settles = lane->unsettled;
+        lane->unsettled = false;
+        if (settles)
+            settle(s, lane);
+        i = i < s->n_running && s->running[i] == lane ? i + 1 : 0;
+    }
+}
+
 int pc_scheduler_step(struct pc_scheduler *s, struct paco_error *err)
 {
     sweep(s);
@@ -427,11 +442,7 @@ int pc_scheduler_step(struct pc_scheduler *s, struct paco_error *err)
         return rc;
     s->stats.n_steps += n > 0;
     choose_all(s);
-    for (size_t i = 0; i < s->n_running;) {
-        struct pc_lane *lane = s->running[i];
-        settle(s, lane);
-        i += i < s->n_running && s->running[i] == lane;
-    }
+    settle_all(s);
     return 0;
 }
 

@@ -32,6 +32,7 @@ struct pc_lane {
     bool chooses;               /* the last known id's logits are wanted for the next */
     struct pc_sampler *sampler; /* NULL: greedy */
     size_t first_row, n_rows;   /* in this step */
+    bool unsettled;             /* what this step gave it is still to be looked at */
     int32_t chosen;             /* -1: error says why there is none */
     struct paco_error error;
 };

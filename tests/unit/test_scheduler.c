@@ -520,6 +520,77 @@ static void test_no_number(void **state)
     teardown(&r);
 }
 
+/* A request of three samples, and then a greedy one; no token above 5 is in their prompts. */
+static void ask_both(struct rig *r, struct item *drawn, struct item *greedy)
+{
+    for (int k = 0; k < 2; k++) {
+        struct item *item = k ? greedy : drawn;
+        *item = (struct item){
+            .r = {.prompt = item->prompt, .n_prompt = 20, .max_tokens = 20, .ctx = item, .on_done = on_done}};
+        for (int32_t i = 0; i < 20; i++)
+            item->prompt[i] = i * (k + 2) % 6;
+    }
+    drawn->r.n_samples = 3;
+    drawn->r.sampler = (struct pc_sampler_options){.temperature = 2, .seed = 5};
+    submit(r->s, drawn, NULL);
+    for (int i = 0; i < 3; i++)
+        step(r->s);
+    submit(r->s, greedy, NULL);
+    while (pc_scheduler_n_open(r->s))
+        step(r->s);
+}
+
+static bool holds(const int32_t *ids, size_t n, int32_t id)
+{
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] == id)
+            return true;
+    return false;
+}
+
+/* A token that another than the first of three samples takes first, and nobody else. */
+static int32_t find_own_token(const struct item *drawn, const struct item *greedy)
+{
+    for (size_t at = 4; at < 15; at++)
+        for (int k = 1; k < 3; k++) {
+            int32_t id = drawn->ids[k][at];
+            if (id > 5 && !holds(drawn->ids[0], at + 1, id) && !holds(drawn->ids[k], at, id) &&
+                !holds(drawn->ids[3 - k], at + 1, id) && !holds(greedy->ids[0], 20, id))
+                return id;
+        }
+    fail_msg("no token to break");
+    return -1;
+}
+
+/* One token's weights are broken. The request that comes upon it ends, in all its samples, those settled in
+ * the same step among them; who runs behind them in that step loses nothing. */
+static void test_failure_in_company(void **state)
+{
+    (void)state;
+    struct rig r;
+    static struct item drawn, greedy, want;
+    setup(&r, (struct pc_engine_options){.n_threads = 1}, (struct pc_scheduler_options){0});
+    ask_both(&r, &drawn, &want);
+    assert_int_equal(drawn.n_done + want.n_done, 4);
+    int32_t broken = find_own_token(&drawn, &want);
+    teardown(&r);
+
+    struct tiny m = {.config = g_config, .dtype = PC_F32, .mapped = true, .random = 11};
+    tiny_make(&m);
+    const struct pc_tensor *t = pc_checkpoint_find(m.ck, "model.embed_tokens.weight");
+    memset(m.bytes[t->index] + (size_t)broken * t->row_size, 0xff, (size_t)t->row_size);
+    r = (struct rig){.m = m, .e = open_engine(&m, (struct pc_engine_options){.n_threads = 1})};
+    r.s = new_scheduler(r.e, (struct pc_scheduler_options){0});
+    ask_both(&r, &drawn, &greedy);
+    assert_int_equal(drawn.n_done, 3);
+    for (int k = 0; k < 3; k++)
+        assert_int_equal(drawn.code[k], PACO_EFORMAT);
+    assert_int_equal(greedy.code[0], 0);
+    assert_int_equal(greedy.n[0], want.n[0]);
+    assert_memory_equal(greedy.ids[0], want.ids[0], want.n[0] * sizeof(int32_t));
+    teardown(&r);
+}
+
 static void test_cancel(void **state)
 {
     (void)state;
@@ -605,6 +676,7 @@ int main(void)
         cmocka_unit_test(test_stops),
         cmocka_unit_test(test_failures),
         cmocka_unit_test(test_no_number),
+        cmocka_unit_test(test_failure_in_company),
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_torture),
     };
