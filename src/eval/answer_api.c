@@ -386,7 +386,8 @@ static int prepare(struct api *api, const struct pc_answer_api_options *o, struc
     struct pc_http_options http = o->http;
     http.max_tries = http.max_tries ? http.max_tries : MAX_TRIES;
     int rc = pc_openai_open(
-        &(struct pc_openai_options){.url = o->url, .model = o->model, .key = o->key, .cache_dir = o->cache_dir, .http = http},
+        &(struct pc_openai_options){
+            .url = o->url, .model = o->model, .key = o->key, .cache_dir = o->cache_dir, .http = http},
         &api->openai, err);
     if (rc == 0)
         rc = pc_endpoint_probe(api->openai, o, &api->can, err);
