@@ -261,11 +261,13 @@ void pc_scheduler_end(struct pc_scheduler *s, struct pc_open *o, const struct pa
     for (struct pc_lane *lane; (lane = lane_of(s, o)) != NULL;)
         pc_scheduler_retire(s, lane, false);
     int32_t n_samples = o->n_samples, n_left = n_samples - o->n_done;
-    for (int32_t k = 0; n_left > 0; k++)
+    for (int32_t k = 0; n_left > 0; k++) {
+        assert(o->done); /* it goes with the last of them */
         if (!o->done[k]) {
             n_left--;
             finish_sample(s, o, k, &(struct pc_answer){.stop = PC_STOP_CANCELLED, .error = error});
         }
+    }
 }
 
 static void sweep(struct pc_scheduler *s)
@@ -334,13 +336,25 @@ static void choose(struct pc_scheduler *s, struct pc_lane *lane)
         pc_sampler_accept(lane->sampler, lane->chosen);
 }
 
-static void choose_all(struct pc_scheduler *s)
+static void choose_some(void *arg, int64_t first, int64_t end, int i_worker)
 {
+    (void)i_worker;
+    struct pc_scheduler *s = arg;
     pc_alloc_forbid(true);
-    for (size_t i = 0; i < s->n_running; i++)
+    for (int64_t i = first; i < end; i++)
         if (s->running[i]->chooses && is_whole(s->running[i]))
             choose(s, s->running[i]);
     pc_alloc_forbid(false);
+}
+
+/* Drawing from a large vocabulary takes as long as a row of a small model: lanes are shared by all workers.
+ */
+static void choose_all(struct pc_scheduler *s)
+{
+    bool draws = false;
+    for (size_t i = 0; i < s->n_running; i++)
+        draws = draws || s->running[i]->sampler;
+    pc_pool_share(s->engine->pool, (int64_t)s->n_running, draws ? 0 : 1, choose_some, s);
 }
 
 static void tell_logits(struct pc_scheduler *s, struct pc_lane *lane)
