@@ -10,6 +10,7 @@
 #include "eval/answer_engine.h"
 #include "eval/answer_ranks.h"
 #include "eval/tasks.h"
+#include "net/http.h"
 #include "net/reply_cache.h"
 
 #include <math.h>
@@ -34,7 +35,10 @@ static int open_endpoint(struct pc_party *p, struct paco_error *err)
         .http.max_in_flight = (int)p->v->batch,
         .progress = pc_progress_bar(p->self),
         .notes = &p->notes};
-    snprintf(p->name, sizeof p->name, "%s", p->v->model.model ? p->v->model.model : p->v->api);
+    if (p->v->model.model)
+        snprintf(p->name, sizeof p->name, "%s", p->v->model.model);
+    else
+        pc_http_shown_url(p->v->api, p->name, sizeof p->name);
     int rc = pc_answer_api_open(&o, &p->answerer, err);
     pc_free(cache);
     return rc;
@@ -111,11 +115,12 @@ static int open_party(struct pc_party *p, struct paco_error *err)
 
 /* ---- what it depends on, and what is there ---- */
 
-/* An endpoint shows nothing of its model but the name. */
+/* An endpoint shows nothing of its model but the name. Results are passed on: no password in them. */
 static int describe_endpoint(struct pc_party *p, struct paco_error *err)
 {
-    p->identity = json_pack(
-        "{s:s, s:s?, s:b}", "api", p->v->api, "name", p->v->model.model, "chat", p->chat || p->v->api_chat);
+    char url[600];
+    p->identity = json_pack("{s:s, s:s?, s:b}", "api", pc_http_shown_url(p->v->api, url, sizeof url), "name",
+        p->v->model.model, "chat", p->chat || p->v->api_chat);
     return p->identity ? 0 : pc_error_mem(err, 64, "an endpoint's description");
 }
 

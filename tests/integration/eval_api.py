@@ -193,6 +193,12 @@ def keys(url):
     case("the key opens", done.returncode == 0, done)
     written = b"".join(text(os.path.join(d, f)) for d, _, files in os.walk(work("key")) for f in files)
     case("and is written nowhere", KEY.encode() not in written and KEY not in done.stdout + done.stderr)
+    named = url.replace("://", "://bob:hunter22@") + "/v1"
+    args = ["eval", "gsm_direct", "--api", named, "--api-key-env", "MY_KEY", "--data", DATA, "--out", work("named"), "--limit", 1]
+    done = run(*args)
+    written = b"".join(text(os.path.join(d, f)) for d, _, files in os.walk(work("named")) for f in files)
+    case("nor is a password in the URL", os.path.exists(work("named")) and b"hunter22" not in written and
+         "hunter22" not in done.stdout + done.stderr, (done, written[-2000:]))
     done = run(*gsm(url, work("key2"), "--api-key-env", "MY_KEY", limit=2), MY_KEY=KEY + "9")
     case("a wrong one does not, and is not repeated", done.returncode != 0 and "status 401: wrong key: Bearer [key]" in done.stderr and
          KEY not in done.stderr, done)
