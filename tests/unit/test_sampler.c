@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "unit.h"
 
+#include "base/json.h"
 #include "base/memory.h"
 #include "engine/sampler.h"
 #include "engine/stops.h"
@@ -260,6 +261,116 @@ static void test_options(void **state)
     }
 }
 
+/* ---- Transformers' filters, by tests/parity/sampling.py ---- */
+
+enum { N_STREAMS = 1 << 20 };
+
+/* The first draw of each stream of seed 0, and the streams in order of it. */
+static double *g_draws;
+static uint32_t *g_by_draw;
+
+static uint64_t mix(uint64_t z)
+{
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+static int by_draw(const void *a, const void *b)
+{
+    double x = g_draws[*(const uint32_t *)a], y = g_draws[*(const uint32_t *)b];
+    return (x > y) - (x < y);
+}
+
+static void list_draws(void)
+{
+    g_draws = test_malloc(N_STREAMS * sizeof *g_draws);
+    g_by_draw = test_malloc(N_STREAMS * sizeof *g_by_draw);
+    assert_true(g_draws && g_by_draw);
+    for (uint32_t i = 0; i < N_STREAMS; i++) {
+        g_draws[i] = (double)(mix(mix(0) + mix(i + ((uint64_t)1 << 63))) >> 11) * 0x1p-53;
+        g_by_draw[i] = i;
+    }
+    qsort(g_by_draw, N_STREAMS, sizeof *g_by_draw, by_draw);
+}
+
+/* The stream whose first draw is the least not below u. */
+static uint32_t stream_at(double u)
+{
+    size_t lo = 0, hi = N_STREAMS - 1;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (g_draws[g_by_draw[mid]] < u)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return g_by_draw[lo];
+}
+
+static int32_t fixed_logits(const json_t *root, const char *name, float *out)
+{
+    if (strcmp(name, "smollm2") == 0) {
+        const json_t *list = json_object_get(root, name);
+        for (size_t i = 0; i < json_array_size(list); i++)
+            out[i] = (float)json_real_value(json_array_get(list, i));
+        return (int32_t)json_array_size(list);
+    }
+    for (uint32_t i = 0; i < 4096; i++) {
+        double u = (double)(uint32_t)(i * 2654435761u) / 4294967296.0;
+        out[i] = (float)((strcmp(name, "steep") == 0 ? 40 : 12) * (u * u * u * u) - 10);
+    }
+    return 4096;
+}
+
+/* Just behind the beginning and just before the end of each token's share of [0, 1), it is drawn: so the
+ * probabilities are Transformers' to some millionths, and nothing else has any. */
+static void check_chain(const json_t *root, const json_t *c, float *logits)
+{
+    const json_t *ids = json_object_get(c, "ids"), *p = json_object_get(c, "p");
+    int32_t n_vocab = fixed_logits(root, json_string_value(json_object_get(c, "logits")), logits);
+    struct pc_sampler *s = make(n_vocab,
+        (struct pc_sampler_options){.temperature = json_number_value(json_object_get(c, "temperature")),
+            .top_k = (int32_t)json_integer_value(json_object_get(c, "top_k")),
+            .top_p = json_number_value(json_object_get(c, "top_p"))});
+    const double margin = 3e-6;
+    double from = 0;
+    for (size_t i = 0; i < json_array_size(ids); i++) {
+        double to = from + json_number_value(json_array_get(p, i)), at[2] = {from + margin, to - margin};
+        for (int end = 0; end < 2; end++) {
+            uint32_t stream = stream_at(end ? at[1] - margin : at[0]);
+            if (g_draws[stream] < at[0] || g_draws[stream] > at[1])
+                continue; /* a share this small has no stream in it */
+            pc_sampler_reset(s, stream);
+            if (next(s, logits) != json_integer_value(json_array_get(ids, i)))
+                fail_msg("%s: draw %.9f is not id %d, whose share is [%.9f, %.9f)",
+                    json_string_value(json_object_get(c, "logits")), g_draws[stream],
+                    (int)json_integer_value(json_array_get(ids, i)), from, to);
+        }
+        from = to;
+    }
+    assert_true(fabs(from - 1) < margin);
+    pc_sampler_free(s);
+}
+
+static void test_chain(void **state)
+{
+    (void)state;
+    static float logits[4096];
+    json_t *root;
+    struct paco_error err;
+    if (pc_json_read("tests/fixtures/engine/sampling.json", 1 << 20, &root, &err) < 0)
+        fail_msg("%s", err.message);
+    const json_t *cases = json_object_get(root, "cases");
+    assert_in_range(json_array_size(cases), 20, 100);
+    list_draws();
+    for (size_t i = 0; i < json_array_size(cases); i++)
+        check_chain(root, json_array_get(cases, i), logits);
+    test_free(g_draws);
+    test_free(g_by_draw);
+    json_decref(root);
+}
+
 static void test_stops(void **state)
 {
     (void)state;
@@ -307,6 +418,7 @@ int main(void)
         cmocka_unit_test(test_seed),
         cmocka_unit_test(test_rank),
         cmocka_unit_test(test_options),
+        cmocka_unit_test(test_chain),
         cmocka_unit_test(test_stops),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
