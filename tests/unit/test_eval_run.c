@@ -3,6 +3,7 @@
  * items that fail. */
 #include "unit.h"
 
+#include "base/digest.h"
 #include "base/file.h"
 #include "base/journal.h"
 #include "base/memory.h"
@@ -438,6 +439,43 @@ static void test_killed_anywhere(void **state)
     run_end(&r);
 }
 
+/* All files are written and the journal says so, but the directory has not got its name. */
+static void test_killed_before_the_rename(void **state)
+{
+    struct scratch *s = *state;
+    struct run r = run_new(s);
+    char from[300], to[320], line[64], hex[PC_SHA256_HEX];
+    struct pc_buf journal;
+    assert_int_equal(run_once(&r, N_ITEMS - 1), PACO_ECANCELLED);
+    const char *path = "out/doubles.paco-partial/" PC_JOURNAL_NAME;
+    assert_int_equal(pc_file_slurp(scratch_path(s, path), 1 << 20, &journal, NULL), 0);
+    r.fake = fake_new();
+    assert_int_equal(run_once(&r, SIZE_MAX), 0);
+    struct outcome whole = outcome_of(s);
+    snprintf(from, sizeof from, "%s/out/doubles", s->dir);
+    snprintf(to, sizeof to, "%s.paco-partial", from);
+    assert_int_equal(rename(from, to), 0);
+    static const char complete[] = "{\"complete\":true}";
+    uint8_t digest[PC_SHA256_SIZE];
+    struct pc_sha256 *h = pc_sha256_new(NULL);
+    pc_sha256_update(h, complete, sizeof complete - 1);
+    pc_sha256_final(h, digest);
+    pc_sha256_free(h);
+    snprintf(line, sizeof line, "%.16s %s\n", pc_sha256_hex(digest, hex), complete);
+    pc_buf_puts(&journal, line);
+    scratch_write(s, path, journal.data, journal.len);
+    r.fake = fake_new();
+    assert_int_equal(run_once(&r, SIZE_MAX), 0);
+    assert_int_equal(r.fake.n_asked, 0);
+    assert_float_equal(r.result.score, 50.0, 0);
+    struct outcome again = outcome_of(s);
+    assert_same_outcome(&whole, &again);
+    outcome_free(&again);
+    outcome_free(&whole);
+    pc_buf_release(&journal);
+    run_end(&r);
+}
+
 static void test_other_flags_start_afresh(void **state)
 {
     struct run r = run_new(*state);
@@ -580,6 +618,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_done_already, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_stopped_anywhere, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_killed_anywhere, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_killed_before_the_rename, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_other_flags_start_afresh, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_failed_items, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_ends_a_run, set_up, tear_down),
