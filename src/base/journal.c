@@ -24,7 +24,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char SUFFIX[] = ".paco-partial", NAME[] = PC_JOURNAL_NAME;
+static const char SUFFIX[] = PC_JOURNAL_SUFFIX, NAME[] = PC_JOURNAL_NAME;
 static const char COMPLETE[] = "complete", ASIDE[] = ".paco-old";
 enum { SUM_DIGITS = 16, MAX_JOURNAL = 1 << 28, MAX_DEPTH = 64, MAX_TRIES = 100 };
 

@@ -37,8 +37,9 @@
 
 struct pc_journal;
 
-/** The journal's own file, in the directory that is worked in. */
+/** The journal's own file, in the directory that is worked in, and what that is called: TARGET and this. */
 #define PC_JOURNAL_NAME ".paco-journal"
+#define PC_JOURNAL_SUFFIX ".paco-partial"
 
 enum pc_journal_flag {
     PC_JOURNAL_FORCE = 1, /* replace the target */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Finished runs, read back for reports and comparisons. */
 #include "base/file.h"
+#include "base/journal.h"
 #include "base/memory.h"
 #include "eval/report.h"
 #include "eval/tasks.h"
@@ -55,6 +56,8 @@ static int read_below(const char *dir, struct pc_run *run, struct paco_error *er
     size_t n = 0;
     int rc = pc_dir_list(dir, &names, &n, err);
     for (size_t i = 0; i < n && rc >= 0; i++) {
+        if (pc_ends_with(names[i], PC_JOURNAL_SUFFIX)) // under way, or what --force replaced
+            continue;
         char *below = pc_path_join(dir, names[i]);
         if (!below)
             rc = pc_error_mem(err, strlen(dir), "a path");
