@@ -84,43 +84,55 @@ int pc_task_flags_fix(struct pc_task_flags *flags, const char *name, struct paco
 static json_t *strings(const struct pc_strings *list)
 {
     json_t *a = json_array();
+    int bad = 0;
     for (size_t i = 0; i < list->n; i++)
-        json_array_append_new(a, json_string_nocheck(list->v[i]));
-    return a;
+        bad |= json_array_append_new(a, json_string_nocheck(list->v[i]));
+    if (!bad)
+        return a;
+    json_decref(a);
+    return NULL;
 }
 
 static json_t *fixes(unsigned set)
 {
     json_t *a = json_array();
+    int bad = 0;
     for (size_t i = 0; i < N_FIXES; i++) {
         const char *s;
         size_t len = fix_name(i, &s);
         if (set >> i & 1)
-            json_array_append_new(a, json_stringn(s, len));
+            bad |= json_array_append_new(a, json_stringn(s, len));
     }
-    return a;
+    if (!bad)
+        return a;
+    json_decref(a);
+    return NULL;
 }
 
 json_t *pc_task_flags_json(const struct pc_task_flags *f)
 {
     json_t *o = json_object();
+    int bad = 0;
     for (size_t i = 0; i < N_NUMBERS; i++)
         if (number_of(f, &g_numbers[i]) != g_numbers[i].unsaid)
-            json_object_set_new(o, g_numbers[i].name, json_integer(number_of(f, &g_numbers[i])));
+            bad |= json_object_set_new(o, g_numbers[i].name, json_integer(number_of(f, &g_numbers[i])));
     for (size_t i = 0; i < N_SWITCHES; i++)
         if (switch_of(f, &g_switches[i]) >= 0)
-            json_object_set_new(o, g_switches[i].name, json_boolean(switch_of(f, &g_switches[i])));
+            bad |= json_object_set_new(o, g_switches[i].name, json_boolean(switch_of(f, &g_switches[i])));
     if (f->subjects.n)
-        json_object_set_new(o, "subjects", strings(&f->subjects));
+        bad |= json_object_set_new(o, "subjects", strings(&f->subjects));
     if (f->eval_pass_at_ks.n)
-        json_object_set_new(o, "eval_pass_at_ks", strings(&f->eval_pass_at_ks));
+        bad |= json_object_set_new(o, "eval_pass_at_ks", strings(&f->eval_pass_at_ks));
     if (!isnan(f->temperature))
-        json_object_set_new(o, "temperature", json_real(f->temperature));
+        bad |= json_object_set_new(o, "temperature", json_real(f->temperature));
     if (f->unsafe_exec)
-        json_object_set_new(o, "unsafe_exec", json_true());
-    json_object_set_new(o, "seed", json_integer(f->seed));
-    json_object_set_new(o, "fix", fixes(f->fixes));
-    return o;
+        bad |= json_object_set_new(o, "unsafe_exec", json_true());
+    bad |= json_object_set_new(o, "seed", json_integer(f->seed));
+    bad |= json_object_set_new(o, "fix", fixes(f->fixes));
+    if (!bad)
+        return o;
+    json_decref(o);
+    return NULL;
 }
 
 static bool is_for(const char *tasks, const char *name)

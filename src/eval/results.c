@@ -134,17 +134,45 @@ static size_t count_failed(const json_t *records)
     return n;
 }
 
-static void set_text(json_t *o, const char *key, const char *text)
+static json_t *text_or_null(const char *text)
 {
-    json_object_set_new(o, key, text ? json_string_nocheck(text) : json_null());
+    return text ? json_string_nocheck(text) : json_null();
 }
 
 static json_t *list_notes(const struct pc_notes *notes)
 {
     json_t *list = json_array();
-    for (size_t i = 0; i < notes->n; i++)
-        json_array_append_new(list, json_string(notes->v[i]));
+    for (size_t i = 0; list && i < notes->n; i++)
+        if (json_array_append_new(list, json_string_nocheck(notes->v[i])) < 0) {
+            json_decref(list);
+            return NULL;
+        }
     return list;
+}
+
+/* What results.json says. A member that cannot be had is no smaller result but none. */
+static json_t *describe(const struct pc_task *task, const struct pc_results_about *about,
+    const json_t *records, const char *prompts_sha256, json_t *metrics, double score, double se)
+{
+    json_t *o = json_object();
+    int bad = json_object_set_new(o, "task", text_or_null(task->name));
+    bad |= json_object_set_new(o, "benchmark", text_or_null(task->benchmark));
+    bad |= json_object_set_new(o, "setting", text_or_null(task->setting));
+    bad |= json_object_set_new(o, "score", number(score));
+    bad |= json_object_set_new(o, "standard_error", number(se));
+    bad |= json_object_set_new(o, "card_score", number(task->card_score));
+    bad |= json_object_set_new(o, "n_items", json_integer((json_int_t)json_array_size(records)));
+    bad |= json_object_set_new(o, "n_failed", json_integer((json_int_t)count_failed(records)));
+    bad |= json_object_set(o, "metrics", metrics);
+    bad |= json_object_set_new(o, "prompts_sha256", text_or_null(prompts_sha256));
+    bad |= json_object_set_new(o, "model_name", text_or_null(about->model_name));
+    bad |= json_object_set_new(o, "computed_by", text_or_null(about->computed_by));
+    bad |= json_object_set_new(o, "notes", list_notes(about->notes));
+    bad |= json_object_update_missing(o, (json_t *)(uintptr_t)about->identity);
+    if (!bad)
+        return o;
+    json_decref(o);
+    return NULL;
 }
 
 int pc_results_write(const char *dir, const struct pc_task *task, const struct pc_task_data *data,
@@ -152,8 +180,8 @@ int pc_results_write(const char *dir, const struct pc_task *task, const struct p
 {
     char prompts[PC_SHA256_HEX];
     double score = (double)NAN, se = (double)NAN;
-    json_t *metrics = json_object(), *o = json_object();
-    int rc = metrics && o ? 0 : pc_error_mem(err, 64, "results");
+    json_t *metrics = json_object(), *o = NULL;
+    int rc = metrics ? 0 : pc_error_mem(err, 64, "results");
     if (rc == 0)
         rc = task->finish(data, records, dir, metrics, &score, &se, err);
     if (rc == 0)
@@ -162,23 +190,10 @@ int pc_results_write(const char *dir, const struct pc_task *task, const struct p
         rc = write_items(dir, records, err);
     if (rc == 0)
         rc = hash_prompts(records, prompts, err);
-    if (rc == 0) {
-        set_text(o, "task", task->name);
-        set_text(o, "benchmark", task->benchmark);
-        set_text(o, "setting", task->setting);
-        json_object_set_new(o, "score", number(score));
-        json_object_set_new(o, "standard_error", number(se));
-        json_object_set_new(o, "card_score", number(task->card_score));
-        json_object_set_new(o, "n_items", json_integer((json_int_t)json_array_size(records)));
-        json_object_set_new(o, "n_failed", json_integer((json_int_t)count_failed(records)));
-        json_object_set(o, "metrics", metrics);
-        set_text(o, "prompts_sha256", prompts);
-        set_text(o, "model_name", about->model_name);
-        set_text(o, "computed_by", about->computed_by);
-        json_object_set_new(o, "notes", list_notes(about->notes));
-        json_object_update_missing(o, (json_t *)(uintptr_t)about->identity);
+    if (rc == 0 && !(o = describe(task, about, records, prompts, metrics, score, se)))
+        rc = pc_error_mem(err, 4096, "results");
+    if (rc == 0)
         rc = pc_results_put(dir, "results.json", o, PC_JSON_PRETTY, true, err);
-    }
     if (rc == 0)
         rc = sync_below(dir, 0, err);
     json_decref(metrics);
