@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -121,6 +122,18 @@ static void read_mark(const struct download *d, char out[256])
     pc_buf_release(&b);
 }
 
+/* Nobody else writes to the part, nor has given it its name or removed it meanwhile. */
+static int lock_part(const struct download *d, struct stat *st, struct paco_error *err)
+{
+    struct stat now;
+    bool busy = flock(d->fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK; // not every disk can lock
+    if (!busy && fstat(d->fd, st) == 0 && lstat(d->part, &now) == 0 && now.st_ino == st->st_ino)
+        return 0;
+    pc_error_set(err, PACO_EEXIST, "another paco is fetching this file: wait for it, and try again");
+    pc_error_path(err, d->part);
+    return PACO_EEXIST;
+}
+
 /* Open the part and see how far it came. Where neither a digest nor the server's word for the version could
  * tell two versions apart, it begins again. */
 static int open_part(struct download *d, char mark[256], struct paco_error *err)
@@ -131,7 +144,10 @@ static int open_part(struct download *d, char mark[256], struct paco_error *err)
         return rc;
     read_mark(d, mark);
     d->fd = open(d->part, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
-    if (d->fd >= 0 && fstat(d->fd, &st) == 0) {
+    if (d->fd >= 0) {
+        rc = lock_part(d, &st, err);
+        if (rc < 0)
+            return rc;
         d->len = (uint64_t)st.st_size;
         if ((d->file->size && d->len >= d->file->size) || (!d->file->sha256 && !mark[0]))
             d->len = 0;
@@ -295,6 +311,9 @@ static int copy_local(struct download *d, struct paco_error *err)
     struct pc_file f = {.fd = -1};
     uint8_t bytes[CHUNK];
     int rc = pc_file_open(&f, d->url, err);
+    d->len = 0;
+    if (rc == 0 && ftruncate(d->fd, 0) < 0)
+        rc = pc_error_os(err, errno, "%s: emptying it", d->part);
     for (uint64_t at = 0; rc == 0 && at < f.size;) {
         size_t n = f.size - at < CHUNK ? (size_t)(f.size - at) : CHUNK;
         rc = pc_file_read(&f, at, bytes, n, err);
@@ -315,7 +334,6 @@ static int start(struct fetch *job, size_t i, struct paco_error *err)
     if (rc < 0)
         return rc;
     if (job->o->from && !is_web(job->o->from)) {
-        d->len = 0;
         rc = copy_local(d, err);
         if (rc != PACO_ECANCELLED)
             done(job, d, rc, err);

@@ -9,6 +9,9 @@
 #include "http_server.h"
 #include "scratch.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+
 static int setup(void **state)
 {
     struct scratch *s = calloc(1, sizeof *s);
@@ -367,9 +370,32 @@ static void a_folder_does_as_well(void **state)
     assert_contains(err.path, "mirror/host.example/x/other.txt");
     assert_int_equal(r.n_fetched, 1);
     scratch_text(s, "mirror/host.example/x/other.txt", "more");
+    scratch_text(s, "data/a/other.txt.paco-part", "half of a longer one"); // of the network: no part of this
+    scratch_text(s, "data/a/other.txt.paco-part-of", "v");
     assert_int_equal(fetch(s, from, false, &r, &err), 0);
     assert_int_equal(r.n_there, 1);
     assert_file(s, "data/a/other.txt", "more");
+}
+
+static void two_at_once_do_not_mix(void **state)
+{
+    struct scratch *s = *state;
+    struct pc_fetch_result r;
+    struct paco_error err;
+    char from[1024];
+    scratch_text(s, "mirror/host.example/x/hello.txt", "hello\n");
+    scratch_text(s, "mirror/host.example/x/other.txt", "more");
+    snprintf(from, sizeof from, "%s", scratch_path(s, "mirror"));
+    scratch_text(s, "data/a/hello.txt.paco-part", "hel");
+    int fd = open(scratch_path(s, "data/a/hello.txt.paco-part"), O_RDWR);
+    assert_int_equal(flock(fd, LOCK_EX), 0);
+    assert_int_equal(fetch(s, from, false, &r, &err), PACO_EEXIST);
+    assert_contains(err.message, "another paco is fetching this file");
+    assert_contains(err.path, "data/a/hello.txt.paco-part");
+    assert_file(s, "data/a/hello.txt.paco-part", "hel");
+    close(fd);
+    assert_int_equal(fetch(s, from, false, &r, &err), 0);
+    assert_file(s, "data/a/hello.txt", "hello\n");
 }
 
 static void the_table_makes_sense(void **state)
@@ -404,6 +430,7 @@ int main(void)
         WITH(what_was_under_way_goes_on),
         WITH(what_is_wrong_is_not_kept),
         WITH(a_folder_does_as_well),
+        WITH(two_at_once_do_not_mix),
         cmocka_unit_test(the_table_makes_sense),
     };
     return cmocka_run_group_tests_name("data", tests, NULL, NULL);
