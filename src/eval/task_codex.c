@@ -190,11 +190,13 @@ static int codex_open(const struct pc_task *task, const struct pc_task_env *env,
         rc = find_stop_ids(d, env->tok, err);
     if (rc == 0)
         rc = pc_sandbox_open(&options, &d->sandbox, err);
-    if (rc < 0)
+    if (rc < 0) {
         codex_close(d);
-    else
-        *out = d;
-    return rc;
+        return rc;
+    }
+    pc_note(env->notes, "programs are run by %s", pc_sandbox_describe(d->sandbox));
+    *out = d;
+    return 0;
 }
 
 static size_t codex_n_items(const struct pc_task_data *d)

@@ -71,6 +71,8 @@ static void temperature_0_is_greedy_and_asks_once(void **state)
     assert_true(h.ask.temperature == 0 && h.ask.top_p == 0);
     assert_int_equal(h.ask.top_k, 0);
     assert_contains(h.notes.v[0], "pass@10 cannot be estimated from 1 samples: the score is pass@1");
+    assert_contains(h.notes.v[1], "programs are run by "); /* isolated or not, and which Python */
+    assert_contains(h.notes.v[1], ", Python 3.");
     harness_judge(&h, good);
     harness_judge(&h, wrong);
     harness_finish(&h);
