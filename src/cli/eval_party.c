@@ -72,7 +72,6 @@ static int open_tasks(struct pc_party *p, struct paco_error *err)
             .data_dir = p->data,
             .out = p->v->out,
             .tok = p->a.tok,
-            .tulu = p->a.prompter.tuned == PC_FORMAT_TULU,
             .format = p->a.prompter.tuned,
             .bos = bos,
             .model_name = p->name,
@@ -87,18 +86,22 @@ static int open_tasks(struct pc_party *p, struct paco_error *err)
     return rc;
 }
 
-/* Upstream runs models without the card's format without any. */
+/* What prompts are wrapped in where no flag says so, unless it is what the card's were. */
 static void remark_on_format(struct pc_party *p)
 {
-    bool plain = p->v->api != NULL; // AlpacaFarm's are in the model's own format, where that is known
-    for (size_t i = 0; i < p->n_tasks; i++)
-        plain |= p->tasks[i] != &pc_task_alpaca_farm;
-    if (p->v->flags.use_chat_format >= 0 || p->a.prompter.tuned == PC_FORMAT_TULU || p->v->outputs || !plain)
+    enum pc_format own = p->a.prompter.tuned;
+    if (p->v->flags.use_chat_format >= 0 || own == PC_FORMAT_TULU || p->v->outputs)
         return;
-    pc_note(&p->notes,
-        "%s, so prompts are plain, as upstream's are for such models (--use_chat_format wraps them)",
-        p->v->api ? "what the model behind the endpoint was tuned on is not known"
-                  : "this model was not tuned on the card's format");
+    if (own == PC_FORMAT_AUTO || own == PC_FORMAT_RAW)
+        pc_note(&p->notes, "%s, so prompts are plain (--use_chat_format wraps them in the card's)",
+            p->v->api ? "which format the model behind the endpoint was tuned on is not known"
+                      : "no chat format is known for this model");
+    else
+        pc_note(&p->notes,
+            "prompts are in the format this model was tuned on, %s (--no_chat_format: plain, as upstream "
+            "asks models "
+            "without the card's; --use_chat_format: the card's)",
+            pc_format_name(own));
 }
 
 static int open_party(struct pc_party *p, struct paco_error *err)

@@ -44,7 +44,6 @@ static int open_data(struct pc_eval *e, struct paco_error *err)
     const struct pc_task_env env = {.flags = o->flags,
         .data_dir = o->data_dir,
         .tok = o->tok,
-        .tulu = o->tulu,
         .format = o->format,
         .model_name = o->model_name,
         .outputs = o->outputs,
@@ -66,9 +65,9 @@ static json_t *make_identity(const struct pc_eval *e, const json_t *model)
 {
     static const char *const bos[] = {"auto", "never", "always"};
     json_t *flags = pc_task_flags_json(e->o.flags);
-    return json_pack("{s:s, s:s, s:O, s:o, s:b, s:s, s:O}", "paco_version", paco_version(), "task",
-        e->o.task->name, "model", model, "flags", flags, "tulu", e->o.tulu, "bos", bos[e->o.bos + 1], "data",
-        e->files);
+    return json_pack("{s:s, s:s, s:O, s:o, s:s, s:s, s:O}", "paco_version", paco_version(), "task",
+        e->o.task->name, "model", model, "flags", flags, "tuned_on", pc_format_name(e->o.format), "bos",
+        bos[e->o.bos + 1], "data", e->files);
 }
 
 static double number(const json_t *o, const char *key)

@@ -29,7 +29,6 @@ struct pc_eval_options {
     const struct pc_task_flags *flags;
     const char *data_dir, *out;     /* the results go to OUT/TASK */
     const struct pc_tokenizer *tok; /* NULL behind an endpoint */
-    bool tulu;                      /* as struct pc_task_env's */
     int bos;                        /* -1 as the task says, else 0 or 1 */
     enum pc_format format;          /* as struct pc_task_env's */
     const char *model_name;         /* for people, and for the names of upstream's files */

@@ -68,8 +68,7 @@ struct pc_task_env {
     const char *data_dir; /* --data */
     const struct pc_tokenizer
         *tok;               /* NULL behind an endpoint: nothing is cut by tokens then, and that is noted */
-    bool tulu;              /* the model was tuned on the card's format, so a task may use it by default */
-    enum pc_format format;  /* what the model was tuned on; PC_FORMAT_AUTO behind an endpoint */
+    enum pc_format format;  /* what the model was tuned on; PC_FORMAT_AUTO where nobody knows */
     const char *model_name; /* for the names of upstream's files; NULL: "model" */
     const char *outputs;    /* judges: the file of answers to be judged */
     struct pc_notes *notes; /* what is left out, and why */

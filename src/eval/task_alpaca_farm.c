@@ -9,6 +9,7 @@
 #include "eval/alpaca_data.h"
 #include "eval/results.h"
 #include "eval/tasks.h"
+#include "eval/wrap.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -46,9 +47,7 @@ static int open_data(const struct pc_task *task, const struct pc_task_env *env, 
     d->n = d->set.n;
     if (env->flags->limit > 0 && (uint64_t)env->flags->limit < d->n)
         d->n = (size_t)env->flags->limit;
-    bool card = env->flags->use_chat_format == 1 || env->tulu;
-    bool plain = env->flags->use_chat_format == 0 || env->format == PC_FORMAT_AUTO;
-    d->format = card && env->flags->use_chat_format ? PC_FORMAT_TULU : plain ? PC_FORMAT_RAW : env->format;
+    d->format = pc_wrap_format(env);
     snprintf(d->generator, sizeof d->generator, "%.180s-greedy-long",
         env->model_name ? pc_path_base(env->model_name) : "model");
     pc_alpaca_outputs_name(env->model_name, d->file);

@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "eval/alpaca_pairs.h"
 #include "eval/tasks.h"
+#include "eval/wrap.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -137,8 +138,7 @@ static int open_data(const struct pc_task *task, const struct pc_task_env *env, 
         close_data(d);
         return rc;
     }
-    bool plain = env->flags->use_chat_format == 0 || env->format == PC_FORMAT_AUTO;
-    d->format = env->flags->use_chat_format == 1 ? PC_FORMAT_TULU : plain ? PC_FORMAT_RAW : env->format;
+    d->format = pc_wrap_format(env);
     snprintf(d->judge, sizeof d->judge, "%s", env->model_name ? env->model_name : "model");
     note_cost(d, env->notes);
     *out = d;

@@ -17,6 +17,7 @@
 #include "eval/subset.h"
 #include "eval/task_out.h"
 #include "eval/tasks.h"
+#include "eval/wrap.h"
 
 #include <errno.h>
 #include <math.h>
@@ -44,7 +45,8 @@ struct item {
 };
 
 struct pc_task_data {
-    bool cot, chat;
+    bool cot;
+    enum pc_format format; /* around prompts */
     unsigned fixes;
     struct subtask *tasks;
     size_t n_tasks;
@@ -368,7 +370,7 @@ static int bbh_open(const struct pc_task *task, const struct pc_task_env *env, s
     if (!d)
         return out_of_memory(err);
     d->cot = flags->no_cot < 0 ? task->variant == COT : !flags->no_cot;
-    d->chat = flags->use_chat_format < 0 ? env->tulu : flags->use_chat_format;
+    d->format = pc_wrap_format(env);
     d->fixes = flags->fixes;
     pc_py_seed(&random, SEED);
     int rc = find_tasks(d, env->data_dir, err);
@@ -403,12 +405,9 @@ static void bbh_name_item(const struct pc_task_data *d, size_t i, char out[96], 
 static int bbh_ask(const struct pc_task_data *d, size_t i, struct pc_ask *ask, struct paco_error *err)
 {
     const struct item *item = &d->items[i];
-    (void)err;
-    pc_buf_puts(ask->prompt, d->chat ? "<|user|>\n" : "");
     pc_buf_puts(ask->prompt, d->tasks[item->i_task].prompt);
     pc_buf_puts(ask->prompt, "\n\nQ: ");
     pc_buf_add(ask->prompt, item->input.v, item->input.len);
-    pc_buf_puts(ask->prompt, d->chat ? "\n<|assistant|>\nA:" : "\nA:");
     ask->kind = PC_ASK_TEXT;
     ask->max_tokens = MAX_NEW_TOKENS;
     ask->n_samples = 1;
@@ -417,7 +416,7 @@ static int bbh_ask(const struct pc_task_data *d, size_t i, struct pc_ask *ask, s
         ask->stop_texts[ask->n_stop_texts++] = "\nQ:";
         ask->texts_only = true;
     }
-    return 0;
+    return pc_wrap(d->format, ask->prompt, d->format == PC_FORMAT_RAW ? "\nA:" : "A:", err);
 }
 
 /* What stands between "So the answer is " and the full stop behind it, on one line, for the first time; else

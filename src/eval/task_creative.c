@@ -10,6 +10,7 @@
 #include "eval/eval_data.h"
 #include "eval/task_out.h"
 #include "eval/tasks.h"
+#include "eval/wrap.h"
 #include "prompt/format.h"
 
 #include <math.h>
@@ -135,13 +136,10 @@ static void creative_close(struct pc_task_data *d)
 static int creative_open(const struct pc_task *task, const struct pc_task_env *env, struct pc_task_data **out,
     struct paco_error *err)
 {
-    int chat = env->flags->use_chat_format;
     struct pc_task_data *d = pc_alloc_zero(1, sizeof *d);
     if (!d)
         return out_of_memory(err);
-    d->format = chat == 0 || env->format == PC_FORMAT_AUTO ? PC_FORMAT_RAW : env->format;
-    if (chat > 0 || (chat < 0 && env->tulu))
-        d->format = PC_FORMAT_TULU;
+    d->format = pc_wrap_format(env);
     int rc = read_questions(d, task, env, err);
     if (rc < 0)
         creative_close(d);

@@ -14,6 +14,7 @@
 #include "eval/subset.h"
 #include "eval/task_out.h"
 #include "eval/tasks.h"
+#include "eval/wrap.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -23,7 +24,8 @@ enum { DIRECT, COT };
 enum { USUAL_EXAMPLES = 200, USUAL_SHOTS = 8, MAX_PREFIX = 16 << 20, SEED = 42 };
 
 struct pc_task_data {
-    bool cot, chat;
+    bool cot;
+    enum pc_format format; /* around prompts */
     unsigned fixes;
     struct pc_jsonl lines;
     char **targets; /* of each line, the number that is expected; owned */
@@ -184,7 +186,7 @@ static int gsm_open(const struct pc_task *task, const struct pc_task_env *env, s
     if (!d)
         return out_of_memory(err);
     d->cot = flags->no_cot < 0 ? task->variant == COT : !flags->no_cot;
-    d->chat = flags->use_chat_format < 0 ? env->tulu : flags->use_chat_format;
+    d->format = pc_wrap_format(env);
     d->fixes = flags->fixes;
     pc_buf_init(&d->prefix, MAX_PREFIX);
     pc_py_seed(&random, SEED);
@@ -224,15 +226,12 @@ static struct pc_text question_of(const struct pc_task_data *d, size_t i)
 static int gsm_ask(const struct pc_task_data *d, size_t i, struct pc_ask *ask, struct paco_error *err)
 {
     struct pc_text question = question_of(d, i);
-    (void)err;
     pc_utf8_strip(&question.v, &question.len);
-    pc_buf_puts(ask->prompt, d->chat ? "<|user|>\n" : "");
     pc_buf_add(ask->prompt, d->prefix.data, d->prefix.len);
     pc_buf_puts(ask->prompt, "Question: ");
     pc_buf_add(ask->prompt, question.v, question.len);
-    pc_buf_puts(ask->prompt, d->chat ? "\n<|assistant|>\nAnswer:" : "\nAnswer:");
     pc_math_ask(ask, &d->newline);
-    return 0;
+    return pc_wrap(d->format, ask->prompt, d->format == PC_FORMAT_RAW ? "\nAnswer:" : "Answer:", err);
 }
 
 static int gsm_judge(const struct pc_task_data *d, size_t i, const struct pc_answers *answers, json_t *record,

@@ -18,6 +18,7 @@
 #include "eval/subset.h"
 #include "eval/task_out.h"
 #include "eval/tasks.h"
+#include "eval/wrap.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -55,7 +56,7 @@ struct item {
 };
 
 struct pc_task_data {
-    bool chat;
+    enum pc_format format; /* around prompts */
     struct language languages[N_LANGUAGES];
     struct item *items;
     size_t n_items;
@@ -248,13 +249,12 @@ static void mgsm_close(struct pc_task_data *d)
 static int mgsm_open(const struct pc_task *task, const struct pc_task_env *env, struct pc_task_data **out,
     struct paco_error *err)
 {
-    const struct pc_task_flags *flags = env->flags;
     struct pc_task_data *d = pc_alloc_zero(1, sizeof *d);
     struct pc_py_random random;
     (void)task;
     if (!d)
         return out_of_memory(err);
-    d->chat = flags->use_chat_format < 0 ? env->tulu : flags->use_chat_format;
+    d->format = pc_wrap_format(env);
     for (size_t i = 0; i < N_LANGUAGES; i++)
         pc_buf_init(&d->languages[i].prefix, MAX_PREFIX);
     pc_py_seed(&random, SEED);
@@ -295,16 +295,14 @@ static int mgsm_ask(const struct pc_task_data *d, size_t i, struct pc_ask *ask, 
     size_t i_language = d->items[i].i_language;
     struct pc_text question = cell_of(d, i, 0);
     const struct pc_buf *prefix = &d->languages[i_language].prefix;
-    (void)err;
     // The label is part of what is stripped, and begins it: only the end may have white space.
     pc_utf8_rstrip(&question.v, &question.len);
-    pc_buf_puts(ask->prompt, d->chat ? "<|user|>\n" : "");
     pc_buf_add(ask->prompt, prefix->data, prefix->len);
     pc_buf_printf(ask->prompt, "\n\n%s", languages[i_language].question);
     pc_buf_add(ask->prompt, question.v, question.len);
-    pc_buf_printf(ask->prompt, "\n%s%s", d->chat ? "<|assistant|>\n" : "", languages[i_language].answer);
+    pc_buf_puts(ask->prompt, d->format == PC_FORMAT_RAW ? "\n" : "");
     pc_math_ask(ask, &d->newline);
-    return 0;
+    return pc_wrap(d->format, ask->prompt, languages[i_language].answer, err);
 }
 
 static int mgsm_judge(const struct pc_task_data *d, size_t i, const struct pc_answers *answers,

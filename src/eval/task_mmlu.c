@@ -15,6 +15,7 @@
 #include "eval/py_text.h"
 #include "eval/task_out.h"
 #include "eval/tasks.h"
+#include "eval/wrap.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -29,7 +30,7 @@ struct item {
 };
 
 struct pc_task_data {
-    bool chat;
+    enum pc_format format; /* around prompts */
     const struct pc_tokenizer *tok;
     struct pc_mmlu mmlu;
     struct item *items;
@@ -72,7 +73,7 @@ static int mmlu_open(const struct pc_task *task, const struct pc_task_env *env, 
     struct pc_task_data *d = pc_alloc_zero(1, sizeof *d);
     if (!d)
         return out_of_memory(err);
-    d->chat = flags->use_chat_format < 0 ? env->tulu : flags->use_chat_format;
+    d->format = pc_wrap_format(env);
     d->tok = env->tok;
     size_t n_shots = flags->ntrain < 0 ? (size_t)task->variant : (size_t)flags->ntrain;
     if (!d->tok && n_shots)
@@ -139,10 +140,9 @@ static int mmlu_ask(const struct pc_task_data *d, size_t i, struct pc_ask *ask, 
     ask->kind = PC_ASK_CHOICE;
     ask->n_choices = PC_MMLU_CHOICES;
     memcpy(ask->choices, letters, sizeof letters);
-    pc_buf_puts(ask->prompt, d->chat ? "<|user|>\n" : "");
     int rc = put_prompt(d, &d->items[i], ask->prompt, err);
-    pc_buf_puts(ask->prompt, d->chat ? "\n<|assistant|>\nThe answer is:" : "");
-    return rc;
+    return rc < 0 ? rc
+                  : pc_wrap(d->format, ask->prompt, d->format == PC_FORMAT_RAW ? "" : "The answer is:", err);
 }
 
 /* ---- judging ---- */

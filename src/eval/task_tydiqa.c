@@ -17,6 +17,7 @@
 #include "eval/task_out.h"
 #include "eval/tasks.h"
 #include "eval/tydiqa_data.h"
+#include "eval/wrap.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -34,7 +35,8 @@ enum {
 };
 
 struct pc_task_data {
-    bool no_context, chat;
+    bool no_context;
+    enum pc_format format; /* around prompts */
     struct pc_tydiqa_questions test;
     size_t *items; /* indices of test.v */
     size_t n_items;
@@ -255,7 +257,7 @@ static int tydiqa_open(const struct pc_task *task, const struct pc_task_env *env
     if (!d)
         return out_of_memory(err);
     d->no_context = flags->no_context < 0 ? task->variant == NO_CONTEXT : flags->no_context;
-    d->chat = flags->use_chat_format < 0 ? env->tulu : flags->use_chat_format;
+    d->format = pc_wrap_format(env);
     int rc = prepare(d, env, err);
     if (rc < 0)
         tydiqa_close(d);
@@ -285,18 +287,15 @@ static int tydiqa_ask(const struct pc_task_data *d, size_t i, struct pc_ask *ask
 {
     const struct pc_tydiqa_question *q = question_of(d, i);
     struct pc_buf *b = ask->prompt;
-    pc_buf_puts(b, d->chat ? "<|user|>\n" : "");
     pc_buf_puts(b, d->preamble[q->i_language]);
     add_asking(b, q, d->no_context);
     int rc = pc_buf_check(b, "a prompt", err);
     if (rc < 0)
         return rc;
-    if (d->chat) {
+    if (d->format != PC_FORMAT_RAW) {
         const char *all = b->data;
         pc_utf8_rstrip(&all, &b->len);
-        pc_buf_puts(b, "\n<|assistant|>\n");
     }
-    pc_buf_puts(b, pc_tydiqa_languages[q->i_language].answer);
     ask->kind = PC_ASK_TEXT;
     ask->max_tokens = MAX_NEW_TOKENS;
     ask->n_samples = 1;
@@ -304,7 +303,7 @@ static int tydiqa_ask(const struct pc_task_data *d, size_t i, struct pc_ask *ask
         ask->stop_ids[ask->n_stop_ids++] = &d->newline;
     ask->texts_only = d->newline.n == 0;
     ask->stop_texts[ask->n_stop_texts++] = "\n";
-    return 0;
+    return pc_wrap(d->format, b, pc_tydiqa_languages[q->i_language].answer, err);
 }
 
 static int score(

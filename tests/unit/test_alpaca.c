@@ -32,7 +32,7 @@ static int setup(void **state)
     f->records = json_array();
     f->env = (struct pc_task_env){.flags = &f->flags,
         .data_dir = f->s.dir,
-        .tulu = true,
+        .format = PC_FORMAT_TULU,
         .notes = &f->notes,
         .model_name = "tulu/my-7b"};
     *state = f;
@@ -190,7 +190,7 @@ static void another_models_own_format_is_used(void **state)
 {
     struct fixture *f = *state;
     struct pc_ask ask;
-    f->env.tulu = false;
+    f->env.format = PC_FORMAT_AUTO;
     f->env.format = PC_FORMAT_CHATML_PLAIN;
     f->flags.limit = 2;
     begin(f, &pc_task_alpaca_farm);

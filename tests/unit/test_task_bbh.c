@@ -38,7 +38,7 @@ static void prompts_of_both_settings(void **state)
     h.task->close(h.data);
 
     h.task = &pc_task_bbh_direct;
-    h.env.tulu = true;
+    h.env.format = PC_FORMAT_TULU;
     h.flags.fixes = PC_FIX_BBH_STOP;
     harness_open(&h, h.s.dir);
     assert_string_equal(harness_prompt(&h, 1),
@@ -58,7 +58,7 @@ static void flags_override_the_setting(void **state)
     struct harness h;
     harness_init(&h, &pc_task_bbh_cot);
     write_data(&h);
-    h.env.tulu = true;
+    h.env.format = PC_FORMAT_TULU;
     h.flags.no_cot = 1;
     h.flags.use_chat_format = 0;
     h.flags.limit = 1;
@@ -362,7 +362,7 @@ static void upstreams_prompts(void **state)
         struct harness h;
         harness_init(&h, cot ? &pc_task_bbh_cot : &pc_task_bbh_direct);
         h.flags.max_num_examples_per_task = -1;
-        h.env.tulu = true;
+        h.env.format = PC_FORMAT_TULU;
         harness_open(&h, dir);
         assert_int_equal(harness_n(&h), 6511);
         for (size_t i = 0; i < sizeof prompts / sizeof *prompts; i++)

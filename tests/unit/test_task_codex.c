@@ -28,7 +28,7 @@ static void how_samples_are_asked_for(void **state)
     (void)state;
     struct harness h;
     start(&h, &pc_task_codex_low);
-    h.env.tulu = true; /* which changes nothing: published runs use the plain format */
+    h.env.format = PC_FORMAT_TULU; /* which changes nothing: published runs use the plain format */
     harness_open(&h, h.s.dir);
     assert_int_equal(harness_n(&h), 2);
     assert_string_equal(harness_name(&h, 1), "T/1");

@@ -19,7 +19,7 @@ static void prompts_of_the_three_sets(void **state)
     struct harness h;
     harness_init(&h, &pc_task_self_instruct);
     write_data(&h);
-    h.env.tulu = true;
+    h.env.format = PC_FORMAT_TULU;
     h.env.format = PC_FORMAT_TULU;
     harness_open(&h, h.s.dir);
     assert_int_equal(harness_n(&h), 2);
@@ -42,7 +42,7 @@ static void prompts_of_the_three_sets(void **state)
 
     h.task = &pc_task_vicuna;
     h.flags.use_chat_format = -1;
-    h.env.tulu = false;
+    h.env.format = PC_FORMAT_AUTO;
     h.env.format = PC_FORMAT_CHATML_PLAIN;
     h.flags.limit = 1;
     harness_open(&h, h.s.dir);
@@ -128,7 +128,7 @@ static void the_sets_themselves(void **state)
     for (size_t k = 0; k < 3; k++) {
         struct harness h;
         harness_init(&h, tasks[k]);
-        h.env.tulu = true;
+        h.env.format = PC_FORMAT_TULU;
         harness_open(&h, dir);
         assert_int_equal(harness_n(&h), n[k]);
         for (size_t i = 0; i < n[k]; i++)

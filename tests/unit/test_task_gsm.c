@@ -27,7 +27,7 @@ static void prompts(void **state)
     (void)state;
     struct harness h;
     setup(&h, &pc_task_gsm_cot);
-    h.env.tulu = true;
+    h.env.format = PC_FORMAT_TULU;
     harness_open(&h, h.s.dir);
     assert_int_equal(harness_n(&h), 3);
     assert_string_equal(harness_name(&h, 2), "gsm/2");
@@ -310,7 +310,7 @@ static void the_specifications_prompts(void **state)
     const char *dir = harness_data("gsm/test.jsonl");
     static const char tail[] = "\n<|assistant|>\nAnswer:";
     harness_init(&h, &pc_task_gsm_cot);
-    h.env.tulu = true;
+    h.env.format = PC_FORMAT_TULU;
     harness_open(&h, dir);
     assert_int_equal(harness_n(&h), 200);
     assert_string_equal(harness_name(&h, 0), "gsm/1309");

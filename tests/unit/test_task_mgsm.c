@@ -33,7 +33,7 @@ static void prompts(void **state)
     (void)state;
     struct harness h;
     setup(&h);
-    h.env.tulu = true;
+    h.env.format = PC_FORMAT_TULU;
     harness_open(&h, h.s.dir);
     assert_int_equal(harness_n(&h), 3);
     assert_string_equal(harness_name(&h, 1), "en/1");

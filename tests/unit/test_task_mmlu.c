@@ -47,7 +47,7 @@ static void prompts(void **state)
     (void)state;
     struct harness h;
     setup(&h, &pc_task_mmlu_0shot);
-    h.env.tulu = true;
+    h.env.format = PC_FORMAT_TULU;
     harness_open(&h, h.s.dir);
     assert_int_equal(harness_n(&h), 5);
     assert_string_equal(harness_name(&h, 0), "abstract_algebra/0");
@@ -326,7 +326,7 @@ static void the_specifications_prompts(void **state)
     struct harness h;
     const char *dir = harness_data("mmlu/test");
     harness_init(&h, &pc_task_mmlu_0shot);
-    h.env.tulu = true;
+    h.env.format = PC_FORMAT_TULU;
     harness_open(&h, dir);
     assert_prompt(harness_prompt(&h, 0), 234, "b7529cd49eedf037");
     h.task->close(h.data);

@@ -42,7 +42,7 @@ static void prompts_of_both_settings(void **state)
     h.task->close(h.data);
 
     h.task = &pc_task_tydiqa_no_context;
-    h.env.tulu = true;
+    h.env.format = PC_FORMAT_TULU;
     harness_open(&h, h.s.dir);
     assert_string_equal(harness_prompt(&h, 0),
         "<|user|>\nAnswer the following question.\n\nQuestion: What?\nAnswer: That\n\nQuestion: "
@@ -56,7 +56,7 @@ static void flags_override_the_setting(void **state)
     struct harness h;
     harness_init(&h, &pc_task_tydiqa_goldp);
     write_data(&h);
-    h.env.tulu = true;
+    h.env.format = PC_FORMAT_TULU;
     h.flags.use_chat_format = 0;
     h.flags.no_context = 1;
     h.flags.n_shot = 0;
@@ -342,7 +342,7 @@ static void upstreams_prompts(void **state)
     const char *dir = data_of_three_languages();
     struct harness h;
     harness_init(&h, &pc_task_tydiqa_goldp);
-    h.env.tulu = true;
+    h.env.format = PC_FORMAT_TULU;
     harness_open(&h, dir);
     assert_string_equal(harness_name(&h, 0), "english-629267894428958949-88");
     assert_prompt(harness_prompt(&h, 0), 1433, "fb6db16218cadfd5");
