@@ -227,7 +227,8 @@ static void answer_plainly(const struct tiny *m, struct item *items)
                 item->n[k] = item->over_at;
                 item->stop[k] = PC_STOP_TEXT;
             }
-            memcpy(item->ids[k], g.ids.v, item->n[k] * sizeof(int32_t));
+            if (item->n[k])
+                memcpy(item->ids[k], g.ids.v, item->n[k] * sizeof(int32_t));
             pc_generation_release(&g);
             pc_sampler_free(sampler);
             pc_seq_free(seq);
