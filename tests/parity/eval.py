@@ -186,12 +186,11 @@ def compare(side, name, task, flags, results):
 
 
 def mmlu(side):
-    n, few = 2 * side.times, ["--subjects", *SUBJECTS]
-    for name, shots, chat, subjects in (("mmlu0-chat", 0, True, SUBJECTS), ("mmlu0", 0, False, None), ("mmlu5-chat", 5, True, SUBJECTS),
-                                        ("mmlu5", 5, False, SUBJECTS)):
-        compare(side, name, "mmlu_%dshot" % shots, ["--n_instances", n if shots == 0 else side.times] + (CHAT if chat else PLAIN) +
-                (few if subjects else []),
-                lambda m: reference.mmlu(m, shots, chat, n if shots == 0 else side.times, subjects))
+    for name, shots, chat, n, subjects in (("mmlu0-chat", 0, True, 2, SUBJECTS), ("mmlu0", 0, False, 1, []),
+                                           ("mmlu5-chat", 5, True, 1, SUBJECTS), ("mmlu5", 5, False, 1, SUBJECTS)):
+        n *= side.times
+        flags = ["--n_instances", n] + (CHAT if chat else PLAIN) + (["--subjects", *subjects] if subjects else [])
+        compare(side, name, "mmlu_%dshot" % shots, flags, lambda m: reference.mmlu(m, shots, chat, n, subjects))
 
 
 def gsm(side):
