@@ -467,6 +467,12 @@ static int clear(const char *dir, struct paco_error *err)
     return rc;
 }
 
+int pc_journal_clear(struct pc_journal *j, struct paco_error *err)
+{
+    assert(!j->in_place && !j->complete);
+    return clear(j->work, err);
+}
+
 static int begin_afresh(struct pc_journal *j, const json_t *identity, struct paco_error *err)
 {
     int rc = clear(j->work, err);

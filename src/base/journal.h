@@ -73,6 +73,10 @@ const json_t *pc_journal_record(const struct pc_journal *j, size_t i);
 /** Only the rename, or what follows it, is left to do: all files are complete. */
 bool pc_journal_is_complete(const struct pc_journal *j);
 
+/** Remove all files of the work but the journal, before pc_journal_commit: for those who write them all at
+ * the end, and find what a killed attempt left, files under passing names among them. */
+int pc_journal_clear(struct pc_journal *j, struct paco_error *err);
+
 /** Append n records and sync. What they speak of must be on the disk already. */
 int pc_journal_add(struct pc_journal *j, json_t *const *records, size_t n, struct paco_error *err);
 

@@ -353,7 +353,7 @@ static int write_results(struct pc_eval *e, struct paco_error *err)
     json_t *list = json_array(), *results = NULL;
     const struct pc_results_about about = {
         e->identity, e->o.model_name, e->answerer->description, &e->data_notes};
-    int rc = list ? 0 : pc_eval_no_memory(err);
+    int rc = list ? pc_journal_clear(e->journal, err) : pc_eval_no_memory(err);
     for (size_t i = 0; i < e->n_items && rc == 0; i++)
         if (json_array_append(list, e->records[i]) < 0)
             rc = pc_eval_no_memory(err);

@@ -428,8 +428,11 @@ static void test_killed_anywhere(void **state)
     for (size_t len = journal.len; len > 0; len -= len > 97 ? 97 : len) {
         assert_int_equal(pc_dir_remove(scratch_path(s, "out"), NULL), 0);
         scratch_write(s, path, journal.data, len);
+        if (len == journal.len) // killed while it wrote results
+            scratch_text(s, "out/doubles.paco-partial/below/results.json.a1b2c3", "{");
         r.fake = fake_new();
         assert_int_equal(run_once(&r, SIZE_MAX), 0);
+        assert_false(has(s, "out/doubles/below"));
         struct outcome again = outcome_of(s);
         assert_same_outcome(&whole, &again);
         outcome_free(&again);
