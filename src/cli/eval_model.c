@@ -35,7 +35,29 @@ static int digest_text(const char *text, size_t len, char hex[PC_SHA256_HEX], st
     return 0;
 }
 
-/* Pieces and special ids: whatever file they came from. */
+/* What decides about merges, normalisation and splits shows in the ids of these. */
+static const char *const g_probes[] = {"The quick brown fox doesn't jump 1234567 times.", "A", " A", "\n",
+    "  two spaces\n\n\tand a tab \n", "def f(x):\n    return x != \"y\"\n", "<|user|>\nWhy?\n<|assistant|>\n",
+    "\u00c4rger, caf\u00e9, \u043c\u0438\u0440, \u0639\u0631\u0628, \u09ac\u09be\u0982\u09b2\u09be, "
+    "\ud55c\uad6d\uc5b4, \u65e5\u672c"};
+
+static int add_probes(struct pc_sha256 *h, const struct pc_tokenizer *tok, struct paco_error *err)
+{
+    int rc = 0;
+    for (size_t i = 0; i < sizeof g_probes / sizeof *g_probes && rc == 0; i++) {
+        struct pc_ids ids = {0};
+        rc = pc_tokenizer_encode(
+            tok, g_probes[i], strlen(g_probes[i]), PC_ENCODE_PARSE | PC_ENCODE_SPECIAL, &ids, err);
+        uint64_t n = ids.n;
+        pc_sha256_update(h, &n, sizeof n);
+        if (ids.n)
+            pc_sha256_update(h, ids.v, ids.n * sizeof *ids.v);
+        pc_ids_release(&ids);
+    }
+    return rc;
+}
+
+/* Pieces, special ids and how it encodes: whatever file they came from. */
 static int digest_tokenizer(const struct pc_tokenizer *tok, char hex[PC_SHA256_HEX], struct paco_error *err)
 {
     uint8_t digest[PC_SHA256_SIZE];
@@ -52,10 +74,11 @@ static int digest_tokenizer(const struct pc_tokenizer *tok, char hex[PC_SHA256_H
     const int32_t ids[] = {
         pc_tokenizer_bos(tok), pc_tokenizer_eos(tok), pc_tokenizer_pad(tok), pc_tokenizer_adds_bos(tok)};
     pc_sha256_update(h, ids, sizeof ids);
+    int rc = add_probes(h, tok, err);
     pc_sha256_final(h, digest);
     pc_sha256_hex(digest, hex);
     pc_sha256_free(h);
-    return 0;
+    return rc;
 }
 
 static int digest_config(const struct pc_config *config, char hex[PC_SHA256_HEX], struct paco_error *err)
@@ -73,9 +96,27 @@ static json_t *text_or_null(const char *text)
     return text ? json_string_nocheck(text) : json_null();
 }
 
-int pc_eval_fingerprint(const struct pc_model *model, const struct pc_model_args *args,
-    const struct pc_tokenizer *tok, const struct pc_progress *progress, json_t **out, struct paco_error *err)
+/* What ends an answer, in the order of their numbers: which file says which is not of interest. */
+static json_t *list_ends(const struct pc_answering *a)
 {
+    json_t *list = json_array();
+    int bad = 0;
+    for (int64_t last = -1, next; bad == 0; last = next) {
+        next = INT64_MAX;
+        for (size_t i = 0; i < a->n_eos; i++)
+            next = a->eos[i] > last && a->eos[i] < next ? a->eos[i] : next;
+        if (next == INT64_MAX)
+            return list;
+        bad = json_array_append_new(list, json_integer(next));
+    }
+    json_decref(list);
+    return NULL;
+}
+
+int pc_eval_fingerprint(const struct pc_answering *a, const struct pc_model_args *args,
+    const struct pc_progress *progress, json_t **out, struct paco_error *err)
+{
+    const struct pc_model *model = &a->model;
     char weights[PC_SHA256_HEX], diff[PC_SHA256_HEX], tokenizer[PC_SHA256_HEX], config[PC_SHA256_HEX];
     struct pc_pool *pool = pc_pool_new((int)args->threads, err);
     int rc = pool ? digest_tensors(model->source.ck, pool, progress, weights, err) : PACO_EMEM;
@@ -83,7 +124,7 @@ int pc_eval_fingerprint(const struct pc_model *model, const struct pc_model_args
         rc = digest_tensors(model->diff.ck, pool, progress, diff, err);
     pc_pool_free(pool);
     if (rc == 0)
-        rc = digest_tokenizer(tok, tokenizer, err);
+        rc = digest_tokenizer(a->tok, tokenizer, err);
     if (rc == 0)
         rc = digest_config(model->config, config, err);
     if (rc < 0)
@@ -93,6 +134,8 @@ int pc_eval_fingerprint(const struct pc_model *model, const struct pc_model_args
     bad |= json_object_set_new(o, "diff_sha256", text_or_null(model->diff.ck ? diff : NULL));
     bad |= json_object_set_new(o, "tokenizer_sha256", text_or_null(tokenizer));
     bad |= json_object_set_new(o, "config_sha256", text_or_null(config));
+    bad |= json_object_set_new(o, "ends", list_ends(a));
+    bad |= json_object_set_new(o, "format", text_or_null(pc_format_name(a->prompter.tuned)));
     bad |= json_object_set_new(o, "type", text_or_null(args->type));
     bad |= json_object_set_new(o, "dtype", text_or_null(args->load_in_8bit ? "llm.int8" : args->dtype));
     bad |= json_object_set_new(o, "kv_type", text_or_null(args->kv_type));

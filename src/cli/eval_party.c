@@ -130,9 +130,9 @@ static int describe_endpoint(struct pc_party *p, struct paco_error *err)
 /* All that decides the results; of all ranks the same. */
 static int identify(struct pc_party *p, struct paco_error *err)
 {
-    int rc = p->v->api ? describe_endpoint(p, err)
-                       : pc_eval_fingerprint(&p->a.model, &p->v->model, p->a.tok, pc_progress_bar(p->self),
-                             &p->identity, err);
+    int rc = p->v->api
+                 ? describe_endpoint(p, err)
+                 : pc_eval_fingerprint(&p->a, &p->v->model, pc_progress_bar(p->self), &p->identity, err);
     pc_progress_bar_end();
     for (size_t i = 0; i < p->n_tasks && rc == 0; i++)
         rc = pc_eval_identify(p->evals[i], p->identity, err);

@@ -117,6 +117,15 @@ def scores(m, d):
     printed = [json.loads(line) for line in done.stdout.splitlines()]
     case("done already, as JSON", done.returncode == 0 and [r["task"] for r in printed] == ["mmlu_0shot", "gsm_cot"] and
          "2 of 2 tasks were done already" in done.stderr and tree(out) == before, done)
+    other = tokenizer_json()
+    other["pre_tokenizer"]["add_prefix_space"] = True
+    for what, name, now in (("other ends", "generation_config.json", {"eos_token_id": [2, 3]}), ("other ways to encode", "tokenizer.json", other)):
+        path = os.path.join(m, name)
+        was = read(path) if os.path.exists(path) else None
+        write(path, now)
+        done = ev("mmlu_0shot", "gsm_cot", "-m", m, "--data", d, "--out", out, "--ntrain", 0)
+        case(what + " are another model", done.returncode == 1 and "another model" in done.stderr and tree(out) == before, done)
+        write(path, was) if was else os.unlink(path)
     done = ev("mmlu_0shot", "-m", m, "--data", d, "--out", out, "--ntrain", 1)
     case("other flags do not replace it", done.returncode == 1 and "(flags was " in done.stderr and tree(out) == before, done)
     done = ev("mmlu_0shot", "-m", m, "--data", d, "--out", out, "--ntrain", 1, "--force", "--subjects", "anatomy", "--limit", 3)
