@@ -547,8 +547,18 @@ static int go_on_or_begin(
         pc_error_path(err, j->work);
         return PACO_EEXIST;
     }
-    j->complete = false;
     char what[320];
+    size_t n_records = json_array_size(j->lines) ? json_array_size(j->lines) - 1 : 0;
+    if (j->flags & PC_JOURNAL_KEEP && n_records && find_difference(identity, was, "", what, sizeof what)) {
+        pc_error_set(err, PACO_EEXIST,
+            "holds %zu records of an unfinished attempt at something else (%s): another output, or --force "
+            "to start "
+            "again without them",
+            n_records, what);
+        pc_error_path(err, j->work);
+        return PACO_EEXIST;
+    }
+    j->complete = false;
     if (was && find_difference(identity, was, "", what, sizeof what))
         pc_note(
             notes, "an unfinished attempt at %s was of something else (%s): starting again", j->target, what);

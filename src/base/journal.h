@@ -44,6 +44,7 @@ struct pc_journal;
 enum pc_journal_flag {
     PC_JOURNAL_FORCE = 1, /* replace the target */
     PC_JOURNAL_FILE = 2,  /* the target is a file, not a directory */
+    PC_JOURNAL_KEEP = 4,  /* an unfinished attempt at something else that has records is refused */
 };
 
 /** Whether target may be written: it does not exist, is an empty directory, or is a directory (with

@@ -207,8 +207,9 @@ static bool is_choice(const char *choices, const char *s)
 
 static int out_of_range(const struct pc_option *o, const char *s, struct paco_error *err)
 {
-    return pc_error_set(
-        err, PACO_EINVAL, "option --%s: %s is outside %.15g to %.15g", o->name, s, o->min, o->max);
+    return pc_error_set(err, PACO_EINVAL,
+        o->max < 1e15 ? "option --%s: %s is outside %.15g to %.15g" : "option --%s: %s is less than %.15g",
+        o->name, s, o->min, o->max);
 }
 
 static int set_value(const struct pc_option *o, const char *s, void *values, struct paco_error *err)

@@ -330,7 +330,8 @@ static int refuse(const struct pc_command *self, const struct pc_eval_values *v)
     if (!v->model.model && !v->api && !(v->outputs && has_judge(v)))
         return pc_command_misuse(self, "-m MODEL is missing: which model?");
     if (!v->data)
-        return pc_command_misuse(self, "--data DIR is missing: where are the benchmarks' data?");
+        return pc_command_misuse(
+            self, "--data DIR is missing: where are the benchmarks' data? (paco data fetch eval gets them)");
     if (!v->out)
         return pc_command_misuse(self, "--out DIR is missing: where do the results go?");
     return -1;

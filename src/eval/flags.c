@@ -187,3 +187,16 @@ bool pc_task_flag_concerns(const char *name, const struct pc_task *task)
             return is_for(g_others[k].tasks, task->name);
     return is_fix_for(name, task->name);
 }
+
+json_t *pc_task_flags_for(const struct pc_task_flags *flags, const struct pc_task *task)
+{
+    json_t *o = pc_task_flags_json(flags);
+    const char *name;
+    for (size_t i = 0; o && (name = pc_task_flags_misfit(flags, task, i)); i++)
+        json_object_del(o, name);
+    json_t *fixes = json_object_get(o, "fix");
+    for (size_t i = json_array_size(fixes); i-- > 0;)
+        if (!is_fix_for(json_string_value(json_array_get(fixes, i)), task->name))
+            json_array_remove(fixes, i);
+    return o;
+}

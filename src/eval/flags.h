@@ -18,6 +18,9 @@ extern const char pc_fix_names[];
 /** Those that were said, by upstream's names, and the seed always: an object. NULL when memory is out. */
 json_t *pc_task_flags_json(const struct pc_task_flags *flags);
 
+/** The same without what this task has no use for. */
+json_t *pc_task_flags_for(const struct pc_task_flags *flags, const struct pc_task *task);
+
 /** The i-th flag that was said and that this task has no use for, or NULL. */
 const char *pc_task_flags_misfit(const struct pc_task_flags *flags, const struct pc_task *task, size_t i);
 

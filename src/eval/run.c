@@ -64,7 +64,7 @@ static int open_data(struct pc_eval *e, struct paco_error *err)
 static json_t *make_identity(const struct pc_eval *e, const json_t *model)
 {
     static const char *const bos[] = {"auto", "never", "always"};
-    json_t *flags = pc_task_flags_json(e->o.flags);
+    json_t *flags = pc_task_flags_for(e->o.flags, e->o.task);
     return json_pack("{s:s, s:s, s:O, s:o, s:s, s:s, s:O}", "paco_version", paco_version(), "task",
         e->o.task->name, "model", model, "flags", flags, "tuned_on", pc_format_name(e->o.format), "bos",
         bos[e->o.bos + 1], "data", e->files);
@@ -265,7 +265,7 @@ static int restore_finished(struct pc_eval *e, struct paco_error *err)
 static int open_journal(struct pc_eval *e, struct paco_error *err)
 {
     bool again = e->results != NULL; // ours, with failed items: what is there may be replaced
-    unsigned flags = e->o.force || again ? PC_JOURNAL_FORCE : 0;
+    unsigned flags = (e->o.force || again ? PC_JOURNAL_FORCE : 0) | (e->o.force ? 0 : PC_JOURNAL_KEEP);
     int rc = pc_journal_open(e->dir, e->identity, flags, e->o.notes, &e->journal, err);
     if (rc < 0)
         return rc;

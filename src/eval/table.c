@@ -106,7 +106,7 @@ static void list(struct pc_buf *out, const char *lead, const struct pc_card *car
         pc_buf_putc(out, '\n');
 }
 
-static void remarks(struct pc_buf *out, const struct pc_card *card)
+static void remarks(struct pc_buf *out, const struct pc_card *card, bool whole)
 {
     char lead[256];
     bool drawn = false;
@@ -121,7 +121,13 @@ static void remarks(struct pc_buf *out, const struct pc_card *card)
         }
         drawn |= card->v[i].measured && !why && pc_card_settings[i].drawn;
     }
-    list(out, "missing, so there is no average: ", card, NULL);
+    if (whole)
+        list(out, "missing, so there is no average: ", card, NULL);
+    const struct pc_card_cell *last = &card->v[PC_CARD_SETTINGS - 1];
+    if (last->n_items && !last->measured)
+        pc_buf_puts(out,
+            "AlpacaFarm's answers are written, and have no score before they are judged: --judge MODEL, "
+            "--judge-api URL\n  or --annotations FILE\n");
     if (drawn)
         pc_buf_puts(
             out, "BBH and TydiQA: as many questions as the card's, but its own draw of them is not known\n");
@@ -133,10 +139,18 @@ void pc_table_card(struct pc_buf *out, const struct pc_card *card, int width)
         wide(out, card);
     else
         narrow(out, card);
-    remarks(out, card);
+    remarks(out, card, true);
 }
 
 /* ---- any tasks ---- */
+
+static bool differs(const struct pc_card *card)
+{
+    for (int i = 0; i < PC_CARD_SETTINGS; i++)
+        if (card->v[i].measured && card->v[i].differs)
+            return true;
+    return false;
+}
 
 static void number(struct pc_buf *out, int width, double x)
 {
@@ -148,6 +162,7 @@ static void number(struct pc_buf *out, int width, double x)
 
 void pc_table_results(struct pc_buf *out, const struct pc_eval_result *const *results, size_t n)
 {
+    struct pc_card all = {0};
     pc_buf_printf(out, "%-22s %8s %7s %7s %8s\n", "task", "score", "+/-", "items", "card");
     for (size_t i = 0; i < n; i++) {
         const struct pc_eval_result *r = results[i];
@@ -155,9 +170,14 @@ void pc_table_results(struct pc_buf *out, const struct pc_eval_result *const *re
         pc_buf_printf(out, "%-22s ", r->task->name);
         number(out, 8, r->score);
         number(out, 8, r->se);
-        pc_buf_printf(out, " %7zu %8s", r->n_items, pc_card_round(r->task->card_score, card));
+        struct pc_card own = {0};
+        pc_card_add(&own, r);
+        pc_card_add(&all, r);
+        pc_buf_printf(out, " %7zu %8s%s", r->n_items, pc_card_round(r->task->card_score, card),
+            differs(&own) ? "*" : "");
         if (r->n_failed)
             pc_buf_printf(out, "  %zu FAILED, in no mean", r->n_failed);
         pc_buf_putc(out, '\n');
     }
+    remarks(out, &all, false);
 }

@@ -235,9 +235,11 @@ static bool find_formula(const struct pc_config *c, double *multiplier, int64_t 
         }
     int64_t step = c->intermediate_size & -(int64_t)c->intermediate_size;
     *multiple_of = step < 256 ? step : 256;
-    double middle = (double)c->intermediate_size + 1 - (double)*multiple_of / 2, scale = 10;
-    for (int digits = 1; digits <= 15; digits++, scale *= 10) {
-        *multiplier = round(middle / (double)(8 * (int64_t)c->hidden_size / 3) * scale) / scale;
+    int64_t third = 8 * (int64_t)c->hidden_size / 3;
+    double middle = (double)c->intermediate_size + 1 - (double)*multiple_of / 2, scale = 1;
+    for (int digits = 1; digits <= 15; digits++) {
+        scale *= 10;
+        *multiplier = round(middle / (double)third * scale) / scale;
         if (*multiplier > 0 && formula_gives(c, *multiplier, *multiple_of))
             return true;
     }

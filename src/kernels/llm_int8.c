@@ -83,7 +83,8 @@ static float outlier_sum(
     float acc = 0;
     for (int32_t i = 0; i < n; i++) {
         size_t k = (size_t)outliers[i].k;
-        float w = (float)(tile->q[k / 4 * LINE + 4 * lane + k % 4] - 128);
+        size_t at = k / 4 * LINE + 4 * lane + k % 4;
+        float w = (float)(tile->q[at] - 128);
         acc = fmaf(outliers[i].x, half(w * tile->a[lane] / 127), acc);
     }
     return acc;

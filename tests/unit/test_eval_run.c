@@ -483,8 +483,14 @@ static void test_other_flags_start_afresh(void **state)
 {
     struct run r = run_new(*state);
     assert_int_equal(run_once(&r, 3), PACO_ECANCELLED);
-    r.flags.fixes = PC_FIX_GSM_SIGN;
+    r.flags.fixes = PC_FIX_GSM_SIGN; // no business of this task, so it goes on
     r.fake = fake_new();
+    assert_int_equal(run_once(&r, 1), PACO_ECANCELLED);
+    r.flags.limit = 100;
+    r.fake = fake_new();
+    assert_int_equal(run_once(&r, SIZE_MAX), PACO_EEXIST); // what was answered is not thrown away unasked
+    assert_int_equal(r.fake.n_asked, 0);
+    r.force = true;
     assert_int_equal(run_once(&r, SIZE_MAX), 0);
     assert_int_equal(r.result.n_resumed, 0);
     assert_int_equal(r.fake.n_asked, N_ITEMS);

@@ -131,6 +131,28 @@ static void another_identity_starts_again_and_says_why(void **state)
     pc_journal_close(j, true);
 }
 
+/* Where records are worth hours, another identity must say that it means it. */
+static void another_identity_is_refused_where_records_are_kept(void **state)
+{
+    struct fixture *f = *state;
+    struct pc_journal *j = begin(f, false), *other = NULL;
+    record(j, 1);
+    record(j, 2);
+    pc_journal_close(j, false);
+    json_object_set_new(json_object_get(f->identity, "options"), "dtype", json_string("f16"));
+    struct paco_error err = {0};
+    assert_int_equal(
+        pc_journal_open(f->target, f->identity, PC_JOURNAL_KEEP, &f->notes, &other, &err), PACO_EEXIST);
+    assert_string_equal(err.message, "holds 2 records of an unfinished attempt at something else "
+                                     "(options.dtype is \"f16\", was \"f32\"): another "
+                                     "output, or --force to start again without them");
+    assert_string_equal(err.path, f->work);
+    json_object_set_new(json_object_get(f->identity, "options"), "dtype", json_string("f32"));
+    assert_int_equal(pc_journal_open(f->target, f->identity, PC_JOURNAL_KEEP, &f->notes, &j, &err), 0);
+    assert_int_equal(pc_journal_n_records(j), 2); // they are still there
+    pc_journal_close(j, true);
+}
+
 static void discarding_removes_what_was_made(void **state)
 {
     struct fixture *f = *state;
@@ -417,6 +439,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_directory_appears_when_it_is_complete, setup, teardown),
         cmocka_unit_test_setup_teardown(records_come_back_until_a_torn_line, setup, teardown),
         cmocka_unit_test_setup_teardown(another_identity_starts_again_and_says_why, setup, teardown),
+        cmocka_unit_test_setup_teardown(another_identity_is_refused_where_records_are_kept, setup, teardown),
         cmocka_unit_test_setup_teardown(discarding_removes_what_was_made, setup, teardown),
         cmocka_unit_test_setup_teardown(what_exists_is_replaced_only_by_force, setup, teardown),
         cmocka_unit_test_setup_teardown(some_targets_are_never_replaced, setup, teardown),
