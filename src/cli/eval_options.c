@@ -251,7 +251,7 @@ const struct pc_option pc_eval_rows[] = {
     {.name = "tokenizer",
         .aliases = "tokenizer_name_or_path",
         .type = PC_OPT_IGNORED,
-        .help = "--tokenizer is ignored: the model's own is used"},
+        .help = "--tokenizer: the model's own is used"},
     {0},
 };
 
