@@ -38,7 +38,7 @@ static int digest_text(const char *text, size_t len, char hex[PC_SHA256_HEX], st
 /* What decides about merges, normalisation and splits shows in the ids of these. */
 static const char *const g_probes[] = {"The quick brown fox doesn't jump 1234567 times.", "A", " A", "\n",
     "  two spaces\n\n\tand a tab \n", "def f(x):\n    return x != \"y\"\n", "<|user|>\nWhy?\n<|assistant|>\n",
-    "\u00c4rger, caf\u00e9, \u043c\u0438\u0440, \u0639\u0631\u0628, \u09ac\u09be\u0982\u09b2\u09be, "
+    "\u00c4rger, caf\u00e9, \u043c\u0438\u0440, \u0639\u0631\u0628, \u09ac\u09be\u0982\u09b2\u09be",
     "\ud55c\uad6d\uc5b4, \u65e5\u672c"};
 
 static int add_probes(struct pc_sha256 *h, const struct pc_tokenizer *tok, struct paco_error *err)
