@@ -123,6 +123,17 @@ int pc_json_read(const char *path, size_t max_size, json_t **out, struct paco_er
     return rc;
 }
 
+double pc_json_double(const json_t *obj, const char *key)
+{
+    const json_t *v = json_object_get(obj, key);
+    return json_is_number(v) ? json_number_value(v) : (double)NAN;
+}
+
+json_t *pc_json_number(double x)
+{
+    return isfinite(x) ? json_real(x) : json_null();
+}
+
 const char *pc_json_kind(const json_t *v)
 {
     if (!v)

@@ -48,6 +48,12 @@ int pc_json_get_str(const json_t *obj, const char *key, const char **out, struct
 int pc_json_opt_str(const json_t *obj, const char *key, const char **out, struct paco_error *err);
 int pc_json_opt_bool(const json_t *obj, const char *key, bool *out, struct paco_error *err);
 
+/** A member that is a number, or NAN. */
+double pc_json_double(const json_t *obj, const char *key);
+
+/** A number, or null when it is none that JSON has. NULL when memory is out. */
+json_t *pc_json_number(double x);
+
 /** "an object", "a string", "null", ... for messages. */
 const char *pc_json_kind(const json_t *v);
 

@@ -2,6 +2,7 @@
 #include "cli/bench_report.h"
 
 #include "base/cpu.h"
+#include "base/json.h"
 #include "cli/command.h"
 #include "cli/output.h"
 

@@ -2,6 +2,7 @@
 /* paco doctor: what this machine has, which kernels are in use, and whether a model is in order. */
 #include "base/cpu.h"
 #include "base/host.h"
+#include "base/json.h"
 #include "cli/command.h"
 #include "cli/doctor_kernels.h"
 #include "cli/doctor_model.h"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* paco perplexity: how well a model predicts a text, and how far it is from another. */
+#include "base/json.h"
 #include "cli/answering.h"
 
 #include "base/host.h"

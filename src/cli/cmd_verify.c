@@ -2,6 +2,7 @@
 /* paco verify: is a model what its manifest says, or the same as another one? */
 #include "base/file.h"
 #include "base/host.h"
+#include "base/json.h"
 #include "base/memory.h"
 #include "cli/command.h"
 #include "cli/output.h"

@@ -4,7 +4,6 @@
 #include "base/buf.h"
 #include "base/json.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -24,11 +23,6 @@ int pc_print_json(json_t *v, struct paco_error *err)
     pc_buf_release(&b);
     json_decref(v);
     return rc;
-}
-
-json_t *pc_json_number(double x)
-{
-    return isfinite(x) ? json_real(x) : json_null();
 }
 
 void pc_print_text(const char *text, int width)

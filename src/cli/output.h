@@ -11,9 +11,6 @@
 /** Print v as one line of JSON and release it. NULL (memory was out while it was built) is PACO_EMEM. */
 int pc_print_json(json_t *v, struct paco_error *err);
 
-/** A number, or null when it is none that JSON has. NULL when memory is out. */
-json_t *pc_json_number(double x);
-
 /** Print bytes that come from a file, without what a terminal must not receive; width pads on the right, 0
  * does not. */
 void pc_print_text(const char *text, int width);

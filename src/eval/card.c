@@ -133,19 +133,14 @@ char *pc_card_round(double x, char out[16])
 
 /* ---- card.json ---- */
 
-static json_t *number(double x)
-{
-    return isfinite(x) ? json_real(x) : json_null();
-}
-
 static json_t *column(const struct pc_card_setting *s, const struct pc_card_cell *c)
 {
     json_t *o = json_pack("{s:s, s:s, s:s, s:f, s:f}", "task", s->task, "benchmark", s->benchmark, "setting",
         s->setting, "card_score", s->score, "card_standard_error_at_most", pc_card_error(s));
     if (!o)
         return NULL;
-    json_object_set_new(o, "score", number(c->measured ? c->score : (double)NAN));
-    json_object_set_new(o, "standard_error", number(c->measured ? c->se : (double)NAN));
+    json_object_set_new(o, "score", pc_json_number(c->measured ? c->score : (double)NAN));
+    json_object_set_new(o, "standard_error", pc_json_number(c->measured ? c->se : (double)NAN));
     json_object_set_new(o, "n_items", json_integer((json_int_t)c->n_items));
     json_object_set_new(o, "n_failed", json_integer((json_int_t)c->n_failed));
     json_object_set_new(o, "comparable", json_boolean(c->measured && !c->differs));
@@ -166,7 +161,8 @@ json_t *pc_card_json(const struct pc_card *card)
             bad |= json_array_append_new(missing, json_string(pc_card_settings[i].task));
     }
     json_t *o = json_pack("{s:o, s:o, s:o, s:o}", "columns", columns, "average",
-        number(pc_card_average(ours)), "card_average", number(pc_card_own_average()), "missing", missing);
+        pc_json_number(pc_card_average(ours)), "card_average", pc_json_number(pc_card_own_average()),
+        "missing", missing);
     if (bad) {
         json_decref(o);
         return NULL;

@@ -26,11 +26,6 @@ static double score_of(const json_t *record)
     return !record || json_object_get(record, "error") ? (double)NAN : pc_record_score(record);
 }
 
-static json_t *number(double x)
-{
-    return isfinite(x) ? json_real(x) : json_null();
-}
-
 static void add_pair(struct pairs *p, const json_t *a, const json_t *b)
 {
     double x = score_of(a), y = score_of(b);
@@ -98,14 +93,15 @@ static int describe(const struct pairs *p, const char *task, json_t **out, struc
         (json_int_t)p->n_prompts_differ);
     if (!o)
         return pc_error_mem(err, 64, "a comparison");
-    json_object_set_new(o, "mean_a", number(100 * p->sum_a / n));
-    json_object_set_new(o, "mean_b", number(100 * p->sum_b / n));
-    json_object_set_new(o, "difference", number(100 * (p->sum_b - p->sum_a) / n));
-    json_object_set_new(o, "ci95", json_pack("[o, o]", number(100 * low), number(100 * high)));
+    json_object_set_new(o, "mean_a", pc_json_number(100 * p->sum_a / n));
+    json_object_set_new(o, "mean_b", pc_json_number(100 * p->sum_b / n));
+    json_object_set_new(o, "difference", pc_json_number(100 * (p->sum_b - p->sum_a) / n));
+    json_object_set_new(
+        o, "ci95", json_pack("[o, o]", pc_json_number(100 * low), pc_json_number(100 * high)));
     json_object_set_new(o, "better_in_a", json_integer((json_int_t)p->n_better_a));
     json_object_set_new(o, "better_in_b", json_integer((json_int_t)p->n_better_b));
-    json_object_set_new(
-        o, "mcnemar_p", number(p->binary && p->n ? pc_mcnemar(p->n_better_a, p->n_better_b) : (double)NAN));
+    json_object_set_new(o, "mcnemar_p",
+        pc_json_number(p->binary && p->n ? pc_mcnemar(p->n_better_a, p->n_better_b) : (double)NAN));
     json_object_set(o, "flipped", p->flipped);
     *out = o;
     return 0;
@@ -192,12 +188,6 @@ int pc_eval_compare(const char *dir_a, const char *dir_b, json_t **out, struct p
 
 /* ---- as text ---- */
 
-static double member(const json_t *o, const char *key)
-{
-    const json_t *v = json_object_get(o, key);
-    return json_is_number(v) ? json_number_value(v) : (double)NAN;
-}
-
 static void put_p(struct pc_buf *out, double p)
 {
     if (isnan(p))
@@ -212,7 +202,7 @@ static void put_flipped(struct pc_buf *out, const json_t *task, bool gained, siz
     size_t n = 0;
     for (size_t i = 0; i < json_array_size(flipped); i++) {
         const json_t *item = json_array_get(flipped, i);
-        if ((member(item, "b") > member(item, "a")) != gained)
+        if ((pc_json_double(item, "b") > pc_json_double(item, "a")) != gained)
             continue;
         if (n++ < most)
             pc_buf_printf(out, "    %s\n", json_string_value(json_object_get(item, "key")));
@@ -247,17 +237,17 @@ void pc_compare_text(const json_t *c, size_t n_flipped, struct pc_buf *out)
         if (json_is_number(json_array_get(ci, 0)))
             snprintf(interval, sizeof interval, "%+.2f to %+.2f", low, high);
         pc_buf_printf(out, "%-22s %6.0f %7.2f %7.2f %+7.2f  %-17s %7.0f %7.0f",
-            json_string_value(json_object_get(t, "task")), member(t, "n_items"), member(t, "mean_a"),
-            member(t, "mean_b"), member(t, "difference"), interval, member(t, "better_in_a"),
-            member(t, "better_in_b"));
-        put_p(out, member(t, "mcnemar_p"));
+            json_string_value(json_object_get(t, "task")), pc_json_double(t, "n_items"),
+            pc_json_double(t, "mean_a"), pc_json_double(t, "mean_b"), pc_json_double(t, "difference"),
+            interval, pc_json_double(t, "better_in_a"), pc_json_double(t, "better_in_b"));
+        put_p(out, pc_json_double(t, "mcnemar_p"));
         pc_buf_putc(out, '\n');
-        if (member(t, "only_in_a") + member(t, "only_in_b") > 0)
-            pc_buf_printf(out, "  left out: %.0f items only A has, %.0f only B\n", member(t, "only_in_a"),
-                member(t, "only_in_b"));
-        if (member(t, "prompts_differ") > 0)
+        if (pc_json_double(t, "only_in_a") + pc_json_double(t, "only_in_b") > 0)
+            pc_buf_printf(out, "  left out: %.0f items only A has, %.0f only B\n",
+                pc_json_double(t, "only_in_a"), pc_json_double(t, "only_in_b"));
+        if (pc_json_double(t, "prompts_differ") > 0)
             pc_buf_printf(
-                out, "  %.0f items were asked with different prompts\n", member(t, "prompts_differ"));
+                out, "  %.0f items were asked with different prompts\n", pc_json_double(t, "prompts_differ"));
     }
     for (size_t i = 0; n_flipped && i < json_array_size(tasks); i++) {
         const json_t *t = json_array_get(tasks, i);

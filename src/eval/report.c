@@ -80,8 +80,8 @@ static void put_card_row(struct report *r)
 static void put_cell(struct report *r, const struct pc_run_task *t, const char *differs)
 {
     char text[16];
-    double se = t ? pc_report_number(t->results, "standard_error") : (double)NAN;
-    pc_buf_printf(&r->page, "<td>%s%s", t ? pc_card_round(pc_report_number(t->results, "score"), text) : "",
+    double se = t ? pc_json_double(t->results, "standard_error") : (double)NAN;
+    pc_buf_printf(&r->page, "<td>%s%s", t ? pc_card_round(pc_json_double(t->results, "score"), text) : "",
         differs ? "<sup title=\"not comparable\">*</sup>" : "");
     if (!isnan(se))
         pc_buf_printf(&r->page, "<small>&plusmn; %.1f</small>", se);
@@ -94,10 +94,10 @@ static struct pc_card card_of(const struct pc_run *run)
     for (size_t i = 0; i < run->n; i++) {
         const struct pc_run_task *t = &run->tasks[i];
         struct pc_eval_result result = {.task = t->task,
-            .score = pc_report_number(t->results, "score"),
-            .se = pc_report_number(t->results, "standard_error"),
-            .n_items = (size_t)pc_report_number(t->results, "n_items"),
-            .n_failed = (size_t)pc_report_number(t->results, "n_failed"),
+            .score = pc_json_double(t->results, "score"),
+            .se = pc_json_double(t->results, "standard_error"),
+            .n_items = (size_t)pc_json_double(t->results, "n_items"),
+            .n_failed = (size_t)pc_json_double(t->results, "n_failed"),
             .results = t->results};
         if (t->task)
             pc_card_add(&card, &result);

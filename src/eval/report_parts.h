@@ -11,7 +11,4 @@
 int pc_report_task(struct pc_buf *page, const struct pc_run *run, const struct pc_run_task *t, const char *id,
     struct paco_error *err);
 
-/** A member that is a number, or NAN. */
-double pc_report_number(const json_t *o, const char *key);
-
 #endif

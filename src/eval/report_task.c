@@ -20,12 +20,6 @@ struct section {
     size_t n[MAX_GROUPS], n_groups;
 };
 
-double pc_report_number(const json_t *o, const char *key)
-{
-    const json_t *v = json_object_get(o, key);
-    return json_is_number(v) ? json_number_value(v) : (double)NAN;
-}
-
 /* ---- scores by group ---- */
 
 static const char *text_of(const json_t *record, const char *key)
@@ -77,7 +71,7 @@ static void chart_groups(const struct section *s)
             .n = s->n[g]};
     }
     pc_chart_bars(s->page, "Scores by group, with standard errors", bars, s->n_groups, 100,
-        pc_report_number(s->t->results, "score"), "the task's score");
+        pc_json_double(s->t->results, "score"), "the task's score");
     pc_free(bars);
 }
 
@@ -177,8 +171,8 @@ static int put_items(struct section *s, struct paco_error *err)
 static void put_score(const struct section *s)
 {
     const json_t *r = s->t->results;
-    double score = pc_report_number(r, "score"), se = pc_report_number(r, "standard_error"),
-           card = pc_report_number(r, "card_score"), failed = pc_report_number(r, "n_failed");
+    double score = pc_json_double(r, "score"), se = pc_json_double(r, "standard_error"),
+           card = pc_json_double(r, "card_score"), failed = pc_json_double(r, "n_failed");
     pc_buf_puts(s->page, "<p>");
     if (!isnan(score))
         pc_buf_printf(s->page, "<b>%.2f</b>", score);
@@ -186,7 +180,7 @@ static void put_score(const struct section *s)
         pc_buf_puts(s->page, "No score");
     if (!isnan(se))
         pc_buf_printf(s->page, " \xc2\xb1 %.2f (standard error)", se);
-    pc_buf_printf(s->page, ", %.0f items", pc_report_number(r, "n_items"));
+    pc_buf_printf(s->page, ", %.0f items", pc_json_double(r, "n_items"));
     if (failed > 0)
         pc_buf_printf(s->page, ", <span class=\"bad\">%.0f failed</span> and are no part of it", failed);
     if (!isnan(card))

@@ -15,11 +15,6 @@ enum { MAX_FILE = 1 << 30, MAX_RESULTS = 1 << 26, MAX_DEPTH = 8 };
 
 /* ---- small things ---- */
 
-static json_t *number(double x)
-{
-    return isfinite(x) ? json_real(x) : json_null();
-}
-
 double pc_record_score(const json_t *record)
 {
     const json_t *v = json_object_get(record, "score");
@@ -158,9 +153,9 @@ static json_t *describe(const struct pc_task *task, const struct pc_results_abou
     int bad = json_object_set_new(o, "task", text_or_null(task->name));
     bad |= json_object_set_new(o, "benchmark", text_or_null(task->benchmark));
     bad |= json_object_set_new(o, "setting", text_or_null(task->setting));
-    bad |= json_object_set_new(o, "score", number(score));
-    bad |= json_object_set_new(o, "standard_error", number(se));
-    bad |= json_object_set_new(o, "card_score", number(task->card_score));
+    bad |= json_object_set_new(o, "score", pc_json_number(score));
+    bad |= json_object_set_new(o, "standard_error", pc_json_number(se));
+    bad |= json_object_set_new(o, "card_score", pc_json_number(task->card_score));
     bad |= json_object_set_new(o, "n_items", json_integer((json_int_t)json_array_size(records)));
     bad |= json_object_set_new(o, "n_failed", json_integer((json_int_t)count_failed(records)));
     bad |= json_object_set(o, "metrics", metrics);

@@ -70,20 +70,14 @@ static json_t *make_identity(const struct pc_eval *e, const json_t *model)
         bos[e->o.bos + 1], "data", e->files);
 }
 
-static double number(const json_t *o, const char *key)
-{
-    const json_t *v = json_object_get(o, key);
-    return json_is_number(v) ? json_number_value(v) : (double)NAN;
-}
-
 /* From what results.json holds. */
 static void settle_result(struct pc_eval *e)
 {
     struct pc_eval_result *r = &e->result;
     r->task = e->o.task;
     r->results = e->results;
-    r->score = number(e->results, "score");
-    r->se = number(e->results, "standard_error");
+    r->score = pc_json_double(e->results, "score");
+    r->se = pc_json_double(e->results, "standard_error");
     r->n_items = e->n_items;
     r->n_failed = (size_t)json_integer_value(json_object_get(e->results, "n_failed"));
 }

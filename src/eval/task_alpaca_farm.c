@@ -86,40 +86,20 @@ static void put_instruction(struct pc_buf *b, const struct pc_alpaca_row *row)
     pc_buf_add(b, input.v, input.len);
 }
 
-static int put_chat(
-    enum pc_format format, const struct pc_alpaca_row *row, struct pc_buf *out, struct paco_error *err)
-{
-    struct pc_buf user;
-    pc_buf_init(&user, PC_EVAL_MAX_FILE);
-    put_instruction(&user, row);
-    int rc = pc_buf_check(&user, "a prompt", err);
-    if (rc == 0)
-        rc = pc_format_render(format, &(struct pc_message){"user", user.data ? user.data : ""}, 1, out, err);
-    pc_buf_release(&user);
-    return rc;
-}
-
 static int ask(const struct pc_task_data *d, size_t i, struct pc_ask *a, struct paco_error *err)
 {
-    int rc = 0;
-    if (d->format == PC_FORMAT_TULU) { // by hand: upstream's, white space and all
-        pc_buf_puts(a->prompt, "<|user|>\n");
-        put_instruction(a->prompt, &d->set.v[i]);
-        pc_buf_puts(a->prompt, "\n<|assistant|>\n");
-    } else if (d->format == PC_FORMAT_RAW) {
-        put_instruction(a->prompt, &d->set.v[i]);
-    } else {
-        rc = put_chat(d->format, &d->set.v[i], a->prompt, err);
-        const char *const *stops = pc_format_stops(d->format);
-        for (a->texts_only = true; stops && *stops && a->n_stop_texts < PC_MAX_STOPS; stops++)
-            a->stop_texts[a->n_stop_texts++] = *stops;
-    }
+    bool own = d->format != PC_FORMAT_TULU && d->format != PC_FORMAT_RAW;
+    const char *const *stops = own ? pc_format_stops(d->format) : NULL;
+    put_instruction(a->prompt, &d->set.v[i]);
+    a->texts_only = own;
+    for (; stops && *stops && a->n_stop_texts < PC_MAX_STOPS; stops++)
+        a->stop_texts[a->n_stop_texts++] = *stops;
     a->kind = PC_ASK_TEXT;
     a->bos = true;
     a->new_only = true;
     a->max_tokens = MAX_TOKENS;
     a->n_samples = 1;
-    return rc < 0 ? rc : pc_buf_check(a->prompt, "a prompt", err);
+    return pc_wrap(d->format, a->prompt, "", err);
 }
 
 static int judge(const struct pc_task_data *d, size_t i, const struct pc_answers *answers, json_t *record,
