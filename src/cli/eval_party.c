@@ -234,6 +234,18 @@ int pc_party_run(struct pc_party *p, int rc, struct paco_error *err)
 
 /* ---- the end ---- */
 
+/* What was not paid for again. */
+static void remark_on_kept(const struct pc_party *p)
+{
+    size_t n = p->answerer && p->v->api ? pc_answer_api_n_kept(p->answerer) : 0;
+    if (n)
+        pc_command_note(p->self,
+            "%zu repl%s of %s had been kept by an earlier run ($XDG_CACHE_HOME/paco/judge) and %s not asked "
+            "for "
+            "again",
+            n, n == 1 ? "y" : "ies", p->name, n == 1 ? "was" : "were");
+}
+
 /* How much of what was to be read had been read before. */
 static void remark_on_work(const struct pc_party *p)
 {
@@ -249,6 +261,7 @@ static void remark_on_work(const struct pc_party *p)
 void pc_party_rest(struct pc_party *p)
 {
     remark_on_work(p);
+    remark_on_kept(p);
     if (p->answerer)
         p->answerer->ops->close(p->answerer);
     if (p->awaited && !p->over_ranks)

@@ -32,7 +32,8 @@ struct api {
     struct pc_notes *notes;
     struct item *items;
     size_t n_items, n_open;
-    int n_silent;       /* items in a row to which nothing came back at all */
+    int n_silent; /* items in a row to which nothing came back at all */
+    size_t n_kept_probes;
     bool said_unlisted; /* the note on candidates that are not among the likeliest */
 };
 
@@ -393,6 +394,7 @@ static int prepare(struct api *api, const struct pc_answer_api_options *o, struc
         rc = pc_endpoint_probe(api->openai, o, &api->can, err);
     if (rc < 0)
         return rc;
+    api->n_kept_probes = pc_openai_n_kept(api->openai);
     // Twice what may be in flight: there is always a request ready when one comes back.
     size_t n = 2 * (size_t)(o->http.max_in_flight > 0 ? o->http.max_in_flight : 16);
     api->items = pc_alloc_zero(n, sizeof *api->items);
@@ -419,6 +421,12 @@ int pc_answer_api_open(
     }
     *out = &api->a;
     return 0;
+}
+
+size_t pc_answer_api_n_kept(const struct pc_answerer *a)
+{
+    const struct api *api = (const struct api *)a;
+    return pc_openai_n_kept(api->openai) - api->n_kept_probes;
 }
 
 int pc_answer_api_can(const struct pc_answerer *a, const struct pc_ask *ask, struct paco_error *err)

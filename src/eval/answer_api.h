@@ -37,6 +37,9 @@ struct pc_answer_api_options {
 int pc_answer_api_open(
     const struct pc_answer_api_options *options, struct pc_answerer **out, struct paco_error *err);
 
+/** Replies so far that were not asked for, since cache_dir had them. */
+size_t pc_answer_api_n_kept(const struct pc_answerer *a);
+
 /** 0, or PACO_EUNSUPPORTED and why this endpoint cannot answer questions like ask. */
 int pc_answer_api_can(const struct pc_answerer *a, const struct pc_ask *ask, struct paco_error *err);
 

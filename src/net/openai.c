@@ -15,13 +15,14 @@ struct asked {
     struct asked *next;
     uint64_t tag;
     char key[PC_SHA256_HEX];
-    struct pc_buf reply; /* of one that was kept */
+    struct pc_openai_reply reply; /* of one that was kept */
 };
 
 struct pc_openai {
     struct pc_http *http;
     char *completions, *chat, *model, *key, *cache_dir; /* owned */
     struct asked *open, *kept;
+    size_t n_kept; /* replies handed out that were kept */
     char shown[600];
 };
 
@@ -103,7 +104,7 @@ static void asked_free(struct asked *list)
 {
     for (struct asked *next; list; list = next) {
         next = list->next;
-        pc_buf_release(&list->reply);
+        pc_openai_reply_release(&list->reply);
         pc_free(list);
     }
 }
@@ -197,8 +198,32 @@ void pc_openai_write_request(struct pc_buf *b, const char *model, const struct p
     pc_buf_putc(b, '}');
 }
 
+/* The reply that is kept under a->key, into a->reply: 1. Without one, or when what is kept is no reply (any
+ * more, or by the rules of this version): 0, and it will be asked for anew. */
+static int take_kept(struct pc_openai *api, struct asked *a, struct paco_error *err)
+{
+    struct pc_buf kept;
+    int rc = 0;
+    if (pc_reply_cache_get(api->cache_dir, a->key, &kept)) {
+        const struct pc_http_reply http = {.tag = a->tag,
+            .status = 200,
+            .n_tries = 1,
+            .body = kept.data,
+            .len = kept.len,
+            .content_type = ""};
+        pc_openai_read_reply(&http, api->shown, api->key, &a->reply);
+        rc = a->reply.err.code == 0;
+        if (a->reply.err.code == PACO_EMEM)
+            rc = pc_error_mem(err, kept.len, "a kept reply");
+        if (rc != 1)
+            pc_openai_reply_release(&a->reply);
+    }
+    pc_buf_release(&kept);
+    return rc;
+}
+
 /* Look for a reply to this question among those that were kept: 1 when there is one. Else it is to be kept.
- */
+ * A question is all that is sent, and where to. */
 static int look_up(struct pc_openai *api, const struct pc_openai_request *request, const struct pc_buf *body,
     struct paco_error *err)
 {
@@ -210,15 +235,16 @@ static int look_up(struct pc_openai *api, const struct pc_openai_request *reques
     a->tag = request->tag;
     int rc =
         pc_reply_cache_key(request->chat ? api->chat : api->completions, body->data, body->len, a->key, err);
+    if (rc == 0)
+        rc = take_kept(api, a, err);
     if (rc < 0) {
-        pc_free(a);
+        asked_free(a);
         return rc;
     }
-    bool found = pc_reply_cache_get(api->cache_dir, a->key, &a->reply);
-    struct asked **list = found ? &api->kept : &api->open;
+    struct asked **list = rc ? &api->kept : &api->open;
     a->next = *list;
     *list = a;
-    return found;
+    return rc;
 }
 
 int pc_openai_start(struct pc_openai *api, const struct pc_openai_request *request, struct paco_error *err)
@@ -250,14 +276,15 @@ static void hand_out_kept(struct pc_openai *api, struct pc_openai_reply *reply)
         last = &(*last)->next;
     struct asked *a = *last;
     *last = NULL;
-    const struct pc_http_reply http = {.tag = a->tag,
-        .status = 200,
-        .n_tries = 1,
-        .body = a->reply.data,
-        .len = a->reply.len,
-        .content_type = ""};
-    pc_openai_read_reply(&http, api->shown, api->key, reply);
+    *reply = a->reply;
+    a->reply = (struct pc_openai_reply){0};
     asked_free(a);
+    api->n_kept++;
+}
+
+size_t pc_openai_n_kept(const struct pc_openai *api)
+{
+    return api->n_kept;
 }
 
 /* Keep what came, if it is a reply and was to be kept. */

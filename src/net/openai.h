@@ -74,8 +74,10 @@ struct pc_openai_choice {
 
 struct pc_openai_reply {
     uint64_t tag;
-    int status;                       /* HTTP's; 0 when none came */
-    struct paco_error err;            /* code 0, or why there are no choices */
+    int status; /* HTTP's; 0 when none came */
+    /** code 0, or why there are no choices. An endpoint that withheld one (finish_reason content_filter), or
+     * says of one or of all that it failed, gave none: PACO_EIO. */
+    struct paco_error err;
     struct pc_openai_choice *choices; /* at least 1; by index */
     size_t n_choices;
     int64_t prompt_tokens, completion_tokens; /* -1 when not said */
@@ -98,6 +100,8 @@ int pc_openai_wait(
 int pc_openai_ask(struct pc_openai *api, const struct pc_openai_request *request,
     const struct pc_progress *progress, struct pc_openai_reply *reply, struct paco_error *err);
 void pc_openai_reply_release(struct pc_openai_reply *reply);
+/** Replies handed out so far that were not asked for, since cache_dir had them. */
+size_t pc_openai_n_kept(const struct pc_openai *api);
 
 /** The body of request, appended to b: for tests, and for caches that know a question by its text. */
 void pc_openai_write_request(struct pc_buf *b, const char *model, const struct pc_openai_request *request);

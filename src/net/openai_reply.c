@@ -16,19 +16,22 @@ void pc_openai_reply_release(struct pc_openai_reply *reply)
     *reply = (struct pc_openai_reply){0};
 }
 
-/* What the endpoint itself says is wrong, in the shapes that are about: OpenAI's object, a bare text,
- * FastAPI's detail; or NULL. */
+/* What v, the value of a member like "error", says: OpenAI's object, or a bare text. NULL when nothing. */
+static const char *message_of(const json_t *v)
+{
+    if (json_is_object(v))
+        v = json_object_get(v, "message");
+    return json_is_string(v) && json_string_length(v) ? json_string_value(v) : NULL;
+}
+
+/* What the endpoint itself says is wrong, in the shapes that are about, FastAPI's detail too; or NULL. */
 static const char *error_message(const json_t *root)
 {
     static const char *const names[] = {"error", "detail", "message"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        const json_t *e = json_object_get(root, names[i]);
-        if (json_is_object(e))
-            e = json_object_get(e, "message");
-        if (json_is_string(e) && json_string_length(e))
-            return json_string_value(e);
-    }
-    return NULL;
+    const char *message = NULL;
+    for (size_t i = 0; i < sizeof names / sizeof *names && !message; i++)
+        message = message_of(json_object_get(root, names[i]));
+    return message;
 }
 
 static void say_error(
@@ -63,6 +66,38 @@ static int nonsense(const struct reading *in, const char *why)
     pc_http_excerpt(why, strlen(why), in->key, reason, sizeof reason);
     return pc_error_set(&in->r->err, PACO_EFORMAT, "%s: status %d, but %s: %s", in->shown, in->http->status,
         reason, text[0] ? text : "an empty reply");
+}
+
+/* The endpoint says of the reply, or of one choice, that it failed: an error with status 200. A text beside
+ * it, mostly an empty one, is no answer. */
+static int refused(const struct reading *in, const char *what)
+{
+    char text[300];
+    return pc_error_set(&in->r->err, PACO_EIO, "%s: status %d, but no answer: %s", in->shown,
+        in->http->status, pc_http_excerpt(what, strlen(what), in->key, text, sizeof text));
+}
+
+static bool is_error(const json_t *v)
+{
+    return json_is_object(v) ? json_object_size(v) > 0 : message_of(v) != NULL;
+}
+
+static int check_error(const struct reading *in, const json_t *o)
+{
+    const json_t *e = json_object_get(o, "error");
+    const char *message = message_of(e);
+    return is_error(e) ? refused(in, message ? message : "an error without a word") : 0;
+}
+
+/* An answer that was withheld is neither right nor wrong. */
+static int check_choice(const struct reading *in, const json_t *o, const char *finish_reason)
+{
+    int rc = check_error(in, o);
+    if (rc == 0 && strcmp(finish_reason, "content_filter") == 0)
+        rc = refused(in, "it was withheld (finish_reason 'content_filter')");
+    if (rc == 0 && strcmp(finish_reason, "error") == 0)
+        rc = refused(in, "finish_reason is 'error'");
+    return rc;
 }
 
 static void *take(const struct reading *in, size_t n, size_t size)
@@ -169,6 +204,9 @@ static int read_choice(const struct reading *in, const json_t *o, struct pc_open
     if (!text)
         text = json_object_get(json_object_get(o, "message"), "content");
     c->finish_reason = text_of(json_object_get(o, "finish_reason"));
+    int rc = check_choice(in, o, c->finish_reason);
+    if (rc < 0)
+        return rc;
     if (!json_is_string(text)) {
         char why[120];
         snprintf(why, sizeof why, "a choice without text (finish_reason '%.40s')", c->finish_reason);
@@ -251,6 +289,9 @@ static int read_body(const struct reading *in)
         return nonsense(in, "an error");
     if (!json_is_array(choices))
         return nonsense(in, "there is no list 'choices' in it");
+    int rc = check_error(in, r->root);
+    if (rc < 0)
+        return rc;
     r->prompt_tokens = usage(r->root, "prompt_tokens");
     r->completion_tokens = usage(r->root, "completion_tokens");
     return read_choices(in, choices);

@@ -26,6 +26,7 @@ class Endpoint(http.server.BaseHTTPRequestHandler):
     logprobs, chat_only, key = True, False, None
     faults = []       # what the next real questions meet, one each: a status, or "close", "cut", "html"
     html_for = None   # a text whose prompts are always answered with a web page
+    withheld = {}     # by a text: what goes into the choice of prompts with it, whose text is empty
     pause = 0.0
     lock = threading.Lock()
     real, bodies = 0, []
@@ -84,11 +85,14 @@ class Endpoint(http.server.BaseHTTPRequestHandler):
         text = " The answer is %d.\n\nQ:" % (h % 100)
         if "# Comparison 5" in prompt:
             text = "\n".join("%d. Output (%s)" % (i + 1, "ab"[h >> i & 1]) for i in range(5))
+        extra = next((v for k, v in Endpoint.withheld.items() if k in prompt), {})
+        text = "" if extra else text
         if n == 1:
             text = " " + "ABCD"[h % 4]
         if body.get("echo"):
             text = prompt
         choice = {"index": 0, "message": {"content": text}} if chat else {"index": 0, "text": text}
+        choice.update(extra)
         if Endpoint.logprobs and body.get("logprobs") and not chat:
             if body.get("echo"):
                 choice["logprobs"] = {"tokens": [prompt[:-1], prompt[-1:]], "token_logprobs": [None, -1.5], "top_logprobs": [None, None]}
@@ -100,7 +104,7 @@ class Endpoint(http.server.BaseHTTPRequestHandler):
 
 
 def begin(**behaviour):
-    for k, v in dict(logprobs=True, chat_only=False, key=None, faults=[], html_for=None, pause=0.0, real=0, bodies=[]).items():
+    for k, v in dict(logprobs=True, chat_only=False, key=None, faults=[], html_for=None, withheld={}, pause=0.0, real=0, bodies=[]).items():
         setattr(Endpoint, k, v)
     for k, v in behaviour.items():
         setattr(Endpoint, k, v)
@@ -147,6 +151,19 @@ def one_that_fails(url):
     done = paco(*gsm(url, work("html")))
     case("the same command asks it again, and only it", done.returncode == 0 and Endpoint.real == 1, (done, Endpoint.real))
     case("with the same bytes in the end", text(work("html") + "/gsm_cot/items.jsonl") == text(work("plain") + "/gsm_cot/items.jsonl"))
+
+
+def withheld(url):
+    begin()
+    items = lines(work("plain") + "/gsm_cot/items.jsonl")
+    begin(withheld={items[1]["prompt"][-60:]: {"finish_reason": "content_filter"}, items[4]["prompt"][-60:]: {"error": {"message": "GPU lost"}}})
+    done = paco(*gsm(url, work("withheld")))
+    case("answers that were withheld or failed are not wrong ones", done.returncode == 1 and "2 items failed" in done.stderr, done)
+    got = lines(work("withheld") + "/gsm_cot/items.jsonl")
+    case("and say why", "(finish_reason 'content_filter')" in got[1].get("error", "") and "GPU lost" in got[4].get("error", "") and
+         not any("correct" in got[i] for i in (1, 4)) and sum("error" in i for i in got) == 2, got)
+    with open(work("withheld") + "/gsm_cot/results.json") as f:
+        case("and have no part in the score", json.load(f)["score"] == 100 * sum(i["correct"] for i in got if "correct" in i) / 4)
 
 
 def killed(url):
@@ -228,6 +245,16 @@ def judges(url):
     case("nor in another place", done.returncode == 0 and Endpoint.real == 0 and
          text(work("elsewhere") + "/alpaca_judge_text/annotations.json") == text(work("judged") + "/alpaca_judge_text/annotations.json"),
          (done, Endpoint.real))
+    case("and that is said", "3 replies of gpt-x had been kept by an earlier run" in done.stderr, done.stderr)
+    kept = os.path.join(work("cache"), "paco/judge")
+    for name in os.listdir(kept):
+        with open(os.path.join(kept, name), "w") as f:
+            f.write('{"choices": [')
+    begin(chat_only=True)
+    done = paco(*args, work("mended"))
+    case("what is kept and cannot be read is asked anew", done.returncode == 0 and Endpoint.real == 3 and
+         text(work("mended") + "/alpaca_judge_text/annotations.json") == text(work("judged") + "/alpaca_judge_text/annotations.json"),
+         (done, Endpoint.real))
     done = paco("eval", "--judge-api", url, "--outputs", outputs, "--data", DATA, "--out", work("j"))
     case("which model: exit 2", done.returncode == 2 and "--judge-model" in done.stderr, done)
 
@@ -287,6 +314,7 @@ def main():
     url = "http://127.0.0.1:%d" % server.server_port
     through_thick_and_thin(url)
     one_that_fails(url)
+    withheld(url)
     killed(url)
     choices(url)
     keys(url)

@@ -145,12 +145,50 @@ static void nonsense_is_called_nonsense(void **state)
     assert_nonsense("{\"id\":1}", "there is no list 'choices' in it: {\"id\":1}");
     assert_nonsense("{\"choices\":[]}", "there are no choices in it");
     assert_nonsense("{\"choices\":[7]}", "a choice without text");
-    assert_nonsense("{\"choices\":[{\"message\":{\"content\":null},\"finish_reason\":\"content_filter\"}]}",
-        "a choice without text (finish_reason 'content_filter')");
+    assert_nonsense("{\"choices\":[{\"message\":{\"content\":null},\"finish_reason\":\"length\"}]}",
+        "a choice without text (finish_reason 'length')");
     assert_nonsense(
         "{\"choices\":[{\"text\":\"a\",\"logprobs\":{\"tokens\":[\"a\"],\"token_logprobs\":[]}}]}",
         "its log-probabilities do not fit its tokens");
     assert_nonsense("{\"error\":\"boom\"}", "an error: {\"error\":\"boom\"}");
+}
+
+static void assert_no_answer(const char *body, const char *want)
+{
+    struct pc_openai_reply r = read_reply(200, body);
+    assert_int_equal(r.err.code, PACO_EIO);
+    assert_int_equal(r.n_choices, 0);
+    assert_string_equal(r.err.message, want);
+    pc_openai_reply_release(&r);
+}
+
+/* An empty text would be judged, and be wrong. */
+static void what_was_withheld_or_failed_is_no_answer(void **state)
+{
+    (void)state;
+    static const char withheld[] =
+        "http://h/v1: status 200, but no answer: it was withheld (finish_reason 'content_filter')";
+    assert_no_answer("{\"choices\":[{\"text\":\"\",\"finish_reason\":\"content_filter\"}]}", withheld);
+    assert_no_answer(
+        "{\"choices\":[{\"message\":{\"content\":null},\"finish_reason\":\"content_filter\"}]}", withheld);
+    assert_no_answer("{\"choices\":[{\"text\":\"4\",\"finish_reason\":\"stop\"},"
+                     "{\"text\":\"half of\",\"finish_reason\":\"content_filter\"}]}",
+        withheld);
+    assert_no_answer("{\"choices\":[{\"text\":\"\",\"finish_reason\":\"error\"}]}",
+        "http://h/v1: status 200, but no answer: finish_reason is 'error'");
+    assert_no_answer("{\"choices\":[{\"text\":\"\",\"error\":{\"code\":502,\"message\":\"GPU fell "
+                     "off\"}}]}",
+        "http://h/v1: status 200, but no answer: GPU fell off");
+    assert_no_answer("{\"choices\":[{\"text\":\"\"}],\"error\":{\"message\":\"at sk-secret\"}}",
+        "http://h/v1: status 200, but no answer: at [key]");
+    assert_no_answer("{\"choices\":[{\"text\":\"\"}],\"error\":{\"code\":1}}",
+        "http://h/v1: status 200, but no answer: an error without a word");
+    // These say that there is none.
+    struct pc_openai_reply r = read_reply(
+        200, "{\"choices\":[{\"text\":\"\",\"error\":null,\"finish_reason\":\"stop\"}],\"error\":{}}");
+    assert_int_equal(r.err.code, 0);
+    assert_int_equal(r.choices[0].len, 0);
+    pc_openai_reply_release(&r);
 }
 
 static void a_crowd_of_choices_is_refused(void **state)
@@ -323,7 +361,7 @@ static void replies_are_kept_if_asked_for(void **state)
         pc_openai_close(api);
     }
     assert_int_equal(s.n_requests, 6);
-    // Several at once, kept and not, and a file that is no reply any more.
+    // Several at once, kept and not.
     assert_int_equal(pc_openai_open(&o, &api, &err), 0);
     static const char *const prompts[] = {"p", "new", "q"};
     bool seen[3] = {false};
@@ -345,6 +383,91 @@ static void replies_are_kept_if_asked_for(void **state)
     }
     assert_true(seen[0] && seen[1] && seen[2]);
     pc_openai_close(api);
+    http_server_close(&s);
+    scratch_close(&dir);
+}
+
+/* The name of what is kept for a question. */
+static const char *kept_path(struct scratch *dir, const char *url, const char *body)
+{
+    char key[PC_SHA256_HEX];
+    assert_int_equal(pc_reply_cache_key(url, body, strlen(body), key, NULL), 0);
+    return scratch_path(dir, key);
+}
+
+static void a_kept_reply_that_cannot_be_read_is_asked_for_anew(void **state)
+{
+    (void)state;
+    static const char *const damage[] = {"{\"choices\":[{\"te", "<html>", "{\"id\":1}",
+        "{\"choices\":[{\"text\":\"\",\"finish_reason\":\"content_filter\"}]}"};
+    struct http_server s;
+    struct scratch dir;
+    struct paco_error err = {0};
+    struct pc_openai *api = NULL;
+    char url[200], want[32];
+    scratch_open(&dir);
+    http_server_open(&s, count_and_answer, NULL);
+    const struct pc_openai_options o = {.url = s.url, .model = "m", .cache_dir = dir.dir};
+    snprintf(url, sizeof url, "%s/v1/completions", s.url);
+    char *path = pc_strdup(
+        kept_path(&dir, url, "{\"model\":\"m\",\"prompt\":\"p\",\"max_tokens\":1,\"temperature\":0.0}"));
+    for (size_t i = 0; i < sizeof damage / sizeof *damage; i++) {
+        scratch_text(&dir, strrchr(path, '/') + 1, damage[i]);
+        assert_int_equal(pc_openai_open(&o, &api, &err), 0);
+        snprintf(want, sizeof want, "answer %zu", i);
+        assert_answer(api, "p", 0, want);
+        assert_int_equal(pc_openai_n_kept(api), 0);
+        assert_answer(api, "p", 0, want); // the new one is kept
+        assert_int_equal(pc_openai_n_kept(api), 1);
+        pc_openai_close(api);
+    }
+    assert_int_equal(s.n_requests, 4);
+    pc_free(path);
+    http_server_close(&s);
+    scratch_close(&dir);
+}
+
+/* All that is sent, and where to: nothing of it may differ. */
+static void another_question_is_never_answered_by_a_kept_reply(void **state)
+{
+    (void)state;
+    static const char *const stops[] = {"x"};
+    const struct pc_openai_request requests[] = {
+        {.prompt = "p", .prompt_len = 1, .max_tokens = 1},
+        {.prompt = "p", .prompt_len = 1, .max_tokens = 2},
+        {.prompt = "p", .prompt_len = 1, .max_tokens = 1, .n = 2},
+        {.prompt = "p", .prompt_len = 1, .max_tokens = 1, .top_p = 0.5},
+        {.prompt = "p", .prompt_len = 1, .max_tokens = 1, .stops = stops, .n_stops = 1},
+        {.prompt = "p", .prompt_len = 1, .max_tokens = 1, .logprobs = 1},
+        {.prompt = "p", .prompt_len = 1, .max_tokens = 1, .chat = true},
+        {.prompt = "p", .prompt_len = 1, .max_tokens = 1, .chat = true, .system = "s"},
+    };
+    const size_t n = sizeof requests / sizeof *requests;
+    struct http_server s;
+    struct scratch dir;
+    struct paco_error err = {0};
+    struct pc_openai *api = NULL;
+    char other[200];
+    scratch_open(&dir);
+    http_server_open(&s, count_and_answer, NULL);
+    snprintf(other, sizeof other, "%s/v2", s.url);
+    const struct pc_openai_options of[] = {{.url = s.url, .model = "m", .cache_dir = dir.dir},
+        {.url = s.url, .model = "n", .cache_dir = dir.dir},
+        {.url = other, .model = "m", .cache_dir = dir.dir}};
+    for (size_t k = 0; k < 6; k++) {
+        assert_int_equal(pc_openai_open(&of[k % 3], &api, &err), 0);
+        for (size_t i = 0; i < n; i++) {
+            struct pc_openai_reply r;
+            char want[32];
+            snprintf(want, sizeof want, "answer %zu", k % 3 * n + i);
+            assert_int_equal(pc_openai_ask(api, &requests[i], NULL, &r, &err), 0);
+            assert_string_equal(r.choices[0].text, want);
+            pc_openai_reply_release(&r);
+        }
+        assert_int_equal(pc_openai_n_kept(api), k < 3 ? 0 : n);
+        pc_openai_close(api);
+    }
+    assert_int_equal(s.n_requests, 3 * n);
     http_server_close(&s);
     scratch_close(&dir);
 }
@@ -372,11 +495,14 @@ int main(void)
         cmocka_unit_test(texts_come_in_the_order_of_their_index),
         cmocka_unit_test(log_probabilities_come_in_two_shapes),
         cmocka_unit_test(nonsense_is_called_nonsense),
+        cmocka_unit_test(what_was_withheld_or_failed_is_no_answer),
         cmocka_unit_test(a_crowd_of_choices_is_refused),
         cmocka_unit_test(the_endpoints_own_words_are_repeated),
         cmocka_unit_test(urls_may_be_given_in_several_ways),
         cmocka_unit_test(waiting_can_be_stopped),
         cmocka_unit_test(replies_are_kept_if_asked_for),
+        cmocka_unit_test(a_kept_reply_that_cannot_be_read_is_asked_for_anew),
+        cmocka_unit_test(another_question_is_never_answered_by_a_kept_reply),
         cmocka_unit_test(the_cache_has_a_place),
     };
     return cmocka_run_group_tests_name("openai", tests, NULL, NULL);
