@@ -19,7 +19,7 @@ size_t pc_engine_lay_out(struct pc_engine *e, unsigned char *base)
 {
     const struct pc_config *c = &e->model->config;
     size_t rows = e->max_rows, width = (size_t)c->hidden_size, d = (size_t)c->head_dim;
-    size_t activations = pc_llama_activations_size(c, rows, false);
+    size_t activations = pc_llama_activations_size(c, rows);
     size_t n_parts = pc_llama_attention_parts(c, pc_pool_size(e->pool));
     size_t form_rows = rows > e->max_logits ? rows : e->max_logits;
     float *memory;
@@ -48,7 +48,7 @@ size_t pc_engine_lay_out(struct pc_engine *e, unsigned char *base)
         at += (parts[i].n * parts[i].size + ALIGN - 1) / ALIGN * ALIGN;
     }
     if (base)
-        pc_llama_activations_place(&e->activations, c, rows, false, memory);
+        pc_llama_activations_place(&e->activations, c, rows, memory);
     return at;
 }
 

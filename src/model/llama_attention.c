@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/llama_attention.h"
 
+#include "kernels/vmath.h"
+
 #include <assert.h>
 #include <math.h>
 #include <string.h>
@@ -71,7 +73,7 @@ struct attention {
     const struct pc_attention_type *kernels;
     int32_t i_layer;
     const float *q;
-    float *mix;
+    float *mix, *log_sum;
     int32_t first; /* of the segments that are shared now */
 };
 
@@ -150,8 +152,8 @@ static void fold_segment(const struct attention *a, const struct unit *u, const 
     struct pc_kv_tile tiles[PC_KV_SEGMENT_TILES];
     size_t n_tiles = 0, skip = n_before(u, i);
     for (int32_t at = first; at <= last && n_tiles < PC_KV_SEGMENT_TILES; at += PC_KV_BLOCK)
-        tiles[n_tiles++] = pc_kv_tiles(
-            a->config, a->rows->kv_type, a->rows->kv_block(u->seq, at / PC_KV_BLOCK), a->i_layer, u->head);
+        tiles[n_tiles++] = pc_kv_tiles(a->config, a->rows->kv_type,
+            a->rows->kv_block(u->seq, at / PC_KV_BLOCK), pc_kv_layer(a->rows, a->i_layer), u->head);
     struct pc_attention_state s = rest(state, skip, u->d);
     pc_attention_begin(&s, u->n - skip, u->d);
     a->kernels->fold(&s, w->q + skip * u->d, u->n - skip, u->d, tiles, n_tiles, w->n_keys + skip,
@@ -172,6 +174,12 @@ static void finish(const struct attention *a, const struct unit *u, const struct
         for (size_t h = 0; h < u->n_heads; h++)
             a->compute->kernels->attention.end(
                 a->mix + place_of(a, u, t) + h * u->d, total, t * u->n_heads + h, u->d);
+    for (size_t t = 0; t < u->piece.n && a->log_sum; t++)
+        for (size_t h = 0; h < u->n_heads; h++) {
+            size_t i = t * u->n_heads + h;
+            a->log_sum[place_of(a, u, t) / u->d + h] =
+                (float)((double)total->max[i] + pc_log((double)total->sum[i]));
+        }
 }
 
 /* ---- whole units ---- */
@@ -239,7 +247,7 @@ static void attend_parts(struct attention *a, int64_t n_units, int32_t last, int
 }
 
 void pc_llama_attention_forward(const struct pc_compute *compute, const struct pc_config *config,
-    const struct pc_llama_rows *rows, int32_t i_layer, const float *q, float *mix)
+    const struct pc_llama_rows *rows, int32_t i_layer, const float *q, float *mix, float *log_sum)
 {
     assert(pc_llama_attention_scratch(config) <= compute->n_scratch);
     struct attention a = {.compute = compute,
@@ -248,7 +256,8 @@ void pc_llama_attention_forward(const struct pc_compute *compute, const struct p
         .kernels = pc_attention_for(&compute->kernels->attention, rows->kv_type),
         .i_layer = i_layer,
         .q = q,
-        .mix = mix};
+        .mix = mix,
+        .log_sum = log_sum};
     double keys = 0;
     int32_t last = 0;
     for (size_t t = 0; t < rows->n; t++) {

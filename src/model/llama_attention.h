@@ -26,6 +26,7 @@ struct pc_llama_rows {
     const struct pc_llama_piece *pieces; /* of pc_llama_cut */
     size_t n_pieces;
     enum pc_dtype kv_type; /* of the blocks: one pc_kv_tile_size knows */
+    bool one_layer;        /* the blocks hold the layer at work alone: training */
 };
 
 /** Cut rows into pieces, at most n of them, each of one sequence and of as many rows as share a tile well.
@@ -42,6 +43,12 @@ static inline struct pc_kv_tile pc_kv_tiles(
     return (struct pc_kv_tile){k, k + size};
 }
 
+/** Which layer of the rows' blocks that is. */
+static inline int32_t pc_kv_layer(const struct pc_llama_rows *rows, int32_t i_layer)
+{
+    return rows->one_layer ? 0 : i_layer;
+}
+
 /** Bytes of a block; 0 for a type that keys and values cannot have. */
 uint64_t pc_kv_block_size(const struct pc_config *config, enum pc_dtype kv_type);
 
@@ -50,8 +57,9 @@ uint64_t pc_kv_block_size(const struct pc_config *config, enum pc_dtype kv_type)
 size_t pc_llama_attention_scratch(const struct pc_config *config);
 size_t pc_llama_attention_parts(const struct pc_config *config, int n_workers);
 
-/** mix (T, H D) = what the queries q (T, H D) find in layer i_layer of their sequences' blocks. */
+/** mix (T, H D) = what the queries q (T, H D) find in layer i_layer of their sequences' blocks; log_sum (T,
+ * H), unless NULL, the logarithms of their sums of e^score. */
 void pc_llama_attention_forward(const struct pc_compute *compute, const struct pc_config *config,
-    const struct pc_llama_rows *rows, int32_t i_layer, const float *q, float *mix);
+    const struct pc_llama_rows *rows, int32_t i_layer, const float *q, float *mix, float *log_sum);
 
 #endif

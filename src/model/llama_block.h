@@ -17,34 +17,46 @@
 #include "model/llama.h"
 #include "model/llama_attention.h"
 
-/** What a block computes on the way to its output. Inference has one, overwritten by each layer; training
- *  gives each layer its own, the tape, from which backward reads. */
+/** What a block computes on the way to its output: one for all layers. */
 struct pc_llama_activations {
-    float *x_in, *x_mid;       /* (T, C) the stream before each half; NULL: not kept */
-    float *norm_in, *norm_mid; /* (T, C); may be the same memory at inference */
-    float *q, *mix;            /* (T, H D): rotated queries; attention's output */
-    float *k, *v;              /* (T, G D): rotated keys; values */
-    float *gate, *up, *act;    /* (T, I); act may be gate at inference */
-    float *delta;              /* (T, C) what a half adds to the stream */
-    unsigned char *forms;      /* of the rows that are an input of products; one after the other */
+    float *norm;            /* (T, C) */
+    float *q, *mix;         /* (T, H D): rotated queries; attention's output */
+    float *k, *v;           /* (T, G D): rotated keys; values */
+    float *gate, *up, *act; /* (T, I); act is gate */
+    float *delta;           /* (T, C) what a half adds to the stream */
+    unsigned char *forms;   /* of the rows that are an input of products; one after the other */
 };
 
-/** Floats for the activations of n_rows rows, forms apart; with keep, every buffer has its own memory (a
- * tape), else those that may share do. pc_llama_activations_place cuts them out of memory of that many
+/** What of it backward needs, kept for each layer: the rest it makes again in passing. With x_in alone (the
+ *  others NULL) it makes everything again. */
+struct pc_llama_tape {
+    float *x_in, *x_mid; /* (T, C) the stream before each half */
+    float *q, *k, *v;    /* as above; rounded as attention rounds them */
+    float *mix;
+    float *log_sum; /* (T, H): of a query's e^score */
+    float *gate, *up;
+};
+
+/** Floats for n_rows rows, forms apart; pc_llama_activations_place cuts them out of memory of that many
  * floats, 64-byte aligned. forms needs n_rows times the model's form_size bytes, 64-byte aligned. */
-size_t pc_llama_activations_size(const struct pc_config *config, size_t n_rows, bool keep);
+size_t pc_llama_activations_size(const struct pc_config *config, size_t n_rows);
 void pc_llama_activations_place(
-    struct pc_llama_activations *a, const struct pc_config *config, size_t n_rows, bool keep, float *memory);
+    struct pc_llama_activations *a, const struct pc_config *config, size_t n_rows, float *memory);
+
+/** The same for a tape; recompute: of x_in alone. */
+size_t pc_llama_tape_size(const struct pc_config *config, size_t n_rows, bool recompute);
+void pc_llama_tape_place(
+    struct pc_llama_tape *tape, const struct pc_config *config, size_t n_rows, bool recompute, float *memory);
 
 /** Run block i_layer over x (T, C) in place.
  *
- *  scratch  activations for at least rows->n rows, used when tape is NULL.
- *  tape     NULL at inference, else where the activations stay. The numbers are the same either way.
+ *  scratch  activations for at least rows->n rows.
+ *  tape     NULL at inference, else where what backward needs stays. The numbers are the same either way.
  *
  *  Row t of the result depends on row t of x and on its sequence's keys and values up to its position: not on
  *  the other rows, nor on the number of threads. Allocates nothing, cannot fail. */
 void pc_llama_block_forward(const struct pc_compute *compute, const struct pc_config *config,
     const struct pc_llama_weights *weights, int32_t i_layer, const struct pc_llama_rows *rows, float *x,
-    const struct pc_llama_activations *scratch, const struct pc_llama_activations *tape);
+    const struct pc_llama_activations *scratch, const struct pc_llama_tape *tape);
 
 #endif

@@ -604,18 +604,18 @@ static void test_tape(void **state)
     compute.scratch = malloc(compute.n_scratch * sizeof(float));
     void *block = pc_alloc_pages((size_t)pc_kv_block_size(&m.config, PC_F32));
 
-    size_t size = pc_llama_activations_size(&m.config, T, false),
-           kept = pc_llama_activations_size(&m.config, T, true);
-    assert_true(kept > size);
+    size_t size = pc_llama_activations_size(&m.config, T), kept = pc_llama_tape_size(&m.config, T, false);
+    assert_true(pc_llama_tape_size(&m.config, T, true) < kept);
     float *memory = malloc((size + kept) * sizeof *memory), x[2][T * C], cos_sin[T * 6];
-    struct pc_llama_activations scratch, tape;
-    pc_llama_activations_place(&scratch, &m.config, T, false, memory);
-    pc_llama_activations_place(&tape, &m.config, T, true, memory + size);
+    struct pc_llama_activations scratch = {0};
+    struct pc_llama_tape tape;
+    pc_llama_activations_place(&scratch, &m.config, T, memory);
+    pc_llama_tape_place(&tape, &m.config, T, false, memory + size);
     int32_t pos[T] = {0, 1, 2, 3, 4};
     void *seq[T] = {block, block, block, block, block};
     struct pc_llama_piece pieces[T];
-    struct pc_llama_rows rows = {
-        T, seq, pos, cos_sin, only_block, pieces, pc_llama_cut(&m.config, seq, pos, T, pieces), PC_F32};
+    struct pc_llama_rows rows = {T, seq, pos, cos_sin, only_block, pieces,
+        pc_llama_cut(&m.config, seq, pos, T, pieces), PC_F32, false};
     memset(cos_sin, 0, sizeof cos_sin);
     for (int i = 0; i < T * C; i++)
         x[0][i] = x[1][i] = tiny_random(&m);
@@ -627,9 +627,8 @@ static void test_tape(void **state)
     assert_memory_equal(x[0], x[1], sizeof x[0]);
     assert_memory_equal(tape.x_in, before, sizeof before);
     for (int i = 0; i < T * C; i++)
-        assert_true(tape.x_mid[i] + tape.delta[i] == x[1][i]);
-    assert_ptr_not_equal(tape.norm_in, tape.norm_mid);
-    assert_ptr_equal(scratch.norm_in, scratch.norm_mid);
+        assert_true(tape.x_mid[i] + scratch.delta[i] == x[1][i]);
+    assert_ptr_not_equal(tape.gate, scratch.act);
 
     free(memory);
     free(compute.scratch);

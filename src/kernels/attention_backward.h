@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Attention's backward for one query head of one sequence, its rows at positions 0 to n - 1, in tiles: no
+ * n x n matrix is ever in memory (Dao et al. 2022, "FlashAttention", algorithm 4, with the rows' log-sum-exp
+ * kept from forward).
+ *
+ * With s_ij = scale q_i . k_j, p_ij = e^(s_ij - L_i) for j <= i, and dO the gradient of the output o:
+ *
+ *     D_i   = dO_i . o_i                    sum over d in 16 lanes, joined by halves as in kernels/matmul.h
+ *     s_ij  = scale * sum over d ascending of fmaf(q[d], k[d])
+ *     g_ij  = p_ij * (sum over d ascending of fmaf(dO_i[d], v_j[d]) - D_i)
+ *     dv_j  = sum over i ascending of fmaf(p_ij, dO_i)
+ *     dk_j  = scale * sum over i ascending of fmaf(g_ij, q_i)
+ *     dq_i  = scale * sum over j ascending of fmaf(g_ij, k_j)
+ *
+ * every sum from zero, each other operation rounded by itself, e by pc_expf. So an output is one chain,
+ * however the tiles are cut, and every level gives the same bits. docs/math/attention_backward.md. */
+#ifndef PC_KERNELS_ATTENTION_BACKWARD_H
+#define PC_KERNELS_ATTENTION_BACKWARD_H
+
+#include <stddef.h>
+
+/** The operands. Rows of D = head_dim floats: q_stride floats apart but for k and v, whose are kv_stride. */
+struct pc_attention_head {
+    size_t n, head_dim; /* rows; head_dim even */
+    size_t q_stride, kv_stride;
+    float scale;
+    const float *q, *k, *v;   /* as forward used them: rotated, and rounded to the cache type */
+    const float *out, *d_out; /* the output, and its gradient */
+    const float *log_sum;     /* L: of row i at [i * log_sum_stride] */
+    size_t log_sum_stride;
+    float *d_q, *d_k, *d_v; /* written; d_k and d_v of this query head alone, q_stride floats apart */
+};
+
+struct pc_attention_backward {
+    /** scratch is pc_attention_backward_scratch floats, best on a multiple of 64 bytes. Thread-safe on
+     * disjoint outputs. */
+    void (*head)(const struct pc_attention_head *head, float *scratch);
+};
+
+/** Fill table with the scalar version, then with the faster ones cpu_flags (enum pc_cpu_flag) allow. */
+void pc_attention_backward_init(struct pc_attention_backward *table, unsigned cpu_flags);
+
+/** Floats of scratch for head: tiles of 32 keys and values, transposed, and their gradients. */
+static inline size_t pc_attention_backward_scratch(size_t head_dim)
+{
+    enum { KEYS = 32, QUERIES = 16 };
+    return 4 * KEYS * head_dim + 2 * QUERIES * KEYS;
+}
+
+void pc_attention_backward_init_avx2(struct pc_attention_backward *table);
+void pc_attention_backward_init_avx512(struct pc_attention_backward *table);
+
+#endif
