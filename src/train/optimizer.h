@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+/* AdamW (Loshchilov and Hutter 2019) over the flat space of parameters, as torch computes it in F32, and the
+ * norm of gradients.
+ *
+ *     struct pc_optimizer *o;
+ *     pc_optimizer_new(params, &options, &o, &err);
+ *     double norm = pc_optimizer_norm(o, g, pool);
+ *     pc_optimizer_update(o, g, rate, norm > clip ? clip / norm : 1, pool);   and g is zeros again
+ *     pc_optimizer_free(o);
+ *
+ * With t the number of the update, from 1, and scale what clipping made of it, for every element in one pass
+ * over memory:
+ *
+ *     g = g * scale                        w = w * (1 - rate * decay)
+ *     m = m + (1 - b1) (g - m)             v = v * b2 + (1 - b2) g g
+ *     w = w - rate / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + eps)
+ *
+ * m and v are kept in F32, in BF16, or in 8 bits (docs/math/adamw.md): a floating point number with three
+ * bits of mantissa, relative to the largest of its block of PC_PARAM_ALIGN; m has a sign and four bits of
+ * exponent, v five. v is rounded up or down at random, keyed by element and update: a running mean that moves
+ * by a thousandth would never move in 8 bits otherwise. Same bytes for any number of threads, and for any
+ * range of chunks that is done elsewhere. */
+#ifndef PC_TRAIN_OPTIMIZER_H
+#define PC_TRAIN_OPTIMIZER_H
+
+#include "train/params.h"
+
+enum pc_optim_states { PC_STATES_F32, PC_STATES_BF16, PC_STATES_8BIT };
+
+#define PC_OPTIM_STATES_NAMES "f32|bf16|8bit"
+bool pc_optim_states_parse(const char *name, enum pc_optim_states *out);
+
+struct pc_optimizer_options {
+    double beta1, beta2, eps; /* 0.9, 0.999, 1e-8 */
+    double weight_decay;
+    bool decay_norms; /* upstream means not to, but misses LLaMA's names: --upstream-quirks */
+    enum pc_optim_states states;
+    uint64_t seed; /* of the rounding */
+};
+
+struct pc_optimizer_options pc_optimizer_options_default(void);
+
+struct pc_optimizer {
+    const struct pc_params *params;
+    struct pc_optimizer_options options;
+    uint64_t n_updates; /* done so far */
+    struct pc_optim_moment {
+        unsigned char *data; /* (n_flat) in F32, BF16 or 8 bits */
+        float *scale; /* (n_flat / PC_PARAM_ALIGN) of 8-bit blocks: their largest magnitudes; else NULL */
+    } m, v;
+    double *partial; /* a sum for each chunk */
+};
+
+/** States of zeros. params is allocated and *borrowed*. *owned*: pc_optimizer_free. */
+int pc_optimizer_new(const struct pc_params *params, const struct pc_optimizer_options *options,
+    struct pc_optimizer **out, struct paco_error *err);
+void pc_optimizer_free(struct pc_optimizer *o);
+
+/** Bytes of the states of n_flat elements. */
+uint64_t pc_optimizer_size(uint64_t n_flat, enum pc_optim_states states);
+
+/** The square root of the sum of squares of g (n_flat): in double over PC_PARAM_CHUNK elements at a time,
+ * then over the chunks in order. Infinite or NaN as soon as an element is. */
+double pc_optimizer_norm(struct pc_optimizer *o, const float *g, struct pc_pool *pool);
+
+/** One update of params->w with gradients g (n_flat), which become zeros. */
+void pc_optimizer_update(struct pc_optimizer *o, float *g, double rate, double scale, struct pc_pool *pool);
+
+/** into += from, which becomes zeros, both of n elements: how gradients of slots join. */
+void pc_gradients_join(float *into, float *from, uint64_t n, struct pc_pool *pool);
+
+#endif

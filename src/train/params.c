@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/params.h"
+
+#include "algebra/column_mean.h"
+#include "algebra/read_f32.h"
+#include "base/memory.h"
+#include "train/keyed.h"
+#include "weights/sweep.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- the space ---- */
+
+static const struct pc_param *param_of(const struct pc_tensor *t)
+{
+    const struct pc_params *p = t->owner->impl;
+    return &p->v[t->index];
+}
+
+static const void *map(const struct pc_tensor *t)
+{
+    const struct pc_params *p = t->owner->impl;
+    return p->w ? p->w + param_of(t)->offset : NULL;
+}
+
+static int read(const struct pc_tensor *t, uint64_t row0, uint64_t n_rows, void *buf, struct paco_error *err)
+{
+    (void)err;
+    const float *w = map(t);
+    memcpy(buf, w + row0 * t->row_elems, (size_t)(n_rows * t->row_size));
+    return 0;
+}
+
+static const struct pc_checkpoint_ops g_ops = {.read = read, .map = map};
+
+int pc_params_new(struct pc_params **out, struct paco_error *err)
+{
+    struct pc_params *p = pc_alloc_zero(1, sizeof *p);
+    if (!p)
+        return pc_error_mem(err, sizeof *p, "parameters");
+    p->ck = pc_checkpoint_new("parameters", &g_ops, NULL, err);
+    if (!p->ck)
+        return pc_free(p), PACO_EMEM;
+    p->ck->impl = p;
+    *out = p;
+    return 0;
+}
+
+void pc_params_free(struct pc_params *p)
+{
+    if (!p)
+        return;
+    pc_checkpoint_close(p->ck);
+    pc_free(p->w);
+    pc_free(p->v);
+    pc_free(p);
+}
+
+int pc_params_add(
+    struct pc_params *p, const char *name, uint64_t n_out, uint64_t n_in, struct paco_error *err)
+{
+    assert(!p->w);
+    const uint64_t shape[] = {n_out, n_in};
+    if (pc_grow(&p->v, &p->capacity, p->n, sizeof *p->v, "the table of parameters", err) < 0)
+        return PACO_EMEM;
+    int rc = pc_checkpoint_add_tensor(p->ck, name, strlen(name), PC_F32, n_in ? 2 : 1, shape, err);
+    if (rc < 0)
+        return rc;
+    const struct pc_tensor *t = &p->ck->tensors[p->n];
+    uint64_t n = pc_tensor_n_elements(t);
+    p->v[p->n++] = (struct pc_param){.name = t->name,
+        .offset = p->n_flat,
+        .n = n,
+        .n_out = n_out,
+        .n_in = n_in ? n_in : 1,
+        .is_norm = strstr(name, "norm.weight") != NULL,
+        .is_bias = strstr(name, "bias") != NULL};
+    p->n_elements += n;
+    p->n_flat += (n + PC_PARAM_ALIGN - 1) / PC_PARAM_ALIGN * PC_PARAM_ALIGN;
+    return 0;
+}
+
+static int add_layer(struct pc_params *p, const struct pc_config *c, int32_t i_layer, struct paco_error *err)
+{
+    uint64_t width = (uint64_t)c->hidden_size, inner = (uint64_t)c->intermediate_size;
+    uint64_t q = (uint64_t)c->n_heads * (uint64_t)c->head_dim,
+             kv = (uint64_t)c->n_kv_heads * (uint64_t)c->head_dim;
+    const struct {
+        const char *name;
+        uint64_t n_out, n_in;
+        bool bias;
+    } rows[] = {{"self_attn.q_proj", q, width, c->attention_bias},
+        {"self_attn.k_proj", kv, width, c->attention_bias},
+        {"self_attn.v_proj", kv, width, c->attention_bias}, {"self_attn.o_proj", width, q, c->attention_bias},
+        {"mlp.gate_proj", inner, width, c->mlp_bias}, {"mlp.down_proj", width, inner, c->mlp_bias},
+        {"mlp.up_proj", inner, width, c->mlp_bias}, {"input_layernorm", width, 0, false},
+        {"post_attention_layernorm", width, 0, false}};
+    char name[128];
+    int rc = 0;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows && rc == 0; i++) {
+        snprintf(name, sizeof name, "model.layers.%d.%s.weight", i_layer, rows[i].name);
+        rc = pc_params_add(p, name, rows[i].n_out, rows[i].n_in, err);
+        snprintf(name, sizeof name, "model.layers.%d.%s.bias", i_layer, rows[i].name);
+        if (rc == 0 && rows[i].bias)
+            rc = pc_params_add(p, name, rows[i].n_out, 0, err);
+    }
+    return rc;
+}
+
+int pc_params_add_llama(struct pc_params *p, const struct pc_config *c, struct paco_error *err)
+{
+    uint64_t width = (uint64_t)c->hidden_size, vocab = (uint64_t)c->vocab_size;
+    int rc = pc_params_add(p, "model.embed_tokens.weight", vocab, width, err);
+    for (int32_t i = 0; i < c->n_layers && rc == 0; i++)
+        rc = add_layer(p, c, i, err);
+    if (rc == 0)
+        rc = pc_params_add(p, "model.norm.weight", width, 0, err);
+    if (rc == 0 && !c->tied)
+        rc = pc_params_add(p, "lm_head.weight", vocab, width, err);
+    return rc;
+}
+
+int pc_params_allocate(struct pc_params *p, struct paco_error *err)
+{
+    uint64_t size;
+    if (!pc_mul_u64(p->n_flat, sizeof *p->w, &size) || size > SIZE_MAX)
+        return pc_error_mem(err, UINT64_MAX, "the parameters");
+    p->w = pc_alloc_huge((size_t)size);
+    if (!p->w)
+        return pc_error_mem(err, size, "the parameters");
+    memset(p->w, 0, (size_t)size);
+    return 0;
+}
+
+/* ---- what they are at first ---- */
+
+struct reading {
+    struct pc_params *p;
+    const struct pc_tensor **from; /* by parameter */
+};
+
+static int read_param(void *ctx, size_t i, struct pc_sweep *sweep, struct paco_error *err)
+{
+    enum { PIECE = 1 << 18 }; /* elements */
+    const struct reading *r = ctx;
+    const struct pc_tensor *t = r->from[i];
+    float *w = r->p->w + r->p->v[i].offset;
+    uint64_t step = t->row_elems ? PIECE / t->row_elems : PIECE;
+    step = step ? step : 1;
+    int rc = 0;
+    for (uint64_t row = 0; row < t->n_rows && rc == 0; row += step) {
+        uint64_t n = t->n_rows - row < step ? t->n_rows - row : step;
+        rc = pc_tensor_read_f32(t, row, n, w + row * t->row_elems, err);
+        if (rc == 0)
+            rc = pc_sweep_step(sweep, t->name, n * t->row_elems * sizeof *w, err);
+    }
+    return rc;
+}
+
+/* The tensor of source that belongs to a parameter: of its shape, or with fewer rows. */
+static int find_source(const struct pc_checkpoint *source, const struct pc_tensor *want,
+    const struct pc_tensor **out, struct paco_error *err)
+{
+    char found[160], expected[160];
+    const struct pc_tensor *t = pc_checkpoint_find(source, want->name);
+    if (!t)
+        return pc_error_set(err, PACO_ENOENT, "tensor '%s' is missing", want->name);
+    bool fits = t->n_dims == want->n_dims && t->shape[0] <= want->shape[0] &&
+                (t->n_dims == 1 ? t->shape[0] == want->shape[0] : t->shape[1] == want->shape[1]);
+    if (!fits)
+        return pc_error_set(err, PACO_EMISMATCH, "tensor '%s': shape %s, the model to be trained has %s",
+            t->name, pc_tensor_shape(t, found, sizeof found),
+            pc_tensor_shape(want, expected, sizeof expected));
+    if (!pc_tensor_has_f32(t))
+        return pc_error_set(err, PACO_EUNSUPPORTED, "tensor '%s' is of type %s, which holds no weights",
+            t->name, pc_dtype_name(t->dtype));
+    *out = t;
+    return 0;
+}
+
+int pc_params_read(struct pc_params *p, const struct pc_checkpoint *source, struct pc_pool *pool,
+    const struct pc_progress *progress, struct paco_error *err)
+{
+    struct reading r = {p, pc_alloc_zero(p->n, sizeof *r.from)};
+    uint64_t *sizes = pc_alloc_zero(p->n, sizeof *sizes);
+    int rc = r.from && sizes ? 0 : pc_error_mem(err, p->n * sizeof *sizes, "a table of tensors");
+    for (size_t i = 0; i < p->n && rc == 0; i++) {
+        rc = find_source(source, &p->ck->tensors[i], &r.from[i], err);
+        sizes[i] = p->v[i].n * sizeof *p->w;
+    }
+    const struct pc_sweep_options sweep = {.task = read_param,
+        .ctx = &r,
+        .n = p->n,
+        .sizes = sizes,
+        .pool = pool,
+        .progress = progress,
+        .phase = "loading"};
+    if (rc == 0)
+        rc = pc_sweep_run(&sweep, err);
+    if (rc < 0 && source->path)
+        pc_error_path(err, source->path);
+    pc_free(r.from);
+    pc_free(sizes);
+    return rc;
+}
+
+int pc_params_fill_new_rows(struct pc_params *p, const struct pc_checkpoint *source, enum pc_new_rows how,
+    uint64_t seed, struct paco_error *err)
+{
+    static const char *const names[] = {"model.embed_tokens.weight", "lm_head.weight"};
+    int rc = 0;
+    for (uint64_t i = 0; i < sizeof names / sizeof *names && rc == 0; i++) {
+        const struct pc_param *param = pc_params_find(p, names[i]);
+        const struct pc_tensor *t = param ? pc_checkpoint_find(source, names[i]) : NULL;
+        if (!t || t->shape[0] >= param->n_out)
+            continue;
+        uint64_t n = param->n_out - t->shape[0];
+        float *row = p->w + param->offset + t->shape[0] * param->n_in;
+        if (how == PC_ROWS_RANDOM) {
+            pc_keyed_normal(pc_keyed_key(seed, i), 0.02f, row, n * param->n_in);
+            continue;
+        }
+        rc = pc_column_mean(t, t->shape[0], row, err);
+        for (uint64_t k = 1; k < n; k++)
+            memcpy(row + k * param->n_in, row, (size_t)param->n_in * sizeof *row);
+    }
+    return rc;
+}
+
+/* ---- in use ---- */
+
+const struct pc_param *pc_params_find(const struct pc_params *p, const char *name)
+{
+    const struct pc_tensor *t = pc_checkpoint_find(p->ck, name);
+    return t ? &p->v[t->index] : NULL;
+}
+
+/* vector = where the parameter called name lies, if it is one. */
+static void attach(const struct pc_params *p, const char *name, const float **vector)
+{
+    const float *at = pc_params_at(p, p->w, name);
+    if (at)
+        *vector = at;
+}
+
+void pc_params_attach(const struct pc_params *p, struct pc_llama *model)
+{
+    static const char *const matrices[PC_LLAMA_N_MATRICES] = {[PC_LLAMA_Q] = "self_attn.q_proj",
+        [PC_LLAMA_K] = "self_attn.k_proj",
+        [PC_LLAMA_V] = "self_attn.v_proj",
+        [PC_LLAMA_O] = "self_attn.o_proj",
+        [PC_LLAMA_GATE] = "mlp.gate_proj",
+        [PC_LLAMA_UP] = "mlp.up_proj",
+        [PC_LLAMA_DOWN] = "mlp.down_proj"};
+    char name[128];
+    for (int32_t i = 0; i < model->config.n_layers; i++) {
+        struct pc_llama_layer *layer = &model->layers[i];
+        snprintf(name, sizeof name, "model.layers.%d.input_layernorm.weight", i);
+        attach(p, name, &layer->attention_norm);
+        snprintf(name, sizeof name, "model.layers.%d.post_attention_layernorm.weight", i);
+        attach(p, name, &layer->mlp_norm);
+        for (int k = 0; k < PC_LLAMA_N_MATRICES; k++) {
+            snprintf(name, sizeof name, "model.layers.%d.%s.bias", i, matrices[k]);
+            attach(p, name, &layer->matrix[k].bias);
+        }
+    }
+    attach(p, "model.norm.weight", &model->final_norm);
+}
