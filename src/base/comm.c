@@ -15,6 +15,7 @@
 
 struct pc_comm {
     int rank, size;
+    bool threads;
     const struct pc_comm_module *module; /* NULL: a process on its own */
 };
 
@@ -81,7 +82,7 @@ int pc_comm_open(struct pc_comm **out, struct paco_error *err)
     comm->size = 1;
     int rc = pc_comm_is_launched() ? load(&comm->module, err) : 0;
     char why[PC_COMM_WHY_SIZE] = "";
-    if (rc == 0 && comm->module && comm->module->open(&comm->rank, &comm->size, why) < 0)
+    if (rc == 0 && comm->module && comm->module->open(&comm->rank, &comm->size, &comm->threads, why) < 0)
         rc = failed(comm, why, err);
     if (rc < 0) {
         pc_free(comm);
@@ -142,6 +143,28 @@ int pc_comm_receive(struct pc_comm *comm, int *from, struct pc_buf *message, str
     message->len += len;
     message->data[message->len] = '\0';
     return 1;
+}
+
+int pc_comm_post(
+    struct pc_comm *comm, const struct pc_comm_part *part, int n, void **handle, struct paco_error *err)
+{
+    char why[PC_COMM_WHY_SIZE] = "";
+    for (int i = 0; i < n; i++)
+        assert(part[i].peer >= 0 && part[i].peer < comm->size && part[i].peer != comm->rank &&
+               part[i].len <= PC_COMM_MAX_MESSAGE);
+    return comm->module->post(part, n, handle, why) < 0 ? failed(comm, why, err) : 0;
+}
+
+int pc_comm_test(struct pc_comm *comm, void *handle, struct paco_error *err)
+{
+    char why[PC_COMM_WHY_SIZE] = "";
+    int rc = comm->module->test(handle, why);
+    return rc < 0 ? failed(comm, why, err) : rc;
+}
+
+bool pc_comm_has_threads(const struct pc_comm *comm)
+{
+    return comm->threads;
 }
 
 int pc_comm_barrier(struct pc_comm *comm, struct paco_error *err)

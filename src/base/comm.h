@@ -53,6 +53,25 @@ int pc_comm_send(struct pc_comm *comm, int to, const void *bytes, size_t len, st
  */
 int pc_comm_receive(struct pc_comm *comm, int *from, struct pc_buf *message, struct paco_error *err);
 
+/** A piece of a transfer: bytes to or from another rank. At most PC_COMM_MAX_MESSAGE. */
+struct pc_comm_part {
+    int peer;
+    bool send;
+    void *bytes; /* only read where it is sent */
+    size_t len;
+};
+
+/** Begin to move n parts at once; what two ranks post for each other must agree in order and length. For
+ * base/collect.h, which knows what to wait for. *handle is *owned* by pc_comm_test; the bytes stay untouched
+ * until it says 1. */
+int pc_comm_post(
+    struct pc_comm *comm, const struct pc_comm_part *part, int n, void **handle, struct paco_error *err);
+/** 1: all parts have moved, and the handle is gone; 0: not yet. Returns at once, and moves on what it can. */
+int pc_comm_test(struct pc_comm *comm, void *handle, struct paco_error *err);
+
+/** Whether a thread other than the one that opened comm may use it, one at a time. */
+bool pc_comm_has_threads(const struct pc_comm *comm);
+
 /** Wait until every rank has come here. */
 int pc_comm_barrier(struct pc_comm *comm, struct paco_error *err);
 

@@ -3,6 +3,7 @@
 """Processes under mpirun: messages between ranks, a rank that gives up, and a program without its MPI module."""
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from counting import model  # noqa: E402
 from tiny import PACO, case, finish, write, work  # noqa: E402
 
-PROGRAM, MODULES = os.environ["COMM_RANKS"], os.environ["PACO_MODULES"]
+PROGRAM, COLLECT, MODULES = os.environ["COMM_RANKS"], os.environ["COLLECT_RANKS"], os.environ["PACO_MODULES"]
 MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_btl_vader_single_copy_mechanism": "none"}
 def mpirun(n, *command, **env):
     return subprocess.run(["mpirun", "--oversubscribe", "-n", str(n), *command], env={**os.environ, **MPI, **env},
@@ -59,13 +60,30 @@ def evaluate():
     case("an error all ranks meet is said once", r.returncode == 1 and r.stderr.count("no model 'no-such-model'") == 1, r.stderr)
 
 
+def collect():
+    """Sums in a fixed tree and gathers, held against one process; slow ranks; a rank that dies."""
+    def expect(n):
+        return "".join(f"rank {i} of {n}: 0 wrong\n" for i in range(n))
+    for n in (2, 3, 4):
+        r = mpirun(n, COLLECT)
+        case(f"{n} ranks add long arrays in the fixed order", (r.returncode, r.stdout) == (0, expect(n)), (r.stdout, r.stderr))
+    r = mpirun(3, COLLECT, "late")
+    case("ranks that come late change nothing", (r.returncode, r.stdout) == (0, expect(3)), (r.stdout, r.stderr))
+    r = mpirun(3, COLLECT, "die")
+    case("those who wait for a dead rank name it", r.returncode != 0 and re.search(r"^rank 2 \(process \d+ on .+\) is gone$", r.stderr, re.M),
+         (r.returncode, r.stderr))
+
+
 def main():
     r = subprocess.run([PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
     case("a process on its own is rank 0 of 1", (r.returncode, r.stdout) == (0, "rank 0 of 1: 0 good, 0 bad\n"), r)
+    r = subprocess.run([COLLECT], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
+    case("a process on its own adds nothing", (r.returncode, r.stdout) == (0, "rank 0 of 1: 0 wrong\n"), r)
     if not shutil.which("mpirun") or not os.path.exists(os.path.join(MODULES, "libpaco-mpi.so")):
         print("ok - ranks # SKIP no mpirun, or built without MPI: install openmpi-bin and libopenmpi-dev")
         return finish()
     evaluate()
+    collect()
     for n in (2, 3):
         r = run(n)
         want = sorted(f"rank {i} of {n}: {40 * (n - 1)} good, 0 bad" for i in range(n))
