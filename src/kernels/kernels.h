@@ -6,6 +6,7 @@
 #include "kernels/attention.h"
 #include "kernels/bf16.h"
 #include "kernels/convert.h"
+#include "kernels/gemm.h"
 #include "kernels/llm_int8.h"
 #include "kernels/matmul.h"
 #include "kernels/packed.h"
@@ -17,6 +18,7 @@
 struct pc_kernels {
     struct pc_matmul matmul;
     struct pc_bf16 bf16;
+    struct pc_gemm gemm;
     struct pc_packed packed;
     struct pc_llm_int8 llm_int8;
     struct pc_attention attention;
@@ -32,6 +34,7 @@ static inline void pc_kernels_init(struct pc_kernels *k, unsigned cpu_flags)
 {
     pc_matmul_init(&k->matmul, cpu_flags);
     pc_bf16_init(&k->bf16, cpu_flags);
+    pc_gemm_init(&k->gemm, cpu_flags);
     pc_packed_init(&k->packed, cpu_flags);
     pc_llm_int8_init(&k->llm_int8, cpu_flags);
     pc_attention_init(&k->attention, cpu_flags);

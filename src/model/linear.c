@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/linear.h"
 
+#include "model/linear_panels.h"
+
 #include <assert.h>
 
-/* A unit is 16 outputs of some rows, or of all. */
-enum { UNIT = PC_TILE_ROWS, MAX_JOBS = 3, LEAST_SPLIT = 64, ALIGN = 64 };
+/* A unit is 16 outputs (of panels: 48) of some rows, or of all. */
+enum { TILE = PC_TILE_ROWS, MAX_JOBS = 3, LEAST_SPLIT = 64, ALIGN = 64 };
 /* Activations that stay in a worker's second level cache while a run of tiles goes over them. */
 enum { ROWS_SIZE = 256 * 1024, MIN_ROWS = 16 };
 /* Weights turned into F32 together, where they must be. */
@@ -28,6 +30,7 @@ unsigned pc_input_needs(const struct pc_weight *w)
 {
     return w->arithmetic == PC_CLASS_INT8       ? NEEDS_INT8
            : w->arithmetic == PC_CLASS_BF16     ? NEEDS_BF16
+           : w->arithmetic == PC_CLASS_PANELS   ? NEEDS_BF16
            : w->arithmetic == PC_CLASS_LLM_INT8 ? NEEDS_LLM_INT8
                                                 : 0;
 }
@@ -61,6 +64,12 @@ static uint16_t *rounded(const struct pc_input *in, size_t row)
     return (uint16_t *)(first + row * rounded_size(in->n_in));
 }
 
+const uint16_t *pc_input_rounded(const struct pc_input *in, size_t *stride)
+{
+    *stride = rounded_size(in->n_in);
+    return rounded(in, 0);
+}
+
 /* Behind those: rows of LLM.int8(), and behind all of them their outliers. */
 static unsigned char *llm_row(const struct pc_input *in, size_t row)
 {
@@ -90,13 +99,15 @@ void pc_input_prepare(const struct pc_input *in, const struct pc_kernels *kernel
 
 static size_t widened_rows(const struct pc_weight *w)
 {
-    size_t n = WIDENED_FLOATS / (w->n_in ? w->n_in : 1) / UNIT * UNIT;
-    return n < UNIT ? UNIT : n > WIDENED_ROWS ? WIDENED_ROWS : n;
+    size_t n = WIDENED_FLOATS / (w->n_in ? w->n_in : 1) / TILE * TILE;
+    return n < TILE ? TILE : n > WIDENED_ROWS ? WIDENED_ROWS : n;
 }
 
 size_t pc_linear_scratch(const struct pc_weight *w)
 {
-    return w->arithmetic == PC_CLASS_WIDENED ? widened_rows(w) * w->n_in : 0;
+    return w->arithmetic == PC_CLASS_WIDENED  ? widened_rows(w) * w->n_in
+           : w->arithmetic == PC_CLASS_PANELS ? pc_panels_scratch()
+                                              : 0;
 }
 
 struct round {
@@ -105,6 +116,7 @@ struct round {
     const struct pc_input *in;
     float *sum, *act; /* what becomes of y, if anything */
     int n_jobs;
+    size_t unit;                   /* outputs of a tile */
     size_t n_tiles[MAX_JOBS];      /* of each job */
     size_t tiles, n_splits, split; /* tiles of all; by how many the rows are split, and how many they are */
 };
@@ -113,6 +125,22 @@ struct round {
 struct part {
     size_t out, n_out, row, n_rows;
 };
+
+static void multiply_panels(
+    const struct round *r, const struct pc_linear *job, const struct part *p, float *scratch)
+{
+    struct pc_panels_product product = {.kernels = r->compute->kernels,
+        .type = &r->compute->kernels->gemm.bf16,
+        .weight = job->weight,
+        .n_rows = p->n_rows,
+        .c = job->y + p->row * job->weight->n_out,
+        .c_stride = job->weight->n_out,
+        .first = p->out,
+        .n = p->n_out};
+    product.a = rounded(r->in, p->row);
+    product.a_row = rounded_size(r->in->n_in);
+    pc_panels_run(&product, scratch);
+}
 
 /* Weights in F32, a few rows at a time, for all rows of the part. */
 static void multiply_widened(
@@ -135,6 +163,7 @@ static void multiply(const struct round *r, const struct pc_linear *job, const s
     const struct pc_kernels *kernels = r->compute->kernels;
     float *y = job->y + p->row * w->n_out + p->out;
     const unsigned char *rows = w->data + p->out * w->row_size;
+    float *scratch = r->compute->scratch + (size_t)i_worker * r->compute->n_scratch;
     size_t tile;
     switch (w->arithmetic) {
     case PC_CLASS_INT8:
@@ -155,10 +184,9 @@ static void multiply(const struct round *r, const struct pc_linear *job, const s
         pc_matmul_for(&kernels->matmul, w->dtype)(y, w->n_out, r->in->x + p->row * w->n_in, w->n_in,
             p->n_rows, rows, w->row_size, p->n_out, w->n_in);
         break;
+    case PC_CLASS_PANELS: multiply_panels(r, job, p, scratch); break;
     case PC_CLASS_WIDENED:
-    case PC_N_CLASSES:
-        multiply_widened(r, job, p, r->compute->scratch + (size_t)i_worker * r->compute->n_scratch);
-        break;
+    case PC_N_CLASSES: multiply_widened(r, job, p, scratch); break;
     }
     for (size_t t = 0; w->bias && t < p->n_rows; t++)
         for (size_t j = 0; j < p->n_out; j++)
@@ -184,15 +212,22 @@ static size_t block_rows(const struct pc_input *in)
     return n ? n : MIN_ROWS;
 }
 
+/* Whether weights are turned into something for all rows of a part together. */
+static bool made_for_all_rows(const struct pc_weight *w)
+{
+    return w->arithmetic == PC_CLASS_WIDENED || w->arithmetic == PC_CLASS_PANELS;
+}
+
 /* Tiles [tile, end) of a job, or of both of a gated pair, for some rows. */
 static void run_tiles(
     const struct round *r, const struct pc_linear *job, size_t tile, size_t end, size_t split, int i_worker)
 {
     size_t last = split + 1 == r->n_splits ? r->in->n_rows : (split + 1) * r->split;
-    struct part p = {.out = tile * UNIT, .row = split * r->split};
+    struct part p = {.out = tile * r->unit, .row = split * r->split};
     size_t n_out = job->weight->n_out;
-    p.n_out = end * UNIT < n_out ? (end - tile) * UNIT : n_out - p.out;
-    size_t most = job->weight->arithmetic == PC_CLASS_WIDENED ? last : block_rows(r->in);
+    p.n_out = end * r->unit < n_out ? (end - tile) * r->unit : n_out - p.out;
+    bool once = made_for_all_rows(job->weight);
+    size_t most = once ? last : block_rows(r->in);
     for (; p.row < last; p.row += p.n_rows) {
         p.n_rows = last - p.row < most ? last - p.row : most;
         multiply(r, job, &p, i_worker);
@@ -233,13 +268,16 @@ static int n_workers(const struct round *r)
 static void run_round(struct round *r)
 {
     int workers = n_workers(r), n_ranges = r->act ? 1 : r->n_jobs;
+    bool panels = r->jobs->weight->arithmetic == PC_CLASS_PANELS;
     assert(r->n_jobs <= MAX_JOBS && r->in->n_rows > 0);
+    r->unit = panels ? PC_GEMM_PANEL : TILE;
     for (int i = 0; i < n_ranges; i++) {
         assert(pc_linear_scratch(r->jobs[i].weight) <= r->compute->n_scratch);
-        r->n_tiles[i] = (r->jobs[i].weight->n_out + UNIT - 1) / UNIT;
+        r->n_tiles[i] = (r->jobs[i].weight->n_out + r->unit - 1) / r->unit;
         r->tiles += r->n_tiles[i];
     }
-    size_t most = r->in->n_rows / LEAST_SPLIT, wanted = 8 * (size_t)workers / (r->tiles ? r->tiles : 1);
+    size_t most = r->in->n_rows / LEAST_SPLIT,
+           wanted = (panels ? 2 : 8) * (size_t)workers / (r->tiles ? r->tiles : 1);
     r->n_splits = wanted < most ? wanted : most;
     r->n_splits = r->n_splits ? r->n_splits : 1;
     r->split = r->in->n_rows / r->n_splits;

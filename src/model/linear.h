@@ -31,7 +31,8 @@ struct pc_input {
     size_t n_rows, n_in;
 };
 
-/** Which forms beside F32 a weight is multiplied with, as bits to be or-ed. */
+/** Which forms beside F32 a weight is multiplied with, as bits to be or-ed. Gradients of outputs take those
+ * of their weight too. */
 unsigned pc_input_needs(const struct pc_weight *w);
 /** Bytes of the forms of a row. */
 size_t pc_input_form_size(unsigned needs, size_t n_in);
@@ -57,6 +58,43 @@ void pc_linear_forward_add(
  */
 void pc_linear_forward_gated(
     const struct pc_compute *compute, const struct pc_linear *gate_up, float *act, const struct pc_input *in);
+
+/* ---- backward ---- */
+
+/** dX takes part of one product: dy (T, n_out), in the forms of pc_input_needs(weight). dy->x may be NULL
+ * where the weight is multiplied with another form. */
+struct pc_linear_dx {
+    const struct pc_weight *weight; /* of class F32, WIDENED or PANELS */
+    const struct pc_input *dy;
+};
+
+/** dx (T, n_in) = or, with add, += the sum of dY W over n_jobs products (at most 3) with the same input, each
+ * total added once, in the jobs' order. In F32 by gemm.h's f32, whatever the type of the weights; class
+ * PANELS by its bf16. Row i of dx depends on row i of the dys alone. Scratch: pc_linear_backward_scratch.
+ * Allocates nothing. */
+void pc_linear_backward_input(
+    const struct pc_compute *compute, const struct pc_linear_dx *jobs, int n_jobs, float *dx, bool add);
+
+/** What one product gives its weight. */
+struct pc_linear_dw {
+    const struct pc_weight *weight; /* its shape and class; the values are not read */
+    const struct pc_input *dy;      /* (T, n_out), in the forms of pc_input_needs(weight) */
+    float *dw;                      /* (n_out, n_in) contiguous, added to; NULL: frozen */
+    float *db;                      /* (n_out), added to; NULL: none, or frozen. Needs dy->x */
+};
+
+/** dw += dY^T X, rows ascending from zero, the total added once; db += the sum of dY's rows, likewise, in
+ * F32. For n_jobs products (at most 3) of the same x and one class. x is (T, n_in) in the forms of
+ * pc_input_needs(weight) of the weights. panels: pc_linear_panels_size bytes that the workers share, 64-byte
+ * aligned. */
+void pc_linear_backward_weight(const struct pc_compute *compute, const struct pc_linear_dw *jobs, int n_jobs,
+    const struct pc_input *x, void *panels);
+
+/** Bytes of panels for n_rows rows of the inputs of this weight. */
+size_t pc_linear_panels_size(const struct pc_weight *weight, size_t n_rows);
+
+/** Floats of scratch a worker needs for either. */
+size_t pc_linear_backward_scratch(void);
 
 /** Floats of scratch a worker needs for this weight. */
 size_t pc_linear_scratch(const struct pc_weight *weight);

@@ -14,6 +14,7 @@ const char *pc_weight_class_name(enum pc_weight_class arithmetic)
         [PC_CLASS_BF16] = "bf16",
         [PC_CLASS_INT8] = "int8",
         [PC_CLASS_LLM_INT8] = "llm.int8",
+        [PC_CLASS_PANELS] = "bf16 panels",
         [PC_CLASS_WIDENED] = "widened f32"};
     return names[arithmetic];
 }
@@ -24,6 +25,8 @@ static enum pc_weight_class choose(
     bool fast = products == PC_PRODUCTS_FAST;
     if (products == PC_PRODUCTS_LLM_INT8 && t->shape[1] <= PC_LLM_MAX_K)
         return PC_CLASS_LLM_INT8;
+    if (products == PC_PRODUCTS_TRAIN_BF16)
+        return PC_CLASS_PANELS;
     if (fast && t->dtype == PC_BF16 && kernels->bf16.native)
         return PC_CLASS_BF16;
     if (fast && kernels->packed.type[t->dtype].pack && t->shape[1] % PC_QUANT_BLOCK == 0)

@@ -16,11 +16,12 @@ enum pc_weight_class {
     PC_CLASS_BF16,     /* BF16 by kernels/bf16.h, activations rounded to BF16 */
     PC_CLASS_INT8,     /* tiles of kernels/packed.h, activations quantised to INT8 */
     PC_CLASS_LLM_INT8, /* tiles of kernels/llm_int8.h, whatever the type: it is rounded to F16 first */
-    PC_CLASS_WIDENED,  /* turned into F32 a tile at a time, exactly, then kernels/matmul.h */
+    PC_CLASS_PANELS, /* any type, rounded to BF16 while it is multiplied by kernels/gemm.h; activations too */
+    PC_CLASS_WIDENED, /* turned into F32 a tile at a time, exactly, then kernels/matmul.h */
     PC_N_CLASSES
 };
 
-/** "f32", "bf16", "int8", "llm.int8", "widened f32". Static. */
+/** "f32", "bf16", "int8", "llm.int8", "bf16 panels", "widened f32". Static. */
 const char *pc_weight_class_name(enum pc_weight_class arithmetic);
 
 struct pc_weight {
@@ -36,8 +37,9 @@ struct pc_weight {
 
 /** How matrices are to be multiplied. */
 enum pc_products {
-    PC_PRODUCTS_FAST,     /* as is fastest for the weights' type */
-    PC_PRODUCTS_F32,      /* F32 arithmetic whatever the type */
+    PC_PRODUCTS_FAST,       /* as is fastest for the weights' type */
+    PC_PRODUCTS_F32,        /* F32 arithmetic whatever the type */
+    PC_PRODUCTS_TRAIN_BF16, /* BF16 operands whatever the type, F32 sums: for many rows, and for gradients */
     PC_PRODUCTS_LLM_INT8, /* as loaded with load_in_8bit: kernels/llm_int8.h (rows it is too narrow for: F32)
                            */
 };

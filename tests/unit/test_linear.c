@@ -53,6 +53,7 @@ static void teardown(struct rig *r)
 enum kind { PLAIN, ADD, GATED };
 #define FAST PC_PRODUCTS_FAST
 #define WIDE PC_PRODUCTS_F32
+#define TRAIN PC_PRODUCTS_TRAIN_BF16
 #define NARROW PC_PRODUCTS_LLM_INT8
 
 /* y of n_rows rows: (n_rows, n_out) twice, for PLAIN of both weights. */
@@ -143,7 +144,7 @@ static void test_classes(void **state)
         double tolerance;
     } cases[] = {{PC_F32, FAST, 1e-4}, {PC_F16, FAST, 1e-4}, {PC_BF16, FAST, 0.2}, {PC_BF16, WIDE, 1e-4},
         {PC_Q8_0, FAST, 0.2}, {PC_Q8_0, WIDE, 1e-4}, {PC_F8_E4M3, FAST, 1e-4}, {PC_F32, NARROW, 0.2},
-        {PC_Q8_0, NARROW, 0.2}};
+        {PC_Q8_0, NARROW, 0.2}, {PC_F32, TRAIN, 0.2}, {PC_F16, TRAIN, 0.2}, {PC_Q8_0, TRAIN, 0.2}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         for (int64_t n_out = 1; n_out <= 70; n_out += 23) /* 1, 24, 47, 70: tiles that are not whole */
             for (int mapped = 0; mapped < 2; mapped++) {
@@ -165,7 +166,7 @@ static void test_choice(void **state)
     } cases[] = {{PC_F32, FAST, PC_CLASS_F32, "f32"}, {PC_F16, FAST, PC_CLASS_F32, "f32"},
         {PC_BF16, WIDE, PC_CLASS_F32, "f32"}, {PC_Q8_0, FAST, PC_CLASS_INT8, "int8"},
         {PC_Q8_0, WIDE, PC_CLASS_WIDENED, "widened f32"}, {PC_F8_E5M2, FAST, PC_CLASS_WIDENED, "widened f32"},
-        {PC_BF16, NARROW, PC_CLASS_LLM_INT8, "llm.int8"}};
+        {PC_BF16, NARROW, PC_CLASS_LLM_INT8, "llm.int8"}, {PC_Q8_0, TRAIN, PC_CLASS_PANELS, "bf16 panels"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct rig r;
         setup(&r, cases[i].dtype, 16, true, cases[i].products);
