@@ -91,7 +91,8 @@ char *pc_engine_describe(const struct pc_engine *engine, char *out, size_t out_s
 char *pc_engine_arithmetic(const struct pc_engine *engine, char *out, size_t out_size);
 
 /** An empty sequence with room for max_tokens positions. *owned*: pc_seq_free, before the engine is closed.
- * Memory beyond what is available is PACO_EMEM, in numbers. */
+ * More than what the engine's bound on memory leaves is PACO_ELIMIT, in numbers: the sequence is too long for
+ * it. PACO_EMEM when the system refuses what is within. */
 int pc_seq_new(struct pc_engine *engine, int32_t max_tokens, struct pc_seq **out, struct paco_error *err);
 void pc_seq_free(struct pc_seq *seq);
 

@@ -20,7 +20,7 @@ int pc_seq_new(struct pc_engine *e, int32_t max_tokens, struct pc_seq **out, str
     int32_t n = pages_of(max_tokens);
     uint64_t size = pc_kv_reserve_size(&e->pages, (uint64_t)n), left = pc_engine_memory_left(e);
     if (size > left)
-        return pc_error_set(err, PACO_EMEM,
+        return pc_error_set(err, PACO_ELIMIT,
             "keys and values of %d tokens need %.3f GB; %.3f GB are available, enough for %lld tokens",
             max_tokens, (double)size * 1e-9, (double)left * 1e-9, (long long)(left / e->plan.kv_token));
     struct pc_seq *s = pc_alloc_zero(1, sizeof *s + (size_t)n * sizeof *s->pages);

@@ -30,6 +30,7 @@ struct pc_judges {
     pthread_mutex_t lock;
     pthread_cond_t given, judged;
     struct queue waiting, done;
+    int n_judging;
     size_t n_open; /* of the caller's thread alone */
     bool ending;
 };
@@ -79,9 +80,11 @@ static void *work(void *arg)
             pthread_cond_wait(&j->given, &j->lock);
             continue;
         }
+        j->n_judging++;
         pthread_mutex_unlock(&j->lock);
         judge(j, it);
         pthread_mutex_lock(&j->lock);
+        j->n_judging--;
         put(&j->done, it);
         pthread_cond_signal(&j->judged);
     }
@@ -123,17 +126,28 @@ int pc_judges_new(const struct pc_task *task, const struct pc_task_data *data, i
     return 0;
 }
 
+void pc_judges_stop(struct pc_judges *j)
+{
+    pthread_mutex_lock(&j->lock);
+    j->ending = true;
+    bool busy = j->n_judging > 0;
+    pthread_cond_broadcast(&j->given);
+    pthread_mutex_unlock(&j->lock);
+    if (busy && j->task->stop)
+        j->task->stop(j->data);
+    for (int i = 0; i < j->n_threads; i++)
+        pthread_join(j->threads[i], NULL);
+    j->n_threads = 0;
+    for (struct item *it; (it = get(&j->waiting)) != NULL; put(&j->done, it))
+        it->verdict.rc = pc_error_set(&it->verdict.err, PACO_ECANCELLED, "stopped before it was judged");
+}
+
 void pc_judges_free(struct pc_judges *j)
 {
     if (!j)
         return;
-    pthread_mutex_lock(&j->lock);
-    j->ending = true;
-    pthread_cond_broadcast(&j->given);
-    pthread_mutex_unlock(&j->lock);
-    for (int i = 0; i < j->n_threads; i++)
-        pthread_join(j->threads[i], NULL);
-    for (struct item *it; (it = get(&j->waiting)) || (it = get(&j->done));)
+    pc_judges_stop(j);
+    for (struct item *it; (it = get(&j->done)) != NULL;)
         free_item(it);
     pthread_cond_destroy(&j->given);
     pthread_cond_destroy(&j->judged);

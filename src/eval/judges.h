@@ -26,7 +26,10 @@ struct pc_judgement {
  */
 int pc_judges_new(const struct pc_task *task, const struct pc_task_data *data, int n, struct pc_judges **out,
     struct paco_error *err);
-/** Waits for what is being judged, drops the rest. NULL is fine. */
+/** Judge no more, and wait for what is being judged, which the task is asked to end soon: what was not judged
+ * is there to be taken all the same, as PACO_ECANCELLED. Nothing can be given afterwards. */
+void pc_judges_stop(struct pc_judges *j);
+/** Stops, and drops what was not taken. NULL is fine. */
 void pc_judges_free(struct pc_judges *j);
 
 /** Judge reply, which had no error, into record. Both are taken over, whatever happens. PACO_EMEM. */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* From data to results. The journal's records are {"i": item,
- * "record": its line}; those with an error are kept in memory only, so that the next attempt asks again. */
+/* From data to results. The journal's records are {"i": item, "record": its line}, and {"i": item,
+ * "unjudged": what its line begins with} of an answer whose judgement was cut short; those with an error are
+ * kept in memory only, so that the next attempt asks again. */
 #include "eval/run_parts.h"
 
 #include "base/file.h"
@@ -48,7 +49,8 @@ static int open_data(struct pc_eval *e, struct paco_error *err)
         .model_name = o->model_name,
         .outputs = o->outputs,
         .notes = &e->data_notes,
-        .files = e->files};
+        .files = e->files,
+        .tools = e->tools};
     int rc = o->task->open(o->task, &env, &e->data, err);
     pass_notes_on(e);
     if (rc < 0) {
@@ -65,9 +67,10 @@ static json_t *make_identity(const struct pc_eval *e, const json_t *model)
 {
     static const char *const bos[] = {"auto", "never", "always"};
     json_t *flags = pc_task_flags_for(e->o.flags, e->o.task);
-    return json_pack("{s:s, s:s, s:O, s:o, s:s, s:s, s:O}", "paco_version", paco_version(), "task",
+    json_t *tools = json_object_size(e->tools) ? e->tools : NULL;
+    return json_pack("{s:s, s:s, s:O, s:o, s:s, s:s, s:O, s:O*}", "paco_version", paco_version(), "task",
         e->o.task->name, "model", model, "flags", flags, "tuned_on", pc_format_name(e->o.format), "bos",
-        bos[e->o.bos + 1], "data", e->files);
+        bos[e->o.bos + 1], "data", e->files, "tools", tools);
 }
 
 /* From what results.json holds. */
@@ -125,8 +128,9 @@ int pc_eval_open(const struct pc_eval_options *options, struct pc_eval **out, st
     e->o = *options;
     pc_buf_init(&e->prompt, MAX_PROMPT);
     e->files = json_object();
+    e->tools = json_object();
     e->dir = pc_path_join(options->out, options->task->name);
-    int rc = e->files && e->dir ? open_data(e, err) : pc_eval_no_memory(err);
+    int rc = e->files && e->tools && e->dir ? open_data(e, err) : pc_eval_no_memory(err);
     if (rc < 0)
         pc_eval_close(e);
     else
@@ -199,6 +203,7 @@ void pc_eval_close(struct pc_eval *e)
     json_decref(e->results);
     json_decref(e->identity);
     json_decref(e->files);
+    json_decref(e->tools);
     pc_notes_release(&e->data_notes);
     pc_buf_release(&e->prompt);
     pc_free(e->dir);
@@ -228,19 +233,56 @@ static void count_record(struct pc_eval *e, const json_t *record)
     }
 }
 
-/* Take over an earlier attempt's record, if it is one of item i. */
-static void restore(struct pc_eval *e, size_t i, const json_t *record)
+/* Whether record is an earlier attempt's of item i, and of use. */
+static bool is_of_item(const struct pc_eval *e, size_t i, const json_t *record)
 {
     char key[96] = "";
     const char *group, *was = json_string_value(json_object_get(record, "key"));
     if (i >= e->n_items || e->records[i] || !was || json_object_get(record, "error"))
-        return;
+        return false;
     e->o.task->name_item(e->data, i, key, &group);
-    if (strcmp(key, was) != 0)
+    return strcmp(key, was) == 0;
+}
+
+static void restore(struct pc_eval *e, size_t i, const json_t *record)
+{
+    if (!is_of_item(e, i, record))
         return;
     e->records[i] = json_incref((json_t *)(uintptr_t)record);
     e->n_resumed++;
     count_record(e, record);
+}
+
+/* The journal's own copy stays as it is: a judge adds to the record. */
+static int restore_unjudged(struct pc_eval *e, size_t i, const json_t *record, struct paco_error *err)
+{
+    if (!is_of_item(e, i, record) || e->drafts[i])
+        return 0;
+    e->drafts[i] = json_copy((json_t *)(uintptr_t)record);
+    return e->drafts[i] ? 0 : pc_eval_no_memory(err);
+}
+
+static int restore_line(struct pc_eval *e, const json_t *line, struct paco_error *err)
+{
+    const json_t *at = json_object_get(line, "i");
+    if (!json_is_integer(at) || json_integer_value(at) < 0)
+        return 0;
+    size_t i = (size_t)json_integer_value(at);
+    restore(e, i, json_object_get(line, "record"));
+    return restore_unjudged(e, i, json_object_get(line, "unjudged"), err);
+}
+
+/* Answers that were judged after all, by an attempt in between, have their verdicts in a later line. */
+static void count_unjudged(struct pc_eval *e)
+{
+    for (size_t i = 0; i < e->n_items; i++) {
+        if (e->records[i]) {
+            json_decref(e->drafts[i]);
+            e->drafts[i] = NULL;
+        }
+        e->n_unjudged += e->drafts[i] != NULL;
+    }
+    e->n_resumed += e->n_unjudged;
 }
 
 /* Of a finished run whose failed items are asked again, what did not fail. */
@@ -263,12 +305,13 @@ static int open_journal(struct pc_eval *e, struct paco_error *err)
     int rc = pc_journal_open(e->dir, e->identity, flags, e->o.notes, &e->journal, err);
     if (rc < 0)
         return rc;
-    for (size_t i = 0; i < pc_journal_n_records(e->journal); i++) {
-        const json_t *line = pc_journal_record(e->journal, i), *at = json_object_get(line, "i");
-        if (json_is_integer(at) && json_integer_value(at) >= 0)
-            restore(e, (size_t)json_integer_value(at), json_object_get(line, "record"));
-    }
-    return again ? restore_finished(e, err) : 0;
+    for (size_t i = 0; i < pc_journal_n_records(e->journal) && rc == 0; i++)
+        rc = restore_line(e, pc_journal_record(e->journal, i), err);
+    if (rc == 0 && again)
+        rc = restore_finished(e, err);
+    if (rc == 0)
+        count_unjudged(e);
+    return rc;
 }
 
 int pc_eval_flush(struct pc_eval *e, struct paco_error *err)
@@ -283,19 +326,30 @@ int pc_eval_flush(struct pc_eval *e, struct paco_error *err)
     return rc;
 }
 
-/* The record of item i is whole; it is taken over. */
-int pc_eval_keep(struct pc_eval *e, size_t i, json_t *record, struct paco_error *err)
+static int journal(struct pc_eval *e, size_t i, const char *what, json_t *record, struct paco_error *err)
 {
-    e->records[i] = record;
-    count_record(e, record);
-    if (json_object_get(record, "error"))
-        return 0;
-    json_t *line = json_pack("{s:I, s:O}", "i", (json_int_t)i, "record", record);
+    json_t *line = json_pack("{s:I, s:O}", "i", (json_int_t)i, what, record);
     if (!line)
         return pc_eval_no_memory(err);
     e->pending[e->n_pending++] = line;
     return e->n_pending == MAX_PENDING || pc_seconds() - e->last_sync >= SYNC_SECONDS ? pc_eval_flush(e, err)
                                                                                       : 0;
+}
+
+/* The record of item i is whole; it is taken over. */
+int pc_eval_keep(struct pc_eval *e, size_t i, json_t *record, struct paco_error *err)
+{
+    e->records[i] = record;
+    count_record(e, record);
+    return json_object_get(record, "error") ? 0 : journal(e, i, "record", record, err);
+}
+
+int pc_eval_keep_unjudged(struct pc_eval *e, size_t i, json_t *record, struct paco_error *err)
+{
+    int rc = journal(e, i, "unjudged", record, err);
+    e->n_unjudged += rc == 0;
+    json_decref(record);
+    return rc;
 }
 
 int pc_eval_keep_failed(
@@ -318,7 +372,7 @@ int pc_eval_keep_failed(
 static int begin_asking(struct pc_eval *e, struct pc_answerer *a, struct paco_error *err)
 {
     e->answerer = a;
-    e->i_next = e->n_asked = e->n_done = e->n_failed = e->n_resumed = 0;
+    e->i_next = e->n_asked = e->n_done = e->n_failed = e->n_resumed = e->n_unjudged = 0;
     e->score_sum = e->n_scored = 0;
     e->start = e->last_sync = pc_seconds();
     e->drafts = pc_alloc_zero(e->n_items, sizeof *e->drafts);
@@ -399,6 +453,6 @@ int pc_eval_ask(
         e->result.seconds = pc_seconds() - e->start;
         e->is_done = e->result.n_failed == 0;
     }
-    end_asking(e, rc < 0 && e->n_done == e->n_failed);
+    end_asking(e, rc < 0 && e->n_done == e->n_failed && e->n_unjudged == 0);
     return rc;
 }

@@ -2,6 +2,9 @@
 /* The loop: one thread asks and hears, the judges' threads judge. */
 #include "eval/run_parts.h"
 
+#include "base/memory.h"
+#include "base/utf8.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -103,13 +106,51 @@ static int submit(struct pc_eval *e, size_t i, struct paco_error *err)
     return e->answerer->ops->submit(e->answerer, &q, err);
 }
 
+/* The answers an earlier attempt had, from what the record says of them. False when they are not in it. */
+static bool read_answers(const json_t *record, size_t i, struct pc_reply *out)
+{
+    const json_t *output = json_object_get(record, "output"), *probs = json_object_get(record, "probs");
+    size_t n = json_is_array(output) ? json_array_size(output) : json_is_string(output);
+    *out = (struct pc_reply){.i_item = i, .n_probs = json_array_size(probs)};
+    out->probs = out->n_probs ? pc_alloc(out->n_probs, sizeof *out->probs) : NULL;
+    out->texts = n ? pc_alloc_zero(n, sizeof *out->texts) : NULL;
+    out->lens = n ? pc_alloc_zero(n, sizeof *out->lens) : NULL;
+    bool good = (n || out->n_probs) && (!n || (out->texts && out->lens)) && (!out->n_probs || out->probs);
+    for (size_t k = 0; k < out->n_probs && good; k++) {
+        good = json_is_number(json_array_get(probs, k));
+        out->probs[k] = json_number_value(json_array_get(probs, k));
+    }
+    for (size_t k = 0; k < n && good; k++) {
+        const json_t *text = json_is_array(output) ? json_array_get(output, k) : output;
+        out->lens[k] = json_string_length(text);
+        out->texts[k] = json_is_string(text) ? pc_strndup(json_string_value(text), out->lens[k]) : NULL;
+        good = out->texts[k] != NULL;
+        out->n_texts += good;
+    }
+    if (!good)
+        pc_reply_release(out);
+    return good;
+}
+
+/* Item i was answered by an earlier attempt, or is asked. */
+static int begin_item(struct pc_eval *e, size_t i, struct paco_error *err)
+{
+    struct pc_reply reply;
+    json_t *record = e->drafts[i];
+    e->drafts[i] = NULL;
+    if (record && read_answers(record, i, &reply))
+        return pc_judges_give(e->judges, &reply, record, err);
+    json_decref(record);
+    return submit(e, i, err);
+}
+
 static int submit_more(struct pc_eval *e, struct paco_error *err)
 {
     int rc = 0;
     while (rc == 0 && e->i_next < e->n_items && pc_judges_n_open(e->judges) < MAX_UNJUDGED &&
            (e->records[e->i_next] || e->answerer->ops->room(e->answerer) > 0)) {
         if (!e->records[e->i_next])
-            rc = submit(e, e->i_next, err);
+            rc = begin_item(e, e->i_next, err);
         e->i_next++;
     }
     return rc;
@@ -158,6 +199,11 @@ static int hear(struct pc_eval *e, struct pc_reply *reply, struct paco_error *er
     e->drafts[i] = NULL;
     e->n_asked--;
     int rc = set_counts(record, reply) != 0 ? pc_eval_no_memory(err) : 0;
+    if (rc == 0 && is_fatal(reply->error.code)) {
+        rc = reply->error.code;
+        if (err)
+            *err = reply->error;
+    }
     if (rc == 0 && reply->error.code < 0) {
         rc = pc_eval_keep_failed(e, i, record, &reply->error, err);
         pc_reply_release(reply);
@@ -189,6 +235,40 @@ static int take_verdicts(struct pc_eval *e, struct paco_error *err)
         }
     }
     return rc;
+}
+
+static bool is_utf8(const json_t *text)
+{
+    return pc_utf8_valid((const uint8_t *)json_string_value(text), json_string_length(text), NULL);
+}
+
+/* Whether the journal would give back the very bytes that were answered: what is no UTF-8 is mended there. */
+static bool is_kept_whole(const json_t *record)
+{
+    const json_t *output = json_object_get(record, "output");
+    bool whole = !json_is_string(output) || is_utf8(output);
+    for (size_t i = 0; i < json_array_size(output) && whole; i++)
+        whole = is_utf8(json_array_get(output, i));
+    return whole;
+}
+
+/* The run ends early: nothing that was computed is lost. Verdicts are kept, and answers whose judges were
+ * stopped or had not begun; what failed is asked again. */
+static int salvage(struct pc_eval *e, struct paco_error *err)
+{
+    struct pc_judgement v;
+    int rc = 0;
+    pc_judges_stop(e->judges);
+    while (pc_judges_take(e->judges, &v)) {
+        if (rc == 0 && v.rc == 0)
+            rc = pc_eval_keep(e, v.i_item, v.record, err);
+        else if (rc == 0 && v.rc == PACO_ECANCELLED && is_kept_whole(v.record))
+            rc = pc_eval_keep_unjudged(e, v.i_item, v.record, err);
+        else
+            json_decref(v.record);
+    }
+    int flushed = pc_eval_flush(e, err);
+    return rc < 0 ? rc : flushed;
 }
 
 static int show(const struct pc_eval *e, const struct pc_progress *progress, struct paco_error *err)
@@ -227,12 +307,9 @@ int pc_eval_ask_items(struct pc_eval *e, const struct pc_progress *progress, str
         if (rc == 0)
             rc = show(e, progress, err);
     }
-    // What is judged is kept, whatever happened: only what is under way is lost.
+    if (rc == 0)
+        return pc_eval_flush(e, err);
     struct paco_error second = {0};
-    int kept = rc < 0 ? take_verdicts(e, &second) : 0;
-    if (kept == 0)
-        kept = pc_eval_flush(e, &second);
-    if (rc == 0 && kept < 0 && err)
-        *err = second;
-    return rc < 0 ? rc : kept;
+    (void)salvage(e, &second);
+    return rc;
 }

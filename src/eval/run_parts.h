@@ -11,7 +11,7 @@ struct pc_eval {
     struct pc_eval_options o;
     struct pc_task_data *data;
     size_t n_items;
-    json_t *files, *identity, *results;
+    json_t *files, *tools, *identity, *results;
     struct pc_notes data_notes; /* what the task said of its data and flags: part of the results */
     char *dir;                  /* OUT/TASK */
     struct pc_eval_result result;
@@ -21,11 +21,14 @@ struct pc_eval {
     struct pc_journal *journal;
     struct pc_answerer *answerer;
     struct pc_judges *judges;
-    json_t **drafts;  /* by item: what the record begins with, while it is being answered */
+    /* By item: what the record begins with while it is being answered; or an answer of an earlier attempt
+     * that was stopped before it was judged. */
+    json_t **drafts;
     json_t **records; /* by item: NULL until it is judged */
     json_t **pending; /* journal lines not yet on the disk */
     size_t n_pending;
     size_t i_next, n_asked, n_done, n_failed, n_resumed;
+    size_t n_unjudged; /* answers that only the journal has */
     double score_sum, n_scored, last_sync, start;
     struct pc_buf prompt; /* of the question at hand, as are: */
     char key[96];
@@ -43,6 +46,9 @@ int pc_eval_keep(struct pc_eval *e, size_t i, json_t *record, struct paco_error 
 /** The same, with why as its error. */
 int pc_eval_keep_failed(
     struct pc_eval *e, size_t i, json_t *record, const struct paco_error *why, struct paco_error *err);
+/** record has the answers of item i and no verdict: it is taken over and journalled, so that the next attempt
+ * need not ask. */
+int pc_eval_keep_unjudged(struct pc_eval *e, size_t i, json_t *record, struct paco_error *err);
 /** What was kept goes to the disk. */
 int pc_eval_flush(struct pc_eval *e, struct paco_error *err);
 

@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -26,6 +27,7 @@ struct pc_sandbox {
     char *bwrap;
     char line[128];
     int n_parallel, n_running;
+    bool stopped;
     pthread_mutex_t lock;
     pthread_cond_t one_less;
 };
@@ -148,6 +150,9 @@ static int open_all(struct pc_sandbox *s, const struct pc_sandbox_options *o, st
     s->watch.null_fd = s->watch.stderr_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (s->watch.null_fd < 0)
         return pc_error_os(err, errno, "/dev/null");
+    s->watch.stop_fd = eventfd(0, EFD_CLOEXEC);
+    if (s->watch.stop_fd < 0)
+        return pc_error_os(err, errno, "cannot make an event");
     int code = pc_interpreter_find(o->python ? o->python : "python3", &s->interpreter, err);
     if (code)
         return code;
@@ -164,7 +169,7 @@ int pc_sandbox_open(const struct pc_sandbox_options *options, struct pc_sandbox 
     struct pc_sandbox *s = pc_alloc_zero(1, sizeof *s);
     if (!s)
         return pc_error_mem(err, sizeof *s, "the sandbox");
-    s->watch.null_fd = s->watch.filter_fd = -1;
+    s->watch.null_fd = s->watch.filter_fd = s->watch.stop_fd = -1;
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->one_less, NULL);
     int code = open_all(s, options ? options : &usual, err);
@@ -183,6 +188,8 @@ void pc_sandbox_close(struct pc_sandbox *s)
         close(s->watch.null_fd);
     if (s->watch.filter_fd >= 0)
         close(s->watch.filter_fd);
+    if (s->watch.stop_fd >= 0)
+        close(s->watch.stop_fd);
     pthread_cond_destroy(&s->one_less);
     pthread_mutex_destroy(&s->lock);
     pc_argv_release(&s->argv);
@@ -196,16 +203,42 @@ const char *pc_sandbox_describe(const struct pc_sandbox *sandbox)
     return sandbox->line;
 }
 
+const char *pc_sandbox_python(const struct pc_sandbox *sandbox)
+{
+    return sandbox->interpreter.version;
+}
+
 /* ---- running ---- */
+
+void pc_sandbox_stop(struct pc_sandbox *s)
+{
+    const uint64_t one = 1;
+    pthread_mutex_lock(&s->lock);
+    s->stopped = true;
+    ssize_t written = write(s->watch.stop_fd, &one, sizeof one); // it fails when it is full of others
+    (void)written;
+    pthread_cond_broadcast(&s->one_less);
+    pthread_mutex_unlock(&s->lock);
+}
+
+/** Wait for a place to run in; false: there will be none. */
+static bool enter(struct pc_sandbox *s)
+{
+    pthread_mutex_lock(&s->lock);
+    while (s->n_running == s->n_parallel && !s->stopped)
+        pthread_cond_wait(&s->one_less, &s->lock);
+    bool entered = !s->stopped;
+    s->n_running += entered;
+    pthread_mutex_unlock(&s->lock);
+    return entered;
+}
 
 int pc_sandbox_run(
     struct pc_sandbox *s, const char *program, size_t len, struct pc_execution *out, struct paco_error *err)
 {
-    pthread_mutex_lock(&s->lock);
-    while (s->n_running == s->n_parallel)
-        pthread_cond_wait(&s->one_less, &s->lock);
-    s->n_running++;
-    pthread_mutex_unlock(&s->lock);
+    *out = (struct pc_execution){0};
+    if (!enter(s))
+        return pc_error_set(err, PACO_ECANCELLED, "stopped before it ran");
     int code = pc_watch_run(&s->watch, program, len, out, err);
     if (code)
         pc_execution_release(out);

@@ -69,6 +69,14 @@ void pc_sandbox_close(struct pc_sandbox *sandbox); /* NULL is fine; no run may b
  * as long as the sandbox. */
 const char *pc_sandbox_describe(const struct pc_sandbox *sandbox);
 
+/** End what runs and run nothing more: calls of run return PACO_ECANCELLED soon, with no process left. From
+ * any thread, at any time before close. */
+void pc_sandbox_stop(struct pc_sandbox *sandbox);
+
+/** The version of the interpreter that programs are run by, "3.11.2": what passes may depend on it. Lives as
+ * long as the sandbox. */
+const char *pc_sandbox_python(const struct pc_sandbox *sandbox);
+
 /** Run one program. Returns 0 with *out filled whatever the program did; an error means that it could not be
  * tried (no memory, no processes), never that it is wrong. Thread-safe; waits while n_parallel others run. */
 int pc_sandbox_run(struct pc_sandbox *sandbox, const char *program, size_t len, struct pc_execution *out,

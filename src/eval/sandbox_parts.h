@@ -75,6 +75,7 @@ struct pc_watch {
     const struct pc_sandbox_settings *settings;
     const char *const *argv;
     int filter_fd; /* -1: none */
+    int stop_fd;   /* an eventfd: readable, nothing is waited for any more */
     int null_fd;
     int stderr_fd; /* of the child; null_fd but while trying it out */
 };

@@ -102,6 +102,24 @@ int pc_left_ms(double end)
     return left <= 0 ? 0 : left > 1e6 ? 1000000 : (int)ceil(left);
 }
 
+/** What comes from fd, to its end: true; false when time is up or out is full. */
+static bool collect(int fd, double end, struct pc_buf *out)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    char part[4096];
+    while (!out->failed && pc_left_ms(end)) {
+        if (poll(&p, 1, pc_left_ms(end)) <= 0) // interrupted, or time is up; revents is the last one's
+            continue;
+        ssize_t got = read(fd, part, sizeof part);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return true;
+        pc_buf_add(out, part, (size_t)got);
+    }
+    return false;
+}
+
 int pc_spawn_collect(const char *const *argv, bool with_stderr, double limit_s, struct pc_buf *out,
     int *status, struct paco_error *err)
 {
@@ -122,20 +140,12 @@ int pc_spawn_collect(const char *const *argv, bool with_stderr, double limit_s, 
         close(ends[0]);
         return code;
     }
-    double end = pc_seconds() + limit_s;
-    struct pollfd p = {.fd = ends[0], .events = POLLIN};
-    char part[4096];
-    ssize_t got = 1;
-    while (got > 0 && !out->failed && (poll(&p, 1, pc_left_ms(end)) > 0 || pc_left_ms(end))) {
-        got = p.revents ? read(ends[0], part, sizeof part) : 1;
-        if (got > 0 && p.revents)
-            pc_buf_add(out, part, (size_t)got);
-    }
+    bool whole = collect(ends[0], pc_seconds() + limit_s, out);
     close(ends[0]);
-    if (got > 0)
+    if (!whole)
         kill(-pid, SIGKILL);
     *status = pc_wait_for(pid);
-    if (got > 0 && !out->failed)
+    if (!whole && !out->failed)
         return pc_error_set(err, PACO_EUNSUPPORTED, "%s did not end within %g s", argv[0], limit_s);
     pc_buf_putc(out, '\0');
     return pc_buf_check(out, argv[0], err);

@@ -65,6 +65,7 @@ struct run {
     double start, end;
     char *message; /* MAX_MESSAGE bytes and a NUL */
     ssize_t len;
+    bool stopped; /* nobody wants the verdict any more */
 };
 
 /** Whether the memory of pid at address could be read. */
@@ -166,14 +167,18 @@ static int reopen(int fd, int *own, struct paco_error *err)
     return *own < 0 ? pc_error_os(err, errno, "cannot read the filter of system calls") : 0;
 }
 
-/** Wait for a message: its length in r->len, 0 at the end of the channel, -1 when time is up. */
+/** Wait for a message: its length in r->len, 0 at the end of the channel, -1 when time is up or it is to
+ * stop. */
 static void receive(struct run *r, double end, struct msghdr *header)
 {
-    struct pollfd p = {.fd = r->channel, .events = POLLIN};
+    struct pollfd p[] = {{.fd = r->channel, .events = POLLIN}, {.fd = r->watch->stop_fd, .events = POLLIN}};
     r->len = -1;
     do {
-        if (poll(&p, 1, pc_left_ms(end)) <= 0)
+        if (poll(p, 2, pc_left_ms(end)) <= 0)
             continue;
+        r->stopped = p[1].revents != 0;
+        if (r->stopped)
+            return;
         struct iovec to = {r->message, MAX_MESSAGE};
         header->msg_iov = &to;
         header->msg_iovlen = 1;
@@ -185,6 +190,11 @@ static void receive(struct run *r, double end, struct msghdr *header)
         r->message[r->len] = '\0';
 }
 
+static int say_stopped(struct paco_error *err)
+{
+    return pc_error_set(err, PACO_ECANCELLED, "stopped while it ran");
+}
+
 /** The first message, and from whom it is. */
 static int receive_ready(struct run *r, struct paco_error *err)
 {
@@ -194,6 +204,8 @@ static int receive_ready(struct run *r, struct paco_error *err)
     } control;
     struct msghdr header = {.msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
     receive(r, pc_seconds() + start_limit_s, &header);
+    if (r->stopped)
+        return say_stopped(err);
     if (r->len < 0)
         return pc_error_set(err, PACO_EUNSUPPORTED, "Python did not start within %g s", start_limit_s);
     const struct cmsghdr *c = r->len == 1 && r->message[0] == 'R' ? CMSG_FIRSTHDR(&header) : NULL;
@@ -395,12 +407,13 @@ static int run_in(const struct pc_watch *watch, const char *dir, const char *pro
         r.end = r.start + watch->settings->kill_s;
         if (send(r.channel, "g", 1, MSG_NOSIGNAL) == 1)
             receive(&r, r.end, &header);
-        code = judge(&r, out, err);
+        code = r.stopped ? say_stopped(err) : judge(&r, out, err);
         out->seconds = pc_seconds() - r.start;
     }
     bool gone = !code && r.len == 0;
     if (gone) /* let it end by itself: how it did is what there is to say */
-        poll(&(struct pollfd){.fd = r.pidfd, .events = POLLIN}, 1, pc_left_ms(r.end));
+        poll((struct pollfd[]){{.fd = r.pidfd, .events = POLLIN}, {.fd = watch->stop_fd, .events = POLLIN}},
+            2, pc_left_ms(r.end));
     int status = stop(&r);
     if (gone)
         say_how(status, out->why, sizeof out->why);

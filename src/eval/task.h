@@ -75,6 +75,9 @@ struct pc_task_env {
     /* An object: each file that was read, by its path below data_dir, and its SHA-256 in hex, added to by
      * whoever reads it. A run that was stopped goes on only where they are unchanged. NULL: nobody asks. */
     json_t *files;
+    /** Programs of others that verdicts depend on, by name with their versions, where there are any: a task
+     * adds them, and they are part of what a run is told by. May be NULL. */
+    json_t *tools;
 };
 
 enum pc_ask_kind {
@@ -141,6 +144,9 @@ struct pc_task {
      * where it is not yes or no. */
     int (*judge)(const struct pc_task_data *data, size_t i, const struct pc_answers *answers, json_t *record,
         struct paco_error *err);
+    /** Ask calls of judge that are under way, and may take seconds, to end soon with PACO_ECANCELLED. Called
+     * while they run; nothing is judged afterwards. NULL where judging is quick. */
+    void (*stop)(const struct pc_task_data *data);
     /** records: an array in item order; one with `error` failed and is no part of any mean. Write upstream's
      * files but metrics.json into dir, and put into metrics what that holds, by upstream's names, order and
      * scale. *score is the card's number, 0 to 100, unrounded, *se its standard error; NAN without items. */

@@ -194,6 +194,11 @@ static int codex_open(const struct pc_task *task, const struct pc_task_env *env,
         codex_close(d);
         return rc;
     }
+    if (env->tools &&
+        json_object_set_new(env->tools, "python", json_string(pc_sandbox_python(d->sandbox))) < 0) {
+        codex_close(d);
+        return out_of_memory(err);
+    }
     pc_note(env->notes, "programs are run by %s", pc_sandbox_describe(d->sandbox));
     *out = d;
     return 0;
@@ -317,6 +322,11 @@ static int codex_judge(const struct pc_task_data *d, size_t i, const struct pc_a
     return rc;
 }
 
+static void codex_stop(const struct pc_task_data *d)
+{
+    pc_sandbox_stop(d->sandbox);
+}
+
 /* ---- results ---- */
 
 /* The k-th of a record's values, which are a list when there are several samples. */
@@ -420,7 +430,7 @@ static int codex_finish(const struct pc_task_data *d, const json_t *records, con
 #define CODEX_DOOR                                                                                           \
     .benchmark = "Codex-Eval", .metrics_style = PC_JSON_PYTHON, .open = codex_open, .close = codex_close,    \
     .n_items = codex_n_items, .name_item = codex_name_item, .ask = codex_ask, .judge = codex_judge,          \
-    .finish = codex_finish
+    .stop = codex_stop, .finish = codex_finish
 
 const struct pc_task pc_task_codex_low = {
     .name = "codex_eval_temp_0.1",

@@ -34,7 +34,7 @@ struct harness {
     struct pc_notes notes;
     struct pc_ask ask;
     struct pc_buf prompt, file;
-    json_t *records, *metrics, *files;
+    json_t *records, *metrics, *files, *tools;
     double score, se;
     struct paco_error err;
     struct scratch s;
@@ -47,6 +47,7 @@ static inline void harness_init(struct harness *h, const struct pc_task *task)
     h->records = json_array();
     h->metrics = json_object();
     h->files = json_object();
+    h->tools = json_object();
     pc_buf_init(&h->prompt, HARNESS_MAX_PROMPT);
     scratch_open(&h->s);
 }
@@ -57,6 +58,7 @@ static inline int harness_try(struct harness *h, const char *dir)
     h->env.data_dir = dir;
     h->env.notes = &h->notes;
     h->env.files = h->files;
+    h->env.tools = h->tools;
     h->err = (struct paco_error){0};
     h->data = NULL;
     return h->task->open(h->task, &h->env, &h->data, &h->err);
@@ -174,6 +176,7 @@ static inline void harness_close(struct harness *h)
     json_decref(h->records);
     json_decref(h->metrics);
     json_decref(h->files);
+    json_decref(h->tools);
     pc_buf_release(&h->prompt);
     pc_buf_release(&h->file);
     pc_notes_release(&h->notes);

@@ -216,7 +216,7 @@ static void test_failures(void **state)
     submit(&r, 1, "ab", (struct pc_ask){.kind = PC_ASK_TEXT, .max_tokens = 1 << 22});
     submit(&r, 2, "ab", (struct pc_ask){.kind = PC_ASK_CHOICE, .choices = {"a", ""}, .n_choices = 2});
     submit(&r, 3, "ab", (struct pc_ask){.kind = PC_ASK_TEXT, .max_tokens = 3});
-    static const int codes[] = {PACO_EINVAL, PACO_EMEM, PACO_EMISMATCH, 0};
+    static const int codes[] = {PACO_EINVAL, PACO_ELIMIT, PACO_EMISMATCH, 0};
     static const char *const messages[] = {
         "the prompt has no tokens", "keys and values of", "the choice '' has no token", ""};
     size_t room = r.a->ops->room(r.a);

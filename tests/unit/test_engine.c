@@ -529,7 +529,7 @@ static void test_memory_plan(void **state)
     struct pc_engine_options o = {.n_threads = 1, .plan_tokens = 100, .memory_limit = need};
     assert_int_equal(pc_engine_open(m.ck, &m.config, &o, &e, &err), 0);
     struct pc_seq *s;
-    assert_int_equal(pc_seq_new(e, 1 << 20, &s, &err), PACO_EMEM);
+    assert_int_equal(pc_seq_new(e, 1 << 20, &s, &err), PACO_ELIMIT);
     assert_contains(err.message, "keys and values of 1048576 tokens need 0.");
     pc_engine_close(e);
     o.memory_limit = need - 1;

@@ -5,6 +5,7 @@
 
 #include "base/digest.h"
 #include "base/file.h"
+#include "base/host.h"
 #include "base/journal.h"
 #include "base/memory.h"
 #include "eval/flags.h"
@@ -14,6 +15,7 @@
 #include "scratch.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -27,6 +29,8 @@ struct pc_task_data {
 };
 
 static int g_open_rc, g_judge_rc;   /* what open and judge fail with */
+static atomic_bool g_slow, g_hurry; /* judge takes long; until it is asked to end */
+static const char *g_tool;          /* version of what judges */
 static size_t g_bad_ask = SIZE_MAX; /* an item that cannot be asked */
 
 static int task_open(const struct pc_task *task, const struct pc_task_env *env, struct pc_task_data **out,
@@ -40,6 +44,8 @@ static int task_open(const struct pc_task *task, const struct pc_task_env *env, 
         return pc_error_mem(err, sizeof **out, "data");
     (*out)->n = env->flags->limit ? (size_t)env->flags->limit : N_ITEMS;
     json_object_set_new(env->files, "doubles.jsonl", json_string("00ff"));
+    if (g_tool)
+        json_object_set_new(env->tools, "abacus", json_string(g_tool));
     return 0;
 }
 
@@ -77,12 +83,25 @@ static int task_judge(const struct pc_task_data *data, size_t i, const struct pc
     json_t *correct = json_array();
     assert_true(i < data->n);
     assert_int_equal(answers->n_texts, N_SAMPLES);
+    for (int ms = 0; g_slow && ms < 20000; ms++) {
+        if (g_hurry) {
+            json_decref(correct);
+            return pc_error_set(err, PACO_ECANCELLED, "asked to end");
+        }
+        usleep(1000);
+    }
     for (size_t k = 0; k < N_SAMPLES; k++)
         json_array_append_new(correct, json_boolean(atoi(answers->texts[k]) == (int)(2 * i)));
     json_object_set_new(record, "correct", correct);
     if (i % 3 == 0)
         usleep(2000); // verdicts overtake each other
     return g_judge_rc && i == 4 ? pc_error_set(err, g_judge_rc, "no verdict") : 0;
+}
+
+static void task_stop(const struct pc_task_data *data)
+{
+    (void)data;
+    g_hurry = true;
 }
 
 static int task_finish(const struct pc_task_data *data, const json_t *records, const char *dir,
@@ -114,6 +133,7 @@ static const struct pc_task g_task = {.name = "doubles",
     .name_item = task_name_item,
     .ask = task_ask,
     .judge = task_judge,
+    .stop = task_stop,
     .finish = task_finish};
 
 /* ---- an answerer: the newest question first, unless it is told otherwise ---- */
@@ -123,6 +143,8 @@ struct fake {
     size_t open[MAX_OPEN], n_open, n_asked, last;
     uint64_t streams[N_ITEMS];
     size_t bad_item;  /* comes back with an error */
+    int bad_code;     /* this one */
+    size_t odd_item;  /* its answer is no UTF-8 */
     size_t dies_with; /* fails for good when so many were asked */
 };
 
@@ -157,7 +179,7 @@ static int fake_poll(struct pc_answerer *a, struct pc_reply *reply, struct paco_
     size_t i = f->open[--f->n_open];
     *reply = (struct pc_reply){.i_item = i, .n_prompt_tokens = 3, .n_output_tokens = 2};
     if (i == f->bad_item) {
-        pc_error_set(&reply->error, PACO_ELIMIT, "7 tokens do not fit into 6");
+        pc_error_set(&reply->error, f->bad_code, "7 tokens do not fit into 6");
         return 1;
     }
     reply->n_texts = N_SAMPLES;
@@ -166,7 +188,8 @@ static int fake_poll(struct pc_answerer *a, struct pc_reply *reply, struct paco_
     bool whole = reply->texts && reply->lens;
     for (size_t k = 0; k < N_SAMPLES && whole; k++) {
         char text[16];
-        reply->lens[k] = (size_t)snprintf(text, sizeof text, " %zu", 2 * i + k);
+        reply->lens[k] =
+            (size_t)snprintf(text, sizeof text, " %zu%s", 2 * i + k, i == f->odd_item ? "\xff" : "");
         reply->texts[k] = pc_strdup(text);
         whole = reply->texts[k] != NULL;
     }
@@ -187,15 +210,19 @@ static const struct pc_answerer_ops g_ops = {fake_room, fake_submit, fake_poll, 
 
 static struct fake fake_new(void)
 {
-    return (struct fake){
-        .base = {.ops = &g_ops, .description = "made up"}, .bad_item = SIZE_MAX, .dies_with = SIZE_MAX};
+    return (struct fake){.base = {.ops = &g_ops, .description = "made up"},
+        .bad_item = SIZE_MAX,
+        .bad_code = PACO_ELIMIT,
+        .odd_item = SIZE_MAX,
+        .dies_with = SIZE_MAX};
 }
 
 /* ---- running it ---- */
 
-/* Ask to stop as soon as `at` items are done. */
+/* Ask to stop as soon as `at` items are done, or when asked often enough. */
 struct stopper {
     uint64_t at, seen;
+    int n_left; /* 0: however often */
 };
 
 static int on_update(void *ctx, const struct pc_progress_event *event)
@@ -205,13 +232,14 @@ static int on_update(void *ctx, const struct pc_progress_event *event)
     assert_string_equal(event->unit, "items");
     assert_true(event->done >= s->seen);
     s->seen = event->done;
-    return event->done >= s->at;
+    return event->done >= s->at || (s->n_left > 0 && --s->n_left == 0);
 }
 
 struct run {
     struct scratch *s;
     struct pc_task_flags flags;
     bool force;
+    int patience; /* the stopper's n_left */
     struct fake fake;
     struct pc_eval_result result;
     double score;
@@ -228,7 +256,7 @@ static int run_once(struct run *r, uint64_t stop_at)
 {
     char out[300];
     struct pc_eval *e = NULL;
-    struct stopper stopper = {.at = stop_at};
+    struct stopper stopper = {.at = stop_at, .n_left = r->patience};
     const struct pc_progress progress = {on_update, NULL, &stopper};
     json_t *model = json_pack("{s:s}", "content_sha256", "abcd");
     snprintf(out, sizeof out, "%s/out", r->s->dir);
@@ -310,7 +338,9 @@ static int set_up(void **state)
     static struct scratch s;
     scratch_open(&s);
     g_open_rc = g_judge_rc = 0;
+    g_slow = g_hurry = false;
     g_bad_ask = SIZE_MAX;
+    g_tool = NULL;
     *state = &s;
     return 0;
 }
@@ -412,6 +442,44 @@ static void test_stopped_anywhere(void **state)
     run_end(&r);
 }
 
+/* Stopped while judges are at work: they are not waited for, and what was answered is not asked again. */
+static void test_stopped_while_judging(void **state)
+{
+    struct scratch *s = *state;
+    struct run r = run_new(s);
+    r.fake.odd_item = 6;
+    assert_int_equal(run_once(&r, SIZE_MAX), 0);
+    struct outcome whole = outcome_of(s);
+    assert_int_equal(pc_dir_remove(scratch_path(s, "out"), NULL), 0);
+    size_t n_kept = 0;
+    for (int i = 0; i < 2; i++) { // the second time after no more than a look
+        g_slow = true;
+        g_hurry = false;
+        r.fake = fake_new();
+        r.fake.odd_item = 6;
+        r.patience = i == 0 ? 6 : 2;
+        double start = pc_seconds();
+        assert_int_equal(run_once(&r, SIZE_MAX), PACO_ECANCELLED);
+        assert_true(pc_seconds() - start < 10);
+        assert_contains(r.err.message, "stopped with 0 of 12 items answered");
+        assert_true(has(s, "out/doubles.paco-partial"));
+        n_kept += i == 0 ? r.fake.n_asked - r.fake.n_open - 1 : 0; // but the odd one
+    }
+    assert_int_equal(n_kept, 4);
+    g_slow = false;
+    r.fake = fake_new();
+    r.fake.odd_item = 6;
+    r.patience = 0;
+    assert_int_equal(run_once(&r, SIZE_MAX), 0);
+    assert_true(r.result.n_resumed >= n_kept);
+    assert_int_equal(r.fake.n_asked, N_ITEMS - r.result.n_resumed);
+    struct outcome again = outcome_of(s);
+    assert_same_outcome(&whole, &again);
+    outcome_free(&again);
+    outcome_free(&whole);
+    run_end(&r);
+}
+
 /* A killed process leaves any beginning of its journal. */
 static void test_killed_anywhere(void **state)
 {
@@ -498,6 +566,30 @@ static void test_other_flags_start_afresh(void **state)
     run_end(&r);
 }
 
+/* Verdicts of two versions do not mix, neither in results nor in what is under way. */
+static void test_another_tool_is_another_run(void **state)
+{
+    struct scratch *s = *state;
+    struct run r = run_new(s);
+    g_tool = "3.11.2";
+    assert_int_equal(run_once(&r, 4), PACO_ECANCELLED);
+    g_tool = "3.13.0";
+    r.fake = fake_new();
+    assert_int_equal(run_once(&r, SIZE_MAX), PACO_EEXIST);
+    assert_contains(r.err.message, "tools");
+    assert_contains(r.err.message, "3.11.2");
+    g_tool = "3.11.2";
+    assert_int_equal(run_once(&r, SIZE_MAX), 0);
+    char *results = contents(s, "results.json");
+    assert_contains(results, "\"abacus\": \"3.11.2\"");
+    pc_free(results);
+    g_tool = "3.13.0";
+    assert_int_equal(run_once(&r, SIZE_MAX), PACO_EEXIST);
+    assert_contains(r.err.message, "(tools was {\"abacus\": \"3.11.2\"}, is {\"abacus\": \"3.13.0\"})");
+    g_tool = NULL;
+    run_end(&r);
+}
+
 /* In no mean, counted, and asked again; then everything is as if nothing had happened. */
 static void test_failed_items(void **state)
 {
@@ -544,6 +636,12 @@ static void test_what_ends_a_run(void **state)
     assert_int_equal(run_once(&r, SIZE_MAX), PACO_ENOSPC);
     assert_string_equal(r.err.message, "no verdict");
     g_judge_rc = 0;
+    r.fake = fake_new();
+    assert_int_equal(pc_dir_remove(scratch_path(s, "out"), NULL), 0);
+    r.fake.bad_item = 7; // no item is to blame when memory is out
+    r.fake.bad_code = PACO_EMEM;
+    assert_int_equal(run_once(&r, SIZE_MAX), PACO_EMEM);
+    assert_true(has(s, "out/doubles.paco-partial"));
     r.fake = fake_new();
     assert_int_equal(run_once(&r, SIZE_MAX), 0);
     assert_int_equal(r.result.n_failed, 0);
@@ -627,9 +725,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_whole, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_done_already, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_stopped_anywhere, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_stopped_while_judging, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_killed_anywhere, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_killed_before_the_rename, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_other_flags_start_afresh, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_another_tool_is_another_run, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_failed_items, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_ends_a_run, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_without_memory, set_up, tear_down),

@@ -6,15 +6,20 @@
 #include "unit.h"
 
 #include "base/file.h"
+#include "base/host.h"
 #include "base/memory.h"
 #include "eval/sandbox.h"
+#include "eval/sandbox_parts.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -141,8 +146,8 @@ static void has_its_verdict(void **state)
     fail_msg("'%.80s' (%s) after %.2f s is not '%.*s'", e->text, e->why, e->seconds, (int)(end - line), line);
 }
 
-/** Processes with this run's own alarm among their arguments. */
-static int count_left(void)
+/** Processes with a run's own alarm among their arguments. */
+static int count_left(const char *alarm)
 {
     int n = 0;
     DIR *dir = opendir("/proc");
@@ -157,7 +162,7 @@ static int count_left(void)
         fclose(f);
         text[len] = '\0';
         for (const char *p = text; p < text + len; p += strlen(p) + 1)
-            n += strcmp(p, all.alarm) == 0;
+            n += strcmp(p, alarm) == 0;
     }
     closedir(dir);
     return n;
@@ -182,7 +187,7 @@ static void nothing_was_harmed(void **state)
     assert_int_equal(errno, EAGAIN);
     assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
     assert_int_equal(errno, ECHILD);
-    assert_int_equal(count_left(), 0);
+    assert_int_equal(count_left(all.alarm), 0);
 }
 
 /* ---- sources that are not files ---- */
@@ -354,6 +359,90 @@ static void runs_unsafe_when_told(void **state)
     pc_sandbox_close(s);
 }
 
+struct stopping {
+    struct pc_sandbox *sandbox;
+    int code;
+    struct paco_error err;
+};
+
+static void *run_for_long(void *arg)
+{
+    struct stopping *s = arg;
+    struct pc_program programs[5];
+    struct pc_execution done[5];
+    for (size_t i = 0; i < 5; i++)
+        programs[i] = (struct pc_program){"while 1: pass", 13};
+    s->code = pc_sandbox_run_all(s->sandbox, programs, 5, done, &s->err);
+    for (size_t i = 0; i < 5; i++)
+        assert_null(done[i].text);
+    return NULL;
+}
+
+/** Two run, three wait for their turn. */
+static void stops_when_asked(void **state)
+{
+    (void)state;
+    need_sandbox();
+    struct stopping s = {0};
+    struct paco_error err = {0};
+    struct pc_execution e;
+    pthread_t thread;
+    char alarm_text[16]; // as in open_sandbox
+    double alarm_s = 30 + (double)(getpid() % 500) / 1000;
+    snprintf(alarm_text, sizeof alarm_text, "%.3f", alarm_s);
+    struct pc_sandbox_options options = {.alarm_s = alarm_s, .kill_s = 40, .n_parallel = 2};
+    assert_int_equal(pc_sandbox_open(&options, &s.sandbox, &err), 0);
+    assert_int_equal(pthread_create(&thread, NULL, run_for_long, &s), 0);
+    usleep(300 * 1000);
+    double start = pc_seconds();
+    pc_sandbox_stop(s.sandbox);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_true(pc_seconds() - start < 10);
+    assert_int_equal(s.code, PACO_ECANCELLED);
+    assert_contains(s.err.message, "stopped ");
+    assert_int_equal(count_left(alarm_text), 0);
+    assert_int_equal(pc_sandbox_run(s.sandbox, "1", 1, &e, &err), PACO_ECANCELLED);
+    assert_string_equal(err.message, "stopped before it ran");
+    assert_null(e.text);
+    pc_sandbox_close(s.sandbox);
+}
+
+static void ignore(int signal_number)
+{
+    (void)signal_number;
+}
+
+/** Signals that come all the time, while nothing does. */
+static void collects_in_spite_of_signals(void **state)
+{
+    (void)state;
+    static const char *const argv[] = {"/bin/sh", "-c", "echo a; sleep 0.3; echo b", NULL};
+    static const char *const endless[] = {"/bin/sh", "-c", "echo a; exec sleep 20", NULL};
+    const struct itimerval often = {{0, 5000}, {0, 5000}}, never = {{0, 0}, {0, 0}};
+    struct sigaction on = {.sa_handler = ignore}, was;
+    struct paco_error err = {0};
+    struct pc_buf out;
+    int status = -1;
+    assert_int_equal(sigaction(SIGALRM, &on, &was), 0);
+    assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
+    pc_buf_init(&out, 100);
+    int code = pc_spawn_collect(argv, false, 20, &out, &status, &err);
+    double start = pc_seconds();
+    struct pc_buf rest;
+    pc_buf_init(&rest, 100);
+    int late = pc_spawn_collect(endless, false, 0.3, &rest, &status, &err);
+    double seconds = pc_seconds() - start;
+    setitimer(ITIMER_REAL, &never, NULL);
+    sigaction(SIGALRM, &was, NULL);
+    assert_int_equal(code, 0);
+    assert_string_equal(out.data, "a\nb\n");
+    assert_int_equal(late, PACO_EUNSUPPORTED);
+    assert_contains(err.message, "/bin/sh did not end within 0.3 s");
+    assert_true(seconds < 10);
+    pc_buf_release(&out);
+    pc_buf_release(&rest);
+}
+
 static void survives_lack_of_memory(void **state)
 {
     (void)state;
@@ -402,6 +491,8 @@ int main(void)
         cmocka_unit_test(refuses_without_its_parts),
         cmocka_unit_test(refuses_what_does_not_isolate),
         cmocka_unit_test(runs_unsafe_when_told),
+        cmocka_unit_test(stops_when_asked),
+        cmocka_unit_test(collects_in_spite_of_signals),
         cmocka_unit_test(survives_lack_of_memory),
     };
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)

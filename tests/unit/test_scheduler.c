@@ -477,8 +477,8 @@ static void test_failures(void **state)
     while (pc_scheduler_n_open(r.s))
         step(r.s);
     assert_int_equal(items[2].n_done, 3);
-    assert_int_equal(items[2].code[0], PACO_EMEM);
-    assert_int_equal(items[2].code[2], PACO_EMEM);
+    assert_int_equal(items[2].code[0], PACO_ELIMIT);
+    assert_int_equal(items[2].code[2], PACO_ELIMIT);
     assert_contains(items[2].message, "keys and values of 4194391 tokens need");
     assert_int_equal(items[1].code[0] + items[4].code[0], 0);
     assert_int_equal(items[1].n_done + items[4].n_done, 2);

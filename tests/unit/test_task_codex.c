@@ -148,6 +148,39 @@ static void subsets(void **state)
     harness_close(&h);
 }
 
+/* What runs an answer is part of what the verdict depends on. */
+static void python_is_named(void **state)
+{
+    (void)state;
+    struct harness h;
+    start(&h, &pc_task_codex_low);
+    harness_open(&h, h.s.dir);
+    const char *version = json_string_value(json_object_get(h.tools, "python"));
+    int major = 0, minor = 0;
+    assert_int_equal(json_object_size(h.tools), 1);
+    assert_int_equal(version ? sscanf(version, "%d.%d.%*d", &major, &minor) : 0, 2);
+    assert_true(major == 3 && minor >= 8);
+    harness_close(&h);
+}
+
+static void judging_can_be_stopped(void **state)
+{
+    (void)state;
+    struct harness h;
+    start(&h, &pc_task_codex_low);
+    harness_open(&h, h.s.dir);
+    const char *text = good;
+    size_t len = strlen(text);
+    json_t *record = json_object();
+    h.task->stop(h.data);
+    assert_int_equal(h.task->judge(h.data, 0,
+                         &(struct pc_answers){.texts = &text, .lens = &len, .n_texts = 1}, record, &h.err),
+        PACO_ECANCELLED);
+    assert_int_equal(json_object_size(record), 0); // as it was, for another attempt
+    json_decref(record);
+    harness_close(&h);
+}
+
 static void bad_flags(void **state)
 {
     (void)state;
@@ -278,6 +311,8 @@ int main(void)
         cmocka_unit_test(temperature_0_is_greedy_and_asks_once),
         cmocka_unit_test(pass_at_k),
         cmocka_unit_test(subsets),
+        cmocka_unit_test(python_is_named),
+        cmocka_unit_test(judging_can_be_stopped),
         cmocka_unit_test(bad_flags),
         cmocka_unit_test(bad_data),
         cmocka_unit_test(a_gzip_file_cut_short_is_refused),
