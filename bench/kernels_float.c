@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Float products and attention against what this machine can do, on a pool's threads.
  *
- *     bench_kernels_float [-t THREADS] [decode|batch|prefill|attention]...
+ *     bench_kernels_float [-t THREADS] [decode|batch|prefill|training|attention]...
  *
  * Decoding reads half a gigabyte of matrices per round, so that no cache holds them; prefill runs 512 rows
- * through one matrix. Every figure is the median of its rounds, and limits are measured before and after. One
- * thread is timed by its processor time, so that neighbours matter less. */
+ * through one matrix; training runs 512 rows forwards and backwards through matrices of SmolLM2-135M, whose
+ * weights and gradients come from memory, packing included. Every figure is the median of its rounds, and
+ * limits are measured before and after. One thread is timed by its processor time, so that neighbours matter
+ * less. */
 #include "base/cpu.h"
 #include "base/memory.h"
 #include "base/threads.h"
@@ -13,6 +15,7 @@
 #include "kernels/bf16.h"
 #include "kernels/limits.h"
 #include "kernels/matmul.h"
+#include "model/linear.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -191,6 +194,126 @@ static void products(const char *what, size_t n_x, bool cold, int n_shapes)
         }
 }
 
+/* ---- training ---- */
+
+/* One layer's three products of T rows; every run goes to other weights and gradients. */
+struct layer {
+    const struct pc_compute *compute;
+    struct pc_weight *w;
+    float **dw;
+    struct pc_input x, dy;
+    float *y, *dx;
+    void *panels;
+    size_t n_weights, i_weight;
+};
+
+static void forward(struct layer *l)
+{
+    const struct pc_linear job = {&l->w[l->i_weight], l->y};
+    pc_linear_forward(l->compute, &job, 1, &l->x);
+}
+
+static void backward_input(struct layer *l)
+{
+    const struct pc_linear_dx job = {&l->w[l->i_weight], &l->dy};
+    pc_linear_backward_input(l->compute, &job, 1, l->dx, false);
+}
+
+static void backward_weight(struct layer *l)
+{
+    const struct pc_linear_dw job = {&l->w[l->i_weight], &l->dy, l->dw[l->i_weight], NULL};
+    pc_linear_backward_weight(l->compute, &job, 1, &l->x, l->panels);
+}
+
+static double seconds_of(struct layer *l, void (*fn)(struct layer *))
+{
+    double times[MOST_ROUNDS];
+    int n = 0;
+    for (double end = now() + 0.4; n < 3 || (now() < end && n < MOST_ROUNDS); n++) {
+        l->i_weight = (l->i_weight + 1) % l->n_weights;
+        double t0 = now();
+        fn(l);
+        times[n] = now() - t0;
+    }
+    qsort(times, (size_t)n, sizeof *times, ascending);
+    return times[n / 2];
+}
+
+static struct pc_input input(const struct pc_kernels *kernels, unsigned needs, size_t n_rows, size_t n_in)
+{
+    struct pc_input in = {
+        .x = random_bytes(PC_F32, n_rows * n_in), .needs = needs, .n_rows = n_rows, .n_in = n_in};
+    in.forms = allocate(n_rows * pc_input_form_size(needs, n_in) + 1);
+    pc_input_prepare(&in, kernels, 0, n_rows);
+    return in;
+}
+
+static void free_input(struct pc_input *in)
+{
+    pc_free((void *)(uintptr_t)in->x);
+    pc_free(in->forms);
+}
+
+static void layer(const struct pc_compute *compute, enum pc_weight_class arithmetic, size_t n_rows,
+    size_t n_in, size_t n_out)
+{
+    enum { MOST_WEIGHTS = 64, COLD = 160 << 20 };
+    struct pc_weight w[MOST_WEIGHTS];
+    float *dw[MOST_WEIGHTS];
+    struct layer l = {.compute = compute, .w = w, .dw = dw};
+    size_t size = n_in * n_out * sizeof(float);
+    for (; l.n_weights < MOST_WEIGHTS && l.n_weights <= COLD / size; l.n_weights++) {
+        w[l.n_weights] = (struct pc_weight){.arithmetic = arithmetic,
+            .dtype = PC_F32,
+            .n_out = n_out,
+            .n_in = n_in,
+            .row_size = n_in * sizeof(float),
+            .data = random_bytes(PC_F32, n_in * n_out)};
+        dw[l.n_weights] = allocate(size);
+        memset(dw[l.n_weights], 0, size);
+    }
+    unsigned needs = pc_input_needs(w);
+    l.x = input(compute->kernels, needs, n_rows, n_in);
+    l.dy = input(compute->kernels, needs, n_rows, n_out);
+    l.y = allocate(n_rows * n_out * sizeof(float));
+    l.dx = allocate(n_rows * n_in * sizeof(float));
+    l.panels = allocate(pc_linear_panels_size(w, n_rows));
+    static void (*const fns[])(struct layer *) = {forward, backward_input, backward_weight};
+    static const char *const names[] = {"Y", "dX", "dW"};
+    double limit = arithmetic == PC_CLASS_PANELS ? g_dot : g_fma;
+    printf("training %-11s (%zu,%zu,%zu):", pc_weight_class_name(arithmetic), n_rows, n_in, n_out);
+    for (int i = 0; i < 3; i++) {
+        double flop = 2.0 * (double)(n_rows * n_in * n_out) / seconds_of(&l, fns[i]);
+        printf("  %s %4.0f GFLOP/s (%.2f)", names[i], flop * 1e-9, flop / limit);
+    }
+    printf("\n");
+    for (size_t i = 0; i < l.n_weights; i++) {
+        pc_free((void *)(uintptr_t)w[i].data);
+        pc_free(dw[i]);
+    }
+    free_input(&l.x);
+    free_input(&l.dy);
+    pc_free(l.y);
+    pc_free(l.dx);
+    pc_free(l.panels);
+}
+
+static void training(void)
+{
+    static const size_t shapes[][3] = {{512, 576, 576}, {512, 576, 192}, {512, 576, 1536}, {512, 1536, 576},
+        {512, 576, 49152}, {128, 576, 49152}, {64, 576, 49152}};
+    static const enum pc_weight_class classes[] = {PC_CLASS_PANELS, PC_CLASS_F32};
+    struct pc_kernels kernels;
+    pc_kernels_init(&kernels, pc_cpu_flags());
+    struct pc_compute compute = {.kernels = &kernels, .pool = g_pool};
+    compute.n_scratch = (pc_linear_backward_scratch() + 15) / 16 * 16;
+    compute.scratch = allocate((size_t)pc_pool_size(g_pool) * compute.n_scratch * sizeof(float));
+    for (size_t c = 0; c < sizeof classes / sizeof *classes; c++)
+        for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+            layer(&compute, classes[c], shapes[s][0], shapes[s][1], shapes[s][2]);
+    pc_free(compute.scratch);
+}
+
 /* A cache as an engine lays it out: blocks of 32 positions, in each all layers and heads. */
 struct cache {
     const struct pc_attention_type *fns;
@@ -348,6 +471,8 @@ int main(int argc, char **argv)
             products("batch", n, true, 1);
     if (wanted(argc, argv, "prefill"))
         products("prefill", 512, false, 5);
+    if (wanted(argc, argv, "training"))
+        training();
     if (wanted(argc, argv, "attention"))
         attention();
     limits();

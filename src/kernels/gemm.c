@@ -163,5 +163,15 @@ void pc_gemm_init(struct pc_gemm *table, unsigned cpu_flags)
             .pack_rows = pack_rows_bf16,
             .pack_columns = pack_columns_bf16,
             .multiply = multiply_bf16}};
+#ifdef PC_HAVE_AVX512
+    if (!(cpu_flags & PC_CPU_AVX512))
+        return;
+    pc_gemm_init_avx512(table);
+#endif
+#ifdef PC_HAVE_AVX512_BF16
+    if (!(cpu_flags & PC_CPU_AVX512_BF16))
+        return;
+    pc_gemm_init_avx512_bf16(table);
+#endif
     (void)cpu_flags;
 }

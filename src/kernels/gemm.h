@@ -88,4 +88,9 @@ static inline size_t pc_gemm_panel_size(const struct pc_gemm_type *type, size_t 
 /** Fill table with the scalar versions, then with the faster ones cpu_flags (enum pc_cpu_flag) allow. */
 void pc_gemm_init(struct pc_gemm *table, unsigned cpu_flags);
 
+/* Each fills what it has; see gemm.c. */
+void pc_gemm_init_avx2(struct pc_gemm *table);
+void pc_gemm_init_avx512(struct pc_gemm *table);
+void pc_gemm_init_avx512_bf16(struct pc_gemm *table);
+
 #endif

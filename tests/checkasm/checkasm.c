@@ -20,6 +20,7 @@ static const struct {
     {"attention", check_attention},
     {"bf16", check_bf16},
     {"convert", check_convert},
+    {"gemm", check_gemm},
     {"limits", check_limits},
     {"llm_int8", check_llm_int8},
     {"matmul", check_matmul},

@@ -76,6 +76,7 @@ void check_time(const char *function, const struct check_level *level, uint64_t 
 void check_attention(void);
 void check_bf16(void);
 void check_convert(void);
+void check_gemm(void);
 void check_limits(void);
 void check_llm_int8(void);
 void check_matmul(void);

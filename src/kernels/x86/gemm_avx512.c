@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/x86/gemm_avx512.h"
+
+GEMM(FLOATS)
+
+void pc_gemm_init_avx512(struct pc_gemm *table)
+{
+    table->f32 = g_type;
+}
