@@ -19,16 +19,17 @@
 
 #include <stddef.h>
 
-/** The operands. Rows of D = head_dim floats: q_stride floats apart but for k and v, whose are kv_stride. */
+/** The operands. Rows of D = head_dim floats: q_stride floats apart, those of k and v kv_stride. */
 struct pc_attention_head {
     size_t n, head_dim; /* rows; head_dim even */
     size_t q_stride, kv_stride;
     float scale;
     const float *q, *k, *v;   /* as forward used them: rotated, and rounded to the cache type */
     const float *out, *d_out; /* the output, and its gradient */
-    const float *log_sum;     /* L: of row i at [i * log_sum_stride] */
-    size_t log_sum_stride;
-    float *d_q, *d_k, *d_v; /* written; d_k and d_v of this query head alone, q_stride floats apart */
+    const float *log_sum;     /* L; of row i at [i * row_stride] */
+    float *dot;               /* D likewise: written */
+    size_t row_stride;
+    float *d_q, *d_k, *d_v; /* written; d_k and d_v are this query head's alone, q_stride floats apart */
 };
 
 struct pc_attention_backward {
@@ -43,8 +44,8 @@ void pc_attention_backward_init(struct pc_attention_backward *table, unsigned cp
 /** Floats of scratch for head: tiles of 32 keys and values, transposed, and their gradients. */
 static inline size_t pc_attention_backward_scratch(size_t head_dim)
 {
-    enum { KEYS = 32, QUERIES = 16 };
-    return 4 * KEYS * head_dim + 2 * QUERIES * KEYS;
+    enum { KEYS = 32 };
+    return 4 * KEYS * head_dim;
 }
 
 void pc_attention_backward_init_avx2(struct pc_attention_backward *table);

@@ -4,8 +4,10 @@
 #define PC_KERNELS_KERNELS_H
 
 #include "kernels/attention.h"
+#include "kernels/attention_backward.h"
 #include "kernels/bf16.h"
 #include "kernels/convert.h"
+#include "kernels/cross_entropy.h"
 #include "kernels/gemm.h"
 #include "kernels/llm_int8.h"
 #include "kernels/matmul.h"
@@ -22,10 +24,12 @@ struct pc_kernels {
     struct pc_packed packed;
     struct pc_llm_int8 llm_int8;
     struct pc_attention attention;
+    struct pc_attention_backward attention_backward;
     struct pc_rmsnorm rmsnorm;
     struct pc_rope rope;
     struct pc_silu silu;
     struct pc_softmax softmax;
+    struct pc_cross_entropy cross_entropy;
     struct pc_convert convert;
 };
 
@@ -38,10 +42,12 @@ static inline void pc_kernels_init(struct pc_kernels *k, unsigned cpu_flags)
     pc_packed_init(&k->packed, cpu_flags);
     pc_llm_int8_init(&k->llm_int8, cpu_flags);
     pc_attention_init(&k->attention, cpu_flags);
+    pc_attention_backward_init(&k->attention_backward, cpu_flags);
     pc_rmsnorm_init(&k->rmsnorm, cpu_flags);
     pc_rope_init(&k->rope, cpu_flags);
     pc_silu_init(&k->silu, cpu_flags);
     pc_softmax_init(&k->softmax, cpu_flags);
+    pc_cross_entropy_init(&k->cross_entropy, cpu_flags);
     pc_convert_init(&k->convert, cpu_flags);
 }
 

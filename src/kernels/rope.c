@@ -82,9 +82,15 @@ static void forward(float *x, const float *cos_sin, size_t n_heads, size_t head_
     pc_rope_loop(x, cos_sin, n_heads, head_dim);
 }
 
+static void backward(float *dx, const float *cos_sin, size_t n_heads, size_t head_dim)
+{
+    pc_rope_backward_loop(dx, cos_sin, n_heads, head_dim);
+}
+
 void pc_rope_init(struct pc_rope *table, unsigned cpu_flags)
 {
     table->forward = forward;
+    table->backward = backward;
 #ifdef PC_HAVE_AVX2
     if (!(cpu_flags & PC_CPU_AVX2))
         return;

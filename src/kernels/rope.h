@@ -45,12 +45,15 @@ struct pc_rope {
      *  each product rounded. The same bits at every level. Thread-safe on disjoint x.
      *  Source: Su et al. 2021, eq. 34, in the half-split layout of Transformers' `rotate_half`. */
     void (*forward)(float *x, const float *cos_sin, size_t n_heads, size_t head_dim);
+    /** The gradient of what forward rotated, from that of its result, in place: the rotation back,
+     *  (a, b) -> (a cos + b sin, b cos - a sin). */
+    void (*backward)(float *dx, const float *cos_sin, size_t n_heads, size_t head_dim);
 };
 
 /** Fill table with the scalar version, then with the faster ones cpu_flags (enum pc_cpu_flag) allow. */
 void pc_rope_init(struct pc_rope *table, unsigned cpu_flags);
 
-/* The loop every version compiles with its own flags. */
+/* The loops every version compiles with its own flags. */
 static inline void pc_rope_loop(float *x, const float *cos_sin, size_t n_heads, size_t head_dim)
 {
     size_t half = head_dim / 2;
@@ -61,6 +64,20 @@ static inline void pc_rope_loop(float *x, const float *cos_sin, size_t n_heads, 
             float a = first[i], b = second[i];
             first[i] = a * c[i] - b * s[i];
             second[i] = b * c[i] + a * s[i];
+        }
+    }
+}
+
+static inline void pc_rope_backward_loop(float *dx, const float *cos_sin, size_t n_heads, size_t head_dim)
+{
+    size_t half = head_dim / 2;
+    const float *restrict c = cos_sin, *restrict s = cos_sin + half;
+    for (size_t h = 0; h < n_heads; h++) {
+        float *restrict first = dx + h * head_dim, *restrict second = first + half;
+        for (size_t i = 0; i < half; i++) {
+            float a = first[i], b = second[i];
+            first[i] = a * c[i] + b * s[i];
+            second[i] = b * c[i] - a * s[i];
         }
     }
 }

@@ -37,34 +37,34 @@ struct pc_llama_end_gradients {
 
 /** What backward computes on the way: one for all layers. */
 struct pc_llama_scratch {
-    struct pc_llama_activations forward; /* for pc_llama_block_forward too */
+    struct pc_llama_activations forward; /* for pc_llama_block_forward too, with forms */
     struct pc_llama_tape spare;          /* of a layer computed again; only with recompute */
-    size_t n_rows, n_loss_rows;
-    float *stream;                       /* (T, C); only with recompute */
-    float *norm, *d_norm;                /* (T, C) */
-    float *act, *d_act;                  /* (T, I) */
-    float *d_mix, *d_q;                  /* (T, H D) */
-    float *d_k_heads, *d_v_heads;        /* (T, H D) one for each query head */
-    float *scale;                        /* (T) of a norm */
-    float *hidden, *d_hidden, *d_logits; /* (n_loss_rows, C) twice, (n_loss_rows, vocab) */
-    size_t *loss_row;                    /* (n_loss_rows) */
+    size_t n_loss_rows;
+    float *stream;                          /* (T, C); only with recompute */
+    float *norm, *d_norm;                   /* (T, C) */
+    float *act, *d_act;                     /* (T, I) */
+    float *d_mix, *d_q;                     /* (T, H D) */
+    float *d_k_heads, *d_v_heads;           /* (T, H D), of each query head */
+    float *dot;                             /* (T, H) */
+    float *scale;                           /* (T) of a norm */
+    size_t *starts;                         /* (T + 1) of the sequences; or rows that are trained */
+    float *stream_rows, *hidden, *d_hidden; /* (n_loss_rows, C) */
+    float *d_logits;                        /* (n_loss_rows, vocab) */
+    unsigned char *forms;                   /* of gradients, and of an input */
+    unsigned char *panels;                  /* of pc_linear_backward_weight */
 };
 
-/** Floats for a pass of at most n_rows rows, and to cut them out of that much memory, 64-byte aligned.
+/** Bytes for a pass of at most n_rows rows, and to cut them out of that much memory, 64-byte aligned.
  *
  *  n_loss_rows  rows whose logits exist at once: (n_loss_rows, vocab) floats. pc_llama_loss_rows proposes.
- *  recompute    tapes hold x_in alone, and backward computes the rest of a layer again (the same bytes).
- *
- *  forward.forms is the caller's: max(n_rows, n_loss_rows) times the model's form_size bytes. */
-size_t pc_llama_scratch_size(
-    const struct pc_config *config, size_t n_rows, size_t n_loss_rows, bool recompute);
-void pc_llama_scratch_place(struct pc_llama_scratch *s, const struct pc_config *config, size_t n_rows,
-    size_t n_loss_rows, bool recompute, float *memory);
-size_t pc_llama_loss_rows(const struct pc_config *config, size_t n_rows);
+ *  recompute    tapes hold x_in alone, and backward computes the rest of a layer again (the same bytes). */
+size_t pc_llama_scratch_size(const struct pc_llama *model, size_t n_rows, size_t n_loss_rows, bool recompute);
+void pc_llama_scratch_place(struct pc_llama_scratch *s, const struct pc_llama *model, size_t n_rows,
+    size_t n_loss_rows, bool recompute, void *memory);
+size_t pc_llama_loss_rows(size_t n_rows);
 
-/** Floats of scratch each worker needs (pc_compute.n_scratch) beside pc_llama.n_scratch: the larger counts.
- */
-size_t pc_llama_backward_worker_scratch(const struct pc_config *config);
+/** Floats of scratch each worker needs, forward and back: pc_compute.n_scratch. A multiple of 16. */
+size_t pc_llama_training_scratch(const struct pc_llama *model);
 
 /** Back through block i_layer: dx (T, C), the gradient of the block's output, becomes that of its input.
  *

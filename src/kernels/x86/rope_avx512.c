@@ -7,7 +7,13 @@ static void forward(float *x, const float *cos_sin, size_t n_heads, size_t head_
     pc_rope_loop(x, cos_sin, n_heads, head_dim);
 }
 
+static void backward(float *dx, const float *cos_sin, size_t n_heads, size_t head_dim)
+{
+    pc_rope_backward_loop(dx, cos_sin, n_heads, head_dim);
+}
+
 void pc_rope_init_avx512(struct pc_rope *table)
 {
     table->forward = forward;
+    table->backward = backward;
 }
