@@ -1,0 +1,442 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Gradients of whole models against finite differences of a forward pass in double; the same bytes whatever
+ * the threads, with recomputation or without, whatever is frozen; and forward's bytes are the engine's. */
+#include "unit.h"
+
+#include "base/cpu.h"
+#include "double_model.h"
+#include "engine/engine.h"
+#include "model/llama_backward.h"
+#include "model/llama_batch.h"
+#include "model/llama_forward.h"
+
+static const struct pc_config g_gqa = {.architecture = "LlamaForCausalLM",
+    .n_layers = 2,
+    .hidden_size = 20,
+    .intermediate_size = 28,
+    .n_heads = 4,
+    .n_kv_heads = 2,
+    .head_dim = 6,
+    .vocab_size = 37,
+    .max_positions = 256,
+    .rms_norm_eps = 1e-5f,
+    .rope_theta = 10000.0f,
+    .bos_id = -1,
+    .pad_id = -1};
+
+/* Lengths around a tile of keys; tokens that come again and again; some rows not trained. */
+static struct double_batch make_batch(const struct pc_config *c)
+{
+    struct double_batch b = {.lengths = {35, 1, 7}, .n = 3, .n_rows = 43};
+    for (size_t t = 0; t < b.n_rows; t++) {
+        b.token[t] = (int32_t)(t * t + 3 * t) % (c->vocab_size - 5);
+        b.label[t] = t % 4 == 1 ? -100 : (int32_t)(t * 7 + 2) % c->vocab_size;
+        b.weight[t] = 1.0f / (float)(3 + t % 5);
+    }
+    return b;
+}
+
+/* ---- a pass ---- */
+
+struct way {
+    int n_threads;
+    bool scalar, recompute, bf16;
+    size_t n_loss_rows; /* 0: all */
+};
+
+struct result {
+    float **gradient; /* by tensor, of what is trained */
+    float *dx;        /* of the embedded rows */
+    double loss[DOUBLE_ROWS];
+};
+
+struct rig {
+    struct tiny *t;
+    struct double_batch batch;
+    struct way way;
+    struct pc_kernels kernels;
+    struct pc_llama *model;
+    struct pc_compute compute;
+    struct pc_llama_batch *rows;
+    struct pc_llama_tape tape[DOUBLE_LAYERS];
+    struct pc_llama_scratch scratch;
+    float *tapes;
+    unsigned char *memory;
+};
+
+static void begin(struct rig *r)
+{
+    struct paco_error err = {0};
+    size_t n = r->batch.n_rows, n_loss = r->way.n_loss_rows ? r->way.n_loss_rows : pc_llama_loss_rows(n);
+    enum pc_dtype kv_type = r->way.bf16 ? PC_BF16 : PC_F32;
+    enum pc_products products = r->way.bf16 ? PC_PRODUCTS_TRAIN_BF16 : PC_PRODUCTS_F32;
+    pc_kernels_init(&r->kernels, r->way.scalar ? 0 : pc_cpu_flags());
+    if (pc_llama_bind(r->t->ck, &r->t->config, &r->kernels, products, &r->model, &err) < 0 ||
+        pc_llama_load(r->model, &err) < 0 ||
+        pc_llama_batch_new(r->model, n, r->batch.n, kv_type, &r->rows, &err) < 0)
+        fail_msg("%s", err.message);
+    r->compute = (struct pc_compute){.kernels = &r->kernels, .pool = pc_pool_new(r->way.n_threads, &err)};
+    r->compute.n_scratch = pc_llama_training_scratch(r->model);
+    r->compute.scratch = pc_alloc_pages((size_t)r->way.n_threads * r->compute.n_scratch * sizeof(float));
+    size_t tape = pc_llama_tape_size(&r->t->config, n, r->way.recompute);
+    r->tapes = pc_alloc_pages((size_t)r->t->config.n_layers * tape * sizeof(float));
+    for (int32_t i = 0; i < r->t->config.n_layers; i++)
+        pc_llama_tape_place(&r->tape[i], &r->t->config, n, r->way.recompute, r->tapes + (size_t)i * tape);
+    r->memory = pc_alloc_pages(pc_llama_scratch_size(r->model, n, n_loss, r->way.recompute));
+    pc_llama_scratch_place(&r->scratch, r->model, n, n_loss, r->way.recompute, r->memory);
+    pc_llama_batch_set(r->rows, r->batch.lengths, r->batch.n);
+}
+
+static void finish(struct rig *r)
+{
+    pc_free(r->memory);
+    pc_free(r->tapes);
+    pc_free(r->compute.scratch);
+    pc_pool_free(r->compute.pool);
+    pc_llama_batch_free(r->rows);
+    pc_llama_free(r->model);
+}
+
+/* Where the gradient of a tensor goes. */
+static float *gradient(const struct rig *r, const struct result *to, const char *fmt, int i, const char *part)
+{
+    char name[128];
+    snprintf(name, sizeof name, fmt, i, part);
+    const struct pc_tensor *t = pc_checkpoint_find(r->t->ck, name);
+    return t ? to->gradient[t->index] : NULL;
+}
+
+static struct pc_llama_gradients layer_gradients(const struct rig *r, const struct result *to, int i)
+{
+    struct pc_llama_gradients g = {
+        .attention_norm = gradient(r, to, "model.layers.%d.%s.weight", i, "input_layernorm"),
+        .mlp_norm = gradient(r, to, "model.layers.%d.%s.weight", i, "post_attention_layernorm")};
+    for (int k = 0; k < PC_LLAMA_N_MATRICES; k++) {
+        g.matrix[k] = gradient(r, to, "model.layers.%d.%s.weight", i, double_parts[k]);
+        g.bias[k] = gradient(r, to, "model.layers.%d.%s.bias", i, double_parts[k]);
+    }
+    return g;
+}
+
+static float *forward(struct rig *r)
+{
+    struct paco_error err = {0};
+    const struct pc_llama_rows *rows = pc_llama_batch_rows(r->rows);
+    size_t width = (size_t)r->t->config.hidden_size;
+    float *x = malloc(rows->n * width * sizeof *x);
+    struct pc_llama_weights weights = pc_llama_weights(r->model);
+    assert_int_equal(pc_llama_fill_head(r->model, r->compute.pool, &err), 0);
+    for (size_t t = 0; t < rows->n; t++)
+        assert_int_equal(pc_llama_embed(r->model, r->batch.token[t], x + t * width, &err), 0);
+    for (int32_t i = 0; i < r->t->config.n_layers; i++) {
+        assert_int_equal(pc_llama_fill_layer(r->model, i, r->compute.pool, &err), 0);
+        pc_llama_block_forward(
+            &r->compute, &r->t->config, &weights, i, rows, x, &r->scratch.forward, &r->tape[i]);
+    }
+    return x;
+}
+
+/* Gradients are added to what `to` holds. */
+static void run(struct rig *r, struct result *to)
+{
+    const struct pc_llama_rows *rows = pc_llama_batch_rows(r->rows);
+    struct pc_llama_weights weights = pc_llama_weights(r->model);
+    float *x = forward(r);
+    double loss[DOUBLE_ROWS];
+    const struct pc_llama_targets targets = {r->batch.label, r->batch.weight};
+    struct pc_llama_end_gradients ends = {.embedding = gradient(r, to, "model.embed_tokens.weight", 0, ""),
+        .final_norm = gradient(r, to, "model.norm.weight", 0, ""),
+        .head = gradient(r, to, r->t->config.tied ? "model.embed_tokens.weight" : "lm_head.weight", 0, "")};
+    pc_llama_loss(&r->compute, r->model, rows->n, x, &targets, loss, &r->scratch);
+    pc_llama_loss_backward(&r->compute, r->model, rows->n, x, &targets, &ends, to->loss, &r->scratch);
+    assert_memory_equal(loss, to->loss, rows->n * sizeof *loss);
+    for (int32_t i = r->t->config.n_layers - 1; i >= 0; i--) {
+        struct pc_llama_gradients g = layer_gradients(r, to, i);
+        pc_llama_block_backward(
+            &r->compute, &r->t->config, &weights, i, rows, &r->tape[i], x, &g, &r->scratch);
+    }
+    if (ends.embedding)
+        pc_llama_embed_backward(&r->compute, &r->t->config, rows->n, r->batch.token, x, ends.embedding);
+    to->dx = x;
+}
+
+static struct result new_result(const struct tiny *t)
+{
+    struct result r = {.gradient = calloc(t->n, sizeof *r.gradient)};
+    for (size_t i = 0; i < t->n; i++)
+        r.gradient[i] = calloc((size_t)pc_tensor_n_elements(&t->ck->tensors[i]), sizeof(float));
+    return r;
+}
+
+static void release(struct result *r, const struct tiny *t)
+{
+    for (size_t i = 0; i < t->n; i++)
+        free(r->gradient[i]);
+    free(r->gradient);
+    free(r->dx);
+}
+
+static struct result gradients(struct tiny *t, struct double_batch batch, struct way way)
+{
+    struct rig r = {.t = t, .batch = batch, .way = way};
+    struct result result = new_result(t);
+    begin(&r);
+    run(&r, &result);
+    finish(&r);
+    return result;
+}
+
+/* ---- against finite differences ---- */
+
+static bool is_parameter(const char *name)
+{
+    return !strstr(name, "inv_freq");
+}
+
+/* Every element of small tensors, and some of large ones. */
+static void check_differences(struct tiny *t, const struct double_batch *batch)
+{
+    enum { MOST = 150 };
+    const double step = 1e-5;
+    struct result got = gradients(t, *batch, (struct way){.n_threads = 1});
+    struct double_model m = double_model(t);
+    double loss[DOUBLE_ROWS];
+    double_loss(&m, batch, loss);
+    for (size_t i = 0; i < batch->n_rows; i++)
+        assert_true(fabs(loss[i] - got.loss[i]) <= 1e-5 * (1 + loss[i]));
+    for (size_t i = 0; i < t->n; i++) {
+        const char *name = t->ck->tensors[i].name;
+        size_t n = (size_t)pc_tensor_n_elements(&t->ck->tensors[i]), stride = n / MOST + 1;
+        double off = 0, size = 0;
+        for (size_t k = i % stride; k < n && is_parameter(name); k += stride) {
+            double *at = &m.tensor[i][k], kept = *at;
+            *at = kept + step;
+            double above = double_loss(&m, batch, NULL);
+            *at = kept - step;
+            double want = (above - double_loss(&m, batch, NULL)) / (2 * step);
+            *at = kept;
+            off += (want - (double)got.gradient[i][k]) * (want - (double)got.gradient[i][k]);
+            size += want * want;
+        }
+        if (is_parameter(name) && !(size > 0 && sqrt(off / size) < 2e-5))
+            fail_msg("%s: off by %.3g of %.3g", name, sqrt(off), sqrt(size));
+    }
+    double_release(&m);
+    release(&got, t);
+}
+
+/* ---- the same bytes ---- */
+
+static void assert_same(const struct tiny *t, const struct result *a, const struct result *b, size_t n_rows)
+{
+    assert_memory_equal(a->loss, b->loss, n_rows * sizeof *a->loss);
+    assert_memory_equal(a->dx, b->dx, n_rows * (size_t)t->config.hidden_size * sizeof *a->dx);
+    for (size_t i = 0; i < t->n; i++)
+        if (memcmp(a->gradient[i], b->gradient[i],
+                (size_t)pc_tensor_n_elements(&t->ck->tensors[i]) * sizeof(float)) != 0)
+            fail_msg("%s has other bytes", t->ck->tensors[i].name);
+}
+
+static void check_ways(struct tiny *t, const struct double_batch *batch)
+{
+    static const struct way ways[] = {{.n_threads = 2}, {.n_threads = 3}, {.n_threads = 1, .recompute = true},
+        {.n_threads = 3, .recompute = true}, {.n_threads = 2, .scalar = true}};
+    struct result want = gradients(t, *batch, (struct way){.n_threads = 1});
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        struct result got = gradients(t, *batch, ways[i]);
+        assert_same(t, &want, &got, batch->n_rows);
+        release(&got, t);
+    }
+    release(&want, t);
+}
+
+static void check_model(struct pc_config c)
+{
+    struct tiny t = {.config = c, .dtype = PC_F32, .mapped = true, .random = 42};
+    tiny_make(&t);
+    struct double_batch batch = make_batch(&c);
+    check_differences(&t, &batch);
+    check_ways(&t, &batch);
+    tiny_release(&t);
+}
+
+static void test_grouped_heads(void **state)
+{
+    (void)state;
+    check_model(g_gqa);
+}
+
+static void test_full_heads_tied_biases(void **state)
+{
+    (void)state;
+    struct pc_config c = g_gqa;
+    c.n_heads = c.n_kv_heads = 2;
+    c.head_dim = 34;
+    c.tied = c.attention_bias = c.mlp_bias = true;
+    check_model(c);
+}
+
+static void test_one_kv_head(void **state)
+{
+    (void)state;
+    struct pc_config c = g_gqa;
+    c.n_layers = 1;
+    c.n_heads = 3;
+    c.n_kv_heads = 1;
+    c.head_dim = 2;
+    c.hidden_size = 33;
+    c.intermediate_size = 7;
+    check_model(c);
+}
+
+/* What is frozen changes no bit of the rest; gradients are added to. */
+static void test_frozen(void **state)
+{
+    (void)state;
+    struct pc_config c = g_gqa;
+    c.tied = c.attention_bias = true;
+    struct tiny t = {.config = c, .dtype = PC_F32, .mapped = true, .random = 7};
+    tiny_make(&t);
+    struct double_batch batch = make_batch(&c);
+    struct result want = gradients(&t, batch, (struct way){.n_threads = 1});
+    for (size_t k = 0; k < 3; k++) {
+        struct rig r = {.t = &t, .batch = batch, .way = {.n_threads = 2}};
+        struct result got = new_result(&t);
+        for (size_t i = 0; i < t.n; i++) {
+            size_t n = (size_t)pc_tensor_n_elements(&t.ck->tensors[i]);
+            if (i % 3 == k) {
+                free(got.gradient[i]);
+                got.gradient[i] = NULL;
+            } else {
+                got.gradient[i][n - 1] = 1;
+            }
+        }
+        begin(&r);
+        run(&r, &got);
+        finish(&r);
+        assert_memory_equal(want.dx, got.dx, batch.n_rows * (size_t)c.hidden_size * sizeof(float));
+        for (size_t i = 0; i < t.n; i++) {
+            size_t n = (size_t)pc_tensor_n_elements(&t.ck->tensors[i]);
+            if (!got.gradient[i] || !is_parameter(t.ck->tensors[i].name))
+                continue;
+            assert_memory_equal(want.gradient[i], got.gradient[i], (n - 1) * sizeof(float));
+            assert_true(fabsf(want.gradient[i][n - 1] + 1 - got.gradient[i][n - 1]) < 1e-5f);
+        }
+        release(&got, &t);
+    }
+    release(&want, &t);
+    tiny_release(&t);
+}
+
+/* Few rows of logits at once: another grouping of the head's sums alone. */
+static void test_loss_rows(void **state)
+{
+    (void)state;
+    struct tiny t = {.config = g_gqa, .dtype = PC_F32, .mapped = true, .random = 8};
+    tiny_make(&t);
+    struct double_batch batch = make_batch(&g_gqa);
+    struct result all = gradients(&t, batch, (struct way){.n_threads = 1});
+    struct result few = gradients(&t, batch, (struct way){.n_threads = 2, .n_loss_rows = 5});
+    assert_memory_equal(all.loss, few.loss, batch.n_rows * sizeof *all.loss);
+    assert_memory_equal(all.dx, few.dx, batch.n_rows * (size_t)g_gqa.hidden_size * sizeof *all.dx);
+    const struct pc_tensor *head = pc_checkpoint_find(t.ck, "lm_head.weight");
+    for (size_t i = 0; i < (size_t)pc_tensor_n_elements(head); i++)
+        assert_true(fabsf(all.gradient[head->index][i] - few.gradient[head->index][i]) < 1e-5f);
+    release(&all, &t);
+    release(&few, &t);
+    tiny_release(&t);
+}
+
+/* An example beside others: its rows' gradients are the bytes it has alone, and the engine has its logits. */
+static void test_company(void **state)
+{
+    (void)state;
+    struct tiny t = {.config = g_gqa, .dtype = PC_F32, .mapped = true, .random = 9};
+    tiny_make(&t);
+    struct double_batch batch = make_batch(&g_gqa), alone = batch;
+    struct result all = gradients(&t, batch, (struct way){.n_threads = 2});
+    size_t first = 0, width = (size_t)g_gqa.hidden_size, vocab = (size_t)g_gqa.vocab_size;
+    struct rig r = {.t = &t, .batch = batch, .way = {.n_threads = 2}};
+    begin(&r);
+    float *x = forward(&r), *logits = malloc(batch.n_rows * vocab * sizeof *logits);
+    struct paco_error err = {0};
+    assert_int_equal(
+        pc_llama_logits(&r.compute, r.model, x, batch.n_rows, logits, &r.scratch.forward, &err), 0);
+    finish(&r);
+    struct pc_engine *e = NULL;
+    const struct pc_engine_options o = {.n_threads = 1, .f32 = true, .max_logits = DOUBLE_ROWS};
+    assert_int_equal(pc_engine_open(t.ck, &g_gqa, &o, &e, &err), 0);
+    for (size_t i = 0; i < batch.n; first += batch.lengths[i++]) {
+        size_t n = alone.n_rows = alone.lengths[0] = batch.lengths[i];
+        alone.n = 1;
+        memcpy(alone.token, batch.token + first, n * sizeof *alone.token);
+        memcpy(alone.label, batch.label + first, n * sizeof *alone.label);
+        memcpy(alone.weight, batch.weight + first, n * sizeof *alone.weight);
+        struct result one = gradients(&t, alone, (struct way){.n_threads = 1});
+        assert_memory_equal(one.loss, all.loss + first, n * sizeof *one.loss);
+        assert_memory_equal(one.dx, all.dx + first * width, n * width * sizeof *one.dx);
+        release(&one, &t);
+
+        struct pc_row rows[DOUBLE_ROWS];
+        struct pc_seq *s = NULL;
+        assert_int_equal(pc_seq_new(e, DOUBLE_ROWS, &s, &err), 0);
+        for (size_t k = 0; k < n; k++)
+            rows[k] =
+                (struct pc_row){.seq = s, .pos = (int32_t)k, .token = alone.token[k], .want_logits = true};
+        assert_int_equal(pc_engine_step(e, rows, n, &err), 0);
+        for (size_t k = 0; k < n; k++)
+            assert_memory_equal(pc_engine_logits(e, k), logits + (first + k) * vocab, vocab * sizeof *logits);
+        pc_seq_free(s);
+    }
+    pc_engine_close(e);
+    free(x);
+    free(logits);
+    release(&all, &t);
+    tiny_release(&t);
+}
+
+/* With BF16 operands: near the gradients of F32, and the same bytes whatever the threads. */
+static void test_bf16(void **state)
+{
+    (void)state;
+    struct pc_config c = g_gqa;
+    c.tied = c.attention_bias = c.mlp_bias = true;
+    struct tiny t = {.config = c, .dtype = PC_F32, .mapped = true, .random = 10};
+    tiny_make(&t);
+    struct double_batch batch = make_batch(&c);
+    struct result want = gradients(&t, batch, (struct way){.n_threads = 1});
+    struct result got = gradients(&t, batch, (struct way){.n_threads = 1, .bf16 = true});
+    for (size_t i = 0; i < t.n; i++) {
+        double off = 0, size = 0;
+        for (size_t k = 0; k < (size_t)pc_tensor_n_elements(&t.ck->tensors[i]); k++) {
+            double delta = (double)got.gradient[i][k] - (double)want.gradient[i][k];
+            off += delta * delta;
+            size += (double)want.gradient[i][k] * (double)want.gradient[i][k];
+        }
+        if (!(off <= 0.03 * 0.03 * size))
+            fail_msg("%s: off by %.3g of %.3g", t.ck->tensors[i].name, sqrt(off), sqrt(size));
+    }
+    for (int n = 2; n <= 3; n++) {
+        struct result other =
+            gradients(&t, batch, (struct way){.n_threads = n, .bf16 = true, .recompute = n == 3});
+        assert_same(&t, &got, &other, batch.n_rows);
+        release(&other, &t);
+    }
+    release(&want, &t);
+    release(&got, &t);
+    tiny_release(&t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_grouped_heads),
+        cmocka_unit_test(test_full_heads_tied_biases),
+        cmocka_unit_test(test_one_kv_head),
+        cmocka_unit_test(test_frozen),
+        cmocka_unit_test(test_loss_rows),
+        cmocka_unit_test(test_company),
+        cmocka_unit_test(test_bf16),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
