@@ -12,8 +12,10 @@
  *     dk_j  = scale * sum over i ascending of fmaf(g_ij, q_i)
  *     dq_i  = scale * sum over j ascending of fmaf(g_ij, k_j)
  *
- * every sum from zero, each other operation rounded by itself, e by pc_expf. So an output is one chain,
- * however the tiles are cut, and every level gives the same bits. docs/math/attention_backward.md. */
+ * every sum from zero, each other operation rounded by itself, e by pc_expf. Keys come in tiles of 32. In the
+ * tile where a query ends, p and g are 0 for the keys behind it and take part in the sums; tiles behind take
+ * none. So an output is one chain, however many rows are worked on together, and every level gives the same
+ * bits. docs/math/attention_backward.md. */
 #ifndef PC_KERNELS_ATTENTION_BACKWARD_H
 #define PC_KERNELS_ATTENTION_BACKWARD_H
 

@@ -12,55 +12,55 @@
 #include "kernels/rmsnorm.h"
 #include "kernels/vmath.h"
 
-enum { PC_BACK_KEYS = 32, PC_BACK_QUERIES = 4, PC_BACK_RUN = 32 };
+enum { BACK_KEYS = 32, BACK_QUERIES = 4, BACK_RUN = 32 };
 
 /* A tile of keys: n of them from row first on. */
-struct pc_back_tile {
+struct back_tile {
     float *k, *v;     /* (D, 32) transposed */
     float *d_k, *d_v; /* (32, D) */
     size_t first, n;
 };
 
-static inline void pc_back_begin(const struct pc_attention_head *h, const struct pc_back_tile *tile)
+static inline void back_begin(const struct pc_attention_head *h, const struct back_tile *tile)
 {
     size_t d = h->head_dim;
     for (size_t i = 0; i < d; i++)
-        for (size_t j = 0; j < PC_BACK_KEYS; j++) {
+        for (size_t j = 0; j < BACK_KEYS; j++) {
             size_t at = (tile->first + j) * h->kv_stride + i;
-            tile->k[i * PC_BACK_KEYS + j] = j < tile->n ? h->k[at] : 0;
-            tile->v[i * PC_BACK_KEYS + j] = j < tile->n ? h->v[at] : 0;
+            tile->k[i * BACK_KEYS + j] = j < tile->n ? h->k[at] : 0;
+            tile->v[i * BACK_KEYS + j] = j < tile->n ? h->v[at] : 0;
         }
-    for (size_t i = 0; i < PC_BACK_KEYS * d; i++)
+    for (size_t i = 0; i < BACK_KEYS * d; i++)
         tile->d_k[i] = tile->d_v[i] = 0;
 }
 
 /* x (n, D) times a transposed tile: out (n, 32). */
-static inline void pc_back_product(float out[][PC_BACK_KEYS], const float *x, size_t stride, size_t n,
+static inline void back_product(float out[][BACK_KEYS], const float *x, size_t stride, size_t n,
     const float *restrict tile, size_t head_dim)
 {
     for (size_t i = 0; i < n; i++) {
-        float sum[PC_BACK_KEYS] = {0};
+        float sum[BACK_KEYS] = {0};
         for (size_t d = 0; d < head_dim; d++)
-            for (size_t j = 0; j < PC_BACK_KEYS; j++)
-                sum[j] = fmaf(x[i * stride + d], tile[d * PC_BACK_KEYS + j], sum[j]);
-        for (size_t j = 0; j < PC_BACK_KEYS; j++)
+            for (size_t j = 0; j < BACK_KEYS; j++)
+                sum[j] = fmaf(x[i * stride + d], tile[d * BACK_KEYS + j], sum[j]);
+        for (size_t j = 0; j < BACK_KEYS; j++)
             out[i][j] = sum[j];
     }
 }
 
 /* out (D) += sum over i ascending of a[i * a_stride] x (n, D)[i]. */
-static inline void pc_back_add(float *restrict out, const float *restrict a, size_t a_stride,
+static inline void back_add(float *restrict out, const float *restrict a, size_t a_stride,
     const float *restrict x, size_t stride, size_t n, size_t head_dim)
 {
     size_t d = 0;
-    for (; d + PC_BACK_RUN <= head_dim; d += PC_BACK_RUN) {
-        float sum[PC_BACK_RUN];
-        for (size_t l = 0; l < PC_BACK_RUN; l++)
+    for (; d + BACK_RUN <= head_dim; d += BACK_RUN) {
+        float sum[BACK_RUN];
+        for (size_t l = 0; l < BACK_RUN; l++)
             sum[l] = out[d + l];
         for (size_t i = 0; i < n; i++)
-            for (size_t l = 0; l < PC_BACK_RUN; l++)
+            for (size_t l = 0; l < BACK_RUN; l++)
                 sum[l] = fmaf(a[i * a_stride], x[i * stride + d + l], sum[l]);
-        for (size_t l = 0; l < PC_BACK_RUN; l++)
+        for (size_t l = 0; l < BACK_RUN; l++)
             out[d + l] = sum[l];
     }
     for (; d < head_dim; d++)
@@ -69,46 +69,46 @@ static inline void pc_back_add(float *restrict out, const float *restrict a, siz
 }
 
 /* Queries [first, first + n) against the tile. */
-static inline void pc_back_fold(
-    const struct pc_attention_head *h, const struct pc_back_tile *tile, size_t first, size_t n)
+static inline void back_fold(
+    const struct pc_attention_head *h, const struct back_tile *tile, size_t first, size_t n)
 {
-    float p[PC_BACK_QUERIES][PC_BACK_KEYS], g[PC_BACK_QUERIES][PC_BACK_KEYS];
+    float p[BACK_QUERIES][BACK_KEYS], g[BACK_QUERIES][BACK_KEYS];
     size_t d = h->head_dim, at = first * h->q_stride, stride = h->q_stride;
-    pc_back_product(p, h->q + at, stride, n, tile->k, d);
-    pc_back_product(g, h->d_out + at, stride, n, tile->v, d);
+    back_product(p, h->q + at, stride, n, tile->k, d);
+    back_product(g, h->d_out + at, stride, n, tile->v, d);
     for (size_t i = 0; i < n; i++) {
         float log_sum = h->log_sum[(first + i) * h->row_stride], dot = h->dot[(first + i) * h->row_stride];
         size_t seen = first + i + 1 - tile->first;
-        for (size_t j = 0; j < PC_BACK_KEYS; j++) {
+        for (size_t j = 0; j < BACK_KEYS; j++) {
             float weight = pc_expf(p[i][j] * h->scale - log_sum);
             p[i][j] = j < seen ? weight : 0;
             g[i][j] = j < seen ? weight * (g[i][j] - dot) : 0;
         }
     }
     for (size_t j = 0; j < tile->n; j++) {
-        pc_back_add(tile->d_v + j * d, &p[0][j], PC_BACK_KEYS, h->d_out + at, stride, n, d);
-        pc_back_add(tile->d_k + j * d, &g[0][j], PC_BACK_KEYS, h->q + at, stride, n, d);
+        back_add(tile->d_v + j * d, &p[0][j], BACK_KEYS, h->d_out + at, stride, n, d);
+        back_add(tile->d_k + j * d, &g[0][j], BACK_KEYS, h->q + at, stride, n, d);
     }
     for (size_t i = 0; i < n; i++)
-        pc_back_add(
+        back_add(
             h->d_q + at + i * stride, g[i], 1, h->k + tile->first * h->kv_stride, h->kv_stride, tile->n, d);
 }
 
 static inline void pc_attention_backward_loop(const struct pc_attention_head *h, float *scratch)
 {
-    size_t d = h->head_dim, size = PC_BACK_KEYS * d;
-    struct pc_back_tile tile = {scratch, scratch + size, scratch + 2 * size, scratch + 3 * size, 0, 0};
+    size_t d = h->head_dim, size = BACK_KEYS * d;
+    struct back_tile tile = {scratch, scratch + size, scratch + 2 * size, scratch + 3 * size, 0, 0};
     for (size_t i = 0; i < h->n; i++) {
         size_t at = i * h->q_stride;
         h->dot[i * h->row_stride] = pc_rmsnorm_dot(h->d_out + at, h->out + at, d);
         for (size_t c = 0; c < d; c++)
             h->d_q[at + c] = 0;
     }
-    for (; tile.first < h->n; tile.first += PC_BACK_KEYS) {
-        tile.n = h->n - tile.first < PC_BACK_KEYS ? h->n - tile.first : PC_BACK_KEYS;
-        pc_back_begin(h, &tile);
-        for (size_t i = tile.first; i < h->n; i += PC_BACK_QUERIES)
-            pc_back_fold(h, &tile, i, h->n - i < PC_BACK_QUERIES ? h->n - i : PC_BACK_QUERIES);
+    for (; tile.first < h->n; tile.first += BACK_KEYS) {
+        tile.n = h->n - tile.first < BACK_KEYS ? h->n - tile.first : BACK_KEYS;
+        back_begin(h, &tile);
+        for (size_t i = tile.first; i < h->n; i += BACK_QUERIES)
+            back_fold(h, &tile, i, h->n - i < BACK_QUERIES ? h->n - i : BACK_QUERIES);
         for (size_t j = 0; j < tile.n; j++)
             for (size_t c = 0; c < d; c++) {
                 size_t at = (tile.first + j) * h->q_stride + c;

@@ -56,6 +56,50 @@ static void check_rows(
     check_release();
 }
 
+/* Both gradients: the same bytes at every level, in rows alone and in any columns, near the formula. */
+static void check_backward(
+    const struct pc_rmsnorm *plain, const struct pc_rmsnorm *fast, size_t n_rows, size_t n)
+{
+    size_t all = n_rows * n, size = all * sizeof(float), split = (size_t)check_random() % (n + 1);
+    float *x = check_floats(all), *dy = check_floats(all), *weight = check_floats(n), *dx = check_floats(all),
+          *dw = check_floats(n), *got = check_buffer(size, 4), *got_w = check_buffer(n * 4, 8),
+          *scale = check_buffer(n_rows * 4, 0), *scale2 = check_buffer(n_rows * 4, 4);
+    moderate(x, all);
+    moderate(dy, all);
+    moderate(weight, n);
+    memset(dx, 0, size);
+    memset(dw, 0, n * sizeof *dw);
+    memcpy(got, dx, size);
+    memcpy(got_w, dw, n * sizeof *dw);
+    plain->backward(dx, scale, dy, x, weight, n_rows, n, 1e-5f);
+    plain->backward_weight(dw, dy, x, scale, n_rows, n, 0, n);
+    for (size_t t = 0; t < n_rows; t++)
+        fast->backward(got + t * n, scale2 + t, dy + t * n, x + t * n, weight, 1, n, 1e-5f);
+    fast->backward_weight(got_w, dy, x, scale2, n_rows, n, 0, split);
+    fast->backward_weight(got_w, dy, x, scale2, n_rows, n, split, n);
+    check_same(dx, got, size, "(%zu,%zu)", n_rows, n);
+    check_same(scale, scale2, n_rows * sizeof *scale, "(%zu,%zu)", n_rows, n);
+    check_same(dw, got_w, n * sizeof *dw, "(%zu,%zu) weight", n_rows, n);
+    for (size_t t = 0; t < n_rows; t++) {
+        double squares = 0, dot = 0, most = 0;
+        for (size_t i = 0; i < n; i++) {
+            double g = (double)weight[i] * (double)dy[t * n + i];
+            squares += (double)x[t * n + i] * (double)x[t * n + i];
+            dot += g * (double)x[t * n + i];
+            most = fmax(most, fabs(g));
+        }
+        double r = 1 / sqrt(squares / (double)n + (double)1e-5f);
+        for (size_t i = 0; i < n; i++) {
+            double want = r * ((double)weight[i] * (double)dy[t * n + i] -
+                                  (double)x[t * n + i] * dot / (double)n * r * r);
+            if (!(fabs((double)dx[t * n + i] - want) <= 4e-6 * r * most * (double)n + 1e-30))
+                check_fail("(%zu,%zu): gradient (%zu,%zu) is %g, not %g", n_rows, n, t, i,
+                    (double)dx[t * n + i], want);
+        }
+    }
+    check_release();
+}
+
 struct call {
     const struct pc_rmsnorm *table;
     float *out, *x, *weight;
@@ -87,6 +131,10 @@ void check_rmsnorm(void)
                 check_rows(&plain, &fast, n_rows, widths[i], false);
                 check_rows(&plain, &fast, n_rows, widths[i], true);
             }
+        check_case("rmsnorm_backward", l);
+        for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
+            for (size_t n_rows = 1; n_rows <= 9; n_rows += 4)
+                check_backward(&plain, &fast, n_rows, widths[i]);
         if (check_bench())
             bench(&fast, l);
     }

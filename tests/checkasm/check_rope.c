@@ -27,6 +27,11 @@ static void check_heads(
     calm(want, n);
     calm(got, n);
     check_same(want, got, n * sizeof *want, "(%zu,%zu)", n_heads, head_dim);
+    plain->backward(want, cos_sin, n_heads, head_dim);
+    fast->backward(got, cos_sin, n_heads, head_dim);
+    calm(want, n);
+    calm(got, n);
+    check_same(want, got, n * sizeof *want, "(%zu,%zu) backward", n_heads, head_dim);
     check_release();
 }
 

@@ -35,6 +35,44 @@ static void check_length(const struct pc_silu *plain, const struct pc_silu *fast
     check_release();
 }
 
+/* act is mul's, whatever the numbers; the gradients are near the formula where they are moderate. */
+static void check_backward(const struct pc_silu *plain, const struct pc_silu *fast, size_t n)
+{
+    float *gate = check_floats_all(n), *up = check_floats_all(n), *d_act = check_floats_all(n);
+    float *want = check_buffer(3 * n * sizeof *want, 0), *got = check_buffer(3 * n * sizeof *got, 4),
+          *act = check_buffer(n * sizeof *act, 0);
+    for (size_t i = 0; i < n; i++)
+        if (i % 3) {
+            gate[i] = 30 * (float)((double)(check_random() >> 11) * 0x1p-52 - 1);
+            up[i] = (float)((double)(check_random() >> 11) * 0x1p-52 - 1);
+            d_act[i] = 2;
+        }
+    plain->backward(want, want + n, want + 2 * n, gate, up, d_act, n);
+    fast->backward(got, got + n, got + 2 * n, gate, up, d_act, n);
+    plain->mul(act, gate, up, n);
+    calm(want, 3 * n);
+    calm(got, 3 * n);
+    calm(act, n);
+    check_same(want, got, 3 * n * sizeof *want, "n=%zu", n);
+    check_same(act, got + 2 * n, n * sizeof *act, "n=%zu: act", n);
+    for (size_t i = 0; i < n; i++) {
+        double s = 1 / (1 + exp(-(double)gate[i])),
+               d_gate = 2 * (double)up[i] * s * (1 + (double)gate[i] * (1 - s)),
+               d_up = 2 * (double)gate[i] * s;
+        if (i % 3 && !(fabs((double)want[i] - d_gate) <= 4e-6 && fabs((double)want[n + i] - d_up) <= 3e-5))
+            check_fail("gate %g, up %g: gradients %g, %g, not %g, %g", (double)gate[i], (double)up[i],
+                (double)want[i], (double)want[n + i], d_gate, d_up);
+    }
+    fast->backward(gate, up, d_act, gate, up, d_act, n); /* in place */
+    calm(gate, n);
+    calm(up, n);
+    calm(d_act, n);
+    check_same(want, gate, n * sizeof *want, "n=%zu in place", n);
+    check_same(want + n, up, n * sizeof *want, "n=%zu in place", n);
+    check_same(want + 2 * n, d_act, n * sizeof *want, "n=%zu in place", n);
+    check_release();
+}
+
 struct call {
     void (*fn)(float *, const float *, const float *, size_t);
     float *out, *gate, *up;
@@ -55,6 +93,9 @@ void check_silu(void)
         check_case("silu_mul", l);
         for (size_t n = 0; n < 100; n++)
             check_length(&plain, &fast, n);
+        check_case("silu_backward", l);
+        for (size_t n = 0; n < 100; n++)
+            check_backward(&plain, &fast, n);
         check_length(&plain, &fast, 4099);
         if (check_bench()) {
             struct call c = {fast.mul, check_floats(4096), check_floats(4096), check_floats(4096)};

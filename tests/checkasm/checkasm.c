@@ -18,8 +18,10 @@ static const struct {
     void (*run)(void);
 } g_families[] = {
     {"attention", check_attention},
+    {"attention_backward", check_attention_backward},
     {"bf16", check_bf16},
     {"convert", check_convert},
+    {"cross_entropy", check_cross_entropy},
     {"gemm", check_gemm},
     {"limits", check_limits},
     {"llm_int8", check_llm_int8},

@@ -74,8 +74,10 @@ void check_time(const char *function, const struct check_level *level, uint64_t 
 
 /* The families, sorted. */
 void check_attention(void);
+void check_attention_backward(void);
 void check_bf16(void);
 void check_convert(void);
+void check_cross_entropy(void);
 void check_gemm(void);
 void check_limits(void);
 void check_llm_int8(void);
