@@ -16,7 +16,7 @@
 
 #include "base/memory.h"
 #include "base/utf8.h"
-#include "tokenizer/vocab.h"
+#include "prompt/special_cuts.h"
 
 #include <string.h>
 
@@ -281,56 +281,6 @@ int pc_format_render(enum pc_format format, const struct pc_message *messages, s
 
 /* ---- to ids ---- */
 
-static bool starts_with(struct pc_span s, size_t i, struct pc_span what)
-{
-    return what.len && s.len - i >= what.len && memcmp(s.text + i, what.text, what.len) == 0;
-}
-
-/* Which special token stands at text[i]: its id and *len, or -1. */
-static int32_t special_at(const struct pc_tokenizer *tok, struct pc_span text, size_t i, size_t *len)
-{
-    const int32_t ids[] = {
-        pc_tokenizer_bos(tok), pc_tokenizer_eos(tok), pc_tokenizer_unk(tok), pc_tokenizer_pad(tok)};
-    int32_t found = -1;
-    *len = 0;
-    for (size_t k = 0; k < sizeof ids / sizeof *ids; k++) {
-        struct pc_span piece = {NULL, 0};
-        piece.text = ids[k] >= 0 ? pc_tokenizer_piece(tok, ids[k], &piece.len) : NULL;
-        if (piece.text && piece.len > *len && starts_with(text, i, piece)) {
-            found = ids[k];
-            *len = piece.len;
-        }
-    }
-    return found;
-}
-
-/* Special tokens take the white space around them, and each stretch between them is a text of its own. */
-static int encode_restarting(
-    const struct pc_tokenizer *tok, struct pc_span text, struct pc_ids *out, struct paco_error *err)
-{
-    size_t start = 0, n;
-    int rc = 0;
-    bool after_special = false;
-    for (size_t i = 0; i <= text.len && rc == 0; i++) {
-        int32_t id = i < text.len ? special_at(tok, text, i, &n) : -1;
-        if (id < 0 && i < text.len)
-            continue;
-        struct pc_span part = {text.text + start, i - start};
-        if (after_special)
-            pc_utf8_lstrip(&part.text, &part.len);
-        if (id >= 0)
-            pc_utf8_rstrip(&part.text, &part.len);
-        rc = pc_tokenizer_encode(tok, part.text, part.len, PC_ENCODE_PARSE, out, err);
-        if (rc == 0 && id >= 0) {
-            rc = pc_ids_add(out, id, err);
-            i += n - 1;
-            start = i + 1;
-            after_special = true;
-        }
-    }
-    return rc;
-}
-
 /* A token's text as an owned string, or fallback's. */
 static char *token_text(const struct pc_tokenizer *tok, int32_t id, const char *fallback)
 {
@@ -356,9 +306,10 @@ static int encode(
         rc = pc_ids_add(out, pc_tokenizer_bos(tok), r->err);
     if (rc < 0)
         return rc;
-    return tulu && pc_tokenizer_marks_spaces(tok)
-               ? encode_restarting(tok, text, out, r->err)
-               : pc_tokenizer_encode(tok, text.text, text.len, PC_ENCODE_PARSE, out, r->err);
+    struct pc_specials specials = {0};
+    if (tulu && pc_tokenizer_marks_spaces(tok))
+        pc_specials_of(&specials, tok, true);
+    return pc_encode_cut(tok, &specials, text, false, out, NULL, r->err);
 }
 
 int pc_format_encode(enum pc_format format, const struct pc_tokenizer *tok, const struct pc_message *messages,

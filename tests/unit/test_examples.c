@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "unit.h"
-
+#include "base/memory.h"
+#include "prompt/vocabulary.h"
+#include "scratch.h"
 #include "train/examples.h"
+#include "unit.h"
 
 /* Numbers of the same definition written in Python. */
 static void test_order_as_defined(void **state)
@@ -40,8 +42,169 @@ static void test_order(void **state)
     pc_examples_order(0, 0, true, NULL, 0);
 }
 
+/* ---- reading ---- */
+
+struct reading {
+    struct scratch dir;
+    struct pc_tokenizer *tok;
+    struct pc_examples_options o;
+    struct pc_examples set;
+    struct paco_error err;
+};
+
+static void reading_open(struct reading *r)
+{
+    *r = (struct reading){.o = {.max_seq_length = 512}};
+    scratch_open(&r->dir);
+    assert_int_equal(pc_vocabulary_open("tests/fixtures/tokenizer/bpe_plain.model", &r->tok, &r->err), 0);
+    r->o.tokenizer = r->tok;
+}
+
+static void reading_close(struct reading *r)
+{
+    pc_examples_release(&r->set);
+    pc_tokenizer_free(r->tok);
+    scratch_close(&r->dir);
+}
+
+static int read_text(struct reading *r, const char *text)
+{
+    pc_examples_release(&r->set);
+    r->err = (struct paco_error){0};
+    return pc_examples_read(scratch_text(&r->dir, "data.jsonl", text), &r->o, &r->set, &r->err);
+}
+
+#define CHAT(question, answer)                                                                               \
+    "{\"messages\":[{\"role\":\"user\",\"content\":\"" question                                              \
+    "\"},{\"role\":\"assistant\",\"content\":\"" answer "\"}]}\n"
+
+static void test_read(void **state)
+{
+    (void)state;
+    struct reading r;
+    int32_t ids[512], labels[512];
+    reading_open(&r);
+    assert_int_equal(read_text(&r, CHAT("a", "b") "\n" CHAT("c", "") CHAT("d", "e f g")), 0);
+    assert_int_equal(r.set.encoding, PC_ENCODING_MESSAGES);
+    assert_int_equal(r.set.n, 3);
+    assert_int_equal(r.set.n_read, 3);
+    assert_int_equal(r.set.n_empty, 1);
+    assert_int_equal(pc_example_at(&r.set, 1)->line, 3);
+    assert_int_equal(pc_example_at(&r.set, 1)->at, pc_example_at(&r.set, 0)->n_ids);
+    for (size_t i = 0; i < r.set.n; i++) {
+        const struct pc_example *e = pc_example_at(&r.set, i);
+        uint32_t n_trained = 0;
+        pc_examples_get(&r.set, i, ids, labels);
+        assert_int_equal(ids[0], pc_tokenizer_bos(r.tok));
+        assert_int_equal(ids[e->n_ids - 1], pc_tokenizer_eos(r.tok));
+        assert_int_equal(labels[e->n_ids - 1], PC_LABEL_NONE);
+        assert_int_equal(labels[e->n_ids - 2], pc_tokenizer_eos(r.tok));
+        for (uint32_t t = 0; t + 1 < e->n_ids; t++) {
+            assert_true(labels[t] == PC_LABEL_NONE || labels[t] == ids[t + 1]);
+            assert_int_equal(labels[t] != PC_LABEL_NONE, pc_examples_is_trained(&r.set, i, t + 1));
+            n_trained += labels[t] != PC_LABEL_NONE;
+        }
+        assert_int_equal(n_trained, e->n_trained);
+    }
+    assert_int_equal(pc_example_at(&r.set, 1)->n_trained, 1);
+    reading_close(&r);
+}
+
+static void test_dropped_and_limit(void **state)
+{
+    (void)state;
+    struct reading r;
+    reading_open(&r);
+    const char *text =
+        CHAT("a", "b") "{\"messages\":[{\"role\":\"user\",\"content\":\"alone\"}]}\n" CHAT("c", "d");
+    assert_int_equal(read_text(&r, text), 0);
+    assert_int_equal(r.set.n_read, 3);
+    assert_int_equal(r.set.n, 2);
+    assert_int_equal(r.set.n_dropped, 1);
+    assert_int_equal(r.set.n_masked, 1);
+    assert_int_equal(pc_example_at(&r.set, 1)->line, 3);
+    uint8_t file_digest[PC_SHA256_SIZE], digest[PC_SHA256_SIZE];
+    memcpy(file_digest, r.set.file_digest, sizeof file_digest);
+    memcpy(digest, r.set.digest, sizeof digest);
+    r.o.limit = 2;
+    assert_int_equal(read_text(&r, text), 0);
+    assert_int_equal(r.set.n_read, 2);
+    assert_int_equal(r.set.n, 1);
+    assert_memory_equal(file_digest, r.set.file_digest, sizeof file_digest);
+    assert_memory_not_equal(digest, r.set.digest, sizeof digest);
+    reading_close(&r);
+}
+
+static void expect_error(struct reading *r, const char *text, int code, const char *message)
+{
+    assert_int_equal(read_text(r, text), code);
+    assert_string_equal(r->err.message, message);
+    assert_contains(r->err.path, "data.jsonl");
+    assert_null(r->set.examples);
+}
+
+static void test_errors(void **state)
+{
+    (void)state;
+    struct reading r;
+    reading_open(&r);
+    expect_error(&r, CHAT("a", "b") "\n{\"messages\":[]}\n{\"messages\":3}\n", PACO_EFORMAT,
+        "line 3: messages field is empty.");
+    expect_error(&r, CHAT("a", "b") "{\"messages\":\n", PACO_EFORMAT,
+        "line 2: JSON: unexpected token near end of the line");
+    expect_error(&r, CHAT("a", "b") "{\"prompt\":\"a\",\"completion\":\"b\"}\n", PACO_EFORMAT,
+        "line 2: 'messages' is missing");
+    expect_error(&r, "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}\n", PACO_EFORMAT,
+        "none of its 1 examples has anything to learn");
+    assert_int_equal(read_text(&r, "{\"text\":\"a\"}\n"), PACO_EFORMAT);
+    assert_contains(r.err.message, "line 1: You need to have either 'prompt'&'completion' or 'messages'");
+    expect_error(&r, "[]", PACO_EFORMAT, "none of its 0 examples has anything to learn");
+    reading_close(&r);
+}
+
+/* Many records, so that tasks and batches are cut: with several threads the same as with one. */
+static void test_threads(void **state)
+{
+    (void)state;
+    struct reading r;
+    uint8_t digest[PC_SHA256_SIZE];
+    reading_open(&r);
+    const size_t n = 20000;
+    char *text = malloc(n * 256), *at = text;
+    assert_non_null(text);
+    for (size_t i = 0; i < n; i++)
+        at += sprintf(at, CHAT("question %zu", "answer %.*s"), i, (int)(i % 97),
+            "words words words words words words words words words words words words words words words words "
+            "words");
+    assert_int_equal(read_text(&r, text), 0);
+    memcpy(digest, r.set.digest, sizeof digest);
+    uint64_t n_ids = r.set.n_ids, n_trained = r.set.n_trained;
+    for (int threads = 1; threads <= 3; threads += 2) {
+        struct pc_pool *pool = pc_pool_new(threads, &r.err);
+        assert_non_null(pool);
+        r.o.pool = pool;
+        assert_int_equal(read_text(&r, text), 0);
+        assert_int_equal(r.set.n, n);
+        assert_int_equal(r.set.n_ids, n_ids);
+        assert_int_equal(r.set.n_trained, n_trained);
+        assert_memory_equal(digest, r.set.digest, sizeof digest);
+        assert_int_equal(pc_example_at(&r.set, n - 1)->line, n);
+        pc_pool_free(pool);
+        r.o.pool = NULL;
+    }
+    free(text);
+    reading_close(&r);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_order_as_defined), cmocka_unit_test(test_order)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_order_as_defined),
+        cmocka_unit_test(test_order),
+        cmocka_unit_test(test_read),
+        cmocka_unit_test(test_dropped_and_limit),
+        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_threads),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
