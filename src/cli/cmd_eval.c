@@ -102,15 +102,16 @@ static int choose_tasks(struct job *j, const struct pc_strings *words)
     return rc;
 }
 
-static void list_tasks(const struct job *j)
+static int list_tasks(struct job *j)
 {
     char card[16];
-    for (const struct pc_task *const *t = pc_tasks; *t; t++) {
+    int rc = 0;
+    for (const struct pc_task *const *t = pc_tasks; *t && rc == 0; t++) {
         if (j->v->json) {
             json_t *o = json_pack("{s:s, s:s, s:s?, s:s?, s:o}", "task", (*t)->name, "summary", (*t)->summary,
                 "benchmark", (*t)->benchmark, "setting", (*t)->setting, "card_score",
                 pc_json_number((*t)->card_score));
-            (void)pc_print_json(o, NULL);
+            rc = pc_print_json(o, &j->err);
         } else {
             printf("%-22s %5s  %s\n", (*t)->name,
                 isnan((*t)->card_score) ? "" : pc_card_round((*t)->card_score, card), (*t)->summary);
@@ -119,6 +120,7 @@ static void list_tasks(const struct job *j)
     if (!j->v->json)
         printf("%-22s %5s  %s\n", "card", pc_card_round(pc_card_own_average(), card),
             "all eleven of the card, and their average");
+    return rc;
 }
 
 /* ---- data, model, place ---- */
@@ -190,8 +192,12 @@ static int print_json(struct job *j, const struct pc_card *card)
     for (size_t i = 0; i < j->n_results && rc == 0; i++) {
         const struct pc_eval_result *r = &j->results[i];
         json_t *o = json_copy((json_t *)(uintptr_t)r->results);
-        json_object_set_new(o, "n_resumed", json_integer((json_int_t)r->n_resumed));
-        json_object_set_new(o, "seconds", pc_json_number(r->seconds));
+        int bad = json_object_set_new(o, "n_resumed", json_integer((json_int_t)r->n_resumed));
+        bad |= json_object_set_new(o, "seconds", pc_json_number(r->seconds));
+        if (bad) {
+            json_decref(o);
+            o = NULL; // pc_print_json says what that means
+        }
         rc = pc_print_json(o, &j->err);
     }
     return rc == 0 && j->is_card ? pc_print_json(pc_card_json(card), &j->err) : rc;
@@ -339,10 +345,8 @@ static int refuse(const struct pc_command *self, const struct pc_eval_values *v)
 
 static int run_parsed(struct job *j, struct pc_eval_values *v, const struct pc_strings *words)
 {
-    if (v->list) {
-        list_tasks(j);
-        return PC_EXIT_OK;
-    }
+    if (v->list)
+        return list_tasks(j) < 0 ? pc_command_fail(j->self, &j->err) : PC_EXIT_OK;
     if (v->report)
         return pc_eval_files_report(j->self, v, words);
     if (v->compare)

@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "data/unpack.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -182,16 +183,26 @@ static int progress(struct fetch *job, const char *item)
     return pc_progress(job->o->progress, &e);
 }
 
-/* The sink of a download: bytes at a place in the file, which steps back when the server begins again. */
+/* The sink of a download. The part is empty before it is said to be of another version, and says of which
+ * before it has a byte of it: whenever the process is killed, the two belong together. */
+static int begin_part(void *ctx, const char *validator, struct paco_error *err)
+{
+    struct download *d = ctx;
+    d->job->done -= d->job->done < d->len ? d->job->done : d->len;
+    d->len = 0;
+    unlink(d->mark);
+    if (ftruncate(d->fd, 0) < 0)
+        return pc_error_os(err, errno, "%s: cutting off what is to come again", d->part);
+    if (validator[0])
+        (void)pc_file_write_atomic(d->mark, validator, strlen(validator), NULL);
+    return 0;
+}
+
 static int write_part(void *ctx, uint64_t at, const void *bytes, size_t len, struct paco_error *err)
 {
     struct download *d = ctx;
     uint64_t limit = d->file->size ? d->file->size : MAX_UNKNOWN;
-    if (at < d->len) {
-        d->job->done -= d->job->done < d->len - at ? d->job->done : d->len - at;
-        if (ftruncate(d->fd, (off_t)at) < 0)
-            return pc_error_os(err, errno, "%s: cutting off what is to come again", d->part);
-    }
+    assert(at == d->len);
     if (at > limit || len > limit - at)
         return too_large(d, limit, err);
     int rc = pc_fd_write(d->fd, d->part, at, bytes, len, err);
@@ -220,6 +231,8 @@ static bool is_web_page(const char *path)
 static int check(const struct download *d, struct paco_error *err)
 {
     char hex[PC_SHA256_HEX];
+    if (d->len == 0)
+        return pc_error_set(err, PACO_EVERIFY, "%s: an empty file came", d->url);
     if (is_web_page(d->part))
         return pc_error_set(err, PACO_EVERIFY, "%s: a web page came instead of the file", d->url);
     if (d->file->size && d->len != d->file->size)
@@ -311,9 +324,7 @@ static int copy_local(struct download *d, struct paco_error *err)
     struct pc_file f = {.fd = -1};
     uint8_t bytes[CHUNK];
     int rc = pc_file_open(&f, d->url, err);
-    d->len = 0;
-    if (rc == 0 && ftruncate(d->fd, 0) < 0)
-        rc = pc_error_os(err, errno, "%s: emptying it", d->part);
+    rc = rc < 0 ? rc : begin_part(d, "", err);
     for (uint64_t at = 0; rc == 0 && at < f.size;) {
         size_t n = f.size - at < CHUNK ? (size_t)(f.size - at) : CHUNK;
         rc = pc_file_read(&f, at, bytes, n, err);
@@ -340,18 +351,15 @@ static int start(struct fetch *job, size_t i, struct paco_error *err)
         return rc == PACO_ECANCELLED ? rc : 0;
     }
     job->done += d->len;
-    d->sink = (struct pc_http_sink){write_part, d};
+    d->sink = (struct pc_http_sink){write_part, d, begin_part};
     return pc_http_start(job->http,
-        &(struct pc_http_request){
-            .url = d->url, .tag = i, .sink = &d->sink, .offset = d->len, .validator = mark[0] ? mark : NULL},
+        &(struct pc_http_request){.url = d->url,
+            .tag = i,
+            .sink = &d->sink,
+            .offset = d->len,
+            .validator = mark[0] ? mark : NULL,
+            .is_verified = d->file->sha256 != NULL},
         err);
-}
-
-/* A break that will be mended: what the part is of is written beside it. */
-static void keep_mark(const struct download *d, const struct pc_http_reply *reply)
-{
-    if (d->len && reply->validator[0])
-        (void)pc_file_write_atomic(d->mark, reply->validator, strlen(reply->validator), NULL);
 }
 
 /* The answers of the network, until none is open. */
@@ -364,8 +372,6 @@ static int wait_for_all(struct fetch *job, struct paco_error *err)
         if (rc > 0) {
             struct download *d = &job->v[reply.tag];
             struct paco_error own = reply.err;
-            if (own.code < 0)
-                keep_mark(d, &reply);
             if (reply.status == 416) // the part is as long as the file, and not the file
                 drop_part(d);
             done(job, d, own.code, &own);
@@ -405,7 +411,7 @@ static int add(struct fetch *job, const struct pc_data_file *file, struct paco_e
     return 0;
 }
 
-static int run(struct fetch *job, const struct pc_data_set *const *sets, size_t n, struct paco_error *err)
+static int add_all(struct fetch *job, const struct pc_data_set *const *sets, size_t n, struct paco_error *err)
 {
     int rc = 0;
     size_t n_files = 0;
@@ -417,22 +423,32 @@ static int run(struct fetch *job, const struct pc_data_set *const *sets, size_t 
     for (size_t s = 0; s < n && rc == 0; s++)
         for (size_t i = 0; i < sets[s]->n_files && rc == 0; i++)
             rc = add(job, &sets[s]->files[i], err);
-    bool web = !job->o->from || is_web(job->o->from), asked = false;
+    return rc;
+}
+
+static int open_http(struct fetch *job, struct paco_error *err)
+{
+    struct pc_http_options http = job->o->http;
+    http.max_in_flight = http.max_in_flight ? http.max_in_flight : N_AT_ONCE;
+    http.max_tries = http.max_tries ? http.max_tries : 4; // without a network, say so soon
+    http.timeout = http.timeout != 0 ? http.timeout : -1; // large files take their time
+    http.stall_timeout = http.stall_timeout > 0 ? http.stall_timeout : 60;
+    return pc_http_open(&http, &job->http, err);
+}
+
+/* The network is looked for when the first file needs it. */
+static int run(struct fetch *job, const struct pc_data_set *const *sets, size_t n, struct paco_error *err)
+{
+    int rc = add_all(job, sets, n, err);
+    bool web = !job->o->from || is_web(job->o->from);
     for (size_t i = 0; i < job->n && rc == 0; i++) {
         if (job->v[i].failed)
             continue;
-        if (web && !asked) {
-            struct pc_http_options http = job->o->http;
-            http.max_in_flight = http.max_in_flight ? http.max_in_flight : N_AT_ONCE;
-            http.max_tries = http.max_tries ? http.max_tries : 4; // without a network, say so soon
-            http.timeout = http.timeout != 0 ? http.timeout : -1; // large files take their time
-            http.stall_timeout = http.stall_timeout > 0 ? http.stall_timeout : 60;
-            rc = pc_http_open(&http, &job->http, err);
-            asked = true;
-        }
+        if (web && !job->http)
+            rc = open_http(job, err);
         rc = rc < 0 ? rc : start(job, i, err);
     }
-    return rc == 0 && asked ? wait_for_all(job, err) : rc;
+    return rc == 0 && job->http ? wait_for_all(job, err) : rc;
 }
 
 int pc_data_fetch(const struct pc_data_set *const *sets, size_t n, const struct pc_fetch_options *options,

@@ -252,7 +252,7 @@ static bool hand_out(struct pc_http *http, struct pc_http_reply *reply)
         .body = t->reply.data ? t->reply.data : "",
         .len = t->reply.len,
         .content_type = t->content_type,
-        .validator = t->validator,
+        .validator = pc_transfer_validator(t),
         .total_size = t->total_size,
         .err = t->err};
     return true;

@@ -46,11 +46,14 @@ struct pc_http_options {
     bool (*is_final)(int status, const char *body, size_t len);
 };
 
-/** Where the body of a 2xx reply goes instead of into memory. at is the byte's place in the whole, which
- * steps back to 0 when the server cannot go on in the middle. A negative code ends the request with *err. */
+/** Where the body of a 2xx reply goes instead of into memory. at is the byte's place in the whole; bytes come
+ * one after the other. begin (may be NULL) says that a whole begins with byte 0, also that of a file without
+ * any: what was written before is void. validator is what a later request for the rest must name, "" when
+ * there is none. Both end the request by a negative code with *err. */
 struct pc_http_sink {
     int (*write)(void *ctx, uint64_t at, const void *bytes, size_t len, struct paco_error *err);
     void *ctx;
+    int (*begin)(void *ctx, const char *validator, struct paco_error *err);
 };
 
 /** All is copied but the sink, which must live until the reply. */
@@ -62,8 +65,12 @@ struct pc_http_request {
     uint64_t tag;
     int max_tries;                   /* 0: the options' */
     const struct pc_http_sink *sink; /* may be NULL */
-    uint64_t offset;                 /* with a sink: the first byte wanted */
-    const char *validator; /* with an offset: the reply's, from when the bytes before it came; or NULL */
+    /** With a sink: the first byte wanted, and the validator of the version that the bytes before it are of.
+     * Without one nothing could tell two versions apart, and the whole is asked for; unless the bytes are
+     * held against a digest in the end (is_verified). The same goes for attempts after one that broke. */
+    uint64_t offset;
+    const char *validator; /* or NULL */
+    bool is_verified;
 };
 
 /** Views are valid until the next call with the same http. */
@@ -74,7 +81,8 @@ struct pc_http_reply {
     const char *body; /* NUL-terminated; never NULL */
     size_t len;
     const char *content_type, *validator; /* "" when the server named none; the latter an ETag or a date */
-    uint64_t total_size;                  /* with a sink: of the whole, 0 where the server does not say */
+    uint64_t total_size; /* with a sink: of the whole, 0 where the server does not say; all of it came if code
+                            is 0 */
     /** code 0 for 2xx. Else what happened, with the URL, the status and how the body begins: PACO_EIO (no
      * answer, or an error status), PACO_ENOENT (404, 410), PACO_EINVAL (400, 401, 403, 422, a bad URL),
      * PACO_ELIMIT, PACO_EMEM, or what the sink said. */

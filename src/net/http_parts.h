@@ -10,24 +10,27 @@
 struct pc_transfer {
     struct pc_transfer *next;
     /* The request. */
-    char *url, *bearer, *body, *sent_validator; /* owned */
-    char *shown;                                /* owned: the URL for messages */
+    char *url, *bearer, *body; /* owned */
+    char *shown;               /* owned: the URL for messages */
     size_t body_len;
-    uint64_t tag, offset;
+    uint64_t tag;
     const struct pc_http_sink *sink;
+    bool is_verified;
     int max_tries;
     /* This attempt. */
     CURL *easy; /* NULL between attempts */
     struct curl_slist *headers;
     double not_before; /* monotonic seconds */
-    uint64_t at;       /* of the next byte for the sink */
     uint64_t first;    /* byte of the whole that a partial reply begins with */
-    bool began;        /* bytes of the body arrived */
+    bool began;        /* the sink knows of this attempt's reply */
+    bool is_other;     /* it is of another version than the bytes that are there */
     struct pc_buf reply;
-    char curl_error[CURL_ERROR_SIZE], content_type[80], validator[200];
+    char curl_error[CURL_ERROR_SIZE], content_type[80], modified[200];
     char etag[200], location[512];
     uint64_t total_size;
     /* So far. */
+    uint64_t at;       /* of the next byte for the sink */
+    char version[200]; /* the validator of the bytes before it; "" when nobody knows */
     int n_tries, status;
     struct paco_error err; /* the last attempt's; of a sink that failed: its own */
     bool done;
@@ -44,5 +47,19 @@ int pc_transfer_prepare(const struct pc_curl *curl, const struct pc_http_options
  * another attempt may help; *retry_after is what the server asks for in seconds, or 0. */
 bool pc_transfer_finish(const struct pc_curl *curl, const struct pc_http_options *o, struct pc_transfer *t,
     CURLcode code, double *retry_after);
+
+/* ---- what goes into a sink: transfer_sink.c ---- */
+
+/** Before an attempt: go back to byte 0 where going on could mix two versions. */
+void pc_transfer_resume(struct pc_transfer *t);
+/** Bytes of a 2xx reply. Negative ends the attempt, with t->err or is_other set. */
+int pc_transfer_sink(struct pc_transfer *t, const char *bytes, size_t len);
+/** A 2xx reply came to its end. True when another attempt may help; t->err is set where it was not the whole.
+ */
+bool pc_transfer_sunk(struct pc_transfer *t);
+/** What tells the reply's version from others: an ETag that is not weak, a date, or "". A view. */
+const char *pc_transfer_validator(const struct pc_transfer *t);
+/** Let the next attempt begin with byte 0. */
+void pc_transfer_restart(struct pc_transfer *t);
 
 #endif

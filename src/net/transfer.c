@@ -97,8 +97,7 @@ struct pc_transfer *pc_transfer_new(const struct pc_curl *curl, const struct pc_
         return NULL;
     }
     struct pc_transfer *t = pc_alloc_zero(1, sizeof *t);
-    bool ok = t && copy(&t->url, request->url) && copy(&t->bearer, request->bearer) &&
-              copy(&t->shown, shown) && copy(&t->sent_validator, request->validator);
+    bool ok = t && copy(&t->url, request->url) && copy(&t->bearer, request->bearer) && copy(&t->shown, shown);
     if (ok && request->body)
         ok = (t->body = pc_strndup(request->body, request->body_len)) != NULL;
     if (!ok) {
@@ -108,8 +107,11 @@ struct pc_transfer *pc_transfer_new(const struct pc_curl *curl, const struct pc_
     }
     t->body_len = request->body_len;
     t->tag = request->tag;
-    t->offset = t->at = request->offset;
+    t->at = request->offset;
     t->sink = request->sink;
+    t->is_verified = request->is_verified;
+    if (request->validator && strlen(request->validator) < sizeof t->version)
+        snprintf(t->version, sizeof t->version, "%s", request->validator);
     t->max_tries = request->max_tries ? request->max_tries : o->max_tries;
     pc_buf_init(&t->reply, o->max_reply);
     return t;
@@ -127,7 +129,6 @@ void pc_transfer_free(const struct pc_curl *curl, struct pc_transfer *t)
     pc_free(t->url);
     pc_free(t->bearer);
     pc_free(t->body);
-    pc_free(t->sent_validator);
     pc_free(t->shown);
     pc_free(t);
 }
@@ -157,34 +158,21 @@ static size_t on_header(char *line, size_t size, size_t n, void *ctx)
     if (len >= 5 && memcmp(line, "HTTP/", 5) == 0) { // of the reply behind a redirection, or a proxy's
         const char *space = memchr(line, ' ', len);
         t->status = space ? atoi(space) : 0; // the line ends with a line break, where atoi stops
-        t->content_type[0] = t->validator[0] = t->location[0] = t->etag[0] = '\0';
+        t->content_type[0] = t->modified[0] = t->location[0] = t->etag[0] = '\0';
         t->total_size = t->first = 0;
     } else if (header(line, len, "Content-Type", t->content_type, sizeof t->content_type) ||
                header(line, len, "Location", t->location, sizeof t->location) ||
                header(line, len, "ETag", t->etag, sizeof t->etag) ||
-               header(line, len, "Last-Modified", t->validator, sizeof t->validator)) {
+               header(line, len, "Last-Modified", t->modified, sizeof t->modified)) {
         return len;
-    } else if (header(line, len, "Content-Range", text, sizeof text)) {
+    } else if (t->status == 206 && header(line, len, "Content-Range", text, sizeof text)) {
         const char *slash = strchr(text, '/');
         t->total_size = slash ? strtoull(slash + 1, NULL, 10) : 0;
         t->first = strncasecmp(text, "bytes ", 6) == 0 ? strtoull(text + 6, NULL, 10) : 0;
-    } else if (header(line, len, "Content-Length", text, sizeof text) && !t->total_size) {
+    } else if (t->status != 206 && header(line, len, "Content-Length", text, sizeof text)) {
         t->total_size = strtoull(text, NULL, 10);
     }
     return len;
-}
-
-static int to_sink(struct pc_transfer *t, const char *bytes, size_t len)
-{
-    if (!t->began && t->status != 206)
-        t->at = 0;
-    else if (!t->began && t->first != t->at)
-        return pc_error_set(&t->err, PACO_EIO, "%s: byte %llu was asked for, and byte %llu came", t->shown,
-            (unsigned long long)t->at, (unsigned long long)t->first);
-    t->began = true;
-    int rc = t->sink->write(t->sink->ctx, t->at, bytes, len, &t->err);
-    t->at += len;
-    return rc;
 }
 
 static size_t on_body(char *bytes, size_t size, size_t n, void *ctx)
@@ -192,7 +180,7 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *ctx)
     struct pc_transfer *t = ctx;
     size_t len = size * n;
     if (t->sink && t->status >= 200 && t->status < 300)
-        return to_sink(t, bytes, len) < 0 ? 0 : len;
+        return pc_transfer_sink(t, bytes, len) < 0 ? 0 : len;
     pc_buf_add(&t->reply, bytes, len);
     return t->reply.failed ? 0 : len;
 }
@@ -215,7 +203,6 @@ static bool add_header(const struct pc_curl *curl, struct pc_transfer *t, const 
  * answer. */
 static bool add_headers(const struct pc_curl *curl, struct pc_transfer *t)
 {
-    const char *since = t->validator[0] ? t->validator : t->sent_validator;
     bool ok = add_header(curl, t, "User-Agent: paco/", paco_version());
     if (t->bearer)
         ok = ok && add_header(curl, t, "Authorization: Bearer ", t->bearer);
@@ -226,8 +213,8 @@ static bool add_headers(const struct pc_curl *curl, struct pc_transfer *t)
         char range[64];
         snprintf(range, sizeof range, "bytes=%llu-", (unsigned long long)t->at);
         ok = ok && add_header(curl, t, "Range: ", range);
-        if (since && *since)
-            ok = ok && add_header(curl, t, "If-Range: ", since);
+        if (t->version[0])
+            ok = ok && add_header(curl, t, "If-Range: ", t->version);
     }
     return ok;
 }
@@ -286,13 +273,14 @@ static void set_request(const struct pc_curl *curl, struct pc_transfer *t)
 int pc_transfer_prepare(const struct pc_curl *curl, const struct pc_http_options *o, struct pc_transfer *t,
     struct paco_error *err)
 {
+    pc_transfer_resume(t);
     t->easy = curl->easy_init();
     if (!t->easy || !add_headers(curl, t))
         return pc_error_mem(err, 0, "a connection");
-    t->curl_error[0] = t->content_type[0] = t->validator[0] = t->etag[0] = t->location[0] = '\0';
+    t->curl_error[0] = t->content_type[0] = t->modified[0] = t->etag[0] = t->location[0] = '\0';
     t->total_size = t->first = 0;
     t->status = 0;
-    t->began = false;
+    t->began = t->is_other = false;
     t->err = (struct paco_error){0};
     pc_buf_clear(&t->reply);
     set_limits(curl, o, t->easy);
@@ -389,8 +377,8 @@ bool pc_transfer_finish(const struct pc_curl *curl, const struct pc_http_options
     if (curl->easy_getinfo(t->easy, CURLINFO_RETRY_AFTER, &seconds) == CURLE_OK && seconds > 0)
         *retry_after = (double)seconds;
     release_attempt(curl, t);
-    if (t->etag[0] && strncmp(t->etag, "W/", 2) != 0)
-        memcpy(t->validator, t->etag, sizeof t->validator);
+    if (t->is_other)
+        return pc_transfer_sunk(t);
     if (t->err.code < 0) // the sink's
         return false;
     if (t->reply.failed) {
@@ -401,8 +389,12 @@ bool pc_transfer_finish(const struct pc_curl *curl, const struct pc_http_options
     if (code != CURLE_OK)
         return fail_curl(curl, o, t, code);
     if (t->status >= 200 && t->status < 300)
-        return false;
+        return t->sink && pc_transfer_sunk(t);
     fail_status(t);
+    if (t->status == 416 && t->sink && t->at > 0) { // what is there is longer than the whole
+        pc_transfer_restart(t);
+        return true;
+    }
     return is_passing(t->status) &&
            !(o->is_final && o->is_final(t->status, t->reply.data ? t->reply.data : "", t->reply.len));
 }

@@ -241,8 +241,8 @@ static bool serve(void *ctx, const struct http_asked *asked, int fd)
     if (!body)
         return http_reply(fd, 404, "", "not here");
     snprintf(head, sizeof head,
-        "HTTP/1.1 %s\r\nContent-Length: %zu\r\nETag: \"v\"\r\nContent-Range: bytes %zu-9/9\r\n\r\n",
-        range ? "206 P" : "200 O", strlen(body) - at, at);
+        "HTTP/1.1 %s\r\nContent-Length: %zu\r\nETag: \"v\"\r\nContent-Range: bytes %zu-%zu/%zu\r\n\r\n",
+        range ? "206 P" : "200 O", strlen(body) - at, at, strlen(body) - 1, strlen(body));
     http_send(fd, head, strlen(head));
     http_send(fd, body + at, strlen(body) - at);
     return true;
@@ -325,6 +325,182 @@ static void what_was_under_way_goes_on(void **state)
     assert_file(s, "data/a/other.txt", "more");
     assert_int_equal(r.bytes, 7);
     http_server_close(&server);
+}
+
+/* ---- servers that fail in the middle ---- */
+
+/* One answer: what it says of itself, how long it claims to be, and what it sends. */
+struct line {
+    const char *status, *headers;
+    int length; /* -1: not said */
+    const char *body;
+};
+
+/* Answers one after the other, and what was asked for. */
+struct faulty {
+    const struct line *lines;
+    int n_asked;
+    char asked[8][200]; /* Range and If-Range */
+};
+
+static void copy_header(const char *head, const char *name, char *out)
+{
+    const char *at = strstr(head, name);
+    snprintf(out, 96, "%.*s", at ? (int)strcspn(at, "\r") : 0, at ? at : "");
+}
+
+static bool serve_faulty(void *ctx, const struct http_asked *asked, int fd)
+{
+    struct faulty *f = ctx;
+    const struct line *l = &f->lines[f->n_asked];
+    char head[400], length[40] = "", range[96], if_range[96];
+    copy_header(asked->head, "\nRange: ", range);
+    copy_header(asked->head, "\nIf-Range: ", if_range);
+    snprintf(f->asked[f->n_asked++], 200, "%s%s", range[0] ? range + 1 : "", if_range);
+    if (l->length >= 0)
+        snprintf(length, sizeof length, "Content-Length: %d\r\n", l->length);
+    snprintf(
+        head, sizeof head, "HTTP/1.1 %s\r\n%s%sConnection: close\r\n\r\n", l->status, length, l->headers);
+    http_send(fd, head, strlen(head));
+    http_send(fd, l->body, strlen(l->body));
+    return false;
+}
+
+#define ETAG(v) "ETag: \"" v "\"\r\n"
+#define PART(from, whole) "Content-Range: bytes " #from "-" #whole "/" #whole "\r\n"
+
+/* other.txt, of which no digest is known, from a server that answers as lines say; want is NULL where it
+ * fails. */
+static struct paco_error fetch_other(
+    struct scratch *s, const struct line *lines, int n_tries, const char *const *asked, const char *want)
+{
+    static const struct pc_data_set set = {"a", "one file", "none", true, g_files + 1, 1}, *const sets = &set;
+    struct faulty f = {.lines = lines};
+    struct http_server server;
+    struct pc_notes notes = {0};
+    struct pc_fetch_result r;
+    struct paco_error err = {0};
+    char from[100];
+    http_server_open(&server, serve_faulty, &f);
+    snprintf(from, sizeof from, "%s/m", server.url);
+    const struct pc_fetch_options o = {.dir = scratch_path(s, "data"),
+        .from = from,
+        .http = {.max_tries = n_tries, .first_delay = 0.01},
+        .notes = &notes};
+    int rc = pc_data_fetch(&sets, 1, &o, &r, &err);
+    http_server_close(&server);
+    pc_notes_release(&notes);
+    for (int i = 0; i < f.n_asked; i++)
+        assert_string_equal(f.asked[i], asked[i]);
+    assert_null(asked[f.n_asked]);
+    if (want) {
+        if (rc < 0)
+            fail_msg("%s", err.message);
+        assert_file(s, "data/a/other.txt", want);
+        assert_false(pc_path_exists(scratch_path(s, "data/a/other.txt.paco-part")));
+        assert_false(pc_path_exists(scratch_path(s, "data/a/other.txt.paco-part-of")));
+        unlink(scratch_path(s, "data/a/other.txt"));
+    } else {
+        assert_int_equal(rc, err.code);
+        assert_true(rc < 0);
+        assert_false(pc_path_exists(scratch_path(s, "data/a/other.txt")));
+    }
+    return err;
+}
+
+#define ASKED(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+static void leave_part(struct scratch *s, const char *part, const char *mark)
+{
+    scratch_text(s, "data/a/other.txt.paco-part", part);
+    scratch_text(s, "data/a/other.txt.paco-part-of", mark);
+}
+
+static void an_empty_answer_does_not_make_a_part_whole(void **state)
+{
+    struct scratch *s = *state;
+    leave_part(s, "half of it", "\"v1\"");
+    struct paco_error err = fetch_other(s, (const struct line[]){{"200 O", ETAG("v2"), 0, ""}}, 1,
+        ASKED("Range: bytes=10-\nIf-Range: \"v1\""), NULL);
+    assert_int_equal(err.code, PACO_EVERIFY);
+    assert_contains(err.message, "an empty file came");
+    assert_false(pc_path_exists(scratch_path(s, "data/a/other.txt.paco-part")));
+    leave_part(s, "half of it", "\"v1\"");
+    err = fetch_other(s, (const struct line[]){{"204 N", "", -1, ""}}, 1,
+        ASKED("Range: bytes=10-\nIf-Range: \"v1\""), NULL);
+    assert_contains(err.message, "an empty file came");
+}
+
+static void two_versions_are_never_joined(void **state)
+{
+    struct scratch *s = *state;
+    // Nothing tells versions apart: after a break the whole is asked for.
+    fetch_other(s, (const struct line[]){{"200 O", "", 8, "old "}, {"200 O", "", 8, "new text"}}, 2,
+        ASKED("", ""), "new text");
+    // A weak ETag is no word about bytes.
+    fetch_other(s,
+        (const struct line[]){{"200 O", "ETag: W/\"v\"\r\n", 8, "old "}, {"200 O", "", 8, "new text"}}, 2,
+        ASKED("", ""), "new text");
+    // If-Range, by either validator.
+    fetch_other(s,
+        (const struct line[]){{"200 O", ETAG("v1"), 8, "old "}, {"206 P", ETAG("v1") PART(4, 8), 4, "text"}},
+        2, ASKED("", "Range: bytes=4-\nIf-Range: \"v1\""), "old text");
+    fetch_other(s,
+        (const struct line[]){{"200 O", "Last-Modified: then\r\n", 8, "old "},
+            {"200 O", "Last-Modified: now\r\n", 8, "new text"}},
+        2, ASKED("", "Range: bytes=4-\nIf-Range: then"), "new text");
+    // A server that passes over If-Range, and says so by its ETag.
+    fetch_other(s,
+        (const struct line[]){{"200 O", ETAG("v1"), 8, "old "}, {"206 P", ETAG("v2") PART(4, 8), 4, "text"},
+            {"200 O", ETAG("v2"), 8, "new text"}},
+        3, ASKED("", "Range: bytes=4-\nIf-Range: \"v1\"", ""), "new text");
+    leave_part(s, "old ", "\"v1\"");
+    struct paco_error err = fetch_other(s, (const struct line[]){{"206 P", ETAG("v2") PART(4, 8), 4, "text"}},
+        1, ASKED("Range: bytes=4-\nIf-Range: \"v1\""), NULL);
+    assert_contains(err.message, "the rest that came is another version's");
+    // What the part is of is known from its first byte on, also through an attempt without any answer.
+    leave_part(s, "old ", "\"v1\"");
+    fetch_other(s,
+        (const struct line[]){{"200 O", ETAG("v2"), 8, "new "}, {"503 busy", "", 0, ""},
+            {"206 P", ETAG("v2") PART(4, 8), 4, "text"}},
+        3,
+        ASKED("Range: bytes=4-\nIf-Range: \"v1\"", "Range: bytes=4-\nIf-Range: \"v2\"",
+            "Range: bytes=4-\nIf-Range: \"v2\""),
+        "new text");
+}
+
+static void the_whole_is_what_the_server_says_it_is(void **state)
+{
+    struct scratch *s = *state;
+    // A range that ends too early is no end.
+    leave_part(s, "one ", "\"v\"");
+    const struct line lines[] = {
+        {"206 P", ETAG("v") PART(4, 9), 3, "two"}, {"206 P", ETAG("v") PART(7, 9), 2, "!!"}};
+    fetch_other(s, lines, 2, ASKED("Range: bytes=4-\nIf-Range: \"v\"", "Range: bytes=7-\nIf-Range: \"v\""),
+        "one two!!");
+    leave_part(s, "one ", "\"v\"");
+    struct paco_error err = fetch_other(s, lines, 1, ASKED("Range: bytes=4-\nIf-Range: \"v\""), NULL);
+    assert_int_equal(err.code, PACO_EIO);
+    assert_contains(err.message, "7 bytes came of 9");
+    assert_file(s, "data/a/other.txt.paco-part", "one two"); // which goes on another day
+    assert_file(s, "data/a/other.txt.paco-part-of", "\"v\"");
+    // A part that is longer than the whole, or as long.
+    fetch_other(s, (const struct line[]){{"416 R", "", 0, ""}, {"200 O", "", 3, "new"}}, 2,
+        ASKED("Range: bytes=7-\nIf-Range: \"v\"", ""), "new");
+}
+
+/* A process that was killed said of which version its part is, and of none when it knows no more. */
+static void a_part_says_what_it_is_of_while_it_comes(void **state)
+{
+    struct scratch *s = *state;
+    fetch_other(s, (const struct line[]){{"200 O", ETAG("v1"), 8, "old "}}, 1, ASKED(""), NULL);
+    assert_file(s, "data/a/other.txt.paco-part", "old ");
+    assert_file(s, "data/a/other.txt.paco-part-of", "\"v1\"");
+    fetch_other(s, (const struct line[]){{"200 O", "", 8, "new"}}, 1,
+        ASKED("Range: bytes=4-\nIf-Range: \"v1\""), NULL);
+    assert_file(s, "data/a/other.txt.paco-part", "new");
+    assert_false(pc_path_exists(scratch_path(s, "data/a/other.txt.paco-part-of")));
+    fetch_other(s, (const struct line[]){{"200 O", "", 3, "all"}}, 1, ASKED(""), "all");
 }
 
 static void what_is_wrong_is_not_kept(void **state)
@@ -428,6 +604,10 @@ int main(void)
         WITH(only_the_csv_files_of_mmlu_leave_the_tar),
         WITH(files_are_fetched_once),
         WITH(what_was_under_way_goes_on),
+        WITH(an_empty_answer_does_not_make_a_part_whole),
+        WITH(two_versions_are_never_joined),
+        WITH(the_whole_is_what_the_server_says_it_is),
+        WITH(a_part_says_what_it_is_of_while_it_comes),
         WITH(what_is_wrong_is_not_kept),
         WITH(a_folder_does_as_well),
         WITH(two_at_once_do_not_mix),

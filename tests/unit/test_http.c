@@ -471,7 +471,8 @@ static void a_download_goes_on_where_it_broke(void **state)
     struct download d = {0};
     f->body = "ranges";
     begin(f, halting);
-    struct pc_http_reply r = ask(f, (struct pc_http_request){.sink = &(struct pc_http_sink){keep, &d}});
+    struct pc_http_reply r =
+        ask(f, (struct pc_http_request){.sink = &(struct pc_http_sink){.write = keep, .ctx = &d}});
     assert_int_equal(r.err.code, 0);
     assert_int_equal(r.n_tries, 2);
     assert_int_equal(r.status, 206);
@@ -482,8 +483,9 @@ static void a_download_goes_on_where_it_broke(void **state)
     assert_int_equal(r.len, 0);
     // From the middle at once, as another process had left it.
     struct download e = {.len = 30};
-    r = ask(f, (struct pc_http_request){
-                   .sink = &(struct pc_http_sink){keep, &e}, .offset = 30, .validator = "\"v1\""});
+    r = ask(f,
+        (struct pc_http_request){
+            .sink = &(struct pc_http_sink){.write = keep, .ctx = &e}, .offset = 30, .validator = "\"v1\""});
     assert_int_equal(r.err.code, 0);
     assert_memory_equal(e.bytes + 30, "uvwxyz", 6);
 }
@@ -493,7 +495,8 @@ static void or_begins_again_where_the_server_cannot(void **state)
     struct fixture *f = *state;
     struct download d = {0};
     begin(f, halting);
-    struct pc_http_reply r = ask(f, (struct pc_http_request){.sink = &(struct pc_http_sink){keep, &d}});
+    struct pc_http_reply r =
+        ask(f, (struct pc_http_request){.sink = &(struct pc_http_sink){.write = keep, .ctx = &d}});
     assert_int_equal(r.err.code, 0);
     assert_int_equal(d.n_rewinds, 1);
     assert_memory_equal(d.bytes, g_whole, 36);
@@ -505,7 +508,8 @@ static void another_range_than_asked_for_is_refused(void **state)
     struct download d = {0};
     f->body = "shifted";
     begin(f, halting);
-    struct pc_http_reply r = ask(f, (struct pc_http_request){.sink = &(struct pc_http_sink){keep, &d}});
+    struct pc_http_reply r =
+        ask(f, (struct pc_http_request){.sink = &(struct pc_http_sink){.write = keep, .ctx = &d}});
     assert_int_equal(r.err.code, PACO_EIO);
     assert_contains(r.err.message, "byte 10 was asked for, and byte 11 came");
 }
@@ -515,7 +519,8 @@ static void a_sink_that_fails_ends_it(void **state)
     struct fixture *f = *state;
     struct download d = {0};
     begin(f, large);
-    struct pc_http_reply r = ask(f, (struct pc_http_request){.sink = &(struct pc_http_sink){keep, &d}});
+    struct pc_http_reply r =
+        ask(f, (struct pc_http_request){.sink = &(struct pc_http_sink){.write = keep, .ctx = &d}});
     assert_int_equal(r.err.code, PACO_ENOSPC);
     assert_string_equal(r.err.message, "the disk is full");
     assert_int_equal(f->s.n_requests, 1);
@@ -530,7 +535,7 @@ static int attempt(struct fixture *f, bool download, struct paco_error *err)
     struct pc_http *http = NULL;
     struct pc_http_reply r;
     struct download d = {0};
-    const struct pc_http_sink sink = {keep, &d};
+    const struct pc_http_sink sink = {.write = keep, .ctx = &d};
     const struct pc_http_request get = {.url = f->s.url, .sink = &sink};
     const struct pc_http_request post = {.url = f->s.url, .bearer = "k", .body = "x", .body_len = 1};
     int rc = pc_http_open(&f->options, &http, err);
