@@ -2,12 +2,12 @@
 /* The progress bar, and the signals that stop a job.
  *
  * On a terminal one line is redrawn ten times a second; elsewhere (a pipe, a log, TERM=dumb) a whole line
- * appears every few seconds. Jobs call update from whichever thread has news, so the state sits behind a
- * mutex. The rate is an exponential average over some seconds, so that the time left follows a disk that
- * slows down; where a unit takes seconds, over some units, for between two of them the rate is not 0. Signal
- * handlers only set a flag: the job sees it as the answer of its next update and ends in an orderly way. They
- * are installed while a bar is in use, and not before: a command that never asks would otherwise be deaf to
- * Ctrl-C. */
+ * appears every few seconds, more rarely the longer it takes. Jobs call update from whichever thread has
+ * news, so the state sits behind a mutex. The rate is an exponential average over some seconds, so that the
+ * time left follows a disk that slows down; where a unit takes seconds, over some units, for between two of
+ * them the rate is not 0. Signal handlers only set a flag: the job sees it as the answer of its next update
+ * and ends in an orderly way. They are installed while a bar is in use, and not before: a command that never
+ * asks would otherwise be deaf to Ctrl-C. */
 #include "cli/command.h"
 
 #include "base/host.h"
@@ -21,7 +21,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-static const double REDRAW = 0.1, LINE_EVERY = 5.0, FIRST_LINE = 2.0, RATE_WINDOW = 3.0, RATE_UNITS = 8.0;
+static const double REDRAW = 0.1, FIRST_LINE = 2.0, LINE_EVERY = 5.0, LINE_SHARE = 0.05, LINE_LAST = 60.0;
+static const double RATE_WINDOW = 3.0, RATE_UNITS = 8.0;
 enum { BAR_WIDTH = 20 };
 
 static struct {
@@ -103,6 +104,17 @@ static void erase(void)
     g_bar.drawn = false;
 }
 
+/* "6.31 GB of 13.5 GB" or "7 of 12 tensors". */
+static void amount_of_total(char *out, size_t size)
+{
+    char a[48], b[48];
+    if (strcmp(g_bar.unit, "B") == 0)
+        snprintf(out, size, "%s of %s", pc_human_bytes(g_bar.done, a), pc_human_bytes(g_bar.total, b));
+    else
+        snprintf(out, size, "%llu of %llu %s", (unsigned long long)g_bar.done,
+            (unsigned long long)g_bar.total, g_bar.unit);
+}
+
 /* "6.31 GB" or "12 tensors". */
 static char *amount(uint64_t n, char out[48])
 {
@@ -142,21 +154,25 @@ static double share(void)
     return x > 1 ? 1 : x;
 }
 
-/* "47 %  6.31 of 13.5 GB  1.21 GB/s  5 s left": the words both forms share. */
+/* "47 %  6.31 GB of 13.5 GB  1.21 GB/s  5 s left": the words both forms share. Before anything is done there
+ * is no rate, and how long that has been is all that moves. */
 static void facts(bool with_rate, char *out, size_t size)
 {
-    char a[48], b[48], rate[56], left[32];
+    char all[128], rate[56], time[32];
     int n;
-    if (g_bar.total)
-        n = snprintf(
-            out, size, "%3.0f %%  %s of %s", 100 * share(), amount(g_bar.done, a), amount(g_bar.total, b));
-    else
-        n = snprintf(out, size, "%s", amount(g_bar.done, a));
+    if (g_bar.total) {
+        amount_of_total(all, sizeof all);
+        n = snprintf(out, size, "%3.0f %%  %s", 100 * share(), all);
+    } else {
+        n = snprintf(out, size, "%s", amount(g_bar.done, all));
+    }
     if (with_rate && g_bar.rate > 0 && n > 0 && (size_t)n < size)
         n += snprintf(out + n, size - (size_t)n, "  %s", per_second(g_bar.rate, rate));
     if (g_bar.rate > 0 && g_bar.total > g_bar.done && n > 0 && (size_t)n < size)
-        snprintf(out + n, size - (size_t)n, "  %s left",
-            duration((double)(g_bar.total - g_bar.done) / g_bar.rate, left));
+        n += snprintf(out + n, size - (size_t)n, "  %s left",
+            duration((double)(g_bar.total - g_bar.done) / g_bar.rate, time));
+    if (g_bar.done == g_bar.first && n > 0 && (size_t)n < size)
+        snprintf(out + n, size - (size_t)n, "  %s so far", duration(g_bar.last_shown - g_bar.start, time));
 }
 
 /* The bar itself, n columns wide, into out. */
@@ -249,10 +265,16 @@ static void measure(uint64_t done, double now)
     g_bar.last_done = done;
 }
 
+/* A log of hours wants fewer lines than one of a minute. */
+static double line_pause(double now)
+{
+    return g_bar.shown ? fmin(LINE_LAST, fmax(LINE_EVERY, LINE_SHARE * (now - g_bar.start))) : FIRST_LINE;
+}
+
 static void show(const char *item, double now)
 {
     bool terminal = on_terminal();
-    if (!terminal && now - g_bar.last_shown < (g_bar.shown ? LINE_EVERY : FIRST_LINE))
+    if (!terminal && now - g_bar.last_shown < line_pause(now))
         return;
     g_bar.last_shown = now;
     g_bar.shown = true;

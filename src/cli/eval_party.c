@@ -78,6 +78,8 @@ static int open_tasks(struct pc_party *p, struct paco_error *err)
             .outputs = p->v->outputs,
             .force = p->v->force,
             .n_judges = (int)p->v->judges,
+            .place = i + 1,
+            .n_tasks = p->n_tasks,
             .notes = &p->notes};
         rc = pc_eval_open(&o, &p->evals[i], err);
         if (rc == 0 && p->v->api)
@@ -108,8 +110,6 @@ static int open_party(struct pc_party *p, struct paco_error *err)
 {
     p->notes.progress = pc_progress_bar(p->self);
     int rc = p->v->api ? open_endpoint(p, err) : open_model(p, err);
-    if (rc == 0)
-        remark_on_format(p);
     if (rc == 0)
         rc = open_tasks(p, err);
     pc_progress_bar_end();
@@ -142,8 +142,13 @@ static int identify(struct pc_party *p, struct paco_error *err)
 static int look(struct pc_party *p, struct paco_error *err)
 {
     int rc = 0;
-    for (size_t i = 0; i < p->n_tasks && rc == 0; i++)
+    bool all_done = true;
+    for (size_t i = 0; i < p->n_tasks && rc == 0; i++) {
         rc = pc_eval_look(p->evals[i], p->identity, err);
+        all_done &= pc_eval_is_done(p->evals[i]);
+    }
+    if (rc == 0 && !all_done)
+        remark_on_format(p);
     return rc;
 }
 

@@ -216,6 +216,7 @@ static int take_texts(
             return pc_error_mem(err, len, "an answer");
         it->reply.texts[it->reply.n_texts] = text;
         it->reply.lens[it->reply.n_texts++] = len;
+        api->a.n_drawn++;
     }
     return it->reply.n_texts < want ? request_texts(api, it, err) : 0;
 }
@@ -336,6 +337,7 @@ static void drop_answers(struct pc_reply *r)
 static int hand_out(struct api *api, struct item *it, struct pc_reply *reply, struct paco_error *err)
 {
     int rc = 0;
+    api->a.n_drawn -= it->reply.n_texts;
     if (it->reply.error.code < 0)
         drop_answers(&it->reply);
     else if (it->ask.kind == PC_ASK_CHOICE)

@@ -38,7 +38,7 @@ struct job {
     struct pc_buf shown; /* the prompt, decoded */
     int32_t candidates[PC_MAX_CHOICES];
     struct stream *streams; /* (n_samples), or NULL: ends are in the ids */
-    size_t n_samples, n_left;
+    size_t n_samples, n_left, n_drawn;
     struct pc_reply reply;
 };
 
@@ -231,6 +231,8 @@ static void on_done(void *ctx, int32_t i_sample, const struct pc_answer *answer)
     else if (j->ask.kind == PC_ASK_TEXT && take_text(j, (size_t)i_sample, answer, &error) < 0)
         fail_job(j, &error);
     j->reply.n_output_tokens += (int64_t)answer->n_chosen;
+    j->n_drawn++;
+    j->owner->base.n_drawn++;
     if (--j->n_left == 0)
         finish_job(j);
 }
@@ -377,6 +379,7 @@ static void hand_out(struct engine_answerer *a, struct pc_reply *reply)
     if (!a->done)
         a->last_done = &a->done;
     *reply = j->reply;
+    a->base.n_drawn -= j->n_drawn;
     j->reply = (struct pc_reply){0};
     if (reply->error.code != 0) {
         struct pc_reply failed = {.i_item = reply->i_item,

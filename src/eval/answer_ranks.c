@@ -188,6 +188,7 @@ static int poll(struct pc_answerer *a, struct pc_reply *reply, struct paco_error
     if (r->n_open[0] > 0) {
         rc = r->own->ops->poll(r->own, reply, err);
         r->n_open[0] -= rc == 1;
+        r->base.n_drawn = r->own->n_drawn;
         return rc;
     }
     for (int rank = 1; rank < pc_comm_size(r->comm); rank++)

@@ -62,6 +62,9 @@ struct pc_answerer {
     /** What computes, for people and for results.json ("avx512, int8 products of q4_1; keys and values in
      * f16"; the endpoint's URL), without what has no part in the result, like the number of threads. */
     char description[256];
+    /** Samples drawn for questions whose replies were not handed out yet, for progress; 0 where that is not
+     * known. */
+    size_t n_drawn;
 };
 
 #endif

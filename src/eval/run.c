@@ -52,8 +52,8 @@ static int open_data(struct pc_eval *e, struct paco_error *err)
         .files = e->files,
         .tools = e->tools};
     int rc = o->task->open(o->task, &env, &e->data, err);
-    pass_notes_on(e);
     if (rc < 0) {
+        pass_notes_on(e);
         pc_error_prefix(err, "%s", o->task->name);
         return rc;
     }
@@ -153,7 +153,11 @@ const json_t *pc_eval_identity(const struct pc_eval *e)
 int pc_eval_look(struct pc_eval *e, const json_t *model, struct paco_error *err)
 {
     int rc = pc_eval_identify(e, model, err);
-    return rc < 0 ? rc : look_at_out(e, err);
+    if (rc == 0)
+        rc = look_at_out(e, err);
+    if (!e->is_done)
+        pass_notes_on(e);
+    return rc;
 }
 
 int pc_eval_can(struct pc_eval *e, const struct pc_answerer *a,

@@ -35,6 +35,7 @@ struct pc_eval_options {
     const char *outputs;            /* as struct pc_task_env's; or NULL */
     bool force;                     /* replace what is in OUT/TASK */
     int n_judges;                   /* threads; 0: pc_judges_new's default */
+    size_t place, n_tasks;          /* the how-manieth of how many tasks, for progress; n_tasks 0: not said */
     struct pc_notes *notes;
 };
 
@@ -52,7 +53,7 @@ struct pc_eval_result {
  * without any item. */
 int pc_eval_open(const struct pc_eval_options *options, struct pc_eval **out, struct paco_error *err);
 
-/** Look at OUT/TASK. model is an object that holds all that decides what is answered, as hashes of weights
+/** Look at OUT/TASK, and pass on what the task remarked on its data unless nothing is left to do. model is an object that holds all that decides what is answered, as hashes of weights
  * and tokenizer; borrowed. Nothing is written but the last step of an attempt that was killed before it.
  * PACO_EEXIST when OUT/TASK is taken by something else. */
 int pc_eval_look(struct pc_eval *e, const json_t *model, struct paco_error *err);

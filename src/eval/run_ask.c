@@ -271,17 +271,27 @@ static int salvage(struct pc_eval *e, struct paco_error *err)
     return rc < 0 ? rc : flushed;
 }
 
-static int show(const struct pc_eval *e, const struct pc_progress *progress, struct paco_error *err)
+/* Twenty samples of a problem take their time, so they are counted as they are drawn. Those of an answer that
+ * waits for its verdict are neither under way nor done: the count stands still and does not step back. */
+static struct pc_progress_event how_far(struct pc_eval *e)
 {
-    char score[64] = "";
+    size_t n = e->n_samples, drawn = e->n_done * n + (n > 1 ? e->answerer->n_drawn : 0);
+    e->n_shown = drawn > e->n_shown ? drawn : e->n_shown;
+    return (struct pc_progress_event){
+        .done = e->n_shown, .total = e->n_items * n, .unit = n > 1 ? "samples" : "items"};
+}
+
+static int show(struct pc_eval *e, const struct pc_progress *progress, struct paco_error *err)
+{
+    char score[64] = "", phase[64];
+    struct pc_progress_event event = how_far(e);
     if (e->n_scored > 0)
         snprintf(score, sizeof score, "score %.1f%s", 100 * e->score_sum / e->n_scored,
             e->n_failed ? ", some failed" : "");
-    const struct pc_progress_event event = {.phase = e->o.task->name,
-        .item = *score ? score : NULL,
-        .done = e->n_done,
-        .total = e->n_items,
-        .unit = "items"};
+    if (e->o.n_tasks > 1)
+        snprintf(phase, sizeof phase, "%s (task %zu of %zu)", e->o.task->name, e->o.place, e->o.n_tasks);
+    event.phase = e->o.n_tasks > 1 ? phase : e->o.task->name;
+    event.item = *score ? score : NULL;
     if (pc_progress(progress, &event) == 0)
         return 0;
     return pc_error_set(err, PACO_ECANCELLED,
@@ -289,9 +299,26 @@ static int show(const struct pc_eval *e, const struct pc_progress *progress, str
         e->n_done - e->n_failed, e->n_items);
 }
 
+/* All items of a task are alike in this. What is wrong with the first is for later. */
+static int count_samples(struct pc_eval *e, struct paco_error *err)
+{
+    struct pc_question q;
+    struct paco_error own = {0};
+    int rc = pc_eval_question(e, 0, &q, &own);
+    e->n_samples = rc == 0 && q.ask->n_samples > 1 ? (size_t)q.ask->n_samples : 1;
+    if (!is_fatal(rc))
+        return 0;
+    if (err)
+        *err = own;
+    return rc;
+}
+
 int pc_eval_ask_items(struct pc_eval *e, const struct pc_progress *progress, struct paco_error *err)
 {
-    int rc = show(e, progress, err);
+    int rc = count_samples(e, err);
+    e->n_shown = 0;
+    if (rc == 0)
+        rc = show(e, progress, err);
     while (rc == 0 && e->n_done < e->n_items) {
         struct pc_reply reply = {0};
         rc = submit_more(e, err);

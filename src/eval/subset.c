@@ -16,9 +16,9 @@ int pc_subset_draw(struct pc_py_random *r, size_t n, size_t max, bool even, int6
     bool drawn = max > 0 && (n > max || (even && n == max));
     *out = (struct pc_subset){.n = drawn ? max : n};
     out->v = pc_alloc(out->n, sizeof *out->v);
-    if (!out->v)
-        return pc_error_mem(err, (uint64_t)out->n * sizeof *out->v, "the items to ask");
-    int rc = drawn ? pc_py_sample(r, n, max, out->v, err) : 0;
+    int rc = out->v ? 0 : pc_error_mem(err, (uint64_t)out->n * sizeof *out->v, "the items to ask");
+    if (rc == 0 && drawn)
+        rc = pc_py_sample(r, n, max, out->v, err);
     if (rc < 0) {
         pc_subset_release(out);
         return rc;

@@ -93,9 +93,6 @@ static int draw_items(struct pc_task_data *d, const struct pc_task_env *env, siz
     rc = pc_subset_draw(r, n, max, false, env->flags->limit, &subset, err);
     for (size_t i = 0; i < subset.n; i++)
         d->items[d->n_items++] = own[subset.v[i]];
-    if (n == 0)
-        pc_note(env->notes, "there are no questions in %s: it has no part in the average",
-            pc_tydiqa_languages[i_language].name);
     pc_subset_release(&subset);
     pc_free(own);
     return rc;
@@ -129,6 +126,11 @@ static void add_demonstration(struct pc_buf *b, const struct pc_tydiqa_question 
     pc_buf_puts(b, "\n\n");
 }
 
+static size_t shots_of(const struct pc_task_env *env)
+{
+    return env->flags->n_shot < 0 ? USUAL_SHOTS : (size_t)env->flags->n_shot;
+}
+
 /* The beginning of a language's prompts. Without enough demonstrations there is none. */
 static int make_preamble(struct pc_task_data *d, const struct pc_task_env *env,
     struct pc_tydiqa_questions *train, size_t n_shots, size_t i_language, struct pc_py_random *r,
@@ -144,10 +146,7 @@ static int make_preamble(struct pc_task_data *d, const struct pc_task_env *env,
     struct pc_buf b;
     pc_buf_init(&b, MAX_TEXT);
     pc_buf_printf(&b, "%s\n\n", d->no_context ? l->without : l->with_context);
-    if (n < n_shots)
-        pc_note(env->notes, "%s is left out: %zu demonstrations are wanted, and its training data hold %zu",
-            l->name, n_shots, n);
-    else
+    if (n >= n_shots)
         rc = pc_py_sample(r, n, n_shots, drawn, err);
     for (size_t i = 0; n >= n_shots && i < n_shots && rc == 0; i++) {
         struct pc_tydiqa_question *q = &train->v[own[drawn[i]]];
@@ -167,10 +166,36 @@ static int make_preamble(struct pc_task_data *d, const struct pc_task_env *env,
     return rc;
 }
 
+/* One remark for the languages without questions, and one for those with too few demonstrations. */
+static void remark_on_languages(
+    const struct pc_task_data *d, const struct pc_task_env *env, const bool is_asked[PC_TYDIQA_LANGUAGES])
+{
+    struct pc_buf silent, unshown;
+    size_t n_silent = 0, n_unshown = 0;
+    pc_buf_init(&silent, 1024);
+    pc_buf_init(&unshown, 1024);
+    for (size_t i = 0; i < PC_TYDIQA_LANGUAGES; i++) {
+        if (!is_asked[i])
+            pc_buf_printf(&silent, "%s%s", n_silent++ ? ", " : "", pc_tydiqa_languages[i].name);
+        else if (!d->preamble[i])
+            pc_buf_printf(&unshown, "%s%s", n_unshown++ ? ", " : "", pc_tydiqa_languages[i].name);
+    }
+    if (n_silent)
+        pc_note(env->notes,
+            "there are no questions in %zu of %d languages, which have no part in the average: %s", n_silent,
+            PC_TYDIQA_LANGUAGES, silent.data ? silent.data : "");
+    if (n_unshown)
+        pc_note(env->notes,
+            "the training data have not the %zu demonstrations that are wanted of: %s (left out)",
+            shots_of(env), unshown.data ? unshown.data : "");
+    pc_buf_release(&silent);
+    pc_buf_release(&unshown);
+}
+
 static int make_preambles(
     struct pc_task_data *d, const struct pc_task_env *env, struct pc_py_random *r, struct paco_error *err)
 {
-    size_t n_shots = env->flags->n_shot < 0 ? USUAL_SHOTS : (size_t)env->flags->n_shot;
+    size_t n_shots = shots_of(env);
     bool is_asked[PC_TYDIQA_LANGUAGES] = {false};
     struct pc_tydiqa_questions train = {0};
     int rc = n_shots ? pc_tydiqa_read(env, "train", &train, err) : 0;
@@ -179,6 +204,8 @@ static int make_preambles(
     for (size_t i = 0; i < PC_TYDIQA_LANGUAGES && rc == 0; i++)
         if (is_asked[i])
             rc = make_preamble(d, env, &train, n_shots, i, r, err);
+    if (rc == 0)
+        remark_on_languages(d, env, is_asked);
     pc_tydiqa_release(&train);
     return rc;
 }

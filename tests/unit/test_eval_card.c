@@ -208,7 +208,7 @@ static void test_tasks(void **state)
     }
     assert_null(pc_task_find("bbh", &err));
     assert_int_equal(err.code, PACO_EINVAL);
-    assert_contains(err.message, "there is no task 'bbh' (did you mean bbh_direct?)");
+    assert_contains(err.message, "there is no task 'bbh' (did you mean bbh_direct or bbh_cot?)");
     assert_null(pc_task_find("nothing like it", &err));
     assert_contains(err.message, "--list shows them");
 }

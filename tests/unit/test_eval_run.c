@@ -176,6 +176,11 @@ static int fake_poll(struct pc_answerer *a, struct pc_reply *reply, struct paco_
     struct fake *f = (struct fake *)a;
     if (f->n_open == 0)
         return 0;
+    if (f->base.n_drawn == 0) { // a sample at a time
+        f->base.n_drawn = 1;
+        return 0;
+    }
+    f->base.n_drawn = 0;
     size_t i = f->open[--f->n_open];
     *reply = (struct pc_reply){.i_item = i, .n_prompt_tokens = 3, .n_output_tokens = 2};
     if (i == f->bad_item) {
@@ -221,18 +226,19 @@ static struct fake fake_new(void)
 
 /* Ask to stop as soon as `at` items are done, or when asked often enough. */
 struct stopper {
-    uint64_t at, seen;
-    int n_left; /* 0: however often */
+    uint64_t at, seen, between; /* between: updates that told of a part of an item's samples */
+    int n_left;                 /* 0: however often */
 };
 
 static int on_update(void *ctx, const struct pc_progress_event *event)
 {
     struct stopper *s = ctx;
-    assert_string_equal(event->phase, "doubles");
-    assert_string_equal(event->unit, "items");
-    assert_true(event->done >= s->seen);
+    assert_string_equal(event->phase, "doubles (task 2 of 3)");
+    assert_string_equal(event->unit, "samples");
+    assert_true(event->done >= s->seen && event->done <= event->total);
     s->seen = event->done;
-    return event->done >= s->at || (s->n_left > 0 && --s->n_left == 0);
+    s->between += event->done % N_SAMPLES != 0;
+    return event->done / N_SAMPLES >= s->at || (s->n_left > 0 && --s->n_left == 0);
 }
 
 struct run {
@@ -243,7 +249,8 @@ struct run {
     struct fake fake;
     struct pc_eval_result result;
     double score;
-    json_t *results; /* owned */
+    uint64_t n_between; /* as struct stopper has it */
+    json_t *results;    /* owned */
     struct paco_error err;
 };
 
@@ -267,7 +274,9 @@ static int run_once(struct run *r, uint64_t stop_at)
         .bos = -1,
         .model_name = "nobody",
         .force = r->force,
-        .n_judges = 3};
+        .n_judges = 3,
+        .place = 2,
+        .n_tasks = 3};
     r->err = (struct paco_error){0};
     int rc = pc_eval_open(&o, &e, &r->err);
     if (rc == 0)
@@ -279,6 +288,7 @@ static int run_once(struct run *r, uint64_t stop_at)
         json_decref(r->results);
         r->results = json_deep_copy(r->result.results);
     }
+    r->n_between = stopper.between;
     pc_eval_close(e);
     json_decref(model);
     return rc;
@@ -358,6 +368,7 @@ static void test_whole(void **state)
     struct scratch *s = *state;
     struct run r = run_new(s);
     assert_int_equal(run_once(&r, SIZE_MAX), 0);
+    assert_true(r.n_between > 0);
     assert_int_equal(r.fake.n_asked, N_ITEMS);
     assert_float_equal(r.result.score, 50.0, 0);
     assert_float_equal(r.result.se, 0.5, 0);
