@@ -12,7 +12,7 @@ enum { MAX_SETS = 32 };
 
 struct values {
     const char *out, *from;
-    bool list, force, json;
+    bool list, urls, force, json;
 };
 
 static const struct pc_option g_options[] = {
@@ -31,6 +31,10 @@ static const struct pc_option g_options[] = {
         .type = PC_OPT_FLAG,
         .offset = offsetof(struct values, list),
         .help = "list the data sets, and end"},
+    {.name = "urls",
+        .type = PC_OPT_FLAG,
+        .offset = offsetof(struct values, urls),
+        .help = "print the addresses of the sets' files, one a line, and end"},
     {.name = "force",
         .type = PC_OPT_FLAG,
         .offset = offsetof(struct values, force),
@@ -69,6 +73,23 @@ static void list_sets(bool json)
         printf("eval fetches those marked *, all fetches every one\n");
 }
 
+/* What a mistyped name may have meant, or NULL. */
+static const char *nearest_to(const char *name)
+{
+    const char *nearest = NULL, *const words[] = {"eval", "all"};
+    int best = 1 + (int)strlen(name) / 3;
+    for (size_t i = 0; i < 2 || pc_data_sets[i - 2].name; i++) {
+        const char *word = i < 2 ? words[i] : pc_data_sets[i - 2].name;
+        bool part = strlen(name) >= 3 && strcasestr(word, name);
+        int d = part ? 0 : pc_edit_distance(word, name);
+        if (d < best) {
+            best = d;
+            nearest = word;
+        }
+    }
+    return nearest;
+}
+
 /* The sets that words name, each once. -1 when one is none. */
 static int choose(
     const struct pc_command *self, const struct pc_strings *words, const struct pc_data_set *sets[MAX_SETS])
@@ -84,7 +105,9 @@ static int choose(
     for (size_t i = 1; i < words->n; i++)
         if (!pc_data_set_find(words->v[i]) && strcmp(words->v[i], "all") != 0 &&
             strcmp(words->v[i], "eval") != 0) {
-            pc_command_misuse(self, "there is no data set '%s': --list shows them", words->v[i]);
+            const char *near = nearest_to(words->v[i]);
+            pc_command_misuse(self, "there is no data set '%s'%s%s%s", words->v[i],
+                near ? " (did you mean " : ": --list shows them", near ? near : "", near ? "?)" : "");
             return -1;
         }
     return n;
@@ -105,29 +128,62 @@ static int print_result(const struct values *v, const struct pc_fetch_result *r,
     return 0;
 }
 
+static void print_urls(const struct pc_data_set *const *sets, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < sets[i]->n_files; k++)
+            printf("%s\n", sets[i]->files[k].url);
+}
+
 static int fetch(const struct pc_command *self, const struct values *v, const struct pc_strings *words)
 {
     const struct pc_data_set *sets[MAX_SETS];
     struct paco_error err = {0};
     struct pc_fetch_result result;
-    struct pc_notes notes = {.progress = pc_progress_bar(self)};
+    struct pc_notes notes = {0};
     int n = choose(self, words, sets);
     if (n <= 0)
         return n < 0
                    ? PC_EXIT_MISUSED
                    : pc_command_misuse(self, "which data? --list shows the sets; eval is all of the card's");
-    const struct pc_fetch_options o = {
-        .dir = v->out, .from = v->from, .force = v->force, .progress = notes.progress, .notes = &notes};
+    if (v->urls) {
+        print_urls(sets, (size_t)n);
+        return PC_EXIT_OK;
+    }
+    const struct pc_fetch_options o = {.dir = v->out,
+        .from = v->from,
+        .force = v->force,
+        .progress = pc_progress_bar(self),
+        .notes = &notes};
+    notes.progress = o.progress;
     int rc = pc_data_fetch(sets, (size_t)n, &o, &result, &err);
     pc_progress_bar_end();
     pc_notes_release(&notes);
     if (rc == 0)
         rc = print_result(v, &result, &err);
-    if (rc < 0 && result.n_failed)
+    if (rc == 0)
+        return PC_EXIT_OK;
+    if (result.n_failed)
         pc_command_warn(self,
             "%zu of %zu files could not be had; %zu were fetched, %zu were there. The first:",
             result.n_failed, result.n_files, result.n_fetched, result.n_there);
-    return rc < 0 ? pc_command_fail(self, &err) : PC_EXIT_OK;
+    int code = pc_command_fail(self, &err);
+    if (result.n_failed && !v->from)
+        pc_command_note(self, "without a network here: the same command with --urls lists the addresses, "
+                              "`wget -x -i` of that list "
+                              "fetches them elsewhere, and --from names the folder it leaves");
+    return code;
+}
+
+/* `paco data mmlu` means to fetch it. */
+static int misuse(const struct pc_command *self, const struct pc_strings *words)
+{
+    if (words->n == 0)
+        return pc_command_misuse(self, "which job? fetch gets data sets");
+    const char *word = words->v[0], *set = nearest_to(word);
+    if (set && pc_edit_distance("fetch", word) > 2)
+        return pc_command_misuse(self, "there is no job '%s' (did you mean fetch %s?)", word, set);
+    return pc_command_misuse(self, "there is no job '%s' (did you mean fetch?)", word);
 }
 
 static int run(const struct pc_command *self, int argc, char **argv)
@@ -141,9 +197,7 @@ static int run(const struct pc_command *self, int argc, char **argv)
         list_sets(v.json);
         code = PC_EXIT_OK;
     } else if (args.positional.n == 0 || strcmp(args.positional.v[0], "fetch") != 0) {
-        code = pc_command_misuse(self,
-            args.positional.n ? "there is no 'data %s': paco data fetch SET..." : "paco data fetch SET...",
-            args.positional.n ? args.positional.v[0] : "");
+        code = misuse(self, &args.positional);
     } else {
         code = fetch(self, &v, &args.positional);
     }
@@ -162,8 +216,11 @@ const struct pc_command pc_cmd_data = {
         "on; what is there already is not asked for, so that nothing needs the network the second time.\n"
         "\n"
         "gsm/exemplars.jsonl is made from upstream's Python file, which is read, not run. On a machine\n"
-        "without a network: --from DIR takes files that `wget -x` fetched elsewhere.",
+        "without a network: --urls lists the addresses, `wget -x -i LIST` fetches them elsewhere, and\n"
+        "--from DIR takes the folder that leaves.",
     .examples = "$ paco data fetch eval\n$ paco data fetch mmlu gsm --out data/eval\n"
+                "$ paco data fetch eval --urls >list   # elsewhere: wget -x -i list -P mirror\n"
+                "$ paco data fetch eval --from mirror\n"
                 "$ paco data fetch eval --from http://mirror.example.org/eval",
     .options = g_options,
     .run = run,

@@ -15,6 +15,7 @@
 #include "eval/tasks.h"
 #include "eval/win_rate.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -137,6 +138,31 @@ static int find_data(struct job *j)
     size_t n = pc_path_is_dir(given) || base == given ? strlen(given) : (size_t)(base - given);
     j->data = pc_path_is_dir(given) || base != given ? pc_strndup(given, n) : pc_strdup(".");
     return j->data ? 0 : pc_error_mem(&j->err, n, "a path");
+}
+
+/* The results go to folders in --out, which is made: what stands in their way is said before anything is
+ * read. */
+static int check_out(struct job *j)
+{
+    char *path = pc_strdup(j->v->out);
+    int rc = path ? 0 : pc_error_mem(&j->err, strlen(j->v->out), "a path");
+    // The nearest that exists is a folder; where it is not --out itself, one can be made in it.
+    const char *place = path;
+    while (rc == 0 && !pc_path_exists(place)) {
+        char *slash = strrchr(path, '/');
+        place = !slash ? "." : slash == path ? "/" : path;
+        if (slash)
+            *slash = '\0';
+    }
+    if (rc == 0 && !pc_path_is_dir(place))
+        rc = pc_error_set(
+            &j->err, PACO_EEXIST, "is a file: --out names a folder, and each task gets one in it");
+    else if (rc == 0 && access(place, W_OK | X_OK) < 0 && !pc_path_exists(j->v->out))
+        rc = pc_error_os(&j->err, errno, "no folder can be made here for the results");
+    if (rc < 0)
+        pc_error_path(&j->err, place);
+    pc_free(path);
+    return rc;
 }
 
 /* ---- results ---- */
@@ -303,6 +329,8 @@ static int run_job(struct job *j)
     if (rc < 0)
         return rc;
     rc = find_data(j);
+    if (rc == 0)
+        rc = check_out(j);
     j->party.comm = j->comm;
     j->party.self = j->self;
     j->party.v = j->v;

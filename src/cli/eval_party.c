@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/eval_party.h"
 
+#include "base/file.h"
 #include "base/memory.h"
 #include "cli/eval_model.h"
 #include "cli/eval_ranks.h"
@@ -13,10 +14,12 @@
 #include "net/http.h"
 #include "net/reply_cache.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- who, and what they are asked ---- */
 
@@ -146,6 +149,10 @@ static int look(struct pc_party *p, struct paco_error *err)
     for (size_t i = 0; i < p->n_tasks && rc == 0; i++) {
         rc = pc_eval_look(p->evals[i], p->identity, err);
         all_done &= pc_eval_is_done(p->evals[i]);
+    }
+    if (rc == 0 && !all_done && pc_path_exists(p->v->out) && access(p->v->out, W_OK | X_OK) < 0) {
+        rc = pc_error_os(err, errno, "the results cannot be written here");
+        pc_error_path(err, p->v->out);
     }
     if (rc == 0 && !all_done)
         remark_on_format(p);

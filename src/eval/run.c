@@ -254,6 +254,7 @@ static void restore(struct pc_eval *e, size_t i, const json_t *record)
         return;
     e->records[i] = json_incref((json_t *)(uintptr_t)record);
     e->n_resumed++;
+    e->n_kept++;
     count_record(e, record);
 }
 
@@ -324,6 +325,10 @@ int pc_eval_flush(struct pc_eval *e, struct paco_error *err)
     if (e->n_pending == 0)
         return 0;
     int rc = pc_journal_add(e->journal, e->pending, e->n_pending, err);
+    size_t n = rc == 0 ? e->n_pending : 0;
+    while (rc == PACO_ENOSPC && n < e->n_pending && pc_journal_add(e->journal, &e->pending[n], 1, NULL) == 0)
+        n++; // as many as there is room for
+    e->n_kept += n;
     for (size_t i = 0; i < e->n_pending; i++)
         json_decref(e->pending[i]);
     e->n_pending = 0;
@@ -376,7 +381,7 @@ int pc_eval_keep_failed(
 static int begin_asking(struct pc_eval *e, struct pc_answerer *a, struct paco_error *err)
 {
     e->answerer = a;
-    e->i_next = e->n_asked = e->n_done = e->n_failed = e->n_resumed = e->n_unjudged = 0;
+    e->i_next = e->n_asked = e->n_done = e->n_failed = e->n_resumed = e->n_unjudged = e->n_kept = 0;
     e->score_sum = e->n_scored = 0;
     e->start = e->last_sync = pc_seconds();
     e->drafts = pc_alloc_zero(e->n_items, sizeof *e->drafts);
@@ -439,6 +444,17 @@ static int give_name(struct pc_eval *e, struct paco_error *err)
     return rc < 0 ? rc : 0;
 }
 
+/* A full disk, weights that went away: what was answered before is not lost with it. */
+static void say_what_is_kept(const struct pc_eval *e, int rc, struct paco_error *err)
+{
+    if (rc < 0 && rc != PACO_ECANCELLED && e->n_kept > 0)
+        pc_error_prefix(err,
+            "%s: stopped with %zu of %zu items answered, which are kept: %s, the same command goes on from "
+            "there",
+            e->o.task->name, e->n_kept, e->n_items,
+            rc == PACO_ENOSPC ? "when there is room" : "when this is mended");
+}
+
 int pc_eval_ask(
     struct pc_eval *e, struct pc_answerer *a, const struct pc_progress *progress, struct paco_error *err)
 {
@@ -457,6 +473,7 @@ int pc_eval_ask(
         e->result.seconds = pc_seconds() - e->start;
         e->is_done = e->result.n_failed == 0;
     }
+    say_what_is_kept(e, rc, err);
     end_asking(e, rc < 0 && e->n_done == e->n_failed && e->n_unjudged == 0);
     return rc;
 }

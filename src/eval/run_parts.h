@@ -29,6 +29,7 @@ struct pc_eval {
     size_t n_pending;
     size_t i_next, n_asked, n_done, n_failed, n_resumed;
     size_t n_unjudged; /* answers that only the journal has */
+    size_t n_kept;     /* records on the disk */
     size_t n_samples;  /* of each item */
     size_t n_shown;    /* samples that progress was told of */
     double score_sum, n_scored, last_sync, start;

@@ -127,9 +127,18 @@ def what_goes_wrong(url, top, out, known):
     done = paco("data", "fetch", "bbh", "--from", "http://127.0.0.1:9/x", "--out", out, "--json", timeout=120)
     case("no network: one line names the first address", done.returncode == 1 and "127.0.0.1:9/x/raw.githubusercontent.com" in done.stderr, done)
     done = paco("data", "fetch", "everything")
-    case("no such set: exit 2", done.returncode == 2 and "there is no data set 'everything'" in done.stderr, done)
+    case("no such set: exit 2", done.returncode == 2 and "there is no data set 'everything': --list shows them" in done.stderr, done)
     case("no set: exit 2", paco("data", "fetch").returncode == 2)
-    case("no such job: exit 2", paco("data", "grow").returncode == 2)
+    os.environ["https_proxy"] = "http://127.0.0.1:9"
+    done = paco("data", "fetch", "bbh", "--out", out, timeout=120)
+    del os.environ["https_proxy"]
+    case("no network: how to do without", done.returncode == 1 and "--urls lists the addresses" in done.stderr, done)
+    for args, part in ((["fetch", "evla"], "there is no data set 'evla' (did you mean eval?)"), (["fetch", "humaneval"], "did you mean codex_humaneval?"),
+                       (["mmul"], "there is no job 'mmul' (did you mean fetch mmlu?)"), (["fetchh"], "(did you mean fetch?)"), ([], "which job?")):
+        done = paco("data", *args)
+        case("paco data " + " ".join(args) + ": exit 2", done.returncode == 2 and part in done.stderr and done.stderr.count("SET...") == 1, done)
+    done = paco("data", "fetch", "gsm", "mgsm", "--urls")
+    case("--urls", done.returncode == 0 and done.stdout.split() == [f["url"] for s in ("gsm", "mgsm") for f in known[s]["files"]], done)
 
 
 def main():

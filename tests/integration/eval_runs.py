@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -203,12 +204,47 @@ def bad_data(m):
     case("no model", done.returncode == 1 and "no model" in done.stderr, done)
 
 
+def places(m, d):
+    """What is wrong with --out is said before the model is looked at."""
+    in_the_way = write(work("a-file"), "no folder")
+    for what, out in (("a file", in_the_way), ("below a file", os.path.join(in_the_way, "x", "y"))):
+        done = ev("gsm_cot", "-m", work("no-model"), "--data", d, "--out", out)
+        case("--out is " + what, done.returncode == 1 and "a-file: is a file: --out names a folder" in done.stderr, done)
+    done = ev("humaneval", "-m", m, "--data", d, "--out", "x")
+    case("what a name may mean", done.returncode == 2 and "(did you mean codex_eval_temp_0.1 or codex_eval_temp_0.8?)" in done.stderr, done)
+
+
+def full_disk(m, d):
+    """A file system of its own, too small for what is answered."""
+    top = work("full")
+    os.makedirs(top)
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", top], capture_output=True).returncode != 0:
+        case("a full disk # SKIP needs root, to mount one", True)
+        return
+    args = ["bbh_direct", "-m", m, "--data", d, "--max_num_examples_per_task", N_BBH, "--out", os.path.join(top, "out"), "--batch", 1]
+    try:
+        done = ev(*args, timeout=240)
+        case("a full disk", done.returncode == 1 and "No space left on device" in done.stderr and
+             re.search(r"bbh_direct: stopped with \d+ of \d+ items answered, which are kept: when there is room, the same command", done.stderr), done)
+        kept = records(os.path.join(top, "out")) - 1
+        case("as many as it says", " stopped with %d of" % kept in done.stderr, (kept, done.stderr))
+        subprocess.run(["mount", "-o", "remount,size=64m", top], check=True)
+        done = ev(*args, timeout=240)
+        timing = json.loads(read(top, "out/bbh_direct/timing.json")) if done.returncode == 0 else None
+        case("with room it goes on", timing and timing["n_resumed"] == kept and tree(os.path.join(top, "out")) == tree(work("whole")), (done, timing))
+    finally:
+        subprocess.run(["umount", "-l", top])
+
+
 def main():
     m, d = model("counts"), data("data")
     command_line(m, d)
     scores(m, d)
-    killed(babbler(), d)
-    bad_data(m)
+    places(m, d)
+    m = babbler()
+    killed(m, d)
+    full_disk(m, d)
+    bad_data(model("counts-again"))
     finish()
 
 
