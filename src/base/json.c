@@ -65,7 +65,8 @@ static int parse(const char *text, size_t len, const char *path, uint64_t base_o
         return PACO_ELIMIT;
     }
     if (!pc_utf8_valid((const uint8_t *)text, len, &at)) {
-        pc_error_set(err, PACO_EFORMAT, "JSON is not valid UTF-8");
+        // The longest character has four bytes.
+        pc_error_set(err, PACO_EFORMAT, "JSON is not valid UTF-8%s", len - at < 4 ? " (truncated?)" : "");
         pc_error_at(err, path, base_offset + at);
         return PACO_EFORMAT;
     }
@@ -84,8 +85,14 @@ static int parse(const char *text, size_t len, const char *path, uint64_t base_o
     }
     static const char eof[] = "end of file";
     size_t n = strlen(je.text), n_eof = sizeof eof - 1;
+    bool cut = json_error_code(&je) == json_error_premature_end_of_input;
     if (line && n >= n_eof && strcmp(je.text + n - n_eof, eof) == 0)
         pc_error_set(err, PACO_EFORMAT, "JSON: %.*send of the line", (int)(n - n_eof), je.text);
+    else if (cut && line)
+        pc_error_set(err, PACO_EFORMAT, "JSON: ends too early, after column %d (truncated?)", je.column);
+    else if (cut)
+        pc_error_set(err, PACO_EFORMAT, "JSON: ends too early, in line %d after column %d (truncated?)",
+            je.line, je.column);
     else if (line)
         pc_error_set(err, PACO_EFORMAT, "JSON: %s (column %d)", je.text, je.column);
     else

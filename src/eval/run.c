@@ -54,7 +54,8 @@ static int open_data(struct pc_eval *e, struct paco_error *err)
     int rc = o->task->open(o->task, &env, &e->data, err);
     if (rc < 0) {
         pass_notes_on(e);
-        pc_error_prefix(err, "%s", o->task->name);
+        if (err && !err->path[0]) // a file says enough
+            pc_error_prefix(err, "%s", o->task->name);
         return rc;
     }
     e->n_items = o->task->n_items(e->data);

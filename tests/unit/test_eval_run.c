@@ -693,7 +693,7 @@ static void test_bad_data(void **state)
     struct run r = run_new(*state);
     g_open_rc = PACO_EFORMAT;
     assert_int_equal(run_once(&r, SIZE_MAX), PACO_EFORMAT);
-    assert_string_equal(r.err.message, "doubles: line 3: no number");
+    assert_string_equal(r.err.message, "line 3: no number");
     assert_string_equal(r.err.path, "doubles.jsonl");
     assert_int_equal(r.err.offset, 17);
     assert_false(has(*state, "out"));
