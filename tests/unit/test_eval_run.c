@@ -468,7 +468,7 @@ static void test_stopped_while_judging(void **state)
         g_hurry = false;
         r.fake = fake_new();
         r.fake.odd_item = 6;
-        r.patience = i == 0 ? 6 : 2;
+        r.patience = i == 0 ? 11 : 2; // an answer takes two polls
         double start = pc_seconds();
         assert_int_equal(run_once(&r, SIZE_MAX), PACO_ECANCELLED);
         assert_true(pc_seconds() - start < 10);
@@ -645,7 +645,7 @@ static void test_what_ends_a_run(void **state)
     g_judge_rc = PACO_ENOSPC;
     r.fake = fake_new();
     assert_int_equal(run_once(&r, SIZE_MAX), PACO_ENOSPC);
-    assert_string_equal(r.err.message, "no verdict");
+    assert_contains(r.err.message, "no verdict");
     g_judge_rc = 0;
     r.fake = fake_new();
     assert_int_equal(pc_dir_remove(scratch_path(s, "out"), NULL), 0);
