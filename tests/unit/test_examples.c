@@ -3,6 +3,7 @@
 #include "prompt/vocabulary.h"
 #include "scratch.h"
 #include "train/examples.h"
+#include "train/show.h"
 #include "unit.h"
 
 /* Numbers of the same definition written in Python. */
@@ -196,6 +197,36 @@ static void test_threads(void **state)
     reading_close(&r);
 }
 
+static void test_show(void **state)
+{
+    (void)state;
+    struct reading r;
+    struct pc_buf b;
+    const uint32_t which[] = {1, 0};
+    reading_open(&r);
+    pc_tokenizer_free(r.tok);
+    assert_int_equal(pc_vocabulary_open("tests/fixtures/tokenizer/uni_bytes.model", &r.tok, &r.err), 0);
+    r.o.tokenizer = r.tok;
+    r.o.new_pad = "<pad>";
+    assert_int_equal(read_text(&r, CHAT("a\\tb <pad>", "c\\nd") CHAT("e", "f")), 0);
+    pc_buf_init(&b, 1 << 16);
+    assert_int_equal(pc_examples_show(&r.set, r.tok, which, 2, false, &b, &r.err), 0);
+    char want[512];
+    snprintf(want, sizeof want,
+        "--- line 2: %u tokens, %u trained\n<s><|user|>\\n\ne\\n\n<|assistant|>\\n\n{+f</s>+}\n"
+        "--- line 1: %u tokens, %u "
+        "trained\n<s><|user|>\\n\na\\tb<%d><|assistant|>\\n\n{+c\\n\nd</s>+}\n",
+        pc_example_at(&r.set, 1)->n_ids, pc_example_at(&r.set, 1)->n_trained, pc_example_at(&r.set, 0)->n_ids,
+        pc_example_at(&r.set, 0)->n_trained, (int)pc_tokenizer_n_tokens(r.tok));
+    assert_string_equal(b.data, want);
+    pc_buf_clear(&b);
+    assert_int_equal(pc_examples_show(&r.set, r.tok, which, 1, true, &b, &r.err), 0);
+    assert_contains(b.data, "\\n\x1b[0m\n\x1b[2m");
+    assert_contains(b.data, "\x1b[1;32mf</s>\x1b[0m\n");
+    pc_buf_release(&b);
+    reading_close(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -205,6 +236,7 @@ int main(void)
         cmocka_unit_test(test_dropped_and_limit),
         cmocka_unit_test(test_errors),
         cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_show),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
