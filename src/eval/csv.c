@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "eval/csv.h"
 
+#include "base/py_text.h"
 #include "base/utf8.h"
 #include "eval/eval_data.h"
-#include "eval/py_text.h"
 
 #include <errno.h>
 #include <inttypes.h>

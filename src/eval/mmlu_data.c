@@ -3,9 +3,9 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/py_random.h"
 #include "eval/eval_data.h"
 #include "eval/mmlu_categories.h"
-#include "eval/py_random.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "eval/number_text.h"
 
+#include "base/py_text.h"
 #include "base/utf8.h"
-#include "eval/py_text.h"
 
 #include <stdlib.h>
 

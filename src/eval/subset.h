@@ -3,7 +3,7 @@
 #ifndef PC_EVAL_SUBSET_H
 #define PC_EVAL_SUBSET_H
 
-#include "eval/py_random.h"
+#include "base/py_random.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -11,9 +11,9 @@
  * order, and that is said. */
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/py_text.h"
 #include "base/utf8.h"
 #include "eval/eval_data.h"
-#include "eval/py_text.h"
 #include "eval/subset.h"
 #include "eval/task_out.h"
 #include "eval/tasks.h"

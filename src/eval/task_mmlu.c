@@ -10,9 +10,9 @@
  * Upstream stops with an error when --subjects leaves a subcategory empty, after all the work; here such a
  * subcategory has no line in metrics.json, and that is said beforehand. */
 #include "base/memory.h"
+#include "base/py_text.h"
 #include "eval/mmlu_categories.h"
 #include "eval/mmlu_data.h"
-#include "eval/py_text.h"
 #include "eval/task_out.h"
 #include "eval/tasks.h"
 #include "eval/wrap.h"

@@ -2,7 +2,7 @@
 #include "eval/text_match.h"
 
 #include "base/memory.h"
-#include "eval/py_text.h"
+#include "base/py_text.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Answers of models and lines of data, whatever their bytes: extraction and the comparisons stay within them,
  * and a comparison of a text with itself holds. */
+#include "base/py_text.h"
 #include "eval/eval_data.h"
 #include "eval/number_text.h"
-#include "eval/py_text.h"
 
 #include <stdlib.h>
 #include <string.h>

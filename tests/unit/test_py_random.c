@@ -2,7 +2,7 @@
 /* Vectors of CPython 3.11 and NumPy 2.4.6 (RandomState), and those of the evaluation's specification. */
 #include "unit.h"
 
-#include "eval/py_random.h"
+#include "base/py_random.h"
 
 static void python_outputs_of_seed_42(void **state)
 {

@@ -3,7 +3,7 @@
  * they follow from the rule the test is named after. */
 #include "unit.h"
 
-#include "eval/py_text.h"
+#include "base/py_text.h"
 #include "eval/text_match.h"
 
 #include <math.h>

@@ -12,8 +12,8 @@
  * Source: CPython 3.10 `Lib/random.py` and `_randommodule.c`, NumPy 1.24 `mtrand.pyx` and
  * `legacy-distributions`; Matsumoto and Nishimura 1998. Neither project has changed these streams since
  * (CPython 3.12's sample differs only in what it accepts). One thread at a time. */
-#ifndef PC_EVAL_PY_RANDOM_H
-#define PC_EVAL_PY_RANDOM_H
+#ifndef PC_BASE_PY_RANDOM_H
+#define PC_BASE_PY_RANDOM_H
 
 #include "base/error.h"
 

@@ -6,8 +6,8 @@
  * data are valid by then, and nothing here may fail. Appending to a struct pc_buf fails as that says: check
  * it at the end. Property tables are utf8proc's; Python's differ from it only in characters one of them is
  * too old for. All functions are thread-safe. */
-#ifndef PC_EVAL_PY_TEXT_H
-#define PC_EVAL_PY_TEXT_H
+#ifndef PC_BASE_PY_TEXT_H
+#define PC_BASE_PY_TEXT_H
 
 #include "base/buf.h"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "eval/py_random.h"
+#include "base/py_random.h"
 
 #include "base/memory.h"
 

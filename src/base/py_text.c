@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "eval/py_text.h"
+#include "base/py_text.h"
 
 #include "base/json.h"
 #include "base/utf8.h"
