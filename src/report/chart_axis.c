@@ -104,7 +104,7 @@ static void tidy_exponent(char *text)
 
 char *pc_axis_number(double v, char out[32])
 {
-    if (v == floor(v) && fabs(v) < 1e6)
+    if (v == floor(v) && fabs(v) < 1e9)
         snprintf(out, 32, "%.0f", v);
     else
         snprintf(out, 32, "%.4g", v);

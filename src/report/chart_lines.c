@@ -12,7 +12,7 @@
 #include <stdio.h>
 
 /* In SVG units, pixels when the page is wide enough. */
-enum { WIDE = 870, HALF = 520, HEIGHT = 300, LEFT = 64, RIGHT = 14, TOP = 30, BOTTOM = 46 };
+enum { WIDE = 870, HALF = 520, HEIGHT = 300, LEFT = 64, RIGHT = 24, TOP = 30, BOTTOM = 46 };
 /* MANY points are smoothed, FEW are marked one by one; ROWS of the table. */
 enum { MANY = 100, FEW = 64, ROWS = 25, SMOOTH_SHARE = 50 };
 
@@ -203,16 +203,18 @@ static void put_points(struct plot *p, const struct pc_line *l)
     }
 }
 
-/* The exponential running mean, corrected for having begun with nothing. Gaps leave it as it was. */
+/* The exponential running mean, corrected for having begun with nothing; on a logarithmic scale the geometric
+ * one, which a single peak does not carry away. Gaps leave it as it was. */
 static void smooth(const struct pc_line_chart *c, const struct pc_line *l, size_t n, double *out)
 {
     double keep = 1 - 1.0 / ((double)n / SMOOTH_SHARE + 1), sum = 0, weight = 0;
     for (size_t i = 0; i < l->n; i++) {
         if (is_drawn(c, l, i)) {
-            sum = keep * sum + (1 - keep) * l->y[i];
+            sum = keep * sum + (1 - keep) * (c->log_scale ? log(l->y[i]) : l->y[i]);
             weight = keep * weight + (1 - keep);
         }
-        out[i] = weight > 0 ? sum / weight : 0;
+        double mean = weight > 0 ? sum / weight : 0;
+        out[i] = c->log_scale ? exp(mean) : mean;
     }
 }
 
