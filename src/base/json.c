@@ -11,6 +11,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+static void *allocate(size_t size)
+{
+    return pc_alloc(1, size);
+}
+
+void pc_json_use_memory(void)
+{
+    json_set_alloc_funcs(allocate, pc_free);
+}
+
 /* jansson recurses up to 2048 levels, which is more than some thread stacks; a scan outside strings is exact
  * enough, for text that is not JSON fails in the parser anyway. */
 static bool too_deep(const char *text, size_t len, size_t *at)

@@ -17,6 +17,10 @@
 
 enum { PC_JSON_MAX_DEPTH = 64 };
 
+/** Let jansson's values come from base/memory.h, where tests can make allocations fail: for a program's or a
+ * test's main, before there is any value. In a process of somebody else's jansson stays as it is. */
+void pc_json_use_memory(void);
+
 /** Parse len bytes into *out (owned). Duplicate keys, depth above PC_JSON_MAX_DEPTH, invalid UTF-8 and
  * trailing text are PACO_EFORMAT with err->offset = base_offset + position and err->path = path (may be
  * NULL). Integers too large for 64 bits (tokenizer_config.json has them) become reals. */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The table of subcommands, and what surrounds each run: sane standard descriptors before, a checked stdout
  * after. */
+#include "base/json.h"
 #include "cli/command.h"
 #include "paco/paco.h"
 
@@ -99,6 +100,7 @@ static int dispatch(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    pc_json_use_memory();
     if (fill_standard_descriptors() < 0)
         return PC_EXIT_FAILED;
     raise_open_files();

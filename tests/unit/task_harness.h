@@ -17,6 +17,7 @@
 
 #include "base/digest.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/memory.h"
 #include "eval/flags.h"
 #include "eval/tasks.h"
@@ -216,15 +217,10 @@ static inline int harness_walk(struct harness *h, const char *dir, const char *t
     return rc;
 }
 
-static inline void *harness_allocate(size_t size)
-{
-    return pc_alloc(1, size);
-}
-
 /** Fail each allocation from open to finish in turn: PACO_EMEM and nothing else may come of it. */
 static inline void harness_torture(struct harness *h, const char *dir, const char *text)
 {
-    json_set_alloc_funcs(harness_allocate, pc_free);
+    pc_json_use_memory();
     for (int64_t n = 0;; n++) {
         pc_alloc_fail_after(n);
         int rc = harness_walk(h, dir, text);
@@ -235,7 +231,6 @@ static inline void harness_torture(struct harness *h, const char *dir, const cha
         if (rc != PACO_EMEM && !(rc == PACO_EFORMAT && strstr(h->err.message, "JSON: ")))
             fail_msg("allocation %d: %s", (int)n, h->err.message);
     }
-    json_set_alloc_funcs(malloc, free);
 }
 
 /** What upstream's prompts are known by: their length and the first digits of their SHA-256. */

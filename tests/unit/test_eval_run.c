@@ -732,6 +732,7 @@ static void test_scores_of_records(void **state)
 
 int main(void)
 {
+    pc_json_use_memory();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_whole, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_done_already, set_up, tear_down),

@@ -3,6 +3,8 @@
 #include "unit.h"
 
 #include "base/file.h"
+#include "base/json.h"
+#include "base/memory.h"
 #include "eval/compare.h"
 #include "eval/report.h"
 #include "report/chart.h"
@@ -218,6 +220,47 @@ static void test_compare(void **state)
     json_decref(c);
 }
 
+/* Each allocation fails in turn, jansson's too: no memory, or the whole comparison. */
+static void test_compare_without_memory(void **state)
+{
+    (void)state;
+    struct paco_error err;
+    char x[1024], y[1024];
+    struct pc_buf whole;
+    json_t *c = NULL;
+    make_run("torn-x", "gsm_cot", "one", 3, 1);
+    make_run("torn-x", "mmlu_0shot", "one", 2, 1);
+    make_run("torn-y", "gsm_cot", "two", 3, 2);
+    make_run("torn-y", "bbh_cot", "two", 2, 1);
+    snprintf(x, sizeof x, "%s", scratch_path(&g_s, "torn-x"));
+    snprintf(y, sizeof y, "%s", scratch_path(&g_s, "torn-y"));
+    assert_int_equal(pc_eval_compare(x, y, &c, &err), 0);
+    pc_buf_init(&whole, 1 << 16);
+    pc_json_write(&whole, c, PC_JSON_COMPACT);
+    assert_contains(whole.data, "\"only_in_a\":[\"mmlu_0shot\"],\"only_in_b\":[\"bbh_cot\"]");
+    json_decref(c);
+    int rc = PACO_EMEM;
+    for (int64_t n = 0; rc < 0; n++) {
+        struct pc_buf b;
+        c = NULL;
+        err = (struct paco_error){0};
+        pc_alloc_fail_after(n);
+        rc = pc_eval_compare(x, y, &c, &err);
+        pc_alloc_fail_after(-1);
+        // jansson takes a string it has no memory for to be bad syntax.
+        if (rc < 0 && rc != PACO_EMEM && !(rc == PACO_EFORMAT && strstr(err.message, "JSON: ")))
+            fail_msg("allocation %d: %s", (int)n, err.message);
+        if (rc < 0)
+            continue;
+        pc_buf_init(&b, 1 << 16);
+        pc_json_write(&b, c, PC_JSON_COMPACT);
+        assert_string_equal(b.data, whole.data);
+        pc_buf_release(&b);
+        json_decref(c);
+    }
+    pc_buf_release(&whole);
+}
+
 static void test_compare_nothing_in_common(void **state)
 {
     (void)state;
@@ -235,6 +278,7 @@ static void test_compare_nothing_in_common(void **state)
 
 int main(void)
 {
+    pc_json_use_memory();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_text_is_escaped),
         cmocka_unit_test(test_json_cannot_end_its_script),
@@ -244,6 +288,7 @@ int main(void)
         cmocka_unit_test(test_nothing_to_report),
         cmocka_unit_test(test_compare),
         cmocka_unit_test(test_compare_nothing_in_common),
+        cmocka_unit_test(test_compare_without_memory),
     };
     return cmocka_run_group_tests(tests, open_scratch, close_scratch);
 }
