@@ -41,7 +41,7 @@ uint64_t pc_optimizer_size(uint64_t n_flat, enum pc_optim_states states)
 
 static int new_moment(const struct pc_optimizer *o, struct pc_optim_moment *m, struct paco_error *err)
 {
-    uint64_t n = o->params->n_flat, size = n * state_size(o->options.states);
+    uint64_t n = o->n_own, size = n * state_size(o->options.states);
     m->data = pc_alloc_huge((size_t)size);
     if (!m->data)
         return pc_error_mem(err, size, "the optimiser's states");
@@ -60,6 +60,7 @@ int pc_optimizer_new(const struct pc_params *params, const struct pc_optimizer_o
         return pc_error_mem(err, sizeof *o, "the optimiser");
     o->params = params;
     o->options = *options;
+    o->n_own = options->shard ? pc_shard_n_own(options->shard, options->shard->rank) : params->n_flat;
     o->partial = pc_alloc((size_t)pc_params_n_chunks(params), sizeof *o->partial);
     int rc = o->partial ? new_moment(o, &o->m, err) : pc_error_mem(err, 0, "the optimiser");
     if (rc == 0)
@@ -82,6 +83,16 @@ void pc_optimizer_free(struct pc_optimizer *o)
     pc_free(o);
 }
 
+/* Whether chunk i_chunk is updated here; *local is where its states begin. */
+static bool owns(const struct pc_optimizer *o, uint64_t i_chunk, uint64_t *local)
+{
+    if (o->options.shard)
+        return pc_shard_owns(o->options.shard, i_chunk, local);
+    if (local)
+        *local = i_chunk * PC_PARAM_CHUNK;
+    return true;
+}
+
 /* ---- the norm ---- */
 
 struct norm {
@@ -95,6 +106,9 @@ static void square_chunk(void *arg, int64_t i_chunk, int i_worker)
     (void)i_worker;
     enum { LANES = 8 };
     const struct norm *n = arg;
+    n->o->partial[i_chunk] = 0;
+    if (!owns(n->o, (uint64_t)i_chunk, NULL))
+        return;
     uint64_t first = (uint64_t)i_chunk * PC_PARAM_CHUNK, left = n->o->params->n_flat - first;
     const float *g = n->g + first;
     size_t count = left < PC_PARAM_CHUNK ? (size_t)left : PC_PARAM_CHUNK; /* a multiple of LANES */
@@ -108,15 +122,24 @@ static void square_chunk(void *arg, int64_t i_chunk, int i_worker)
     n->o->partial[i_chunk] = lane[0];
 }
 
-double pc_optimizer_norm(struct pc_optimizer *o, const float *g, struct pc_pool *pool)
+void pc_optimizer_squares(struct pc_optimizer *o, const float *g, struct pc_pool *pool)
 {
     struct norm n = {o, g};
-    uint64_t n_chunks = pc_params_n_chunks(o->params);
+    pc_pool_run(pool, (int64_t)pc_params_n_chunks(o->params), square_chunk, &n);
+}
+
+double pc_optimizer_norm_of_squares(const struct pc_optimizer *o)
+{
     double sum = 0;
-    pc_pool_run(pool, (int64_t)n_chunks, square_chunk, &n);
-    for (uint64_t i = 0; i < n_chunks; i++)
+    for (uint64_t i = 0; i < pc_params_n_chunks(o->params); i++)
         sum += o->partial[i];
     return sqrt(sum);
+}
+
+double pc_optimizer_norm(struct pc_optimizer *o, const float *g, struct pc_pool *pool)
+{
+    pc_optimizer_squares(o, g, pool);
+    return pc_optimizer_norm_of_squares(o);
 }
 
 /* ---- the update ---- */
@@ -150,9 +173,9 @@ static inline void update_f32(const struct rule *r, float *restrict w, float *re
     }
 }
 
-static void update_bf16(const struct update *u, const struct rule *r, uint64_t at)
+static void update_bf16(const struct update *u, const struct rule *r, uint64_t at, uint64_t state)
 {
-    uint16_t *m16 = (uint16_t *)(void *)u->o->m.data + at, *v16 = (uint16_t *)(void *)u->o->v.data + at;
+    uint16_t *m16 = (uint16_t *)(void *)u->o->m.data + state, *v16 = (uint16_t *)(void *)u->o->v.data + state;
     float m[BLOCK], v[BLOCK];
     for (size_t i = 0; i < BLOCK; i++) {
         m[i] = pc_f32_from_bits((uint32_t)m16[i] << 16);
@@ -202,53 +225,54 @@ static void decode_block(const struct pc_optim_moment *m, uint64_t at, bool is_s
 
 /* A denominator must not vanish under a mean that is still there: what is not zero stays the smallest code.
  */
-static void encode_v(const struct update *u, uint64_t at, const float *v)
+static void encode_v(const struct update *u, uint64_t at, uint64_t state, const float *v)
 {
     const struct pc_optim_moment *out = &u->o->v;
     float scale = largest(v, BLOCK);
-    out->scale[at / BLOCK] = scale;
+    out->scale[state / BLOCK] = scale;
     for (size_t i = 0; i < BLOCK; i++) {
         uint32_t noise = (uint32_t)(pc_keyed_bits(u->key, at + i) >> (64 - MANTISSA));
         int code = v[i] > 0 ? encode(v[i] / scale, TOP_V, noise) : 0;
-        out->data[at + i] = (unsigned char)(code < 1 && v[i] > 0 ? 1 : code);
+        out->data[state + i] = (unsigned char)(code < 1 && v[i] > 0 ? 1 : code);
     }
 }
 
-static void encode_m(const struct update *u, uint64_t at, const float *m)
+static void encode_m(const struct update *u, uint64_t state, const float *m)
 {
     const struct pc_optim_moment *out = &u->o->m;
     float scale = largest(m, BLOCK);
-    out->scale[at / BLOCK] = scale;
+    out->scale[state / BLOCK] = scale;
     for (size_t i = 0; i < BLOCK; i++) {
         int code = scale > 0 ? encode(fabsf(m[i]) / scale, TOP_M, 1u << (MANTISSA - 1)) : 0;
-        out->data[at + i] = (unsigned char)((code < 0 ? 0 : code) | (m[i] < 0 ? 128 : 0));
+        out->data[state + i] = (unsigned char)((code < 0 ? 0 : code) | (m[i] < 0 ? 128 : 0));
     }
 }
 
-static void update_8bit(const struct update *u, const struct rule *r, uint64_t at)
+static void update_8bit(const struct update *u, const struct rule *r, uint64_t at, uint64_t state)
 {
     float m[BLOCK], v[BLOCK];
-    decode_block(&u->o->m, at, true, m);
-    decode_block(&u->o->v, at, false, v);
+    decode_block(&u->o->m, state, true, m);
+    decode_block(&u->o->v, state, false, v);
     update_f32(r, u->o->params->w + at, u->g + at, m, v, BLOCK);
-    encode_m(u, at, m);
-    encode_v(u, at, v);
+    encode_m(u, state, m);
+    encode_v(u, at, state, v);
 }
 
-/* Elements [at, end) of one tensor; both are multiples of BLOCK. */
-static void update_range(const struct update *u, const struct rule *r, uint64_t at, uint64_t end)
+/* Elements [at, end) of one tensor, both multiples of BLOCK, whose states begin at state. */
+static void update_range(
+    const struct update *u, const struct rule *r, uint64_t at, uint64_t end, uint64_t state)
 {
     struct pc_optimizer *o = u->o;
     if (o->options.states == PC_STATES_F32) {
-        update_f32(r, o->params->w + at, u->g + at, (float *)(void *)o->m.data + at,
-            (float *)(void *)o->v.data + at, (size_t)(end - at));
+        update_f32(r, o->params->w + at, u->g + at, (float *)(void *)o->m.data + state,
+            (float *)(void *)o->v.data + state, (size_t)(end - at));
         return;
     }
-    for (; at < end; at += BLOCK)
+    for (; at < end; at += BLOCK, state += BLOCK)
         if (o->options.states == PC_STATES_BF16)
-            update_bf16(u, r, at);
+            update_bf16(u, r, at, state);
         else
-            update_8bit(u, r, at);
+            update_8bit(u, r, at, state);
 }
 
 static bool decays(const struct pc_optimizer *o, const struct pc_param *p)
@@ -275,12 +299,15 @@ static void update_chunk(void *arg, int64_t i_chunk, int i_worker)
     (void)i_worker;
     const struct update *u = arg;
     const struct pc_params *p = u->o->params;
-    uint64_t at = (uint64_t)i_chunk * PC_PARAM_CHUNK, end = at + PC_PARAM_CHUNK;
+    uint64_t at = (uint64_t)i_chunk * PC_PARAM_CHUNK, end = at + PC_PARAM_CHUNK, state;
+    if (!owns(u->o, (uint64_t)i_chunk, &state))
+        return;
     end = end < p->n_flat ? end : p->n_flat;
     for (size_t i = tensor_at(p, at); at < end; i++) {
         uint64_t next = i + 1 < p->n ? p->v[i + 1].offset : p->n_flat;
         next = next < end ? next : end;
-        update_range(u, decays(u->o, &p->v[i]) ? &u->decayed : &u->plain, at, next);
+        update_range(u, decays(u->o, &p->v[i]) ? &u->decayed : &u->plain, at, next, state);
+        state += next - at;
         at = next;
     }
 }

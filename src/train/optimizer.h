@@ -19,11 +19,12 @@
  * bits of mantissa, relative to the largest of its block of PC_PARAM_ALIGN; m has a sign and four bits of
  * exponent, v five. v is rounded up or down at random, keyed by element and update: a running mean that moves
  * by a thousandth would never move in 8 bits otherwise. Same bytes for any number of threads, and for any
- * range of chunks that is done elsewhere. */
+ * chunks that are done by other ranks. */
 #ifndef PC_TRAIN_OPTIMIZER_H
 #define PC_TRAIN_OPTIMIZER_H
 
 #include "train/params.h"
+#include "train/shard.h"
 
 enum pc_optim_states { PC_STATES_F32, PC_STATES_BF16, PC_STATES_8BIT };
 
@@ -36,6 +37,9 @@ struct pc_optimizer_options {
     bool decay_norms; /* upstream means not to, but misses LLaMA's names: --upstream-quirks */
     enum pc_optim_states states;
     uint64_t seed; /* of the rounding */
+    /** Where several ranks share the states: this one keeps, and updates, what it owns. NULL: everything.
+     * *Borrowed*. */
+    const struct pc_shard *shard;
 };
 
 struct pc_optimizer_options pc_optimizer_options_default(void);
@@ -44,11 +48,12 @@ struct pc_optimizer {
     const struct pc_params *params;
     struct pc_optimizer_options options;
     uint64_t n_updates; /* done so far */
+    uint64_t n_own;     /* elements whose states are here: n_flat, or the shard's (pc_shard_local) */
     struct pc_optim_moment {
-        unsigned char *data; /* (n_flat) in F32, BF16 or 8 bits */
-        float *scale; /* (n_flat / PC_PARAM_ALIGN) of 8-bit blocks: their largest magnitudes; else NULL */
+        unsigned char *data; /* (n_own) in F32, BF16 or 8 bits */
+        float *scale; /* (n_own / PC_PARAM_ALIGN) of 8-bit blocks: their largest magnitudes; else NULL */
     } m, v;
-    double *partial; /* a sum for each chunk */
+    double *partial; /* (chunks) the sum of squares of each */
 };
 
 /** States of zeros. params is allocated and *borrowed*. *owned*: pc_optimizer_free. */
@@ -63,7 +68,12 @@ uint64_t pc_optimizer_size(uint64_t n_flat, enum pc_optim_states states);
  * then over the chunks in order. Infinite or NaN as soon as an element is. */
 double pc_optimizer_norm(struct pc_optimizer *o, const float *g, struct pc_pool *pool);
 
-/** One update of params->w with gradients g (n_flat), which become zeros. */
+/** The two halves of pc_optimizer_norm, between which ranks tell each other their partial sums: o->partial of
+ * the own chunks (the others' become 0), and the root of the sum of all. */
+void pc_optimizer_squares(struct pc_optimizer *o, const float *g, struct pc_pool *pool);
+double pc_optimizer_norm_of_squares(const struct pc_optimizer *o);
+
+/** One update of params->w with gradients g (n_flat), which become zeros; of the own chunks only. */
 void pc_optimizer_update(struct pc_optimizer *o, float *g, double rate, double scale, struct pc_pool *pool);
 
 /** into += from, which becomes zeros, both of n elements: how gradients of slots join. */

@@ -201,6 +201,55 @@ static void threads_make_no_difference(void **state)
     }
 }
 
+/* Two ranks, each with its half of the states: weights, norm and states are those of one. */
+static void shards_together_are_the_whole(void **state)
+{
+    (void)state;
+    for (int k = 0; k < 3; k++) {
+        struct pc_optimizer_options o = pc_optimizer_options_default();
+        o.states = (enum pc_optim_states)k;
+        struct space whole, part[2];
+        struct pc_shard shard[2];
+        make(&whole, &o, 1);
+        const uint64_t begin[] = {0, 100000};
+        for (int r = 0; r < 2; r++) {
+            assert_int_equal(pc_shard_init(&shard[r], whole.p->n_flat, begin, 2, r, 2, NULL), 0);
+            o.shard = &shard[r];
+            make(&part[r], &o, 1);
+        }
+        assert_int_equal(part[0].o->n_own + part[1].o->n_own, whole.p->n_flat);
+        for (int t = 1; t <= 3; t++) {
+            fill_gradients(&whole, (uint64_t)t);
+            double norm = pc_optimizer_norm(whole.o, whole.g, whole.pool);
+            for (int r = 0; r < 2; r++) {
+                fill_gradients(&part[r], (uint64_t)t);
+                pc_optimizer_squares(part[r].o, part[r].g, whole.pool);
+            }
+            for (uint64_t c = 0; c < shard->n_chunks; c++)
+                part[0].o->partial[c] += part[1].o->partial[c]; // one of them is zero
+            assert_true(pc_optimizer_norm_of_squares(part[0].o) == norm);
+            pc_optimizer_update(whole.o, whole.g, 1e-3, 0.5, whole.pool);
+            for (int r = 0; r < 2; r++)
+                pc_optimizer_update(part[r].o, part[r].g, 1e-3, 0.5, whole.pool);
+        }
+        for (uint64_t i = 0; i < whole.p->n_flat; i++) {
+            uint64_t local;
+            int r = pc_shard_owns(&shard[0], i / PC_PARAM_CHUNK, NULL) ? 0 : 1;
+            assert_true(pc_shard_owns(&shard[r], i / PC_PARAM_CHUNK, &local));
+            local += i % PC_PARAM_CHUNK;
+            assert_true(part[r].p->w[i] == whole.p->w[i]);
+            size_t size = k == PC_STATES_F32 ? 4 : k == PC_STATES_BF16 ? 2 : 1;
+            assert_memory_equal(part[r].o->v.data + local * size, whole.o->v.data + i * size, size);
+            assert_memory_equal(part[r].o->m.data + local * size, whole.o->m.data + i * size, size);
+        }
+        for (int r = 0; r < 2; r++) {
+            release(&part[r]);
+            pc_shard_release(&shard[r]);
+        }
+        release(&whole);
+    }
+}
+
 static void norms_are_sums_in_double(void **state)
 {
     (void)state;
@@ -241,6 +290,7 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(updates_are_torch_s),
         cmocka_unit_test(long_runs_stay_near_double), cmocka_unit_test(narrow_states_go_the_same_way),
         cmocka_unit_test(a_second_moment_follows_in_8_bits), cmocka_unit_test(threads_make_no_difference),
-        cmocka_unit_test(norms_are_sums_in_double), cmocka_unit_test(slots_join)};
+        cmocka_unit_test(shards_together_are_the_whole), cmocka_unit_test(norms_are_sums_in_double),
+        cmocka_unit_test(slots_join)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
