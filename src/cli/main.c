@@ -21,6 +21,7 @@ const struct pc_command *const pc_commands[] = {
     &pc_cmd_diff,
     &pc_cmd_doctor,
     &pc_cmd_eval,
+    &pc_cmd_finetune,
     &pc_cmd_generate,
     &pc_cmd_inspect,
     &pc_cmd_merge,

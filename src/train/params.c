@@ -25,7 +25,8 @@ static const void *map(const struct pc_tensor *t)
     return p->w ? p->w + param_of(t)->offset : NULL;
 }
 
-static int read(const struct pc_tensor *t, uint64_t row0, uint64_t n_rows, void *buf, struct paco_error *err)
+static int read_rows(
+    const struct pc_tensor *t, uint64_t row0, uint64_t n_rows, void *buf, struct paco_error *err)
 {
     (void)err;
     const float *w = map(t);
@@ -33,7 +34,7 @@ static int read(const struct pc_tensor *t, uint64_t row0, uint64_t n_rows, void 
     return 0;
 }
 
-static const struct pc_checkpoint_ops g_ops = {.read = read, .map = map};
+static const struct pc_checkpoint_ops g_ops = {.read = read_rows, .map = map};
 
 int pc_params_new(struct pc_params **out, struct paco_error *err)
 {
@@ -130,7 +131,6 @@ int pc_params_allocate(struct pc_params *p, struct paco_error *err)
     p->w = pc_alloc_huge((size_t)size);
     if (!p->w)
         return pc_error_mem(err, size, "the parameters");
-    memset(p->w, 0, (size_t)size);
     return 0;
 }
 
@@ -140,6 +140,13 @@ struct reading {
     struct pc_params *p;
     const struct pc_tensor **from; /* by parameter */
 };
+
+/* Everything of parameter i from its element n on, the gap behind it included. */
+static void zero_rest(struct pc_params *p, size_t i, uint64_t n)
+{
+    uint64_t first = p->v[i].offset + n, end = i + 1 < p->n ? p->v[i + 1].offset : p->n_flat;
+    memset(p->w + first, 0, (size_t)(end - first) * sizeof *p->w);
+}
 
 static int read_param(void *ctx, size_t i, struct pc_sweep *sweep, struct paco_error *err)
 {
@@ -156,6 +163,7 @@ static int read_param(void *ctx, size_t i, struct pc_sweep *sweep, struct paco_e
         if (rc == 0)
             rc = pc_sweep_step(sweep, t->name, n * t->row_elems * sizeof *w, err);
     }
+    zero_rest(r->p, i, t->n_rows * t->row_elems);
     return rc;
 }
 
@@ -204,6 +212,11 @@ int pc_params_read(struct pc_params *p, const struct pc_checkpoint *source, stru
     pc_free(r.from);
     pc_free(sizes);
     return rc;
+}
+
+void pc_params_zero(struct pc_params *p)
+{
+    memset(p->w, 0, (size_t)p->n_flat * sizeof *p->w);
 }
 
 int pc_params_fill_new_rows(struct pc_params *p, const struct pc_checkpoint *source, enum pc_new_rows how,

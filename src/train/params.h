@@ -59,14 +59,18 @@ int pc_params_add(
  */
 int pc_params_add_llama(struct pc_params *p, const struct pc_config *config, struct paco_error *err);
 
-/** Make w, zeroed, and ck. */
+/** Make w, whose memory is taken, and which means something, when pc_params_read or _zero has written it; ck
+ *  leads there from now on. */
 int pc_params_allocate(struct pc_params *p, struct paco_error *err);
 
 /** Read every tensor from source, widened exactly to F32. A missing one is PACO_ENOENT; another shape
- *  PACO_EMISMATCH, but that a tensor may have fewer rows there: the others are left as they are
- *  (pc_params_new_rows). */
+ *  PACO_EMISMATCH, but that a tensor may have fewer rows there: the others become zeros
+ *  (pc_params_fill_new_rows). */
 int pc_params_read(struct pc_params *p, const struct pc_checkpoint *source, struct pc_pool *pool,
     const struct pc_progress *progress, struct paco_error *err);
+
+/** Make all of w zeros. */
+void pc_params_zero(struct pc_params *p);
 
 /** What rows of the embedding and the head hold that the base has not. */
 enum pc_new_rows {

@@ -36,6 +36,7 @@ static void make(struct space *s, const struct pc_optimizer_options *options, in
     assert_int_equal(pc_params_add(s->p, "input_layernorm.weight", 33, 0, &err), 0);
     assert_int_equal(pc_params_add(s->p, "a.bias", 100, 0, &err), 0);
     assert_int_equal(pc_params_allocate(s->p, &err), 0);
+    pc_params_zero(s->p);
     assert_int_equal(s->p->n_elements, 500 * 301 + 133);
     for (uint64_t i = 0; i < s->p->n; i++)
         for (uint64_t k = 0; k < s->p->v[i].n; k++)

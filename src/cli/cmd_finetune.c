@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+/* paco finetune: from a base and examples to a tuned model. */
+#include "base/host.h"
+#include "base/memory.h"
+#include "cli/finetune_model.h"
+#include "cli/finetune_plan.h"
+#include "cli/job_args.h"
+#include "weights/narrow.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static struct pc_finetune_values g_values;
+
+/* ---- while it runs ---- */
+
+/* The bar, with what the last step said beside it. */
+struct watch {
+    struct pc_finetune *f;
+    const struct pc_progress *bar;
+    struct pc_progress progress;
+    char text[96];
+    double loss; /* the sum over steps since the last line of --logging_steps */
+    uint64_t n;
+};
+
+static int show(void *ctx, const struct pc_progress_event *event)
+{
+    struct watch *w = ctx;
+    struct pc_progress_event shown = *event;
+    if (*w->text)
+        shown.item = w->text;
+    return pc_progress(w->bar, &shown);
+}
+
+static void on_step(void *ctx, const struct pc_train_report *r)
+{
+    struct watch *w = ctx;
+    int64_t every = w->f->v->logging;
+    char memory[32];
+    snprintf(w->text, sizeof w->text, "loss %.4f  lr %.3g  %.0f tokens/s  %s", r->loss, r->rate,
+        (double)r->n_tokens / (r->seconds > 0 ? r->seconds : 1),
+        pc_human_bytes(pc_host_memory_resident(), memory));
+    w->loss += r->loss;
+    w->n++;
+    if (every == 0 || r->step % (uint64_t)every)
+        return;
+    char line[160];
+    snprintf(line, sizeof line, "  Step: %llu, LR: %g, Loss: %g", (unsigned long long)r->step, r->rate,
+        w->loss / (double)w->n);
+    w->bar->note(w->bar->ctx, line);
+    w->loss = 0, w->n = 0;
+}
+
+/* ---- afterwards ---- */
+
+static int finish(struct pc_finetune *f, struct pc_write_result *written, struct paco_error *err)
+{
+    struct pc_checkpoint *narrow = NULL;
+    enum paco_dtype dtype = f->train.bf16 ? PACO_DTYPE_BF16 : PACO_DTYPE_F32;
+    int rc = pc_narrow(f->params->ck, dtype, f->params->ck, f->pool, NULL, &narrow, err);
+    if (rc == 0)
+        rc = pc_training_finish(f->trainer, &f->run, narrow, written, err);
+    pc_checkpoint_close(narrow);
+    if (rc < 0)
+        pc_error_prefix(err, "saving the model");
+    return rc;
+}
+
+static int save_diff(const struct pc_finetune *f, struct paco_error *err)
+{
+    struct paco_job_result result = {.n_tensors = 0};
+    const struct pc_job_args args = {.out = f->v->save_diff, .threads = f->v->threads, .force = f->v->force};
+    struct paco_diff_options o = paco_diff_options_default();
+    o.job = pc_job_options(f->self, &args);
+    o.raw = f->v->model;
+    o.tuned = f->v->out;
+    int rc = paco_diff(&o, &result, err);
+    paco_job_result_release(&result);
+    return rc;
+}
+
+static int save_gguf(const struct pc_finetune *f, struct paco_error *err)
+{
+    struct paco_job_result result = {.n_tensors = 0};
+    struct pc_vocab_output vocab = {.n_files = 0};
+    const struct pc_job_args args = {.out = f->v->save_gguf,
+        .dtype = "keep",
+        .format = "gguf",
+        .threads = f->v->threads,
+        .force = f->v->force};
+    struct paco_convert_options o = paco_convert_options_default();
+    o.job = pc_job_options(f->self, &args);
+    o.source = f->v->out;
+    int rc = pc_vocab_output_gguf(f->self, f->v->out, NULL, 0, &vocab, err);
+    o.job.vocabulary = vocab.gguf.data;
+    o.job.vocabulary_size = vocab.gguf.len;
+    if (rc == 0)
+        rc = paco_convert(&o, &result, err);
+    pc_vocab_output_release(&vocab);
+    paco_job_result_release(&result);
+    return rc;
+}
+
+static int also_save(const struct pc_finetune *f, struct paco_error *err)
+{
+    int rc = f->v->save_diff ? save_diff(f, err) : 0;
+    if (rc < 0)
+        return pc_error_prefix(err, "the model is saved, but not --save_diff"), rc;
+    rc = f->v->save_gguf ? save_gguf(f, err) : 0;
+    if (rc < 0)
+        pc_error_prefix(err, "the model is saved, but not --save_gguf");
+    return rc;
+}
+
+static int print_result(const struct pc_finetune *f, const struct pc_training_result *r,
+    const struct pc_write_result *written, struct paco_error *err)
+{
+    if (!f->v->json) {
+        char bytes[32];
+        printf("%s: %llu steps, loss %.4f, %.0f tokens/s; model of %s in %s\n", f->v->out,
+            (unsigned long long)f->trainer->step, r->loss,
+            r->seconds > 0 ? (double)r->n_tokens / r->seconds : 0,
+            pc_human_bytes(written->bytes_written, bytes), f->train.bf16 ? "BF16" : "F32");
+        return 0;
+    }
+    struct pc_buf text;
+    pc_buf_init(&text, 1 << 16);
+    json_t *o = json_pack("{s:s,s:I,s:I,s:I,s:o,s:o,s:I,s:I}", "out", f->v->out, "steps",
+        (json_int_t)f->trainer->step, "first_step", (json_int_t)r->first_step, "tokens",
+        (json_int_t)r->n_tokens, "loss", pc_json_number(r->loss), "seconds", pc_json_number(r->seconds),
+        "bytes_written", (json_int_t)written->bytes_written, "peak_rss_bytes", (json_int_t)pc_peak_rss());
+    if (o)
+        pc_json_write(&text, o, PC_JSON_COMPACT);
+    int rc = o ? pc_buf_check(&text, "the result", err) : pc_error_mem(err, 4096, "the result");
+    if (rc == 0)
+        printf("%s\n", text.data);
+    json_decref(o);
+    pc_buf_release(&text);
+    return rc;
+}
+
+/* ---- all of it ---- */
+
+static int train(struct pc_finetune *f, struct paco_error *err)
+{
+    struct pc_training_result result;
+    struct pc_write_result written = {0};
+    struct watch w = {.f = f, .bar = pc_progress_bar(f->self)};
+    w.progress = (struct pc_progress){show, w.bar->note, &w};
+    f->run.saving.progress = &w.progress;
+    f->run.peak_memory = pc_peak_rss;
+    f->run.on_step = on_step;
+    f->run.ctx = &w;
+    int rc = pc_training_run(f->trainer, &f->run, &result, err);
+    pc_progress_bar_end();
+    if (rc < 0 && *result.saved)
+        pc_command_warn(f->self, "step %llu is kept in %s: the same command with --resume goes on from there",
+            (unsigned long long)f->trainer->step, result.saved);
+    if (rc == 0)
+        rc = finish(f, &written, err);
+    if (rc == 0)
+        rc = also_save(f, err);
+    pc_progress_bar_end();
+    return rc < 0 ? rc : print_result(f, &result, &written, err);
+}
+
+static int prepare(struct pc_finetune *f, struct paco_error *err)
+{
+    const struct pc_train_setup setup = {.examples = &f->examples, .kernels = &f->kernels};
+    int rc = f->v->plan ? 0 : pc_training_check(&f->run, err);
+    if (rc == 0)
+        rc = pc_finetune_open(f, err);
+    if (rc == 0)
+        rc = pc_finetune_bind(f, err);
+    if (rc == 0)
+        rc = pc_finetune_check(f, err);
+    if (rc == 0)
+        rc = pc_finetune_load(f, err);
+    if (rc < 0)
+        return rc;
+    struct pc_train_setup with = setup;
+    with.params = f->params;
+    with.model = f->llama;
+    with.pool = f->pool;
+    return pc_trainer_new(&with, &f->train, &f->trainer, err);
+}
+
+static int run_all(struct pc_finetune *f, struct paco_error *err)
+{
+    int rc = prepare(f, err);
+    pc_progress_bar_end();
+    if (rc < 0)
+        return rc;
+    pc_model_say(f->self, &f->model);
+    if (f->v->plan)
+        return pc_finetune_print_plan(f, err);
+    if ((f->run.resume || f->run.resume_from) && pc_training_is_done(&f->run, f->trainer->course.n_updates)) {
+        pc_command_note(
+            f->self, "%s holds the model of this run already: there is nothing left to do", f->v->out);
+        return 0;
+    }
+    return train(f, err);
+}
+
+static int run(const struct pc_command *self, int argc, char **argv)
+{
+    struct pc_finetune_values *v = &g_values;
+    struct pc_finetune f = {.self = self, .v = v};
+    struct pc_args args;
+    struct paco_error err = {0};
+    *v = pc_finetune_values_default();
+    int code = pc_command_parse(self, argc, argv, v, &args);
+    if (code >= 0)
+        return code;
+    code =
+        args.positional.n ? pc_command_misuse(self, "'%s' belongs to no option", args.positional.v[0]) : -1;
+    if (code < 0) {
+        int rc = pc_finetune_settle(v, &f.train, &f.encode, &f.run, &err);
+        if (rc == 0)
+            rc = run_all(&f, &err);
+        pc_progress_bar_end();
+        code = rc < 0 ? pc_command_fail(self, &err) : PC_EXIT_OK;
+        pc_finetune_close(&f);
+    }
+    pc_args_release(&args);
+    return code;
+}
+
+const struct pc_command pc_cmd_finetune = {
+    .name = "finetune",
+    .summary = "train a model on instructions",
+    .usage = "-m MODEL --train_file FILE --output_dir DIR [options]",
+    .description =
+        "Trains every weight of a model on examples of prompts and answers, as Open-Instruct's finetune.py\n"
+        "does: the loss is that of the answers' tokens alone, with upstream's templates, token ids and "
+        "masks.\n"
+        "Options have upstream's names and defaults.\n"
+        "\n"
+        "A step is one update by AdamW, from per_device_train_batch_size times gradient_accumulation_steps\n"
+        "examples. Its loss is the mean over all of the step's trained tokens; upstream's, the mean of each\n"
+        "micro-batch's mean, is --upstream-quirks. Examples are never padded. With --dtype f32 a step's "
+        "result\n"
+        "does not depend on how it is cut into micro-batches; nothing depends on the number of threads.\n"
+        "\n"
+        "DIR/train_log.jsonl has a line for each step. Checkpoints hold all a run needs: after Ctrl-C, a "
+        "crash\n"
+        "or a power cut, the same command with --resume goes on from the latest and ends with the bytes it\n"
+        "would have ended with. A loss that is not a number stops the run before it touches the weights.\n"
+        "At the end DIR is a Hugging Face folder with the model, in BF16, or with --dtype f32 in F32.",
+    .examples =
+        "$ paco finetune -m llama-7b --train_file data.jsonl --output_dir tuned --plan\n"
+        "$ paco finetune -m smollm2.gguf --train_file data.jsonl --output_dir tuned \\\n"
+        "      --learning_rate 2e-5 --warmup_ratio 0.03 --num_train_epochs 2 --checkpointing_steps 100\n"
+        "$ paco finetune -m smollm2.gguf --train_file data.jsonl --output_dir tuned --resume ...",
+    .options = pc_finetune_rows,
+    .run = run,
+};

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/finetune_model.h"
+
+#include "base/cpu.h"
+#include "base/memory.h"
+#include "prompt/vocabulary.h"
+#include "weights/scan.h"
+#include "weights/special_tokens.h"
+
+#include <string.h>
+
+/* ---- opening ---- */
+
+/* Upstream gives a LLaMA tokenizer without a pad token one, and the model a row for it. */
+static int choose_pad(struct pc_finetune *f, struct paco_error *err)
+{
+    struct pc_special_tokens tokens;
+    const struct pc_source *lead = f->model.lead;
+    if (lead->kind != PC_SOURCE_DIR || !pc_tokenizer_marks_spaces(f->tok))
+        return 0;
+    int rc = pc_special_tokens_read(lead->dir, &tokens, err);
+    if (rc == 0 && tokens.is_llama && !tokens.has_pad)
+        f->new_pad = f->encode.encoding == PC_ENCODING_STANFORD ? "[PAD]" : "<pad>";
+    return rc;
+}
+
+static void note_examples(struct pc_finetune *f)
+{
+    const struct pc_examples *e = &f->examples;
+    pc_command_note(f->self,
+        "%zu examples of %llu tokens, %llu of them trained (%.1f %%); the longest has %u", e->n,
+        (unsigned long long)e->n_ids, (unsigned long long)e->n_trained,
+        100 * (double)e->n_trained / (double)e->n_ids, e->longest);
+    if (e->n_truncated)
+        pc_command_note(f->self, "%zu of %zu examples are longer than %u tokens and were cut off there",
+            e->n_truncated, e->n_read, f->encode.max_seq_length);
+    if (e->n_dropped)
+        pc_command_note(
+            f->self, "%zu of %zu examples have nothing to learn and are left out", e->n_dropped, e->n_read);
+}
+
+int pc_finetune_open(struct pc_finetune *f, struct paco_error *err)
+{
+    const struct pc_model_args args = {.model = f->v->model, .diff = f->v->diff};
+    f->notes.progress = pc_progress_bar(f->self);
+    pc_kernels_init(&f->kernels, pc_cpu_flags());
+    f->pool = pc_pool_new((int)f->v->threads, err);
+    if (!f->pool)
+        return err->code ? err->code : PACO_EMEM;
+    int rc = pc_model_open(&args, &f->model, err);
+    if (rc == 0)
+        rc = pc_vocabulary_open(f->model.lead->vocabulary, &f->tok, err);
+    if (rc == 0)
+        rc = choose_pad(f, err);
+    if (rc < 0)
+        return rc;
+    f->encode.tokenizer = f->tok;
+    f->encode.new_pad = f->new_pad;
+    f->encode.pool = f->pool;
+    f->encode.progress = pc_progress_bar(f->self);
+    f->encode.notes = &f->notes;
+    rc = pc_examples_read(f->v->train_file, &f->encode, &f->examples, err);
+    if (rc == 0)
+        note_examples(f);
+    return rc;
+}
+
+/* ---- laying out ---- */
+
+/* Rows of the embedding: as many as the model has, or, when they are too few, as the tokenizer has tokens. */
+static int settle_vocabulary(struct pc_finetune *f, struct paco_error *err)
+{
+    int32_t n_tokens = pc_tokenizer_n_tokens(f->tok) + (f->new_pad != NULL),
+            have = f->model.config->vocab_size;
+    f->config = *f->model.config;
+    if (n_tokens <= have)
+        return 0;
+    if (!f->new_pad || n_tokens != have + 1)
+        return pc_error_set(err, PACO_EMISMATCH, "the tokenizer has %d tokens, the model's embedding %d rows",
+            n_tokens, have);
+    pc_command_note(f->self,
+        "the tokenizer has no pad token: %s becomes token %d, as upstream does, and its row %s", f->new_pad,
+        have, f->encode.encoding == PC_ENCODING_STANFORD ? "the mean of the others" : "is drawn at random");
+    f->config.vocab_size = n_tokens;
+    return 0;
+}
+
+int pc_finetune_bind(struct pc_finetune *f, struct paco_error *err)
+{
+    int rc = settle_vocabulary(f, err);
+    if (rc == 0)
+        rc = pc_params_new(&f->params, err);
+    if (rc == 0)
+        rc = pc_params_add_llama(f->params, &f->config, err);
+    if (rc == 0)
+        rc = pc_params_allocate(f->params, err);
+    if (rc == 0)
+        rc = pc_llama_bind(f->params->ck, &f->config, &f->kernels,
+            f->train.bf16 ? PC_PRODUCTS_TRAIN_BF16 : PC_PRODUCTS_F32, &f->llama, err);
+    return rc;
+}
+
+/* ---- loading ---- */
+
+static void put(json_t *object, const char *name, json_t *value, bool *good)
+{
+    *good = json_object_set_new(object, name, value) == 0 && *good;
+}
+
+static void put_hex(json_t *object, const char *name, const uint8_t digest[PC_SHA256_SIZE], bool *good)
+{
+    char hex[PC_SHA256_HEX];
+    put(object, name, json_string(pc_sha256_hex(digest, hex)), good);
+}
+
+/* The digest of the model's own tensors, whatever shape it came in. */
+static int base_digest(struct pc_finetune *f, char hex[PC_SHA256_HEX], struct paco_error *err)
+{
+    const struct pc_checkpoint *ck = f->model.weights;
+    struct pc_scan *scans = pc_alloc(ck->n_tensors, sizeof *scans);
+    if (!scans)
+        return pc_error_mem(err, ck->n_tensors * sizeof *scans, "digests");
+    int rc = pc_scan_checkpoint(
+        ck, PC_SCAN_SHA256, f->pool, pc_progress_bar(f->self), "hashing the base", scans, err);
+    if (rc == 0)
+        rc = pc_content_digest(ck, scans, hex, err);
+    pc_free(scans);
+    return rc;
+}
+
+/* All that decides the numbers, by the names of the options. */
+static int make_identity(struct pc_finetune *f, struct paco_error *err)
+{
+    static const char *const states[] = {"f32", "bf16", "8bit"};
+    const struct pc_finetune_values *v = f->v;
+    char base[PC_SHA256_HEX];
+    int rc = base_digest(f, base, err);
+    if (rc < 0)
+        return rc;
+    bool good = true;
+    json_t *id = json_object();
+    put(id, "model", json_string(base), &good);
+    put_hex(id, "train_file", f->examples.digest, &good);
+    put(id, "max_seq_length", json_integer(v->max_length), &good);
+    put(id, "dtype", json_string(f->train.bf16 ? "bf16" : "f32"), &good);
+    if (v->quirks) {
+        put(id, "per_device_train_batch_size", json_integer(v->batch), &good);
+        put(id, "gradient_accumulation_steps", json_integer(v->accumulation), &good);
+    } else {
+        put(id, "examples_per_step", json_integer(v->batch * v->accumulation), &good);
+    }
+    put(id, v->steps ? "max_train_steps" : "num_train_epochs", json_integer(v->steps ? v->steps : v->epochs),
+        &good);
+    put(id, "learning_rate", pc_json_number(v->learning_rate), &good);
+    put(id, "lr_scheduler_type", json_string(v->schedule ? v->schedule : "linear"), &good);
+    put(id, "warmup_ratio", pc_json_number(v->warmup_ratio), &good);
+    put(id, "weight_decay", pc_json_number(v->weight_decay), &good);
+    put(id, "clip_grad_norm", pc_json_number(v->clip), &good);
+    put(id, "seed", json_integer(v->seed), &good);
+    put(id, "shuffle", json_boolean(f->train.shuffle), &good);
+    put(id, "optim_states", json_string(states[f->train.optimizer.states]), &good);
+    put(id, "upstream_quirks", json_boolean(v->quirks), &good);
+    f->identity = id;
+    return good ? 0 : pc_error_mem(err, 4096, "the run's identity");
+}
+
+/* Configuration and tokenizer, which travel with the model. */
+static int make_files(struct pc_finetune *f, struct paco_error *err)
+{
+    const struct pc_source *lead = f->model.lead;
+    int rc = 0;
+    if (pc_source_makes_files(lead)) {
+        rc = pc_gguf_files_make(lead, f->params->ck, "finetune", &f->made, err);
+        if (rc == 0)
+            rc = pc_vocab_output_make(f->v->diff ? f->v->diff : f->v->model, &f->vocab, err);
+    }
+    if (rc == 0)
+        rc = pc_job_files(&f->made, f->vocab.files, f->vocab.n_files, &f->files, &f->n_files, err);
+    f->run.saving = (struct pc_train_saving){.identity = f->identity,
+        .files_from = lead->kind == PC_SOURCE_GGUF ? NULL : lead->dir,
+        .files = f->files,
+        .n_files = f->n_files,
+        .progress = pc_progress_bar(f->self),
+        .notes = &f->notes};
+    return rc;
+}
+
+int pc_finetune_load(struct pc_finetune *f, struct paco_error *err)
+{
+    const struct pc_checkpoint *source = f->model.weights;
+    enum pc_new_rows how = f->encode.encoding == PC_ENCODING_STANFORD ? PC_ROWS_MEAN : PC_ROWS_RANDOM;
+    int rc = make_identity(f, err);
+    if (rc == 0)
+        rc = make_files(f, err);
+    if (rc == 0)
+        rc = pc_params_read(f->params, source, f->pool, pc_progress_bar(f->self), err);
+    if (rc == 0)
+        rc = pc_params_fill_new_rows(f->params, source, how, f->train.seed, err);
+    if (rc == 0)
+        rc = pc_llama_load(f->llama, err);
+    if (rc == 0)
+        pc_params_attach(f->params, f->llama);
+    return rc;
+}
+
+void pc_finetune_close(struct pc_finetune *f)
+{
+    pc_trainer_free(f->trainer);
+    pc_llama_free(f->llama);
+    pc_params_free(f->params);
+    pc_examples_release(&f->examples);
+    pc_tokenizer_free(f->tok);
+    pc_model_close(&f->model);
+    pc_pool_free(f->pool);
+    pc_notes_release(&f->notes);
+    json_decref(f->identity);
+    pc_gguf_files_release(&f->made);
+    pc_vocab_output_release(&f->vocab);
+    pc_free(f->files);
+}

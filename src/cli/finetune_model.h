@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What `paco finetune` trains and on what, from names on the command line to a trainer. */
+#ifndef PC_CLI_FINETUNE_MODEL_H
+#define PC_CLI_FINETUNE_MODEL_H
+
+#include "cli/finetune_options.h"
+#include "cli/model_args.h"
+#include "cli/vocab_files.h"
+#include "weights/gguf_files.h"
+
+/** Everything is *owned*: pc_finetune_close. Start from zero. */
+struct pc_finetune {
+    const struct pc_command *self;
+    const struct pc_finetune_values *v;
+    struct pc_train_options train;
+    struct pc_examples_options encode;
+    struct pc_training_options run;
+
+    struct pc_model model;   /* what is trained, as it was */
+    struct pc_config config; /* of what is trained: a larger vocabulary, perhaps */
+    struct pc_tokenizer *tok;
+    const char *new_pad; /* a token that the model gets, or NULL */
+    struct pc_kernels kernels;
+    struct pc_pool *pool;
+    struct pc_notes notes;
+    struct pc_examples examples;
+    struct pc_params *params;
+    struct pc_llama *llama;
+    struct pc_trainer *trainer;
+    json_t *identity;
+
+    struct pc_gguf_files made; /* the files beside the weights, where the model has none of that kind */
+    struct pc_vocab_output vocab;
+    struct pc_write_file *files;
+    size_t n_files;
+};
+
+/** Open the model and its tokenizer, and read the examples. */
+int pc_finetune_open(struct pc_finetune *f, struct paco_error *err);
+
+/** Lay out what is trained and bind the model to it: nothing is read yet, and little memory taken. */
+int pc_finetune_bind(struct pc_finetune *f, struct paco_error *err);
+
+/** Read the weights, and say who this run is. */
+int pc_finetune_load(struct pc_finetune *f, struct paco_error *err);
+
+void pc_finetune_close(struct pc_finetune *f);
+
+#endif

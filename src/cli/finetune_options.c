@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/finetune_options.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define AT(MEMBER) offsetof(struct pc_finetune_values, MEMBER)
+#define COUNT_MAX 9007199254740992.0
+
+// One row per line would be shorter, and harder to read.
+const struct pc_option pc_finetune_rows[] = {
+    {.name = "model",
+        .aliases = "model_name_or_path",
+        .short_name = 'm',
+        .type = PC_OPT_STRING,
+        .offset = AT(model),
+        .arg = "MODEL",
+        .help = "what is trained: a model folder, .gguf file, or a name in the Hugging Face cache",
+        .required = true},
+    {.name = "diff",
+        .type = PC_OPT_STRING,
+        .offset = AT(diff),
+        .arg = "DIR",
+        .help = "a weight diff: MODEL is its base, and their sum is trained"},
+    {.name = "train_file",
+        .type = PC_OPT_STRING,
+        .offset = AT(train_file),
+        .arg = "FILE",
+        .help = "examples, as JSON lines or one JSON array: prompt and completion, messages, or Alpaca's",
+        .required = true},
+    {.name = "output_dir",
+        .aliases = "out",
+        .short_name = 'o',
+        .type = PC_OPT_STRING,
+        .offset = AT(out),
+        .arg = "DIR",
+        .help = "where the log, the checkpoints and the trained model go"},
+    {.name = "encoding",
+        .type = PC_OPT_CHOICE,
+        .offset = AT(encoding),
+        .choices = "auto|completion|messages|stanford",
+        .help = "how examples become text (auto: prompt and completion, else messages in the card's format)"},
+    {.name = "max_seq_length",
+        .type = PC_OPT_INT,
+        .offset = AT(max_length),
+        .arg = "N",
+        .min = 1,
+        .max = PC_EXAMPLES_MAX_LENGTH,
+        .help = "tokens of an example; the rest is cut off (512)"},
+    {.name = "limit",
+        .type = PC_OPT_INT,
+        .offset = AT(limit),
+        .arg = "N",
+        .min = 0,
+        .max = PC_EXAMPLES_MAX,
+        .help = "read the first N examples only (0: all)"},
+    {.name = "per_device_train_batch_size",
+        .type = PC_OPT_INT,
+        .offset = AT(batch),
+        .arg = "N",
+        .min = 1,
+        .max = COUNT_MAX,
+        .help = "examples of a micro-batch (8)"},
+    {.name = "gradient_accumulation_steps",
+        .type = PC_OPT_INT,
+        .offset = AT(accumulation),
+        .arg = "N",
+        .min = 1,
+        .max = COUNT_MAX,
+        .help = "micro-batches of a step (1)"},
+    {.name = "num_train_epochs",
+        .type = PC_OPT_INT,
+        .offset = AT(epochs),
+        .arg = "N",
+        .min = 1,
+        .max = COUNT_MAX,
+        .help = "how often every example is seen (3)"},
+    {.name = "max_train_steps",
+        .type = PC_OPT_INT,
+        .offset = AT(steps),
+        .arg = "N",
+        .min = 0,
+        .max = COUNT_MAX,
+        .help = "steps, whatever the epochs (0: as many as the epochs have)"},
+    {.name = "learning_rate",
+        .type = PC_OPT_FLOAT,
+        .offset = AT(learning_rate),
+        .arg = "X",
+        .min = 0,
+        .max = 1000,
+        .help = "AdamW's, at its highest (5e-5)"},
+    {.name = "lr_scheduler_type",
+        .type = PC_OPT_CHOICE,
+        .offset = AT(schedule),
+        .choices = PC_SCHEDULE_NAMES,
+        .help = "how the learning rate falls (linear)"},
+    {.name = "warmup_ratio",
+        .type = PC_OPT_FLOAT,
+        .offset = AT(warmup_ratio),
+        .arg = "X",
+        .min = 0,
+        .max = 1,
+        .help = "the part of all steps in which it rises (0)"},
+    {.name = "weight_decay",
+        .type = PC_OPT_FLOAT,
+        .offset = AT(weight_decay),
+        .arg = "X",
+        .min = 0,
+        .max = 1000,
+        .help = "AdamW's, of all weights but norms and biases (0)"},
+    {.name = "clip_grad_norm",
+        .type = PC_OPT_FLOAT,
+        .offset = AT(clip),
+        .arg = "X",
+        .min = 0,
+        .max = 1e30,
+        .help = "shorten gradients to this norm (0: never)"},
+    {.name = "dtype",
+        .type = PC_OPT_CHOICE,
+        .offset = AT(dtype),
+        .choices = "bf16|f32",
+        .help = "products of BF16 numbers, and a BF16 model (default), or everything in F32"},
+    {.name = "optim_states",
+        .type = PC_OPT_CHOICE,
+        .offset = AT(states),
+        .choices = PC_OPTIM_STATES_NAMES,
+        .help = "what AdamW's two means are kept in (f32): 8, 4 or 2 bytes a weight"},
+    {.name = "gradient_checkpointing",
+        .type = PC_OPT_FLAG,
+        .offset = AT(recompute),
+        .help = "keep less of the way forward and compute it again: a third slower, the same numbers"},
+    {.name = "seed",
+        .type = PC_OPT_INT,
+        .offset = AT(seed),
+        .arg = "N",
+        .min = 0,
+        .max = COUNT_MAX,
+        .help = "of the order of examples, and whatever else is drawn (42)"},
+    {.name = "no_shuffle",
+        .type = PC_OPT_FLAG,
+        .offset = AT(no_shuffle),
+        .help = "examples in the file's order, in every epoch"},
+    {.name = "upstream-quirks",
+        .type = PC_OPT_FLAG,
+        .offset = AT(quirks),
+        .help = "Open-Instruct's faults: a step's loss is the mean of its micro-batches', norms decay"},
+    {.name = "checkpointing_steps",
+        .type = PC_OPT_STRING,
+        .offset = AT(checkpointing),
+        .arg = "N|epoch",
+        .help = "a checkpoint every N steps, DIR/step_K, or after each epoch, DIR/epoch_I"},
+    {.name = "keep",
+        .type = PC_OPT_INT,
+        .offset = AT(keep),
+        .arg = "N",
+        .min = 0,
+        .max = COUNT_MAX,
+        .help = "checkpoints that stay, the latest (2; 0: all)"},
+    {.name = "resume",
+        .type = PC_OPT_FLAG,
+        .offset = AT(resume),
+        .help = "go on from the latest checkpoint in the output directory"},
+    {.name = "resume_from_checkpoint",
+        .type = PC_OPT_STRING,
+        .offset = AT(resume_from),
+        .arg = "DIR",
+        .help = "go on from this checkpoint"},
+    {.name = "logging_steps",
+        .type = PC_OPT_INT,
+        .offset = AT(logging),
+        .arg = "N",
+        .min = 0,
+        .max = COUNT_MAX,
+        .help = "say step, learning rate and loss every N steps (0: never; train_log.jsonl has all)"},
+    {.name = "plan",
+        .type = PC_OPT_FLAG,
+        .offset = AT(plan),
+        .help = "say what the run will take, after a short measurement, and end"},
+    {.name = "save_diff",
+        .type = PC_OPT_STRING,
+        .offset = AT(save_diff),
+        .arg = "DIR",
+        .help = "also write the difference to the base, as paco diff does"},
+    {.name = "save_gguf",
+        .type = PC_OPT_STRING,
+        .offset = AT(save_gguf),
+        .arg = "FILE",
+        .help = "also write the model as a GGUF file"},
+    {.name = "force",
+        .type = PC_OPT_FLAG,
+        .offset = AT(force),
+        .help = "begin anew where an earlier run's files are, and remove those"},
+    PC_THREADS_ROW(struct pc_finetune_values, threads),
+    PC_JSON_ROW(struct pc_finetune_values, json),
+    {.name = "use_flash_attn", .type = PC_OPT_IGNORED, .help = "attention is computed in tiles anyway"},
+    {.name = "use_slow_tokenizer",
+        .type = PC_OPT_IGNORED,
+        .help = "tokens are the slow tokenizer's anyway, as upstream's scripts ask"},
+    {.name = "preprocessing_num_workers",
+        .type = PC_OPT_IGNORED,
+        .help = "examples are read on all threads (-t)"},
+    {.name = "overwrite_cache", .type = PC_OPT_IGNORED, .help = "nothing is cached"},
+    {.name = "low_cpu_mem_usage", .type = PC_OPT_IGNORED, .help = "there is one copy of the weights anyway"},
+    {.name = "with_tracking", .type = PC_OPT_IGNORED, .help = "the log is DIR/train_log.jsonl"},
+    {.name = "report_to", .type = PC_OPT_IGNORED, .help = "the log is DIR/train_log.jsonl"},
+    {0},
+};
+
+struct pc_finetune_values pc_finetune_values_default(void)
+{
+    return (struct pc_finetune_values){.learning_rate = 5e-5,
+        .batch = 8,
+        .accumulation = 1,
+        .epochs = 3,
+        .max_length = 512,
+        .seed = 42,
+        .keep = 2};
+}
+
+static int settle_checkpoints(
+    const struct pc_finetune_values *v, struct pc_training_options *run, struct paco_error *err)
+{
+    const char *text = v->checkpointing;
+    if (!text)
+        return 0;
+    run->save_epochs = strcmp(text, "epoch") == 0;
+    if (run->save_epochs)
+        return 0;
+    if (*text && strlen(text) < 16 && text[strspn(text, "0123456789")] == '\0')
+        run->save_every = strtoull(text, NULL, 10);
+    return run->save_every ? 0
+                           : pc_error_set(err, PACO_EINVAL,
+                                 "--checkpointing_steps %s: a number of steps, or epoch, is expected", text);
+}
+
+static void settle_examples(const struct pc_finetune_values *v, struct pc_examples_options *o)
+{
+    static const struct {
+        const char *name;
+        enum pc_encoding encoding;
+    } encodings[] = {{"completion", PC_ENCODING_COMPLETION}, {"messages", PC_ENCODING_MESSAGES},
+        {"stanford", PC_ENCODING_STANFORD}};
+    *o = (struct pc_examples_options){.max_seq_length = (uint32_t)v->max_length, .limit = (size_t)v->limit};
+    for (size_t i = 0; v->encoding && i < sizeof encodings / sizeof *encodings; i++)
+        if (strcmp(v->encoding, encodings[i].name) == 0)
+            o->encoding = encodings[i].encoding;
+}
+
+int pc_finetune_settle(const struct pc_finetune_values *v, struct pc_train_options *train,
+    struct pc_examples_options *examples, struct pc_training_options *run, struct paco_error *err)
+{
+    *train = (struct pc_train_options){.bf16 = !v->dtype || strcmp(v->dtype, "bf16") == 0,
+        .recompute = v->recompute,
+        .batch = (uint64_t)v->batch,
+        .accumulation = (uint64_t)v->accumulation,
+        .n_epochs = (uint64_t)v->epochs,
+        .max_updates = (uint64_t)v->steps,
+        .learning_rate = v->learning_rate,
+        .warmup_ratio = v->warmup_ratio,
+        .clip = v->clip,
+        .seed = (uint64_t)v->seed,
+        .shuffle = !v->no_shuffle,
+        .quirks = v->quirks,
+        .optimizer = pc_optimizer_options_default()};
+    train->optimizer.weight_decay = v->weight_decay;
+    if (v->schedule)
+        pc_schedule_parse(v->schedule, &train->schedule);
+    if (v->states)
+        pc_optim_states_parse(v->states, &train->optimizer.states);
+    settle_examples(v, examples);
+    *run = (struct pc_training_options){.out_dir = v->out,
+        .keep = (uint64_t)v->keep,
+        .resume = v->resume,
+        .resume_from = v->resume_from,
+        .force = v->force};
+    if (!v->out && !v->plan)
+        return pc_error_set(err, PACO_EINVAL, "--output_dir is missing: where the trained model goes");
+    if (v->force && (v->resume || v->resume_from))
+        return pc_error_set(err, PACO_EINVAL, "--force begins anew and --resume goes on: give one of them");
+    return settle_checkpoints(v, run, err);
+}

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/finetune_plan.h"
+
+#include "base/file.h"
+#include "base/host.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+/* ---- memory ---- */
+
+static struct pc_train_setup setup_of(const struct pc_finetune *f)
+{
+    return (struct pc_train_setup){.params = f->params,
+        .model = f->llama,
+        .examples = &f->examples,
+        .kernels = &f->kernels,
+        .pool = f->pool};
+}
+
+static double gigabytes(uint64_t bytes)
+{
+    return (double)bytes * 1e-9;
+}
+
+static int check_memory(const struct pc_finetune *f, struct paco_error *err)
+{
+    struct pc_train_memory m;
+    const struct pc_train_setup setup = setup_of(f);
+    pc_train_memory(&setup, &f->train, &m);
+    uint64_t need = pc_train_memory_total(&m) - m.examples, left = pc_host_memory_available();
+    if (need <= left)
+        return 0;
+    const char *advice = f->train.optimizer.states == PC_STATES_F32 ? "--optim_states 8bit takes less"
+                         : !f->train.recompute                      ? "--gradient_checkpointing takes less"
+                                                                    : "a smaller --max_seq_length takes less";
+    return pc_error_set(err, PACO_EMEM,
+        "needs %.2f GB: weights %.2f, gradients %.2f, optimiser states %.2f, activations %.2f, scratch %.2f; "
+        "%.2f GB "
+        "are available (%s)",
+        gigabytes(need), gigabytes(m.weights), gigabytes(m.gradients), gigabytes(m.states),
+        gigabytes(m.activations), gigabytes(m.scratch), gigabytes(left), advice);
+}
+
+/* ---- disk ---- */
+
+struct disk {
+    uint64_t state, states, model, total, free;
+};
+
+/* States that are on the disk at once: those that are kept, and the one being written. */
+static void plan_disk(const struct pc_finetune *f, const struct pc_course *course, struct disk *d)
+{
+    const struct pc_training_options *o = &f->run;
+    uint64_t n = 1;
+    if (o->save_every)
+        n = course->n_updates / o->save_every;
+    if (o->save_epochs)
+        n = course->n_epochs;
+    if (o->keep && n > o->keep + 1)
+        n = o->keep + 1;
+    d->state = pc_train_state_size(f->params, f->train.optimizer.states);
+    d->states = (n ? n : 1) * d->state;
+    d->model = f->params->n_elements * (f->train.bf16 ? 2 : 4) + ((uint64_t)16 << 20);
+    d->total = d->states + d->model + (f->v->save_diff ? f->params->n_elements * 4 : 0) +
+               (f->v->save_gguf ? d->model : 0);
+}
+
+/* Bytes that may still be written where dir is or will be; UINT64_MAX when nothing says. */
+static uint64_t disk_left(const char *dir)
+{
+    char path[4096];
+    struct statvfs fs;
+    snprintf(path, sizeof path, "%s", dir);
+    for (char *slash; statvfs(path, &fs) < 0;) {
+        slash = strrchr(path, '/');
+        if (!slash || slash == path)
+            snprintf(path, sizeof path, "%s", slash ? "/" : ".");
+        else
+            *slash = '\0';
+    }
+    return fs.f_blocks ? (uint64_t)fs.f_bavail * fs.f_frsize : UINT64_MAX;
+}
+
+static int plan_course(const struct pc_finetune *f, struct pc_course *course, struct paco_error *err)
+{
+    const struct pc_train_options *o = &f->train;
+    return pc_course_plan(f->examples.n, o->batch, o->accumulation, o->n_epochs, o->max_updates, course, err);
+}
+
+static int check_disk(const struct pc_finetune *f, struct paco_error *err)
+{
+    struct disk d;
+    struct pc_course course;
+    int rc = plan_course(f, &course, err);
+    if (rc < 0 || !f->v->out || f->run.resume || f->run.resume_from)
+        return rc;
+    plan_disk(f, &course, &d);
+    d.free = disk_left(f->v->out);
+    if (d.total <= d.free)
+        return 0;
+    pc_error_set(err, PACO_ENOSPC,
+        "checkpoints and the model need %.2f GB of disk (%.2f GB each checkpoint), and %.2f GB are free "
+        "there",
+        gigabytes(d.total), gigabytes(d.state), gigabytes(d.free));
+    return pc_error_path(err, f->v->out), PACO_ENOSPC;
+}
+
+int pc_finetune_check(struct pc_finetune *f, struct paco_error *err)
+{
+    int rc = check_memory(f, err);
+    return rc < 0 ? rc : check_disk(f, err);
+}
+
+/* ---- the plan ---- */
+
+static json_t *plan_json(const struct pc_finetune *f, const struct pc_train_memory *m, const struct disk *d,
+    double tokens_per_s, double seconds)
+{
+    const struct pc_course *c = &f->trainer->course;
+    const struct pc_examples *e = &f->examples;
+    json_t *memory = json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "weights", (json_int_t)m->weights,
+        "gradients", (json_int_t)m->gradients, "optimizer_states", (json_int_t)m->states, "activations",
+        (json_int_t)m->activations, "scratch", (json_int_t)m->scratch, "examples", (json_int_t)m->examples,
+        "total", (json_int_t)pc_train_memory_total(m), "available", (json_int_t)pc_host_memory_available());
+    json_t *disk = json_pack("{s:I,s:I,s:I}", "checkpoint", (json_int_t)d->state, "model",
+        (json_int_t)d->model, "total", (json_int_t)d->total);
+    return json_pack("{s:o,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f}", "memory", memory, "disk", disk,
+        "parameters", (json_int_t)f->params->n_elements, "examples", (json_int_t)e->n, "tokens_per_epoch",
+        (json_int_t)e->n_ids, "trained_tokens_per_epoch", (json_int_t)e->n_trained, "steps",
+        (json_int_t)c->n_updates, "steps_per_epoch", (json_int_t)c->updates_per_epoch, "epochs",
+        (json_int_t)c->n_epochs, "tokens_per_s", tokens_per_s, "seconds", seconds);
+}
+
+static void line(const char *name, uint64_t bytes)
+{
+    char text[32];
+    printf("  %-18s %10s\n", name, pc_human_bytes(bytes, text));
+}
+
+static void print_text(const struct pc_finetune *f, const struct pc_train_memory *m, const struct disk *d,
+    double tokens_per_s, double seconds)
+{
+    const struct pc_course *c = &f->trainer->course;
+    const struct pc_examples *e = &f->examples;
+    printf("memory\n");
+    line("weights", m->weights);
+    line("gradients", m->gradients);
+    line("optimiser states", m->states);
+    line("activations", m->activations);
+    line("scratch", m->scratch);
+    line("examples", m->examples);
+    line("together", pc_train_memory_total(m));
+    printf("disk\n");
+    line("a checkpoint", d->state);
+    line("the model", d->model);
+    line("together", d->total);
+    printf("work\n  %" PRIu64 " steps, %" PRIu64 " an epoch of %zu examples and %" PRIu64
+           " tokens, %.1f %% of them trained\n",
+        c->n_updates, c->updates_per_epoch, e->n, e->n_ids, 100 * (double)e->n_trained / (double)e->n_ids);
+    printf("  %.0f tokens/s: about %.0f s\n", tokens_per_s, seconds);
+}
+
+int pc_finetune_print_plan(struct pc_finetune *f, struct paco_error *err)
+{
+    enum { LONG_ENOUGH = 5, STEPS = 3 };
+    struct pc_train_report r;
+    struct pc_train_memory m;
+    struct pc_buf text;
+    struct disk d = {0};
+    const struct pc_train_setup setup = setup_of(f);
+    uint64_t n_tokens = 0;
+    double took = 0, tokens;
+    int rc = 0;
+    for (int i = 0;
+         i < STEPS && took < LONG_ENOUGH && f->trainer->step < f->trainer->course.n_updates && rc == 0; i++) {
+        rc = pc_trainer_step(f->trainer, pc_progress_bar(f->self), &r, err);
+        n_tokens += r.n_tokens;
+        took += r.seconds;
+    }
+    pc_progress_bar_end();
+    if (rc < 0)
+        return rc;
+    const struct pc_course *c = &f->trainer->course;
+    tokens = (double)f->examples.n_ids * (double)c->n_updates / (double)c->updates_per_epoch;
+    pc_train_memory(&setup, &f->train, &m);
+    plan_disk(f, c, &d);
+    double rate = took > 0 ? (double)n_tokens / took : 0, seconds = rate > 0 ? tokens / rate : 0;
+    if (!f->v->json) {
+        print_text(f, &m, &d, rate, seconds);
+        return 0;
+    }
+    pc_buf_init(&text, 1 << 16);
+    json_t *plan = plan_json(f, &m, &d, rate, seconds);
+    if (plan)
+        pc_json_write(&text, plan, PC_JSON_COMPACT);
+    rc = plan ? pc_buf_check(&text, "the plan", err) : pc_error_mem(err, 4096, "the plan");
+    if (rc == 0)
+        printf("%s\n", text.data);
+    json_decref(plan);
+    pc_buf_release(&text);
+    return rc;
+}

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What a run of `paco finetune` will take, said and checked before its first step. */
+#ifndef PC_CLI_FINETUNE_PLAN_H
+#define PC_CLI_FINETUNE_PLAN_H
+
+#include "cli/finetune_model.h"
+
+/** Refuse what memory or disk will not do: PACO_EMEM, PACO_ENOSPC, with the sums. f is bound. */
+int pc_finetune_check(struct pc_finetune *f, struct paco_error *err);
+
+/** Measure a step or two of the trainer, which is of no more use then, and print the plan on stdout, as JSON
+ *  with --json. */
+int pc_finetune_print_plan(struct pc_finetune *f, struct paco_error *err);
+
+#endif

@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/loop.h"
+
+#include "base/host.h"
+#include "base/memory.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+/* ---- planning ---- */
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Examples of a full step. */
+static uint64_t step_examples(const struct pc_train_setup *s, const struct pc_train_options *o)
+{
+    uint64_t n;
+    return pc_mul_u64(o->batch, o->accumulation, &n) ? least(n, s->examples->n) : s->examples->n;
+}
+
+static int n_gradients(const struct pc_train_setup *s, const struct pc_train_options *o)
+{
+    uint64_t n = step_examples(s, o);
+    return o->bf16 || n == 1 ? 1 : n < PC_SLOTS ? 2 : 3;
+}
+
+static struct pc_pass_options pass_options(const struct pc_train_setup *s, const struct pc_train_options *o)
+{
+    size_t longest = s->examples->longest;
+    struct pc_pass_options p = {.kernels = s->kernels,
+        .pool = s->pool,
+        .max_rows = longest,
+        .max_examples = 1,
+        .kv_type = o->bf16 ? PC_BF16 : PC_F32,
+        .recompute = o->recompute};
+    if (!o->bf16)
+        return p;
+    if (p.max_rows < PC_TRAIN_ROWS)
+        p.max_rows = least(PC_TRAIN_ROWS, step_examples(s, o) * longest);
+    p.max_examples = least(PC_TRAIN_ROWS, step_examples(s, o));
+    return p;
+}
+
+void pc_train_memory(
+    const struct pc_train_setup *s, const struct pc_train_options *o, struct pc_train_memory *out)
+{
+    struct pc_pass_options p = pass_options(s, o);
+    struct pc_pass_plan pass = pc_pass_plan(s->model, &p);
+    uint64_t flat = s->params->n_flat * sizeof(float);
+    *out = (struct pc_train_memory){.weights = flat,
+        .gradients = flat * (uint64_t)n_gradients(s, o),
+        .states = pc_optimizer_size(s->params->n_flat, o->optimizer.states),
+        .activations = pass.activations,
+        .scratch = pass.scratch,
+        .examples = s->examples->n_ids * (s->examples->wide ? 4 : 2) + s->examples->n_ids / 8 +
+                    s->examples->n * (sizeof *s->examples->examples + sizeof(uint32_t))};
+}
+
+uint64_t pc_train_memory_total(const struct pc_train_memory *m)
+{
+    return m->weights + m->gradients + m->states + m->activations + m->scratch + m->examples;
+}
+
+/* ---- life ---- */
+
+static int make_buffers(struct pc_trainer *t, struct paco_error *err)
+{
+    const struct pc_train_setup *s = &t->setup;
+    size_t n = (size_t)step_examples(s, &t->options), size = (size_t)s->params->n_flat * sizeof(float);
+    t->order = pc_alloc(s->examples->n, sizeof *t->order);
+    t->weight = pc_alloc(n, sizeof *t->weight);
+    t->loss = pc_alloc(n, sizeof *t->loss);
+    if (!t->order || !t->weight || !t->loss)
+        return pc_error_mem(err, s->examples->n * sizeof *t->order, "the order of examples");
+    for (int i = 0; i < n_gradients(s, &t->options); i++) {
+        t->gradient[i] = pc_alloc_huge(size);
+        if (!t->gradient[i])
+            return pc_error_mem(err, size, "gradients");
+        memset(t->gradient[i], 0, size);
+    }
+    return 0;
+}
+
+static int plan(struct pc_trainer *t, struct paco_error *err)
+{
+    const struct pc_train_options *o = &t->options;
+    uint64_t n = t->setup.examples->n;
+    int rc = pc_course_plan(n, o->batch, o->accumulation, o->n_epochs, o->max_updates, &t->course, err);
+    if (rc < 0)
+        return rc;
+    uint64_t ticks = t->course.n_updates;
+    if (o->quirks)
+        ticks = pc_schedule_upstream_ticks(n, o->batch, o->accumulation, o->n_epochs, o->max_updates, 1);
+    return pc_schedule_make(o->schedule, o->learning_rate, o->warmup_ratio, ticks, 1, &t->schedule, err);
+}
+
+int pc_trainer_new(const struct pc_train_setup *setup, const struct pc_train_options *options,
+    struct pc_trainer **out, struct paco_error *err)
+{
+    struct pc_trainer *t = pc_alloc_zero(1, sizeof *t);
+    if (!t)
+        return pc_error_mem(err, sizeof *t, "a trainer");
+    t->setup = *setup;
+    t->options = *options;
+    t->options.optimizer.decay_norms = options->quirks;
+    t->options.optimizer.seed = options->seed;
+    t->order_epoch = UINT64_MAX;
+    struct pc_pass_options p = pass_options(setup, options);
+    int rc = plan(t, err);
+    if (rc == 0)
+        rc = make_buffers(t, err);
+    if (rc == 0)
+        rc = pc_optimizer_new(setup->params, &t->options.optimizer, &t->optimizer, err);
+    if (rc == 0)
+        rc = pc_pass_new(setup->model, setup->params, &p, &t->pass, err);
+    if (rc < 0)
+        return pc_trainer_free(t), rc;
+    *out = t;
+    return 0;
+}
+
+void pc_trainer_free(struct pc_trainer *t)
+{
+    if (!t)
+        return;
+    pc_pass_free(t->pass);
+    pc_optimizer_free(t->optimizer);
+    for (size_t i = 0; i < sizeof t->gradient / sizeof *t->gradient; i++)
+        pc_free(t->gradient[i]);
+    pc_free(t->order);
+    pc_free(t->weight);
+    pc_free(t->loss);
+    pc_free(t);
+}
+
+/* ---- a step's examples ---- */
+
+/* A step under way: examples order[first .. first + n). */
+struct step {
+    struct pc_trainer *t;
+    const struct pc_progress *progress;
+    const uint32_t *example;
+    uint64_t n;
+};
+
+static const struct pc_example *example_at(const struct step *s, uint64_t i)
+{
+    return pc_example_at(s->t->setup.examples, s->example[i]);
+}
+
+/* What every loss of examples [first, end) weighs, if they are one mean. */
+static void weigh(struct step *s, uint64_t first, uint64_t end, double share)
+{
+    uint64_t n_trained = 0;
+    for (uint64_t i = first; i < end; i++)
+        n_trained += example_at(s, i)->n_trained;
+    for (uint64_t i = first; i < end; i++)
+        s->t->weight[i] = n_trained ? (float)(share / (double)n_trained) : 0;
+}
+
+static void weigh_all(struct step *s)
+{
+    const struct pc_train_options *o = &s->t->options;
+    if (!o->quirks) {
+        weigh(s, 0, s->n, 1);
+        return;
+    }
+    for (uint64_t i = 0; i < s->n; i += least(o->batch, s->n - i))
+        weigh(s, i, i + least(o->batch, s->n - i), 1 / (double)o->accumulation);
+}
+
+/* Lay out the next pass, from example i on. Returns where the one after it begins. */
+static uint64_t fill_pass(struct step *s, uint64_t i, uint64_t end)
+{
+    struct pc_trainer *t = s->t;
+    uint64_t rows = 0;
+    pc_pass_begin(t->pass);
+    for (; i < end; i++) {
+        uint64_t n = example_at(s, i)->n_ids;
+        if (rows && (rows + n > PC_TRAIN_ROWS || !pc_pass_fits(t->pass, (size_t)n)))
+            break;
+        struct pc_pass_rows to = pc_pass_add(t->pass, (size_t)n);
+        pc_examples_get(t->setup.examples, s->example[i], to.id, to.label);
+        for (uint64_t k = 0; k < n; k++)
+            to.weight[k] = t->weight[i];
+        rows += n;
+    }
+    return i;
+}
+
+static int ask(const struct step *s, struct paco_error *err)
+{
+    const struct pc_trainer *t = s->t;
+    const struct pc_progress_event event = {
+        .phase = "training", .done = t->step, .total = t->course.n_updates, .unit = "steps"};
+    if (pc_progress(s->progress, &event) != 0)
+        return pc_error_set(err, PACO_ECANCELLED, "stopped after step %llu", (unsigned long long)t->step);
+    return 0;
+}
+
+/* Add the gradients of examples [first, end) to g. */
+static int run_examples(struct step *s, uint64_t first, uint64_t end, float *g, struct paco_error *err)
+{
+    int rc = 0;
+    for (uint64_t i = first; i < end && (rc = ask(s, err)) == 0;) {
+        uint64_t next = fill_pass(s, i, end);
+        pc_pass_run(s->t->pass, g, s->t->loss + i);
+        i = next;
+    }
+    return rc;
+}
+
+/* The tree over slots: s0 and s1 end in the first buffer, s2 and s3 in the second. A slot without examples is
+ * left out, as are those behind it then. */
+static int run_slots(struct step *s, struct paco_error *err)
+{
+    static const int into[PC_SLOTS] = {0, 1, 1, 2};
+    struct pc_trainer *t = s->t;
+    uint64_t n_flat = t->setup.params->n_flat;
+    int rc = 0;
+    for (int k = 0; k < PC_SLOTS && (uint64_t)k < s->n && rc == 0; k++) {
+        uint64_t first, end;
+        pc_shard_slot(s->n, PC_SLOTS, k, &first, &end);
+        rc = run_examples(s, first, end, t->gradient[into[k]], err);
+        if (rc == 0 && k % 2 == 1)
+            pc_gradients_join(t->gradient[into[k] - 1], t->gradient[into[k]], n_flat, t->setup.pool);
+    }
+    if (rc == 0 && s->n > 2)
+        pc_gradients_join(t->gradient[0], t->gradient[1], n_flat, t->setup.pool);
+    return rc;
+}
+
+static void clear_gradients(struct pc_trainer *t)
+{
+    for (size_t i = 0; i < sizeof t->gradient / sizeof *t->gradient; i++)
+        if (t->gradient[i])
+            memset(t->gradient[i], 0, (size_t)t->setup.params->n_flat * sizeof(float));
+}
+
+/* ---- a step ---- */
+
+static void report_examples(const struct step *s, struct pc_train_report *r)
+{
+    for (uint64_t i = 0; i < s->n; i++) {
+        const struct pc_example *e = example_at(s, i);
+        r->n_tokens += e->n_ids;
+        r->n_trained += e->n_trained;
+        r->n_truncated += (e->flags & PC_EXAMPLE_TRUNCATED) != 0;
+    }
+    r->n_examples = s->n;
+}
+
+/* The sum of what every loss is worth, examples in order. */
+static double step_loss(const struct step *s, const struct pc_train_report *r)
+{
+    const struct pc_trainer *t = s->t;
+    double sum = 0;
+    for (uint64_t i = 0; i < s->n; i++)
+        sum += t->options.quirks ? (double)t->weight[i] * t->loss[i] : t->loss[i];
+    return t->options.quirks ? sum : r->n_trained ? sum / (double)r->n_trained : 0;
+}
+
+static int check_finite(const struct pc_train_report *r, struct paco_error *err)
+{
+    if (isfinite(r->loss) && isfinite(r->norm))
+        return 0;
+    return pc_error_set(err, PACO_EVERIFY,
+        "step %llu: the loss is %g and the gradient's norm %g: the weights are left as they were before it",
+        (unsigned long long)r->step, r->loss, r->norm);
+}
+
+int pc_trainer_step(struct pc_trainer *t, const struct pc_progress *progress, struct pc_train_report *report,
+    struct paco_error *err)
+{
+    assert(t->step < t->course.n_updates);
+    const struct pc_train_options *o = &t->options;
+    uint64_t epoch, first;
+    struct step s = {.t = t, .progress = progress};
+    struct pc_train_report r = {.step = t->step + 1, .rate = pc_schedule_rate(&t->schedule, t->step)};
+    double start = pc_seconds();
+    pc_course_update(&t->course, t->step, &epoch, &first, &s.n);
+    if (epoch != t->order_epoch)
+        pc_examples_order(o->seed, epoch, o->shuffle, t->order, t->setup.examples->n);
+    t->order_epoch = epoch;
+    s.example = t->order + first;
+    r.epoch = (double)epoch + (double)(first + s.n) / (double)t->course.n_examples;
+    report_examples(&s, &r);
+    weigh_all(&s);
+    int rc = o->bf16 ? run_examples(&s, 0, s.n, t->gradient[0], err) : run_slots(&s, err);
+    if (rc == 0) {
+        r.loss = step_loss(&s, &r);
+        r.norm = pc_optimizer_norm(t->optimizer, t->gradient[0], t->setup.pool);
+        rc = check_finite(&r, err);
+    }
+    if (rc == 0) {
+        double scale = o->clip > 0 ? o->clip / (r.norm + 1e-6) : 1; /* torch's */
+        scale = scale < 1 ? scale : 1;
+        pc_optimizer_update(t->optimizer, t->gradient[0], r.rate, scale, t->setup.pool);
+        t->step++;
+    } else {
+        clear_gradients(t);
+    }
+    r.seconds = pc_seconds() - start;
+    *report = r;
+    return rc;
+}

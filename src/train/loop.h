@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Step after step: the gradients of a step's examples, their norm, one update.
+ *
+ *     struct pc_trainer *t;
+ *     pc_trainer_new(&setup, &options, &t, &err);
+ *     while (t->step < t->course.n_updates)
+ *         if ((rc = pc_trainer_step(t, progress, &report, &err)) < 0) ...
+ *     pc_trainer_free(t);
+ *
+ * All that a step depends on is the weights, the optimiser's states, the step's number and the options: the
+ * order of examples, rounding and dropout are functions of the seed and that number. A run that goes on from
+ * a saved state is the run that was never interrupted, byte for byte.
+ *
+ * In F32 every example is a pass of its own, and a step's gradient is a fixed tree over its examples: they
+ * fill PC_TRAIN_SLOTS slots in order, as even as possible; a slot adds its examples' gradients one after the
+ * other; slots join as (s0 + s1) + (s2 + s3). So a step is the same bytes however it is cut into
+ * micro-batches. In BF16 examples share passes, and one buffer takes all of them. The number of threads
+ * changes nothing in either. */
+#ifndef PC_TRAIN_LOOP_H
+#define PC_TRAIN_LOOP_H
+
+#include "train/examples.h"
+#include "train/optimizer.h"
+#include "train/params.h"
+#include "train/pass.h"
+#include "train/schedule.h"
+#include "train/shard.h"
+
+enum {
+    PC_TRAIN_ROWS = 512, /* of examples that share a pass; a longer one is a pass of its own */
+};
+
+struct pc_train_options {
+    bool bf16;      /* products of BF16 operands; else plain F32 */
+    bool recompute; /* pc_pass_options */
+    uint64_t batch; /* examples of a micro-batch */
+    uint64_t accumulation;
+    uint64_t n_epochs, max_updates; /* max_updates 0: n_epochs decide */
+    double learning_rate, warmup_ratio;
+    enum pc_schedule_type schedule;
+    double clip; /* largest norm of a gradient; 0: none */
+    uint64_t seed;
+    bool shuffle;
+    /** Upstream's faults: its schedule's ticks, a step's loss as the mean of its micro-batches' means (a
+     * short last one weighs what a full one does, a short last group is divided by the full number), and
+     * norms that are decayed. */
+    bool quirks;
+    struct pc_optimizer_options optimizer;
+};
+
+/** What is trained, on what, by whom. All *borrowed*. */
+struct pc_train_setup {
+    const struct pc_params *params;
+    struct pc_llama *model; /* bound, loaded, attached */
+    const struct pc_examples *examples;
+    const struct pc_kernels *kernels;
+    struct pc_pool *pool;
+};
+
+struct pc_trainer {
+    struct pc_train_setup setup;
+    struct pc_train_options options;
+    struct pc_course course;
+    struct pc_schedule schedule;
+    struct pc_optimizer *optimizer;
+    struct pc_pass *pass;
+    uint64_t step; /* updates done: where a saved state goes on */
+
+    float *gradient[3]; /* (n_flat) each; as many as are needed */
+    uint32_t *order;    /* of the examples of epoch order_epoch */
+    uint64_t order_epoch;
+    float *weight; /* of the losses of each example of the step, and */
+    double *loss;  /* the sums of those */
+};
+
+/** What a step did. */
+struct pc_train_report {
+    uint64_t step; /* from 1 */
+    double epoch;  /* of the examples' order, that are done with; fractions count */
+    double loss;   /* nats: the mean over the step's trained tokens, or with quirks over its micro-batches */
+    double rate;   /* the learning rate of its update */
+    double norm;   /* of the gradient, before clipping */
+    uint64_t n_examples, n_tokens, n_trained, n_truncated;
+    double seconds;
+};
+
+/** Bytes the run will hold beside the model and what it is bound to, by class, before any are asked for. */
+struct pc_train_memory {
+    uint64_t weights; /* trained, F32 */
+    uint64_t gradients, states, activations, scratch, examples;
+};
+void pc_train_memory(
+    const struct pc_train_setup *setup, const struct pc_train_options *options, struct pc_train_memory *out);
+uint64_t pc_train_memory_total(const struct pc_train_memory *m);
+
+int pc_trainer_new(const struct pc_train_setup *setup, const struct pc_train_options *options,
+    struct pc_trainer **out, struct paco_error *err);
+void pc_trainer_free(struct pc_trainer *t);
+
+/** One step. PACO_ECANCELLED when progress says so: nothing has changed. PACO_EVERIFY when loss or norm are
+ *  not finite: the weights are those before the step, and report tells what was found. */
+int pc_trainer_step(struct pc_trainer *t, const struct pc_progress *progress, struct pc_train_report *report,
+    struct paco_error *err);
+
+#endif

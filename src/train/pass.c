@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/pass.h"
+
+#include "base/memory.h"
+#include "model/llama_backward.h"
+#include "model/llama_batch.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { ALIGN = 16 }; /* floats */
+
+struct pc_pass {
+    struct pc_llama *model;
+    const struct pc_params *params;
+    struct pc_pass_options options;
+    struct pc_compute compute;
+    struct pc_llama_batch *batch;
+    struct pc_llama_scratch scratch;
+    struct pc_llama_tape *tapes;          /* of each layer */
+    struct pc_llama_gradients *gradients; /* of each layer, in g */
+    struct pc_llama_end_gradients ends;
+    float *g;
+    float *memory;
+    float *x;            /* (T, C) */
+    double *row_loss;    /* (T) */
+    int32_t *id, *label; /* (T) */
+    float *weight;       /* (T) */
+    size_t *length;      /* of each example */
+    size_t n_rows, n_examples;
+};
+
+static size_t round_up(size_t n)
+{
+    return (n + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+/* Cut the pass's buffers out of memory; with pass == NULL only count. Returns floats. */
+static size_t lay_out(const struct pc_llama *m, const struct pc_pass_options *o, struct pc_pass *pass,
+    float *memory, size_t *n_tapes)
+{
+    const struct pc_config *c = &m->config;
+    size_t rows = o->max_rows, n_loss = pc_llama_loss_rows(rows), at = 0,
+           n_workers = (size_t)pc_pool_size(o->pool);
+    size_t tape = round_up(pc_llama_tape_size(c, rows, o->recompute));
+    for (int32_t i = 0; i < c->n_layers; i++, at += tape)
+        if (pass)
+            pc_llama_tape_place(&pass->tapes[i], c, rows, o->recompute, memory + at);
+    *n_tapes = at;
+    if (pass)
+        pc_llama_scratch_place(&pass->scratch, m, rows, n_loss, o->recompute, memory + at);
+    at += round_up(
+        (pc_llama_scratch_size(m, rows, n_loss, o->recompute) + sizeof *memory - 1) / sizeof *memory);
+    if (pass)
+        pass->x = memory + at;
+    at += round_up(rows * (size_t)c->hidden_size);
+    if (pass)
+        pass->compute.scratch = memory + at;
+    at += n_workers * pc_llama_training_scratch(m);
+    if (pass)
+        pass->compute.parts = memory + at;
+    return at + round_up(pc_llama_attention_parts(c, (int)n_workers));
+}
+
+struct pc_pass_plan pc_pass_plan(const struct pc_llama *m, const struct pc_pass_options *o)
+{
+    size_t tapes, n = lay_out(m, o, NULL, NULL, &tapes);
+    uint64_t per_row = sizeof(double) + 2 * sizeof(int32_t) + sizeof(float);
+    return (struct pc_pass_plan){.activations = tapes * sizeof(float),
+        .scratch = (n - tapes) * sizeof(float) + o->max_rows * per_row +
+                   pc_llama_batch_size(&m->config, o->max_rows, o->max_examples, o->kv_type)};
+}
+
+static int make_room(struct pc_pass *pass, struct paco_error *err)
+{
+    const struct pc_pass_options *o = &pass->options;
+    size_t rows = o->max_rows, layers = (size_t)pass->model->config.n_layers, tapes;
+    size_t size = lay_out(pass->model, o, NULL, NULL, &tapes) * sizeof(float);
+    pass->memory = pc_alloc_huge(size);
+    pass->tapes = pc_alloc_zero(layers, sizeof *pass->tapes);
+    pass->gradients = pc_alloc_zero(layers, sizeof *pass->gradients);
+    pass->row_loss = pc_alloc(rows, sizeof *pass->row_loss);
+    pass->id = pc_alloc(rows, sizeof *pass->id);
+    pass->label = pc_alloc(rows, sizeof *pass->label);
+    pass->weight = pc_alloc(rows, sizeof *pass->weight);
+    pass->length = pc_alloc(o->max_examples, sizeof *pass->length);
+    if (!pass->memory || !pass->tapes || !pass->gradients || !pass->row_loss || !pass->id || !pass->label ||
+        !pass->weight || !pass->length)
+        return pc_error_mem(err, size, "activations");
+    lay_out(pass->model, o, pass, pass->memory, &tapes);
+    pass->compute.kernels = o->kernels;
+    pass->compute.pool = o->pool;
+    pass->compute.n_scratch = pc_llama_training_scratch(pass->model);
+    return 0;
+}
+
+static int fill(struct pc_pass *pass, struct paco_error *err)
+{
+    struct pc_pool *pool = pass->options.pool;
+    int rc = pc_llama_fill_embedding(pass->model, pool, err);
+    for (int32_t i = 0; i < pass->model->config.n_layers && rc == 0; i++)
+        rc = pc_llama_fill_layer(pass->model, i, pool, err);
+    return rc < 0 ? rc : pc_llama_fill_head(pass->model, pool, err);
+}
+
+int pc_pass_new(struct pc_llama *model, const struct pc_params *params, const struct pc_pass_options *options,
+    struct pc_pass **out, struct paco_error *err)
+{
+    struct pc_pass *pass = pc_alloc_zero(1, sizeof *pass);
+    if (!pass)
+        return pc_error_mem(err, sizeof *pass, "a pass");
+    pass->model = model;
+    pass->params = params;
+    pass->options = *options;
+    int rc = make_room(pass, err);
+    if (rc == 0)
+        rc = fill(pass, err);
+    if (rc == 0)
+        rc = pc_llama_batch_new(
+            model, options->max_rows, options->max_examples, options->kv_type, &pass->batch, err);
+    if (rc < 0)
+        return pc_pass_free(pass), rc;
+    *out = pass;
+    return 0;
+}
+
+void pc_pass_free(struct pc_pass *pass)
+{
+    if (!pass)
+        return;
+    pc_llama_batch_free(pass->batch);
+    pc_free(pass->memory);
+    pc_free(pass->tapes);
+    pc_free(pass->gradients);
+    pc_free(pass->row_loss);
+    pc_free(pass->id);
+    pc_free(pass->label);
+    pc_free(pass->weight);
+    pc_free(pass->length);
+    pc_free(pass);
+}
+
+/* ---- rows ---- */
+
+void pc_pass_begin(struct pc_pass *pass)
+{
+    pass->n_rows = pass->n_examples = 0;
+}
+
+bool pc_pass_fits(const struct pc_pass *pass, size_t n)
+{
+    return pass->n_examples < pass->options.max_examples && n <= pass->options.max_rows - pass->n_rows;
+}
+
+struct pc_pass_rows pc_pass_add(struct pc_pass *pass, size_t n)
+{
+    assert(n && pc_pass_fits(pass, n));
+    size_t at = pass->n_rows;
+    pass->length[pass->n_examples++] = n;
+    pass->n_rows += n;
+    return (struct pc_pass_rows){pass->id + at, pass->label + at, pass->weight + at};
+}
+
+/* ---- gradients by name ---- */
+
+static void point_layer(struct pc_pass *pass, int32_t i_layer, float *g)
+{
+    static const char *const matrices[PC_LLAMA_N_MATRICES] = {[PC_LLAMA_Q] = "self_attn.q_proj",
+        [PC_LLAMA_K] = "self_attn.k_proj",
+        [PC_LLAMA_V] = "self_attn.v_proj",
+        [PC_LLAMA_O] = "self_attn.o_proj",
+        [PC_LLAMA_GATE] = "mlp.gate_proj",
+        [PC_LLAMA_UP] = "mlp.up_proj",
+        [PC_LLAMA_DOWN] = "mlp.down_proj"};
+    struct pc_llama_gradients *to = &pass->gradients[i_layer];
+    char name[128];
+    snprintf(name, sizeof name, "model.layers.%d.input_layernorm.weight", i_layer);
+    to->attention_norm = pc_params_at(pass->params, g, name);
+    snprintf(name, sizeof name, "model.layers.%d.post_attention_layernorm.weight", i_layer);
+    to->mlp_norm = pc_params_at(pass->params, g, name);
+    for (int k = 0; k < PC_LLAMA_N_MATRICES; k++) {
+        snprintf(name, sizeof name, "model.layers.%d.%s.weight", i_layer, matrices[k]);
+        to->matrix[k] = pc_params_at(pass->params, g, name);
+        snprintf(name, sizeof name, "model.layers.%d.%s.bias", i_layer, matrices[k]);
+        to->bias[k] = pc_params_at(pass->params, g, name);
+    }
+}
+
+/* Let the tables of gradients lead into g. */
+static void point_gradients(struct pc_pass *pass, float *g)
+{
+    if (g == pass->g)
+        return;
+    for (int32_t i = 0; i < pass->model->config.n_layers; i++)
+        point_layer(pass, i, g);
+    pass->ends.embedding = pc_params_at(pass->params, g, "model.embed_tokens.weight");
+    pass->ends.final_norm = pc_params_at(pass->params, g, "model.norm.weight");
+    pass->ends.head =
+        pass->model->config.tied ? pass->ends.embedding : pc_params_at(pass->params, g, "lm_head.weight");
+    pass->g = g;
+}
+
+/* ---- there and back ---- */
+
+static void embed_rows(void *arg, int64_t first, int64_t end, int i_worker)
+{
+    (void)i_worker;
+    struct pc_pass *pass = arg;
+    size_t width = (size_t)pass->model->config.hidden_size;
+    for (size_t t = (size_t)first; t < (size_t)end; t++)
+        (void)pc_llama_embed(pass->model, pass->id[t], pass->x + t * width, NULL); /* filled: cannot fail */
+}
+
+/* x = the stream behind the last block; keep: what backward needs of the way there. */
+static void forward(struct pc_pass *pass, bool keep)
+{
+    const struct pc_config *c = &pass->model->config;
+    struct pc_llama_weights weights = pc_llama_weights(pass->model);
+    pc_llama_batch_set(pass->batch, pass->length, pass->n_examples);
+    const struct pc_llama_rows *rows = pc_llama_batch_rows(pass->batch);
+    pc_pool_share(pass->options.pool, (int64_t)pass->n_rows,
+        pc_compute_workers(&pass->compute, (double)pass->n_rows * c->hidden_size), embed_rows, pass);
+    for (int32_t i = 0; i < c->n_layers; i++)
+        pc_llama_block_forward(&pass->compute, c, &weights, i, rows, pass->x, &pass->scratch.forward,
+            keep ? &pass->tapes[i] : NULL);
+}
+
+static void sum_losses(const struct pc_pass *pass, double *loss)
+{
+    size_t t = 0;
+    for (size_t i = 0; i < pass->n_examples; i++) {
+        loss[i] = 0;
+        for (size_t end = t + pass->length[i]; t < end; t++)
+            loss[i] += pass->row_loss[t];
+    }
+}
+
+void pc_pass_run(struct pc_pass *pass, float *gradients, double *loss)
+{
+    const struct pc_config *c = &pass->model->config;
+    const struct pc_llama_targets targets = {pass->label, pass->weight};
+    struct pc_llama_weights weights = pc_llama_weights(pass->model);
+    point_gradients(pass, gradients);
+    forward(pass, true);
+    const struct pc_llama_rows *rows = pc_llama_batch_rows(pass->batch);
+    pc_llama_loss_backward(&pass->compute, pass->model, pass->n_rows, pass->x, &targets, &pass->ends,
+        pass->row_loss, &pass->scratch);
+    for (int32_t i = c->n_layers; i-- > 0;)
+        pc_llama_block_backward(&pass->compute, c, &weights, i, rows, &pass->tapes[i], pass->x,
+            &pass->gradients[i], &pass->scratch);
+    if (pass->ends.embedding)
+        pc_llama_embed_backward(&pass->compute, c, pass->n_rows, pass->id, pass->x, pass->ends.embedding);
+    sum_losses(pass, loss);
+}
+
+void pc_pass_measure(struct pc_pass *pass, double *loss)
+{
+    const struct pc_llama_targets targets = {pass->label, pass->weight};
+    forward(pass, false);
+    pc_llama_loss(
+        &pass->compute, pass->model, pass->n_rows, pass->x, &targets, pass->row_loss, &pass->scratch);
+    sum_losses(pass, loss);
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+/* One pass: whole examples laid one after the other, forward through the model and back to every gradient.
+ *
+ *     pc_pass_new(model, params, &options, &pass, &err);
+ *     pc_pass_begin(pass);
+ *     pc_pass_add(pass, n_ids, &ids, &labels, &weights);   ... fill them ...
+ *     pc_pass_run(pass, gradients, losses);                gradients (n_flat) are added to
+ *     pc_pass_free(pass);
+ *
+ * All memory is planned when the pass is made: pc_pass_run allocates nothing and cannot fail. In F32 the
+ * forward half is the engine's own, bit for bit. */
+#ifndef PC_TRAIN_PASS_H
+#define PC_TRAIN_PASS_H
+
+#include "model/llama.h"
+#include "train/params.h"
+
+struct pc_pass_options {
+    const struct pc_kernels *kernels;
+    struct pc_pool *pool;
+    size_t max_rows, max_examples; /* of a pass */
+    enum pc_dtype kv_type;         /* PC_F32, or PC_BF16: what keys and values are rounded to */
+    bool recompute; /* keep the streams between layers alone, and compute the rest again on the way back */
+};
+
+struct pc_pass;
+
+/** Bytes a pass takes beside model and gradients, by class. */
+struct pc_pass_plan {
+    uint64_t activations; /* tapes of all layers */
+    uint64_t scratch;     /* what one layer, or a piece of the loss, needs on its way */
+};
+struct pc_pass_plan pc_pass_plan(const struct pc_llama *model, const struct pc_pass_options *options);
+
+/** model is bound, loaded and attached (train/params.h); its matrices are filled here. model and params are
+ *  *borrowed*. *owned*: pc_pass_free. */
+int pc_pass_new(struct pc_llama *model, const struct pc_params *params, const struct pc_pass_options *options,
+    struct pc_pass **out, struct paco_error *err);
+void pc_pass_free(struct pc_pass *pass);
+
+/** Where the ids, labels and weights (of the loss of each row) of an example go; views. */
+struct pc_pass_rows {
+    int32_t *id, *label;
+    float *weight;
+};
+
+/** Forget the examples of the last pass. */
+void pc_pass_begin(struct pc_pass *pass);
+/** Whether one more example of n rows has room. */
+bool pc_pass_fits(const struct pc_pass *pass, size_t n);
+/** Append an example of n rows, at least 1. Every id is below the model's vocabulary. */
+struct pc_pass_rows pc_pass_add(struct pc_pass *pass, size_t n);
+
+/** Forward and backward. loss: for each example the sum of its rows' losses (nats, unweighted, rows
+ *  ascending). gradients of sum over rows of weight * loss are added to those there are, (n_flat). */
+void pc_pass_run(struct pc_pass *pass, float *gradients, double *loss);
+
+/** Forward alone: the losses, for validation. */
+void pc_pass_measure(struct pc_pass *pass, double *loss);
+
+#endif

@@ -1,0 +1,427 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/state.h"
+
+#include "base/file.h"
+#include "base/journal.h"
+#include "base/memory.h"
+#include "weights/manifest_read.h"
+#include "weights/scan.h"
+#include "weights/source.h"
+#include "weights/sweep.h"
+#include "weights/verify.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define OLD_SUFFIX ".paco-old" /* a state that is being removed */
+
+enum { MAX_STATE_FILE = 1 << 20 };
+
+/* ---- weights and states as one checkpoint ---- */
+
+static const void *map(const struct pc_tensor *t)
+{
+    void *const *data = t->owner->impl;
+    return data[t->index];
+}
+
+static int read_rows(
+    const struct pc_tensor *t, uint64_t row0, uint64_t n_rows, void *buf, struct paco_error *err)
+{
+    (void)err;
+    memcpy(buf, (const char *)map(t) + row0 * t->row_size, (size_t)(n_rows * t->row_size));
+    return 0;
+}
+
+static const struct pc_checkpoint_ops g_ops = {.read = read_rows, .map = map};
+
+static int add(struct pc_checkpoint *ck, const char *name, enum pc_dtype dtype, int n_dims,
+    const uint64_t *shape, void *data, struct paco_error *err)
+{
+    int rc = pc_checkpoint_add_tensor(ck, name, strlen(name), dtype, n_dims, shape, err);
+    if (rc == 0)
+        ((void **)ck->impl)[ck->n_tensors - 1] = data;
+    return rc;
+}
+
+static int add_moment(struct pc_checkpoint *ck, const struct pc_trainer *t, const char *kind,
+    const struct pc_optim_moment *m, const struct pc_param *p, const struct pc_tensor *like,
+    struct paco_error *err)
+{
+    static const enum pc_dtype types[] = {
+        [PC_STATES_F32] = PC_F32, [PC_STATES_BF16] = PC_BF16, [PC_STATES_8BIT] = PC_U8};
+    enum pc_dtype type = types[t->options.optimizer.states];
+    char name[PC_MAX_NAME];
+    uint64_t n_scales = (p->n + PC_PARAM_ALIGN - 1) / PC_PARAM_ALIGN;
+    snprintf(name, sizeof name, "optimizer.%s.%s", kind, p->name);
+    int rc = add(ck, name, type, like->n_dims, like->shape,
+        m->data + p->offset * pc_dtype_traits(type)->block_size, err);
+    snprintf(name, sizeof name, "optimizer.%s_scale.%s", kind, p->name);
+    if (rc == 0 && m->scale)
+        rc = add(ck, name, PC_F32, 1, &n_scales, m->scale + p->offset / PC_PARAM_ALIGN, err);
+    return rc;
+}
+
+/* All of t that changes, tensor by tensor, where it lies. */
+static int state_checkpoint(const struct pc_trainer *t, struct pc_checkpoint **out, struct paco_error *err)
+{
+    const struct pc_params *p = t->setup.params;
+    struct pc_checkpoint *ck = pc_checkpoint_new("training state", &g_ops, NULL, err);
+    if (!ck)
+        return PACO_EMEM;
+    ck->impl = pc_arena_alloc(&ck->arena, 5 * p->n, sizeof(void *));
+    int rc = ck->impl ? 0 : pc_error_mem(err, 5 * p->n * sizeof(void *), "a table of tensors");
+    for (size_t i = 0; i < p->n && rc == 0; i++) {
+        const struct pc_tensor *w = &p->ck->tensors[i];
+        rc = add(ck, w->name, PC_F32, w->n_dims, w->shape, p->w + p->v[i].offset, err);
+    }
+    for (size_t i = 0; i < p->n && rc == 0; i++) {
+        const struct pc_tensor *w = &p->ck->tensors[i];
+        rc = add_moment(ck, t, "exp_avg", &t->optimizer->m, &p->v[i], w, err);
+        if (rc == 0)
+            rc = add_moment(ck, t, "exp_avg_sq", &t->optimizer->v, &p->v[i], w, err);
+    }
+    if (rc < 0)
+        return pc_checkpoint_close(ck), rc;
+    *out = ck;
+    return 0;
+}
+
+uint64_t pc_train_state_size(const struct pc_params *params, enum pc_optim_states states)
+{
+    return params->n_elements * sizeof(float) + pc_optimizer_size(params->n_flat, states) + (1 << 20);
+}
+
+/* ---- saving ---- */
+
+static json_t *state_json(const struct pc_trainer *t, const json_t *identity)
+{
+    return json_pack("{s:s,s:i,s:I,s:I,s:O}", "kind", "paco-training", "format", PC_TRAIN_STATE_FORMAT,
+        "step", (json_int_t)t->step, "updates", (json_int_t)t->optimizer->n_updates, "identity",
+        (json_t *)identity);
+}
+
+static int write_state(const struct pc_trainer *t, const struct pc_train_saving *s, const char *dir,
+    const struct pc_checkpoint *ck, const struct pc_write_file *files, size_t n_files, struct paco_error *err)
+{
+    json_t *settings = json_pack("{s:I,s:O}", "step", (json_int_t)t->step, "identity", (json_t *)s->identity);
+    struct pc_write_options o = {.job = "finetune",
+        .phase = "saving",
+        .out_dir = dir,
+        .settings = settings,
+        .files_from = s->files_from,
+        .tokenizer_from = s->tokenizer_from,
+        .files = files,
+        .n_files = n_files,
+        .pool = t->setup.pool,
+        .progress = s->progress,
+        .notes = s->notes};
+    struct pc_write_result written = {0};
+    int rc = settings ? pc_write_checkpoint(ck, &o, &written, err) : pc_error_mem(err, 4096, "the state");
+    json_decref(settings);
+    return rc;
+}
+
+int pc_train_state_save(
+    const struct pc_trainer *t, const struct pc_train_saving *s, const char *dir, struct paco_error *err)
+{
+    uint64_t step;
+    if (pc_path_exists(dir) && pc_train_state_peek(dir, s->identity, &step, NULL) == 0 && step == t->step)
+        return 0;
+    struct pc_checkpoint *ck = NULL;
+    struct pc_buf text;
+    pc_buf_init(&text, MAX_STATE_FILE);
+    struct pc_write_file *files = pc_alloc(s->n_files + 1, sizeof *files);
+    json_t *state = state_json(t, s->identity);
+    if (state)
+        pc_json_write(&text, state, PC_JSON_PRETTY);
+    pc_buf_putc(&text, '\n');
+    int rc = files && state ? pc_buf_check(&text, "the state", err) : pc_error_mem(err, 4096, "the state");
+    if (rc == 0) {
+        if (s->n_files)
+            memcpy(files, s->files, s->n_files * sizeof *files);
+        files[s->n_files] = (struct pc_write_file){PC_TRAIN_STATE_NAME, text.data, text.len};
+        rc = state_checkpoint(t, &ck, err);
+    }
+    if (rc == 0)
+        rc = write_state(t, s, dir, ck, files, s->n_files + 1, err);
+    pc_checkpoint_close(ck);
+    pc_free(files);
+    pc_buf_release(&text);
+    json_decref(state);
+    return rc;
+}
+
+int pc_train_state_remove(const char *dir, struct paco_error *err)
+{
+    struct pc_buf old;
+    pc_buf_init(&old, 1 << 16);
+    pc_buf_printf(&old, "%s" OLD_SUFFIX, dir);
+    int rc = pc_buf_check(&old, "a path", err);
+    if (rc == 0)
+        rc = pc_dir_remove(old.data, err);
+    if (rc == 0 && rename(dir, old.data) < 0 && errno != ENOENT) {
+        rc = pc_error_os(err, errno, "an old checkpoint cannot be moved away");
+        pc_error_path(err, dir);
+    }
+    if (rc == 0)
+        rc = pc_dir_remove(old.data, err);
+    pc_buf_release(&old);
+    return rc;
+}
+
+/* ---- finding ---- */
+
+/* "step_17", "epoch_3". */
+static bool is_state_name(const char *name)
+{
+    static const char *const begins[] = {"step_", "epoch_"};
+    for (size_t i = 0; i < sizeof begins / sizeof *begins; i++) {
+        size_t n = strlen(begins[i]);
+        if (strncmp(name, begins[i], n) == 0)
+            return name[n] && name[n + strspn(name + n, "0123456789")] == '\0';
+    }
+    return false;
+}
+
+static int latest_first(const void *a, const void *b)
+{
+    const struct pc_train_state *x = a, *y = b;
+    return x->step == y->step ? strcmp(x->dir, y->dir) : x->step < y->step ? 1 : -1;
+}
+
+static int look(const char *dir, struct pc_train_states *out, struct paco_error *err)
+{
+    uint64_t step;
+    struct paco_error why = {0};
+    char *file = pc_path_join(dir, PC_TRAIN_STATE_NAME);
+    bool is_state = file && pc_path_exists(file);
+    pc_free(file);
+    if (!is_state)
+        return 0;
+    int rc = pc_train_state_peek(dir, NULL, &step, &why);
+    if (rc < 0)
+        return err ? *err = why, rc : rc;
+    if (pc_grow(&out->v, &out->capacity, out->n, sizeof *out->v, "a list of checkpoints", err) < 0)
+        return PACO_EMEM;
+    char *name = pc_strdup(dir);
+    if (!name)
+        return pc_error_mem(err, strlen(dir), "a list of checkpoints");
+    out->v[out->n++] = (struct pc_train_state){name, step};
+    return 0;
+}
+
+int pc_train_states_find(const char *out_dir, struct pc_train_states *out, struct paco_error *err)
+{
+    char **names = NULL;
+    size_t n = 0;
+    *out = (struct pc_train_states){.v = NULL};
+    if (!pc_path_is_dir(out_dir))
+        return 0;
+    int rc = pc_dir_list(out_dir, &names, &n, err);
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        char *dir = pc_path_join(out_dir, names[i]);
+        rc = dir ? 0 : pc_error_mem(err, strlen(out_dir), "a path");
+        if (rc == 0 && pc_ends_with(names[i], OLD_SUFFIX))
+            rc = pc_dir_remove(dir, err);
+        else if (rc == 0 && is_state_name(names[i]))
+            rc = look(dir, out, err);
+        pc_free(dir);
+    }
+    pc_names_free(names, n);
+    if (out->n)
+        qsort(out->v, out->n, sizeof *out->v, latest_first);
+    return rc;
+}
+
+void pc_train_states_release(struct pc_train_states *s)
+{
+    for (size_t i = 0; i < s->n; i++)
+        pc_free(s->v[i].dir);
+    pc_free(s->v);
+    *s = (struct pc_train_states){.v = NULL};
+}
+
+/* ---- identity ---- */
+
+/* Append "NAME (was A, is B)" of what differs, objects member by member. */
+static void differences(const json_t *was, const json_t *is, const char *prefix, struct pc_buf *out)
+{
+    const char *key;
+    json_t *value;
+    const json_t *sides[] = {was, is};
+    for (int side = 0; side < 2; side++)
+        json_object_foreach((json_t *)sides[side], key, value)
+        {
+            const json_t *a = json_object_get(was, key), *b = json_object_get(is, key);
+            if ((side == 1 && a) || json_equal(a, b))
+                continue;
+            pc_buf_printf(out, "%s%s%s", out->len ? ", " : "", prefix, key);
+            if ((a && !json_is_object(a) && !json_is_string(a)) || (a && json_string_length(a) < 40)) {
+                pc_buf_puts(out, " (was ");
+                pc_json_write(out, a, PC_JSON_COMPACT);
+                pc_buf_puts(out, ", is ");
+                if (b)
+                    pc_json_write(out, b, PC_JSON_COMPACT);
+                else
+                    pc_buf_puts(out, "not given");
+                pc_buf_putc(out, ')');
+            }
+        }
+}
+
+static int check_identity(const json_t *was, const json_t *is, struct paco_error *err)
+{
+    if (!is || json_equal(was, is))
+        return 0;
+    struct pc_buf text;
+    pc_buf_init(&text, 900);
+    differences(was, is, "", &text);
+    int rc = pc_error_set(err, PACO_EMISMATCH,
+        "this is the checkpoint of another run; what differs: %s. Give the same again to go on, or begin "
+        "anew "
+        "elsewhere",
+        text.data && !text.failed ? text.data : "much");
+    pc_buf_release(&text);
+    return rc;
+}
+
+static int parse(const json_t *root, const json_t *identity, uint64_t *step, struct paco_error *err)
+{
+    const int64_t most = INT64_C(1) << 53;
+    int64_t format, at;
+    const char *kind;
+    int rc = pc_json_get_str(root, "kind", &kind, err);
+    if (rc == 0 && strcmp(kind, "paco-training") != 0)
+        return pc_error_set(err, PACO_EFORMAT, "kind is '%.40s', not paco-training", kind);
+    if (rc == 0)
+        rc = pc_json_get_i64(root, "format", 0, INT64_MAX, &format, err);
+    if (rc == 0 && format != PC_TRAIN_STATE_FORMAT)
+        return pc_error_set(err, PACO_EUNSUPPORTED,
+            "the checkpoint has format %lld, this program reads %d: go on with the version that wrote it",
+            (long long)format, PC_TRAIN_STATE_FORMAT);
+    if (rc == 0)
+        rc = pc_json_get_i64(root, "step", 0, most, &at, err);
+    const json_t *was = json_object_get(root, "identity");
+    if (rc == 0 && !json_is_object(was))
+        return pc_error_set(err, PACO_EFORMAT, "identity is %s, not an object", pc_json_kind(was));
+    if (rc == 0)
+        rc = check_identity(was, identity, err);
+    if (rc == 0)
+        *step = (uint64_t)at;
+    return rc;
+}
+
+int pc_train_state_peek(const char *dir, const json_t *identity, uint64_t *step, struct paco_error *err)
+{
+    json_t *root = NULL;
+    char *path = pc_path_join(dir, PC_TRAIN_STATE_NAME);
+    int rc = path ? pc_json_read(path, MAX_STATE_FILE, &root, err) : pc_error_mem(err, strlen(dir), "a path");
+    if (rc == 0) {
+        rc = parse(root, identity, step, err);
+        if (rc < 0)
+            pc_error_path(err, path);
+    }
+    json_decref(root);
+    pc_free(path);
+    return rc;
+}
+
+/* ---- loading ---- */
+
+/* Every digest of dir's tensors against its manifest. */
+static int check_digests(
+    const struct pc_checkpoint *ck, const char *dir, struct pc_pool *pool, struct paco_error *err)
+{
+    struct pc_manifest m = {0};
+    struct pc_comparisons c = {0};
+    struct pc_scan *scans = pc_alloc_zero(ck->n_tensors + 1, sizeof *scans);
+    char *path = pc_path_join(dir, PC_MANIFEST_NAME);
+    int rc = scans && path ? pc_manifest_read(path, &m, err) : pc_error_mem(err, ck->n_tensors, "digests");
+    if (rc == 0)
+        rc = pc_scan_checkpoint(ck, PC_SCAN_SHA256, pool, NULL, "checking", scans, err);
+    if (rc == 0)
+        rc = pc_compare_manifest(ck, scans, &m, &c, err);
+    for (size_t i = 0; i < c.n && rc == 0; i++)
+        if (c.v[i].verdict != PC_SAME) {
+            rc = pc_error_set(err, PACO_EVERIFY, "the checkpoint is damaged: tensor '%s': %s", c.v[i].name,
+                pc_verdict_name(c.v[i].verdict));
+            pc_error_path(err, dir);
+        }
+    pc_comparisons_release(&c);
+    pc_manifest_release(&m);
+    pc_free(scans);
+    pc_free(path);
+    return rc;
+}
+
+struct loading {
+    const struct pc_checkpoint *to, *from;
+};
+
+static int load_tensor(void *ctx, size_t i, struct pc_sweep *sweep, struct paco_error *err)
+{
+    const struct loading *l = ctx;
+    const struct pc_tensor *to = &l->to->tensors[i], *from = pc_checkpoint_find(l->from, to->name);
+    if (!from)
+        return pc_error_set(err, PACO_EFORMAT, "tensor '%s' is missing", to->name);
+    if (from->dtype != to->dtype || !pc_tensor_same_shape(from, to))
+        return pc_error_set(err, PACO_EFORMAT, "tensor '%s' has another type or shape", to->name);
+    int rc = pc_tensor_read(from, 0, from->n_rows, ((void **)to->owner->impl)[i], err);
+    return rc < 0 ? rc : pc_sweep_step(sweep, to->name, to->size, err);
+}
+
+static int load_tensors(struct pc_trainer *t, const struct pc_checkpoint *to,
+    const struct pc_checkpoint *from, struct paco_error *err)
+{
+    struct loading l = {to, from};
+    uint64_t *sizes = pc_alloc(to->n_tensors, sizeof *sizes);
+    if (!sizes)
+        return pc_error_mem(err, to->n_tensors * sizeof *sizes, "a table of tensors");
+    for (size_t i = 0; i < to->n_tensors; i++)
+        sizes[i] = to->tensors[i].size;
+    const struct pc_sweep_options sweep = {.task = load_tensor,
+        .ctx = &l,
+        .n = to->n_tensors,
+        .sizes = sizes,
+        .pool = t->setup.pool,
+        .phase = "loading"};
+    int rc = pc_sweep_run(&sweep, err);
+    pc_free(sizes);
+    return rc;
+}
+
+int pc_train_state_load(struct pc_trainer *t, const char *dir, const json_t *identity, struct paco_error *err)
+{
+    uint64_t step;
+    struct pc_source source = {.ck = NULL};
+    struct pc_checkpoint *to = NULL;
+    int rc = pc_train_state_peek(dir, identity, &step, err);
+    if (rc < 0)
+        return rc;
+    if (step > t->course.n_updates) {
+        rc = pc_error_set(err, PACO_EFORMAT, "the checkpoint is of step %llu, the run has %llu",
+            (unsigned long long)step, (unsigned long long)t->course.n_updates);
+        pc_error_path(err, dir);
+        return rc;
+    }
+    rc = pc_source_open_tensors(dir, &source, err);
+    if (rc == 0)
+        rc = check_digests(source.ck, dir, t->setup.pool, err);
+    if (rc == 0)
+        rc = state_checkpoint(t, &to, err);
+    if (rc == 0) {
+        rc = load_tensors(t, to, source.ck, err);
+        if (rc < 0)
+            pc_error_path(err, dir);
+    }
+    if (rc == 0)
+        t->step = t->optimizer->n_updates = step;
+    pc_checkpoint_close(to);
+    pc_source_close(&source);
+    return rc;
+}

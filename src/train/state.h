@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A training run on disk: folders that hold all it needs to go on, whole or not at all.
+ * docs/formats/training.md.
+ *
+ *     pc_train_state_save(trainer, &where, dir, &err);       dir: OUT/step_200
+ *     pc_train_state_find(out_dir, &found, &err);            newest first
+ *     pc_train_state_load(trainer, found.v[0], ..., &err);
+ *
+ * A folder is written by the writer of models (weights/write.h): the weights in F32 under their own names and
+ * the optimiser's states beside them, one SHA-256 for each, so that it is also a model that can be run; and
+ * paco-training.json, which says which step it is and of which run. Order of examples, rounding and dropout
+ * follow from the seed and the step. What a state belongs to is its identity, an object whose members are
+ * compared by name. */
+#ifndef PC_TRAIN_STATE_H
+#define PC_TRAIN_STATE_H
+
+#include "base/json.h"
+#include "train/loop.h"
+#include "weights/write.h"
+
+#define PC_TRAIN_STATE_NAME "paco-training.json"
+enum { PC_TRAIN_STATE_FORMAT = 1 };
+
+/** How states are written. All *borrowed*. */
+struct pc_train_saving {
+    const json_t *identity;
+    const char *files_from, *tokenizer_from; /* as pc_write_options */
+    const struct pc_write_file *files;
+    size_t n_files;
+    const struct pc_progress *progress;
+    struct pc_notes *notes;
+};
+
+/** Write dir. One that is there already, with the same step and identity, is left as it is. */
+int pc_train_state_save(const struct pc_trainer *t, const struct pc_train_saving *saving, const char *dir,
+    struct paco_error *err);
+
+/** Bytes a state takes on disk, about. */
+uint64_t pc_train_state_size(const struct pc_params *params, enum pc_optim_states states);
+
+/** The states in out_dir. */
+struct pc_train_states {
+    struct pc_train_state {
+        char *dir; /* owned */
+        uint64_t step;
+    } * v; /* latest first */
+    size_t n, capacity;
+};
+int pc_train_states_find(const char *out_dir, struct pc_train_states *out, struct paco_error *err);
+void pc_train_states_release(struct pc_train_states *s);
+
+/** Let t go on from dir. identity is what this run would write there.
+ *
+ *  PACO_EMISMATCH names the members that differ, and how; PACO_EUNSUPPORTED is another format; PACO_EVERIFY
+ *  and PACO_EFORMAT a damaged folder: t is then no good but for another load. */
+int pc_train_state_load(
+    struct pc_trainer *t, const char *dir, const json_t *identity, struct paco_error *err);
+
+/** Which step dir is: its paco-training.json alone, held against identity (NULL: not compared). */
+int pc_train_state_peek(const char *dir, const json_t *identity, uint64_t *step, struct paco_error *err);
+
+/** Remove dir so that no half of it is ever taken for a state. */
+int pc_train_state_remove(const char *dir, struct paco_error *err);
+
+#endif

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/training_run.h"
+
+#include "base/buf.h"
+#include "base/file.h"
+#include "base/host.h"
+#include "base/journal.h"
+#include "base/memory.h"
+#include "train/training_files.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- before ---- */
+
+static int refuse(const struct pc_training_options *o, const char *what, struct paco_error *err)
+{
+    pc_error_set(err, PACO_EEXIST, "%s is there already", what);
+    pc_error_path(err, o->out_dir);
+    return PACO_EEXIST;
+}
+
+int pc_training_check(const struct pc_training_options *o, struct paco_error *err)
+{
+    char **names = NULL;
+    size_t n = 0;
+    if (!pc_path_exists(o->out_dir))
+        return 0;
+    if (!pc_path_is_dir(o->out_dir))
+        return refuse(o, "a file of that name", err);
+    if (o->resume || o->resume_from || o->force)
+        return 0;
+    int rc = pc_dir_list(o->out_dir, &names, &n, err);
+    for (size_t i = 0; i < n && rc == 0; i++)
+        if (strcmp(names[i], PC_TRAIN_LOG_NAME) == 0)
+            rc = refuse(o, "a training run", err);
+    if (rc == 0 && n)
+        rc = refuse(o, names[0], err);
+    pc_names_free(names, n);
+    return rc;
+}
+
+/* ---- states ---- */
+
+struct run {
+    struct pc_trainer *t;
+    const struct pc_training_options *o;
+    struct pc_training_result *result;
+    struct pc_train_log *log;
+    double epoch_loss; /* the sum over steps of this epoch, and how many */
+    uint64_t n_epoch;
+};
+
+/* Load one of found, the latest that is whole. */
+static int load_latest(struct run *r, const struct pc_train_states *found, struct paco_error *err)
+{
+    const struct pc_train_saving *s = &r->o->saving;
+    int rc = 0;
+    for (size_t i = 0; i < found->n; i++) {
+        struct paco_error why = {0};
+        rc = pc_train_state_load(r->t, found->v[i].dir, s->identity, &why);
+        if (rc != PACO_EVERIFY && rc != PACO_EFORMAT && rc != PACO_ENOENT) {
+            if (rc < 0 && err)
+                *err = why;
+            return rc;
+        }
+        char text[1200];
+        pc_note(s->notes, "%s; looking for an earlier checkpoint", pc_error_format(&why, text, sizeof text));
+        if (err)
+            *err = why;
+    }
+    return rc; /* that of the earliest: none is whole */
+}
+
+static int go_on(struct run *r, struct paco_error *err)
+{
+    struct pc_train_states found;
+    if (r->o->resume_from)
+        return pc_train_state_load(r->t, r->o->resume_from, r->o->saving.identity, err);
+    int rc = pc_train_states_find(r->o->out_dir, &found, err);
+    if (rc == 0 && found.n == 0)
+        pc_note(r->o->saving.notes, "there is no checkpoint yet: the run begins at its first step");
+    if (rc == 0)
+        rc = load_latest(r, &found, err);
+    pc_train_states_release(&found);
+    return rc;
+}
+
+/* Remove the states before the latest o->keep. */
+static int drop_old(const struct run *r, struct paco_error *err)
+{
+    struct pc_train_states found;
+    if (!r->o->keep)
+        return 0;
+    int rc = pc_train_states_find(r->o->out_dir, &found, err);
+    for (size_t i = (size_t)r->o->keep; i < found.n && rc == 0; i++)
+        rc = pc_train_state_remove(found.v[i].dir, err);
+    pc_train_states_release(&found);
+    return rc;
+}
+
+/* The log first: lines that a state knows of must not be missing. Once begun, a save is not interrupted. */
+static int save(struct run *r, const char *kind, uint64_t number, struct paco_error *err)
+{
+    struct pc_train_saving saving = r->o->saving;
+    struct pc_buf dir;
+    saving.progress = NULL;
+    saving.notes = NULL;
+    pc_buf_init(&dir, 1 << 16);
+    pc_buf_printf(&dir, "%s/%s_%llu", r->o->out_dir, kind, (unsigned long long)number);
+    int rc = pc_buf_check(&dir, "a path", err);
+    if (rc == 0)
+        rc = pc_train_log_sync(r->log, err);
+    if (rc == 0)
+        rc = pc_train_state_save(r->t, &saving, dir.data, err);
+    if (rc == 0) {
+        snprintf(r->result->saved, sizeof r->result->saved, "%s", dir.data);
+        rc = drop_old(r, err);
+    } else {
+        pc_error_prefix(err, "saving step %llu", (unsigned long long)r->t->step);
+    }
+    pc_buf_release(&dir);
+    return rc;
+}
+
+static int save_if_due(struct run *r, struct paco_error *err)
+{
+    uint64_t step = r->t->step, per_epoch = r->t->course.updates_per_epoch;
+    if (r->o->save_epochs && step % per_epoch == 0)
+        return save(r, "epoch", step / per_epoch - 1, err);
+    if (r->o->save_every && step % r->o->save_every == 0)
+        return save(r, "step", step, err);
+    return 0;
+}
+
+/* ---- steps ---- */
+
+static void count(struct run *r, const struct pc_train_report *report)
+{
+    struct pc_training_result *result = r->result;
+    if ((report->step - 1) % r->t->course.updates_per_epoch == 0)
+        r->epoch_loss = 0, r->n_epoch = 0;
+    r->epoch_loss += report->loss;
+    r->n_epoch++;
+    result->last = *report;
+    result->n_tokens += report->n_tokens;
+    result->seconds += report->seconds;
+    result->loss = r->epoch_loss / (double)r->n_epoch;
+}
+
+/* A step that did not come about: its weights were not touched, and are kept. */
+static int stop(struct run *r, int why, struct paco_error *err)
+{
+    struct paco_error saving = {0};
+    int rc = r->t->step ? save(r, "step", r->t->step, &saving) : 0;
+    char text[600];
+    if (rc < 0)
+        pc_error_prefix(err, "%s; and", pc_error_format(&saving, text, sizeof text));
+    return why;
+}
+
+static int steps(struct run *r, struct paco_error *err)
+{
+    const struct pc_training_options *o = r->o;
+    int rc = 0;
+    while (r->t->step < r->t->course.n_updates && rc == 0) {
+        struct pc_train_report report;
+        rc = pc_trainer_step(r->t, o->saving.progress, &report, err);
+        if (rc < 0)
+            return stop(r, rc, err);
+        count(r, &report);
+        rc = pc_train_log_add(r->log, &report, o->peak_memory ? o->peak_memory() : 0, err);
+        if (rc == 0 && o->on_step)
+            o->on_step(o->ctx, &report);
+        if (rc == 0)
+            rc = save_if_due(r, err);
+    }
+    return rc < 0 ? rc : pc_train_log_sync(r->log, err);
+}
+
+int pc_training_run(struct pc_trainer *t, const struct pc_training_options *o,
+    struct pc_training_result *result, struct paco_error *err)
+{
+    struct run r = {.t = t, .o = o, .result = result};
+    uint64_t missing = 0;
+    *result = (struct pc_training_result){.first_step = 0};
+    int rc = pc_training_check(o, err);
+    if (rc == 0)
+        rc = pc_training_directory(o->out_dir, err);
+    if (rc == 0 && (o->resume || o->resume_from))
+        rc = go_on(&r, err);
+    if (rc == 0)
+        rc = pc_train_log_open(o->out_dir, t->step, &r.log, &missing, err);
+    if (rc == 0 && o->force && !o->resume && !o->resume_from)
+        rc = pc_training_clear(o->out_dir, err);
+    if (rc == 0 && missing)
+        pc_note(o->saving.notes, "%s: %llu of the first %llu steps have no line", PC_TRAIN_LOG_NAME,
+            (unsigned long long)missing, (unsigned long long)t->step);
+    result->first_step = t->step;
+    if (rc == 0)
+        rc = steps(&r, err);
+    pc_train_log_close(r.log);
+    return rc;
+}
+
+/* ---- the model ---- */
+
+int pc_training_finish(const struct pc_trainer *t, const struct pc_training_options *o,
+    const struct pc_checkpoint *ck, struct pc_write_result *written, struct paco_error *err)
+{
+    const struct pc_train_saving *s = &o->saving;
+    char *dir = pc_path_join(o->out_dir, PC_TRAINING_FINAL);
+    json_t *settings = json_pack("{s:I,s:O}", "step", (json_int_t)t->step, "identity", (json_t *)s->identity);
+    struct pc_write_options w = {.job = "finetune",
+        .phase = "saving the model",
+        .out_dir = dir,
+        .settings = settings,
+        .files_from = s->files_from,
+        .tokenizer_from = s->tokenizer_from,
+        .files = s->files,
+        .n_files = s->n_files,
+        .force = true,
+        .pool = t->setup.pool,
+        .notes = s->notes};
+    int rc =
+        dir && settings ? pc_write_checkpoint(ck, &w, written, err) : pc_error_mem(err, 4096, "the model");
+    if (rc == 0)
+        rc = pc_training_move(o->out_dir, err);
+    json_decref(settings);
+    pc_free(dir);
+    return rc;
+}
+
+bool pc_training_is_done(const struct pc_training_options *o, uint64_t n_updates)
+{
+    return pc_training_finished(o->out_dir, o->saving.identity, n_updates);
+}

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A training run in its directory: what is there already, steps, the log, checkpoints, and the model at the
+ * end.
+ *
+ *     OUT/train_log.jsonl          a line for each step
+ *     OUT/step_200, OUT/epoch_0    states of the run (train/state.h)
+ *     OUT/config.json, ...         the model, when the run is done
+ *
+ * Whatever ends the run, going on from the latest state gives the files it would have given without the
+ * interruption (but for the seconds in the log). */
+#ifndef PC_TRAIN_TRAINING_RUN_H
+#define PC_TRAIN_TRAINING_RUN_H
+
+#include "train/log.h"
+#include "train/state.h"
+
+struct pc_training_options {
+    const char *out_dir;
+    uint64_t save_every;           /* steps between states; 0: only when the run is interrupted */
+    bool save_epochs;              /* one at the end of each epoch, called epoch_I */
+    uint64_t keep;                 /* states kept, the latest; 0: all */
+    bool resume;                   /* go on from the latest state; from the beginning where there is none */
+    const char *resume_from;       /* go on from this one; implies resume */
+    bool force;                    /* forget what an earlier run left in out_dir */
+    struct pc_train_saving saving; /* its progress is that of the steps */
+    uint64_t (*peak_memory)(void); /* bytes, for the log */
+    void (*on_step)(void *ctx, const struct pc_train_report *report); /* may be NULL */
+    void *ctx;
+};
+
+struct pc_training_result {
+    uint64_t first_step;         /* where it went on, 0: at the beginning */
+    struct pc_train_report last; /* the last step's, of this process */
+    uint64_t n_tokens;           /* of this process */
+    double seconds, loss;        /* training; the mean loss of the last epoch's steps in this process */
+    char saved[512];             /* the state that an interruption left, or empty */
+};
+
+/** Look at out_dir and refuse what would be overwritten, before anything else is done: PACO_EEXIST names what
+ * is there. With force, and only then, an earlier run's files are removed by pc_training_run. */
+int pc_training_check(const struct pc_training_options *options, struct paco_error *err);
+
+/** Whether out_dir holds the finished model of this very run. */
+bool pc_training_is_done(const struct pc_training_options *options, uint64_t n_updates);
+
+/** Train to the end. PACO_ECANCELLED after progress said so, PACO_EVERIFY after a step whose loss or gradient
+ *  is not finite: both save the state before that step first, and message and result->saved tell where. */
+int pc_training_run(struct pc_trainer *t, const struct pc_training_options *options,
+    struct pc_training_result *result, struct paco_error *err);
+
+/** Write ck as the run's model into out_dir, whole: into out_dir/final first, then every file gets its place,
+ *  config.json (of an adapter adapter_config.json) last. */
+int pc_training_finish(const struct pc_trainer *t, const struct pc_training_options *options,
+    const struct pc_checkpoint *ck, struct pc_write_result *written, struct paco_error *err);
+
+#endif

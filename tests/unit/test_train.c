@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Whole steps on a tiny model: what must be the same bytes, and what must go on as if nothing had happened.
+ */
+#include "tiny_model.h"
+#include "unit.h"
+
+#include "base/cpu.h"
+#include "scratch.h"
+#include "train/training_run.h"
+
+enum { N_EXAMPLES = 23, MAX_IDS = 20 };
+
+static const struct pc_config g_config = {.n_layers = 2,
+    .hidden_size = 32,
+    .intermediate_size = 48,
+    .n_heads = 4,
+    .n_kv_heads = 2,
+    .head_dim = 8,
+    .vocab_size = 64,
+    .max_positions = 64,
+    .rms_norm_eps = 1e-5f,
+    .rope_theta = 10000};
+
+/* Examples that can be learned: each id follows from the one before, but for the first few. */
+static void make_examples(struct pc_examples *e, struct pc_example *rows, uint16_t *ids, uint8_t *mask)
+{
+    *e = (struct pc_examples){.n = N_EXAMPLES, .examples = rows, .ids = ids, .mask = mask};
+    memset(mask, 0, N_EXAMPLES * MAX_IDS / 8 + 1);
+    for (uint32_t i = 0; i < N_EXAMPLES; i++) {
+        uint32_t n = 4 + i * 7 % (MAX_IDS - 4);
+        rows[i] = (struct pc_example){.at = e->n_ids, .n_ids = n, .n_trained = n - 3, .line = i + 1};
+        for (uint32_t t = 0; t < n; t++) {
+            ids[e->n_ids + t] = (uint16_t)(t ? (ids[e->n_ids + t - 1] * 5u + 3u) % 64 : i * 11 % 64);
+            if (t >= 3)
+                mask[(e->n_ids + t) / 8] |= (uint8_t)(1 << (e->n_ids + t) % 8);
+        }
+        e->n_ids += n;
+        e->n_trained += n - 3;
+        e->longest = n > e->longest ? n : e->longest;
+    }
+}
+
+/* A trainer and all it stands on. */
+struct bench {
+    struct tiny tiny;
+    struct pc_examples examples;
+    struct pc_example rows[N_EXAMPLES];
+    uint16_t ids[N_EXAMPLES * MAX_IDS];
+    uint8_t mask[N_EXAMPLES * MAX_IDS / 8 + 1];
+    struct pc_kernels kernels;
+    struct pc_pool *pool;
+    struct pc_params *params;
+    struct pc_llama *model;
+    struct pc_trainer *t;
+};
+
+static struct pc_train_options options(void)
+{
+    return (struct pc_train_options){.batch = 3,
+        .accumulation = 2,
+        .n_epochs = 3,
+        .learning_rate = 3e-3,
+        .warmup_ratio = 0.1,
+        .clip = 1,
+        .seed = 7,
+        .shuffle = true,
+        .optimizer = pc_optimizer_options_default()};
+}
+
+static void open_bench(struct bench *b, const struct pc_train_options *o, int n_threads)
+{
+    struct paco_error err = {0};
+    *b = (struct bench){.tiny = {.config = g_config, .dtype = PC_F32, .random = 5}};
+    b->tiny.config.tied = true;
+    tiny_make(&b->tiny);
+    make_examples(&b->examples, b->rows, b->ids, b->mask);
+    pc_kernels_init(&b->kernels, pc_cpu_flags());
+    b->pool = pc_pool_new(n_threads, &err);
+    assert_non_null(b->pool);
+    assert_int_equal(pc_params_new(&b->params, &err), 0);
+    assert_int_equal(pc_params_add_llama(b->params, &b->tiny.config, &err), 0);
+    assert_int_equal(pc_params_allocate(b->params, &err), 0);
+    assert_int_equal(pc_params_read(b->params, b->tiny.ck, b->pool, NULL, &err), 0);
+    assert_int_equal(pc_llama_bind(b->params->ck, &b->tiny.config, &b->kernels,
+                         o->bf16 ? PC_PRODUCTS_TRAIN_BF16 : PC_PRODUCTS_F32, &b->model, &err),
+        0);
+    assert_int_equal(pc_llama_load(b->model, &err), 0);
+    pc_params_attach(b->params, b->model);
+    const struct pc_train_setup setup = {b->params, b->model, &b->examples, &b->kernels, b->pool};
+    if (pc_trainer_new(&setup, o, &b->t, &err) < 0)
+        fail_msg("%s", err.message);
+}
+
+static void close_bench(struct bench *b)
+{
+    pc_trainer_free(b->t);
+    pc_llama_free(b->model);
+    pc_params_free(b->params);
+    pc_pool_free(b->pool);
+    tiny_release(&b->tiny);
+}
+
+static void steps(struct bench *b, uint64_t n, struct pc_train_report *last)
+{
+    struct paco_error err = {0};
+    for (uint64_t i = 0; i < n; i++)
+        if (pc_trainer_step(b->t, NULL, last, &err) < 0)
+            fail_msg("%s", err.message);
+}
+
+static void assert_same_weights(const struct bench *a, const struct bench *b)
+{
+    assert_memory_equal(a->params->w, b->params->w, (size_t)a->params->n_flat * sizeof(float));
+}
+
+static void losses_fall(void **state)
+{
+    (void)state;
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        struct pc_train_options o = options();
+        o.bf16 = bf16;
+        o.n_epochs = 12;
+        struct bench b;
+        struct pc_train_report first, last;
+        open_bench(&b, &o, 2);
+        assert_int_equal(b.t->course.n_updates, 48);
+        steps(&b, 1, &first);
+        assert_int_equal(first.step, 1);
+        assert_int_equal(first.n_examples, 6);
+        assert_true(first.rate == 0);
+        assert_true(first.loss > 1 && first.loss < 40);
+        steps(&b, 47, &last);
+        assert_true(last.epoch == 12);
+        if (!(last.loss < 0.5 * first.loss))
+            fail_msg("bf16 %d: %g, then %g", bf16, first.loss, last.loss);
+        close_bench(&b);
+    }
+}
+
+static void threads_make_no_difference(void **state)
+{
+    (void)state;
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        struct pc_train_options o = options();
+        o.bf16 = bf16;
+        struct bench b[3];
+        for (int i = 0; i < 3; i++) {
+            struct pc_train_report last;
+            open_bench(&b[i], &o, 1 + i);
+            steps(&b[i], 5, &last);
+            if (i)
+                assert_same_weights(&b[0], &b[i]);
+        }
+        for (int i = 0; i < 3; i++)
+            close_bench(&b[i]);
+    }
+}
+
+/* 1 x 8 = 2 x 4 = 8 x 1: in F32 the same bytes, an epoch's short end included. */
+static void micro_batches_make_no_difference(void **state)
+{
+    (void)state;
+    static const uint64_t cuts[][2] = {{8, 1}, {4, 2}, {2, 4}, {1, 8}};
+    struct bench b[4];
+    struct pc_train_report last[4];
+    for (int i = 0; i < 4; i++) {
+        struct pc_train_options o = options();
+        o.batch = cuts[i][0];
+        o.accumulation = cuts[i][1];
+        open_bench(&b[i], &o, 1);
+        steps(&b[i], 7, &last[i]);
+        assert_same_weights(&b[0], &b[i]);
+        assert_memory_equal(&last[0].loss, &last[i].loss, sizeof(double));
+        assert_memory_equal(&last[0].norm, &last[i].norm, sizeof(double));
+    }
+    for (int i = 0; i < 4; i++)
+        close_bench(&b[i]);
+}
+
+/* A micro-batch of short answers and one of long ones: upstream gives each half the say. */
+static void quirks_weigh_micro_batches(void **state)
+{
+    (void)state;
+    struct pc_train_options o = options();
+    struct bench b[2];
+    struct pc_train_report r[2];
+    o.shuffle = false;
+    o.batch = 2;
+    double mean[2];
+    for (int quirks = 0; quirks < 2; quirks++) {
+        o.quirks = quirks;
+        open_bench(&b[quirks], &o, 1);
+        steps(&b[quirks], 1, &r[quirks]);
+    }
+    for (int k = 0; k < 2; k++) {
+        uint64_t n = b[0].rows[2 * k].n_trained + b[0].rows[2 * k + 1].n_trained;
+        mean[k] = (b[0].t->loss[2 * k] + b[0].t->loss[2 * k + 1]) / (double)n;
+    }
+    assert_true(fabs(r[1].loss - (mean[0] + mean[1]) / 2) < 1e-6);
+    assert_true(fabs(r[0].loss - r[1].loss) > 1e-4);
+    close_bench(&b[0]);
+    close_bench(&b[1]);
+}
+
+static void recomputing_changes_no_bit(void **state)
+{
+    (void)state;
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        struct pc_train_options o = options();
+        o.bf16 = bf16;
+        struct bench b[2];
+        struct pc_train_report last;
+        for (int i = 0; i < 2; i++) {
+            o.recompute = i;
+            open_bench(&b[i], &o, 2);
+            steps(&b[i], 4, &last);
+        }
+        assert_same_weights(&b[0], &b[1]);
+        close_bench(&b[0]);
+        close_bench(&b[1]);
+    }
+}
+
+static void nothing_is_updated_by_what_is_not_finite(void **state)
+{
+    (void)state;
+    struct pc_train_options o = options();
+    struct bench b, same;
+    struct pc_train_report r;
+    struct paco_error err = {0};
+    open_bench(&b, &o, 1);
+    open_bench(&same, &o, 1);
+    steps(&b, 2, &r);
+    steps(&same, 2, &r);
+    float *w = pc_params_at(b.params, b.params->w, "model.norm.weight"), kept = w[3];
+    w[3] = NAN;
+    assert_int_equal(pc_trainer_step(b.t, NULL, &r, &err), PACO_EVERIFY);
+    assert_contains(err.message, "step 3: the loss is nan");
+    assert_int_equal(b.t->step, 2);
+    w[3] = kept;
+    assert_same_weights(&b, &same);
+    steps(&b, 1, &r);
+    steps(&same, 1, &r);
+    assert_same_weights(&b, &same);
+    close_bench(&b);
+    close_bench(&same);
+}
+
+static int stop_at_once(void *ctx, const struct pc_progress_event *event)
+{
+    int *n = ctx;
+    return event->done >= 2 && (*n)-- == 0;
+}
+
+/* Stopped in the middle of a step: the step has not been. */
+static void a_step_that_is_stopped_leaves_no_trace(void **state)
+{
+    (void)state;
+    struct pc_train_options o = options();
+    struct bench b, same;
+    struct pc_train_report r;
+    struct paco_error err = {0};
+    int n = 3;
+    const struct pc_progress progress = {.update = stop_at_once, .ctx = &n};
+    open_bench(&b, &o, 1);
+    open_bench(&same, &o, 1);
+    steps(&b, 2, &r);
+    assert_int_equal(pc_trainer_step(b.t, &progress, &r, &err), PACO_ECANCELLED);
+    assert_contains(err.message, "after step 2");
+    steps(&b, 3, &r);
+    steps(&same, 5, &r);
+    assert_same_weights(&b, &same);
+    close_bench(&b);
+    close_bench(&same);
+}
+
+/* ---- states ---- */
+
+static json_t *identity(const char *data)
+{
+    return json_pack("{s:s,s:i,s:f}", "train_file", data, "seed", 7, "learning_rate", 0.003);
+}
+
+static void states_go_on_where_they_were_left(void **state)
+{
+    (void)state;
+    for (int states = 0; states < 3; states++) {
+        struct pc_train_options o = options();
+        o.optimizer.states = (enum pc_optim_states)states;
+        struct bench b, same;
+        struct pc_train_report r;
+        struct paco_error err = {0};
+        struct scratch scratch;
+        scratch_open(&scratch);
+        const char *dir = scratch_path(&scratch, "step_5");
+        json_t *id = identity("aa");
+        const struct pc_train_saving saving = {.identity = id};
+        open_bench(&b, &o, 2);
+        steps(&b, 5, &r);
+        if (pc_train_state_save(b.t, &saving, dir, &err) < 0)
+            fail_msg("%s: %s", err.path, err.message);
+        assert_int_equal(pc_train_state_save(b.t, &saving, dir, &err), 0); /* it is there */
+        steps(&b, 4, &r);
+        open_bench(&same, &o, 1);
+        if (pc_train_state_load(same.t, dir, id, &err) < 0)
+            fail_msg("%s: %s", err.path, err.message);
+        assert_int_equal(same.t->step, 5);
+        steps(&same, 4, &r);
+        assert_same_weights(&b, &same);
+        json_t *other = identity("bb");
+        assert_int_equal(pc_train_state_load(same.t, dir, other, &err), PACO_EMISMATCH);
+        assert_contains(err.message, "train_file (was \"aa\", is \"bb\")");
+        json_decref(other);
+        json_decref(id);
+        close_bench(&b);
+        close_bench(&same);
+        scratch_close(&scratch);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(losses_fall),
+        cmocka_unit_test(threads_make_no_difference), cmocka_unit_test(micro_batches_make_no_difference),
+        cmocka_unit_test(quirks_weigh_micro_batches), cmocka_unit_test(recomputing_changes_no_bit),
+        cmocka_unit_test(nothing_is_updated_by_what_is_not_finite),
+        cmocka_unit_test(a_step_that_is_stopped_leaves_no_trace),
+        cmocka_unit_test(states_go_on_where_they_were_left)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
