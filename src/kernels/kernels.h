@@ -8,6 +8,7 @@
 #include "kernels/bf16.h"
 #include "kernels/convert.h"
 #include "kernels/cross_entropy.h"
+#include "kernels/dropout.h"
 #include "kernels/gemm.h"
 #include "kernels/llm_int8.h"
 #include "kernels/matmul.h"
@@ -30,6 +31,7 @@ struct pc_kernels {
     struct pc_silu silu;
     struct pc_softmax softmax;
     struct pc_cross_entropy cross_entropy;
+    struct pc_dropout dropout;
     struct pc_convert convert;
 };
 
@@ -48,6 +50,7 @@ static inline void pc_kernels_init(struct pc_kernels *k, unsigned cpu_flags)
     pc_silu_init(&k->silu, cpu_flags);
     pc_softmax_init(&k->softmax, cpu_flags);
     pc_cross_entropy_init(&k->cross_entropy, cpu_flags);
+    pc_dropout_init(&k->dropout, cpu_flags);
     pc_convert_init(&k->convert, cpu_flags);
 }
 

@@ -19,7 +19,7 @@ struct back {
     const struct pc_llama_gradients *gradients;
     const struct pc_llama_scratch *s;
     float *dx;
-    size_t n_sequences;
+    int32_t i_layer;
 
     /* The products at work: those of one input, from matrix `first` on. */
     int first, n;
@@ -83,7 +83,7 @@ static void prepare_all(void *arg, int64_t first, int64_t end, int i_worker)
     pc_input_prepare(&b->in, b->compute->kernels, (size_t)first, (size_t)end);
 }
 
-/* Whether any of the products at work is trained, so that their input is needed. */
+/* Whether any of the products at work is trained, so that gradients of weights are wanted. */
 static bool is_trained(const struct back *b)
 {
     bool trained = false;
@@ -92,8 +92,16 @@ static bool is_trained(const struct back *b)
     return trained;
 }
 
+/* Or has adapters, which need their input too. */
+static bool needs_input(const struct back *b)
+{
+    return is_trained(b) || pc_lora_is_beside(b->rows->lora, b->i_layer, b->first, b->n);
+}
+
 static void add_weight_gradients(const struct back *b)
 {
+    if (!is_trained(b))
+        return;
     struct pc_linear_dw jobs[MOST_TOGETHER];
     for (int i = 0; i < b->n; i++)
         jobs[i] = (struct pc_linear_dw){&b->layer->matrix[b->first + i], &b->dy[i],
@@ -107,6 +115,8 @@ static void find_input_gradient(const struct back *b, float *d_input)
     for (int i = 0; i < b->n; i++)
         jobs[i] = (struct pc_linear_dx){&b->layer->matrix[b->first + i], &b->dy[i]};
     pc_linear_backward_input(b->compute, jobs, b->n, d_input, false);
+    pc_lora_backward(b->compute, b->rows->lora, b->rows->pos, b->i_layer, b->first, b->n, b->in.x, b->dy,
+        d_input, b->gradients->lora_a + b->first, b->gradients->lora_b + b->first);
 }
 
 /* ---- norms ---- */
@@ -146,10 +156,9 @@ static void through_norm(struct back *b, const float *x, const float *weight, fl
     b->x = x;
     b->norm_weight = weight;
     b->norm_gradient = gradient;
-    if (is_trained(b)) {
+    if (needs_input(b))
         share(b, b->rows->n, NORM_NS * (double)width, norm_again);
-        add_weight_gradients(b);
-    }
+    add_weight_gradients(b);
     find_input_gradient(b, b->s->d_norm);
     share(b, b->rows->n, NORM_NS * (double)width, norm_backward);
     if (gradient)
@@ -170,16 +179,27 @@ static void gate_backward(void *arg, int64_t first, int64_t end, int i_worker)
     pc_input_prepare(&b->in, b->compute->kernels, (size_t)first, (size_t)end);
 }
 
+/* act alone, for adapters that want it before its gradient is known. */
+static void gate_again(void *arg, int64_t first, int64_t end, int i_worker)
+{
+    (void)i_worker;
+    const struct back *b = arg;
+    size_t inner = (size_t)b->config->intermediate_size, at = (size_t)first * inner;
+    b->compute->kernels->silu.mul(
+        b->s->act + at, b->tape->gate + at, b->tape->up + at, (size_t)(end - first) * inner);
+}
+
 static void mlp_backward(struct back *b)
 {
     double inner = b->config->intermediate_size;
     set_products(b, PC_LLAMA_DOWN, 1, b->s->act, (float *const[]){b->dx});
+    if (pc_lora_is_beside(b->rows->lora, b->i_layer, PC_LLAMA_DOWN, 1))
+        share(b, b->rows->n, SILU_NS * inner, gate_again);
     if (b->dy[0].needs)
         share(b, b->rows->n, NORM_NS * b->config->hidden_size, prepare_all_gradients);
     find_input_gradient(b, b->s->d_act);
     share(b, b->rows->n, SILU_NS * inner, gate_backward);
-    if (is_trained(b))
-        add_weight_gradients(b);
+    add_weight_gradients(b);
 
     set_products(b, PC_LLAMA_GATE, 2, b->s->norm, (float *const[]){b->tape->gate, b->tape->up});
     if (b->dy[0].needs || b->dy[1].needs)
@@ -237,8 +257,7 @@ static void attention_backward(struct back *b)
     double keys = 0;
     for (size_t t = 0; t < b->rows->n; t++)
         keys += b->rows->pos[t] + 1;
-    b->n_sequences = find_sequences(b->rows, b->s->starts);
-    int64_t n = (int64_t)b->n_sequences * b->config->n_heads;
+    int64_t n = (int64_t)find_sequences(b->rows, b->s->starts) * b->config->n_heads;
     if (pc_compute_workers(b->compute, KEY_NS * keys * b->config->n_heads * b->config->head_dim) > 1)
         pc_pool_run(b->compute->pool, n, attend_back, b);
     else
@@ -284,8 +303,7 @@ static void mixing_backward(struct back *b)
     if (b->in.needs)
         share(b, b->rows->n, NORM_NS * c->hidden_size, prepare_all);
     find_input_gradient(b, b->s->d_mix);
-    if (is_trained(b))
-        add_weight_gradients(b);
+    add_weight_gradients(b);
 
     attention_backward(b);
     set_products(b, PC_LLAMA_Q, 3, b->s->norm, (float *const[]){b->s->d_q, b->tape->k, b->tape->v});
@@ -311,7 +329,8 @@ void pc_llama_block_backward(const struct pc_compute *compute, const struct pc_c
         .tape = tape,
         .gradients = gradients,
         .s = s,
-        .dx = dx};
+        .dx = dx,
+        .i_layer = i_layer};
     mlp_backward(&b);
     mixing_backward(&b);
 }

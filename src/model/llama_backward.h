@@ -23,9 +23,10 @@
 
 /** Gradients of a layer's weights, each of its weight's shape; NULL: frozen. */
 struct pc_llama_gradients {
-    float *attention_norm, *mlp_norm;   /* (C) */
-    float *matrix[PC_LLAMA_N_MATRICES]; /* (n_out, n_in) */
-    float *bias[PC_LLAMA_N_MATRICES];   /* (n_out) */
+    float *attention_norm, *mlp_norm;                                 /* (C) */
+    float *matrix[PC_LLAMA_N_MATRICES];                               /* (n_out, n_in) */
+    float *bias[PC_LLAMA_N_MATRICES];                                 /* (n_out) */
+    float *lora_a[PC_LLAMA_N_MATRICES], *lora_b[PC_LLAMA_N_MATRICES]; /* of rows->lora's factors */
 };
 
 /** Gradients of what stands around the layers. */

@@ -9,7 +9,7 @@
 enum { ALIGN = 16 };
 
 /* What rows cost besides products, for choosing how many workers share them: about, in nanoseconds. */
-static const double NORM_NS = 0.5, ROTATE_NS = 1.5, FORM_NS = 0.2;
+static const double NORM_NS = 0.5, ROTATE_NS = 1.5, FORM_NS = 0.2, GATE_NS = 0.5;
 
 struct block {
     const struct pc_compute *compute;
@@ -191,6 +191,30 @@ static struct pc_llama_activations places(
     return a;
 }
 
+static void gate_rows(void *arg, int64_t first, int64_t end, int i_worker)
+{
+    (void)i_worker;
+    const struct block *b = arg;
+    size_t inner = (size_t)b->config->intermediate_size, at = (size_t)first * inner;
+    b->compute->kernels->silu.mul(b->a.act + at, b->a.gate + at, b->a.up + at, (size_t)(end - first) * inner);
+}
+
+/* act = silu(gate) * up: while the products are still in the cache, unless adapters have to be added to them
+ * first. */
+static void gate_and_up(struct block *b)
+{
+    const struct pc_weight *w = b->layer->matrix;
+    const struct pc_linear gate_up[] = {{&w[PC_LLAMA_GATE], b->a.gate}, {&w[PC_LLAMA_UP], b->a.up}};
+    if (!pc_lora_is_beside(b->rows->lora, b->i_layer, PC_LLAMA_GATE, 2)) {
+        pc_linear_forward_gated(b->compute, gate_up, b->a.act, &b->in);
+        return;
+    }
+    pc_linear_forward(b->compute, gate_up, 2, &b->in);
+    pc_lora_forward(b->compute, b->rows->lora, b->rows->pos, b->i_layer, PC_LLAMA_GATE, 2, b->a.norm,
+        (float *const[]){b->a.gate, b->a.up});
+    for_rows(b, GATE_NS * b->config->intermediate_size, gate_rows);
+}
+
 void pc_llama_block_forward(const struct pc_compute *compute, const struct pc_config *config,
     const struct pc_llama_weights *weights, int32_t i_layer, const struct pc_llama_rows *rows, float *x,
     const struct pc_llama_activations *scratch, const struct pc_llama_tape *tape)
@@ -213,17 +237,20 @@ void pc_llama_block_forward(const struct pc_compute *compute, const struct pc_co
     for_rows(&b, NORM_NS * width, first_norm);
     const struct pc_linear qkv[] = {{&w[PC_LLAMA_Q], a->q}, {&w[PC_LLAMA_K], a->k}, {&w[PC_LLAMA_V], a->v}};
     pc_linear_forward(compute, qkv, 3, &b.in);
+    pc_lora_forward(
+        compute, rows->lora, rows->pos, i_layer, PC_LLAMA_Q, 3, a->norm, (float *const[]){a->q, a->k, a->v});
     for_rows(&b, ROTATE_NS * (config->n_heads + 2 * config->n_kv_heads) * config->head_dim, rotate_and_store);
     pc_llama_attention_forward(compute, config, rows, i_layer, a->q, a->mix, tape ? tape->log_sum : NULL);
     set_and_prepare_input(&b, a->mix, &w[PC_LLAMA_O]);
     const struct pc_linear o = {&w[PC_LLAMA_O], a->delta};
     pc_linear_forward_add(compute, &o, x, &b.in);
+    pc_lora_forward(compute, rows->lora, rows->pos, i_layer, PC_LLAMA_O, 1, a->mix, &x);
 
     set_input(&b, a->norm, &w[PC_LLAMA_GATE], 2);
     for_rows(&b, NORM_NS * width, second_norm);
-    const struct pc_linear gate_up[] = {{&w[PC_LLAMA_GATE], a->gate}, {&w[PC_LLAMA_UP], a->up}};
-    pc_linear_forward_gated(compute, gate_up, a->act, &b.in);
+    gate_and_up(&b);
     set_and_prepare_input(&b, a->act, &w[PC_LLAMA_DOWN]);
     const struct pc_linear down = {&w[PC_LLAMA_DOWN], a->delta};
     pc_linear_forward_add(compute, &down, x, &b.in);
+    pc_lora_forward(compute, rows->lora, rows->pos, i_layer, PC_LLAMA_DOWN, 1, a->act, &x);
 }

@@ -22,6 +22,7 @@ static const struct {
     {"bf16", check_bf16},
     {"convert", check_convert},
     {"cross_entropy", check_cross_entropy},
+    {"dropout", check_dropout},
     {"gemm", check_gemm},
     {"limits", check_limits},
     {"llm_int8", check_llm_int8},

@@ -78,6 +78,7 @@ void check_attention_backward(void);
 void check_bf16(void);
 void check_convert(void);
 void check_cross_entropy(void);
+void check_dropout(void);
 void check_gemm(void);
 void check_limits(void);
 void check_llm_int8(void);

@@ -4,6 +4,7 @@
 #ifndef PC_TESTS_DOUBLE_MODEL_H
 #define PC_TESTS_DOUBLE_MODEL_H
 
+#include "kernels/dropout.h"
 #include "tiny_model.h"
 
 enum { DOUBLE_LAYERS = 4, DOUBLE_ROWS = 64, DOUBLE_VOCAB = 64 };
@@ -22,8 +23,13 @@ struct double_model {
     double **tensor; /* in the checkpoint's order */
     double *embedding, *final_norm, *head;
     struct {
-        double *norm[2], *w[7], *b[7];
+        double *norm[2], *w[7], *b[7], *lora_a[7], *lora_b[7];
     } layer[DOUBLE_LAYERS];
+    /* Adapters, if there are any: their rank and scale, dropout and what it follows from. */
+    size_t rank;
+    double scale, dropout;
+    uint64_t key[DOUBLE_ROWS];
+    size_t first; /* row of the example at work */
 };
 
 static inline double *double_find(
@@ -65,6 +71,31 @@ static inline void double_release(struct double_model *m)
     free(m->tensor);
 }
 
+/* What adapters of matrix k add to y. */
+static inline void double_lora(const struct double_model *m, int layer, int k, double *y, const double *x,
+    size_t n_rows, size_t n_out, size_t n_in)
+{
+    const double *a = m->layer[layer].lora_a[k], *b = m->layer[layer].lora_b[k];
+    struct pc_dropout kernel;
+    pc_dropout_init(&kernel, 0);
+    float *mask = malloc(n_in * sizeof *mask);
+    for (size_t t = 0; t < n_rows; t++) {
+        uint64_t key =
+            pc_dropout_key(pc_dropout_key(m->key[m->first + t], t), (uint64_t)layer * 7 + (uint64_t)k);
+        for (size_t i = 0; i < n_in; i++)
+            mask[i] = 1;
+        kernel.apply(mask, mask, n_in, key, (uint32_t)(m->dropout * 0x1p32), 1);
+        for (size_t r = 0; r < m->rank; r++) {
+            double low = 0;
+            for (size_t i = 0; i < n_in; i++)
+                low += a[r * n_in + i] * x[t * n_in + i] * (double)mask[i] / (1 - m->dropout);
+            for (size_t j = 0; j < n_out; j++)
+                y[t * n_out + j] += m->scale * low * b[j * m->rank + r];
+        }
+    }
+    free(mask);
+}
+
 /* y (n_rows, n_out), added to. */
 static inline void double_linear(const struct double_model *m, int layer, int k, double *y, const double *x,
     size_t n_rows, size_t n_out, size_t n_in)
@@ -77,6 +108,8 @@ static inline void double_linear(const struct double_model *m, int layer, int k,
                 sum += w[j * n_in + i] * x[t * n_in + i];
             y[t * n_out + j] += sum;
         }
+    if (m->layer[layer].lora_a[k])
+        double_lora(m, layer, k, y, x, n_rows, n_out, n_in);
 }
 
 static inline void double_norm(
@@ -150,7 +183,7 @@ static inline double double_row_loss(const struct double_model *m, const double 
 }
 
 /* sum over the trained rows of weight * loss; loss (T), unless NULL, each alone. */
-static inline double double_loss(const struct double_model *m, const struct double_batch *b, double *loss)
+static inline double double_loss(struct double_model *m, const struct double_batch *b, double *loss)
 {
     size_t width = (size_t)m->c->hidden_size, first = 0;
     double *x = malloc(2 * DOUBLE_ROWS * width * sizeof *x), *y = x + DOUBLE_ROWS * width, total = 0;
@@ -158,6 +191,7 @@ static inline double double_loss(const struct double_model *m, const struct doub
         abort();
     for (size_t i = 0; i < b->n; first += b->lengths[i++]) {
         size_t n = b->lengths[i];
+        m->first = first;
         for (size_t t = 0; t < n; t++)
             memcpy(x + t * width, m->embedding + (size_t)b->token[first + t] * width, width * sizeof *x);
         for (int l = 0; l < m->c->n_layers; l++)

@@ -614,8 +614,14 @@ static void test_tape(void **state)
     int32_t pos[T] = {0, 1, 2, 3, 4};
     void *seq[T] = {block, block, block, block, block};
     struct pc_llama_piece pieces[T];
-    struct pc_llama_rows rows = {T, seq, pos, cos_sin, only_block, pieces,
-        pc_llama_cut(&m.config, seq, pos, T, pieces), PC_F32, false};
+    struct pc_llama_rows rows = {.n = T,
+        .seq = seq,
+        .pos = pos,
+        .cos_sin = cos_sin,
+        .kv_block = only_block,
+        .pieces = pieces,
+        .n_pieces = pc_llama_cut(&m.config, seq, pos, T, pieces),
+        .kv_type = PC_F32};
     memset(cos_sin, 0, sizeof cos_sin);
     for (int i = 0; i < T * C; i++)
         x[0][i] = x[1][i] = tiny_random(&m);

@@ -36,6 +36,48 @@ static struct double_batch make_batch(const struct pc_config *c)
     return b;
 }
 
+/* ---- adapters ---- */
+
+enum { RANK = 3 };
+
+/* Beside some of the matrices; in the first layer beside one only. */
+struct adapter {
+    struct tiny t;
+    float dropout;
+    uint64_t key[DOUBLE_ROWS];
+};
+
+static bool is_adapted(int layer, int k)
+{
+    return layer ? k != PC_LLAMA_K : k == PC_LLAMA_UP;
+}
+
+static void make_adapter(struct adapter *a, const struct tiny *base, float dropout)
+{
+    struct paco_error err = {0};
+    *a = (struct adapter){.t = {.dtype = PC_F32, .mapped = true, .random = 77}, .dropout = dropout};
+    a->t.ck = pc_checkpoint_new("memory", &tiny_ops, "adapter", &err);
+    a->t.ck->impl = &a->t;
+    for (int l = 0; l < base->config.n_layers; l++)
+        for (int k = 0; k < 7; k++) {
+            char name[160];
+            snprintf(name, sizeof name, "model.layers.%d.%s.weight", l, double_parts[k]);
+            const struct pc_tensor *w = pc_checkpoint_find(base->ck, name);
+            if (!is_adapted(l, k))
+                continue;
+            snprintf(
+                name, sizeof name, "base_model.model.model.layers.%d.%s.lora_A.weight", l, double_parts[k]);
+            tiny_add(&a->t, name, PC_F32, RANK, (int64_t)w->shape[1], 0, 0.5f);
+            snprintf(
+                name, sizeof name, "base_model.model.model.layers.%d.%s.lora_B.weight", l, double_parts[k]);
+            tiny_add(&a->t, name, PC_F32, (int64_t)w->shape[0], RANK, 0, 0.5f);
+        }
+    for (size_t t = 0; t < DOUBLE_ROWS; t++)
+        a->key[t] = 1000 + t / 7; /* as if of examples */
+}
+
+static const float g_scale = 0.75f;
+
 /* ---- a pass ---- */
 
 struct way {
@@ -46,12 +88,14 @@ struct way {
 
 struct result {
     float **gradient; /* by tensor, of what is trained */
+    float **adapter;  /* likewise; NULL: there is none */
     float *dx;        /* of the embedded rows */
     double loss[DOUBLE_ROWS];
 };
 
 struct rig {
     struct tiny *t;
+    const struct adapter *adapter; /* or NULL */
     struct double_batch batch;
     struct way way;
     struct pc_kernels kernels;
@@ -61,8 +105,26 @@ struct rig {
     struct pc_llama_tape tape[DOUBLE_LAYERS];
     struct pc_llama_scratch scratch;
     float *tapes;
-    unsigned char *memory;
+    unsigned char *memory, *lora_memory;
+    struct pc_lora *lora;
+    struct pc_lora_scratch lora_scratch;
+    struct pc_lora_span span;
+    struct pc_lora_rows lora_rows;
+    struct pc_llama_rows pass; /* the batch's, with adapters */
 };
+
+static void begin_adapter(struct rig *r, enum pc_products products)
+{
+    struct paco_error err = {0};
+    const struct adapter *a = r->adapter;
+    if (pc_lora_bind(a->t.ck, &r->t->config, &r->kernels, products, g_scale, &r->lora, &err) < 0)
+        fail_msg("%s", err.message);
+    r->lora_memory = pc_alloc_pages(pc_lora_scratch_size(r->lora, r->batch.n_rows));
+    pc_lora_scratch_place(&r->lora_scratch, r->lora, r->batch.n_rows, r->lora_memory);
+    r->span = (struct pc_lora_span){0, r->batch.n_rows, r->lora};
+    r->lora_rows = (struct pc_lora_rows){&r->span, 1, a->dropout, a->key, &r->lora_scratch};
+    r->pass.lora = &r->lora_rows;
+}
 
 static void begin(struct rig *r)
 {
@@ -85,10 +147,15 @@ static void begin(struct rig *r)
     r->memory = pc_alloc_pages(pc_llama_scratch_size(r->model, n, n_loss, r->way.recompute));
     pc_llama_scratch_place(&r->scratch, r->model, n, n_loss, r->way.recompute, r->memory);
     pc_llama_batch_set(r->rows, r->batch.lengths, r->batch.n);
+    r->pass = *pc_llama_batch_rows(r->rows);
+    if (r->adapter)
+        begin_adapter(r, products);
 }
 
 static void finish(struct rig *r)
 {
+    pc_lora_free(r->lora);
+    pc_free(r->lora_memory);
     pc_free(r->memory);
     pc_free(r->tapes);
     pc_free(r->compute.scratch);
@@ -106,6 +173,15 @@ static float *gradient(const struct rig *r, const struct result *to, const char 
     return t ? to->gradient[t->index] : NULL;
 }
 
+static float *adapter_gradient(const struct rig *r, const struct result *to, int i, int k, char factor)
+{
+    char name[160];
+    snprintf(
+        name, sizeof name, "base_model.model.model.layers.%d.%s.lora_%c.weight", i, double_parts[k], factor);
+    const struct pc_tensor *t = r->adapter ? pc_checkpoint_find(r->adapter->t.ck, name) : NULL;
+    return t ? to->adapter[t->index] : NULL;
+}
+
 static struct pc_llama_gradients layer_gradients(const struct rig *r, const struct result *to, int i)
 {
     struct pc_llama_gradients g = {
@@ -114,6 +190,8 @@ static struct pc_llama_gradients layer_gradients(const struct rig *r, const stru
     for (int k = 0; k < PC_LLAMA_N_MATRICES; k++) {
         g.matrix[k] = gradient(r, to, "model.layers.%d.%s.weight", i, double_parts[k]);
         g.bias[k] = gradient(r, to, "model.layers.%d.%s.bias", i, double_parts[k]);
+        g.lora_a[k] = adapter_gradient(r, to, i, k, 'A');
+        g.lora_b[k] = adapter_gradient(r, to, i, k, 'B');
     }
     return g;
 }
@@ -121,7 +199,7 @@ static struct pc_llama_gradients layer_gradients(const struct rig *r, const stru
 static float *forward(struct rig *r)
 {
     struct paco_error err = {0};
-    const struct pc_llama_rows *rows = pc_llama_batch_rows(r->rows);
+    const struct pc_llama_rows *rows = &r->pass;
     size_t width = (size_t)r->t->config.hidden_size;
     float *x = malloc(rows->n * width * sizeof *x);
     struct pc_llama_weights weights = pc_llama_weights(r->model);
@@ -139,7 +217,7 @@ static float *forward(struct rig *r)
 /* Gradients are added to what `to` holds. */
 static void run(struct rig *r, struct result *to)
 {
-    const struct pc_llama_rows *rows = pc_llama_batch_rows(r->rows);
+    const struct pc_llama_rows *rows = &r->pass;
     struct pc_llama_weights weights = pc_llama_weights(r->model);
     float *x = forward(r);
     double loss[DOUBLE_ROWS];
@@ -160,20 +238,42 @@ static void run(struct rig *r, struct result *to)
     to->dx = x;
 }
 
+static float **new_buffers(const struct tiny *t)
+{
+    float **buffers = calloc(t->n, sizeof *buffers);
+    for (size_t i = 0; i < t->n; i++)
+        buffers[i] = calloc((size_t)pc_tensor_n_elements(&t->ck->tensors[i]), sizeof(float));
+    return buffers;
+}
+
+static void free_buffers(float **buffers, const struct tiny *t)
+{
+    for (size_t i = 0; i < t->n && buffers; i++)
+        free(buffers[i]);
+    free(buffers);
+}
+
 static struct result new_result(const struct tiny *t)
 {
-    struct result r = {.gradient = calloc(t->n, sizeof *r.gradient)};
-    for (size_t i = 0; i < t->n; i++)
-        r.gradient[i] = calloc((size_t)pc_tensor_n_elements(&t->ck->tensors[i]), sizeof(float));
-    return r;
+    return (struct result){.gradient = new_buffers(t)};
 }
 
 static void release(struct result *r, const struct tiny *t)
 {
-    for (size_t i = 0; i < t->n; i++)
-        free(r->gradient[i]);
-    free(r->gradient);
+    free_buffers(r->gradient, t);
     free(r->dx);
+}
+
+/* With an adapter the base is frozen. */
+static struct result adapter_gradients(
+    struct tiny *t, const struct adapter *a, struct double_batch batch, struct way way)
+{
+    struct rig r = {.t = t, .adapter = a, .batch = batch, .way = way};
+    struct result result = {.gradient = calloc(t->n, sizeof *result.gradient), .adapter = new_buffers(&a->t)};
+    begin(&r);
+    run(&r, &result);
+    finish(&r);
+    return result;
 }
 
 static struct result gradients(struct tiny *t, struct double_batch batch, struct way way)
@@ -193,34 +293,46 @@ static bool is_parameter(const char *name)
     return !strstr(name, "inv_freq");
 }
 
-/* Every element of small tensors, and some of large ones. */
-static void check_differences(struct tiny *t, const struct double_batch *batch)
+/* The gradients of t's tensors, by differences of the model whose values are these: every element of small
+ * tensors, and some of large ones. */
+static void check_tensors(const struct tiny *t, double **values, float *const *got, struct double_model *m,
+    const struct double_batch *batch)
 {
     enum { MOST = 150 };
     const double step = 1e-5;
-    struct result got = gradients(t, *batch, (struct way){.n_threads = 1});
-    struct double_model m = double_model(t);
-    double loss[DOUBLE_ROWS];
-    double_loss(&m, batch, loss);
-    for (size_t i = 0; i < batch->n_rows; i++)
-        assert_true(fabs(loss[i] - got.loss[i]) <= 1e-5 * (1 + loss[i]));
     for (size_t i = 0; i < t->n; i++) {
         const char *name = t->ck->tensors[i].name;
         size_t n = (size_t)pc_tensor_n_elements(&t->ck->tensors[i]), stride = n / MOST + 1;
         double off = 0, size = 0;
         for (size_t k = i % stride; k < n && is_parameter(name); k += stride) {
-            double *at = &m.tensor[i][k], kept = *at;
+            double *at = &values[i][k], kept = *at;
             *at = kept + step;
-            double above = double_loss(&m, batch, NULL);
+            double above = double_loss(m, batch, NULL);
             *at = kept - step;
-            double want = (above - double_loss(&m, batch, NULL)) / (2 * step);
+            double want = (above - double_loss(m, batch, NULL)) / (2 * step);
             *at = kept;
-            off += (want - (double)got.gradient[i][k]) * (want - (double)got.gradient[i][k]);
+            off += (want - (double)got[i][k]) * (want - (double)got[i][k]);
             size += want * want;
         }
         if (is_parameter(name) && !(size > 0 && sqrt(off / size) < 2e-5))
             fail_msg("%s: off by %.3g of %.3g", name, sqrt(off), sqrt(size));
     }
+}
+
+static void check_losses(struct double_model *m, const struct double_batch *batch, const double *got)
+{
+    double want[DOUBLE_ROWS];
+    double_loss(m, batch, want);
+    for (size_t i = 0; i < batch->n_rows; i++)
+        assert_true(fabs(want[i] - got[i]) <= 1e-5 * (1 + want[i]));
+}
+
+static void check_differences(struct tiny *t, const struct double_batch *batch)
+{
+    struct result got = gradients(t, *batch, (struct way){.n_threads = 1});
+    struct double_model m = double_model(t);
+    check_losses(&m, batch, got.loss);
+    check_tensors(t, m.tensor, got.gradient, &m, batch);
     double_release(&m);
     release(&got, t);
 }
@@ -287,6 +399,64 @@ static void test_one_kv_head(void **state)
     c.hidden_size = 33;
     c.intermediate_size = 7;
     check_model(c);
+}
+
+/* ---- adapters ---- */
+
+static void check_adapter(struct tiny *t, const struct double_batch *batch, float dropout)
+{
+    static const struct way ways[] = {
+        {.n_threads = 2}, {.n_threads = 3, .recompute = true}, {.n_threads = 2, .scalar = true}};
+    struct adapter a;
+    make_adapter(&a, t, dropout);
+    struct result want = adapter_gradients(t, &a, *batch, (struct way){.n_threads = 1});
+    struct double_model m = double_model(t);
+    double **values = malloc(a.t.n * sizeof *values);
+    for (size_t i = 0; i < a.t.n; i++)
+        values[i] = tiny_values(&a.t, a.t.ck->tensors[i].name, 0, "");
+    m.rank = RANK;
+    m.scale = (double)g_scale;
+    m.dropout = (double)dropout;
+    memcpy(m.key, a.key, sizeof m.key);
+    size_t n = 0;
+    for (int l = 0; l < t->config.n_layers; l++)
+        for (int k = 0; k < 7; k++)
+            if (is_adapted(l, k)) {
+                m.layer[l].lora_a[k] = values[n++];
+                m.layer[l].lora_b[k] = values[n++];
+            }
+    check_losses(&m, batch, want.loss);
+    check_tensors(&a.t, values, want.adapter, &m, batch);
+    for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
+        struct result got = adapter_gradients(t, &a, *batch, ways[w]);
+        assert_memory_equal(want.loss, got.loss, batch->n_rows * sizeof *got.loss);
+        assert_memory_equal(want.dx, got.dx, batch->n_rows * (size_t)t->config.hidden_size * sizeof *got.dx);
+        for (size_t i = 0; i < a.t.n; i++)
+            assert_memory_equal(want.adapter[i], got.adapter[i],
+                (size_t)pc_tensor_n_elements(&a.t.ck->tensors[i]) * sizeof(float));
+        free_buffers(got.adapter, &a.t);
+        free(got.gradient);
+        free(got.dx);
+    }
+    free_buffers(want.adapter, &a.t);
+    free(want.gradient);
+    free(want.dx);
+    for (size_t i = 0; i < a.t.n; i++)
+        free(values[i]);
+    free(values);
+    double_release(&m);
+    tiny_release(&a.t);
+}
+
+static void test_adapters(void **state)
+{
+    (void)state;
+    struct tiny t = {.config = g_gqa, .dtype = PC_F32, .mapped = true, .random = 12};
+    tiny_make(&t);
+    struct double_batch batch = make_batch(&g_gqa);
+    check_adapter(&t, &batch, 0);
+    check_adapter(&t, &batch, 0.3f);
+    tiny_release(&t);
 }
 
 /* What is frozen changes no bit of the rest; gradients are added to. */
@@ -433,6 +603,7 @@ int main(void)
         cmocka_unit_test(test_grouped_heads),
         cmocka_unit_test(test_full_heads_tied_biases),
         cmocka_unit_test(test_one_kv_head),
+        cmocka_unit_test(test_adapters),
         cmocka_unit_test(test_frozen),
         cmocka_unit_test(test_loss_rows),
         cmocka_unit_test(test_company),
