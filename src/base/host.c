@@ -22,14 +22,16 @@ static uint64_t read_number(const char *path)
     return n;
 }
 
-static uint64_t meminfo_available(void)
+/* A line of /proc/meminfo, in bytes. */
+static uint64_t meminfo(const char *name)
 {
     FILE *f = fopen("/proc/meminfo", "re");
     uint64_t kib = 0;
     bool found = false;
     char line[128];
     while (f && !found && fgets(line, sizeof line, f))
-        found = sscanf(line, "MemAvailable: %" SCNu64, &kib) == 1;
+        found =
+            strncmp(line, name, strlen(name)) == 0 && sscanf(line + strlen(name), ": %" SCNu64, &kib) == 1;
     if (f)
         fclose(f);
     return found ? kib * 1024 : UINT64_MAX;
@@ -51,24 +53,32 @@ static uint64_t group_file_pages(const char *dir)
     return sum;
 }
 
-static uint64_t group_left(const char *dir, const char *limit_name, const char *used_name)
+static uint64_t group_limit(const char *dir, const char *limit_name, const char *used_name)
 {
-    char path[PATH_MAX];
+    (void)used_name;
+    char path[PATH_MAX + 96];
     snprintf(path, sizeof path, "%s/%s", dir, limit_name);
     uint64_t limit = read_number(path);
+    return limit >= (uint64_t)1 << 60 ? UINT64_MAX : limit; /* version 1 writes a huge number for none */
+}
+
+static uint64_t group_left(const char *dir, const char *limit_name, const char *used_name)
+{
+    char path[PATH_MAX + 96];
+    uint64_t limit = group_limit(dir, limit_name, used_name);
     snprintf(path, sizeof path, "%s/%s", dir, used_name);
     uint64_t used = read_number(path);
-    if (limit >= (uint64_t)1 << 60 || used == UINT64_MAX)
-        return UINT64_MAX; /* no limit: version 1 writes a huge number, version 2 "max" */
+    if (limit == UINT64_MAX || used == UINT64_MAX)
+        return UINT64_MAX;
     uint64_t file = group_file_pages(dir), held = used > file ? used - file : 0;
     return limit > held ? limit - held : 0;
 }
 
-/* This process's group in the unified hierarchy and every one above it. */
-static uint64_t groups_left(void)
+/* The least that `of` says of this process's group in the unified hierarchy and every one above it. */
+static uint64_t groups_least(uint64_t (*of)(const char *dir, const char *limit_name, const char *used_name))
 {
     char line[PATH_MAX], dir[PATH_MAX + 32];
-    uint64_t left = group_left("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes");
+    uint64_t left = of("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes");
     FILE *f = fopen("/proc/self/cgroup", "re");
     if (!f)
         return left;
@@ -78,7 +88,7 @@ static uint64_t groups_left(void)
         line[strcspn(line, "\n")] = '\0';
         snprintf(dir, sizeof dir, "/sys/fs/cgroup%s", line + 3);
         for (char *slash; (slash = strrchr(dir, '/')) && slash > dir + strlen("/sys/fs"); *slash = '\0') {
-            uint64_t here = group_left(dir, "memory.max", "memory.current");
+            uint64_t here = of(dir, "memory.max", "memory.current");
             left = here < left ? here : left;
         }
     }
@@ -88,7 +98,13 @@ static uint64_t groups_left(void)
 
 uint64_t pc_host_memory_available(void)
 {
-    uint64_t system = meminfo_available(), group = groups_left();
+    uint64_t system = meminfo("MemAvailable"), group = groups_least(group_left);
+    return system < group ? system : group;
+}
+
+uint64_t pc_host_memory_limit(void)
+{
+    uint64_t system = meminfo("MemTotal"), group = groups_least(group_limit);
     return system < group ? system : group;
 }
 

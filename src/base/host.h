@@ -9,6 +9,10 @@
  * no more than its control groups still allow. UINT64_MAX when nothing says. Caches count as available. */
 uint64_t pc_host_memory_available(void);
 
+/** Bytes the machine has, or this process's control groups allow it if that is less. UINT64_MAX when nothing
+ * says. */
+uint64_t pc_host_memory_limit(void);
+
 /** Seconds on a clock that only goes forward. */
 double pc_seconds(void);
 /** Processor seconds that all threads of this process have used: what work costs however busy the machine is.

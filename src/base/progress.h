@@ -12,6 +12,9 @@ struct pc_progress_event {
     const char *item;     /* the tensor or file at hand, may be NULL */
     uint64_t done, total; /* in unit; total 0 = unknown */
     const char *unit;     /* "B" for bytes, else a noun: "tensors", "tokens" */
+    /** What else is to be seen, in place of the rate: facts with two spaces between them, the weightiest
+     * first ("loss 1.234  980 tokens/s"). May be NULL. */
+    const char *status;
 };
 
 struct pc_progress {

@@ -155,8 +155,9 @@ static double share(void)
 }
 
 /* "47 %  6.31 GB of 13.5 GB  1.21 GB/s  5 s left": the words both forms share. Before anything is done there
- * is no rate, and how long that has been is all that moves. */
-static void facts(bool with_rate, char *out, size_t size)
+ * is no rate, and how long that has been is all that moves. status, where there is one, stands for the rate.
+ */
+static void facts(bool with_rate, const char *status, char *out, size_t size)
 {
     char all[128], rate[56], time[32];
     int n;
@@ -166,13 +167,16 @@ static void facts(bool with_rate, char *out, size_t size)
     } else {
         n = snprintf(out, size, "%s", amount(g_bar.done, all));
     }
-    if (with_rate && g_bar.rate > 0 && n > 0 && (size_t)n < size)
+    if (with_rate && !status && g_bar.rate > 0 && n > 0 && (size_t)n < size)
         n += snprintf(out + n, size - (size_t)n, "  %s", per_second(g_bar.rate, rate));
     if (g_bar.rate > 0 && g_bar.total > g_bar.done && n > 0 && (size_t)n < size)
         n += snprintf(out + n, size - (size_t)n, "  %s left",
             duration((double)(g_bar.total - g_bar.done) / g_bar.rate, time));
     if (g_bar.done == g_bar.first && n > 0 && (size_t)n < size)
-        snprintf(out + n, size - (size_t)n, "  %s so far", duration(g_bar.last_shown - g_bar.start, time));
+        n += snprintf(
+            out + n, size - (size_t)n, "  %s so far", duration(g_bar.last_shown - g_bar.start, time));
+    if (status && n > 0 && (size_t)n < size)
+        snprintf(out + n, size - (size_t)n, "  %s", status);
 }
 
 /* The bar itself, n columns wide, into out. */
@@ -205,13 +209,13 @@ static void cut(char *text, int room)
     }
 }
 
-static void draw(const char *item)
+static void draw(const char *item, const char *status)
 {
     char text[256], bar[128] = "", name[128] = "", safe[256];
     int width = terminal_width() - 1, phase = (int)strlen(g_bar.phase) + 2;
-    facts(true, text, sizeof text);
+    facts(true, status, text, sizeof text);
     if ((int)strlen(text) > width - phase)
-        facts(false, text, sizeof text);
+        facts(false, status, text, sizeof text);
     cut(text, width - phase);
     int len = (int)strlen(text), room = width - phase - len - 2;
     if (g_bar.total && room >= 5) {
@@ -271,7 +275,7 @@ static double line_pause(double now)
     return g_bar.shown ? fmin(LINE_LAST, fmax(LINE_EVERY, LINE_SHARE * (now - g_bar.start))) : FIRST_LINE;
 }
 
-static void show(const char *item, double now)
+static void show(const struct pc_progress_event *event, double now)
 {
     bool terminal = on_terminal();
     if (!terminal && now - g_bar.last_shown < line_pause(now))
@@ -279,10 +283,10 @@ static void show(const char *item, double now)
     g_bar.last_shown = now;
     g_bar.shown = true;
     if (terminal) {
-        draw(item);
+        draw(event->item, event->status);
     } else {
         char text[256];
-        facts(true, text, sizeof text);
+        facts(true, event->status, text, sizeof text);
         fprintf(stderr, "%s: %s\n", g_bar.phase, text + strspn(text, " "));
     }
 }
@@ -301,7 +305,7 @@ static int update(void *ctx, const struct pc_progress_event *event)
     g_bar.total = event->total;
     measure(event->done, now);
     if (!pc_command_quiet() && now - g_bar.last_shown >= REDRAW)
-        show(event->item, now);
+        show(event, now);
     pthread_mutex_unlock(&g_bar.lock);
     return g_signal != 0;
 }

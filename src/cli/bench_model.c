@@ -70,7 +70,8 @@ static int decode_step(struct bench *b, int32_t batch, int32_t pos, struct paco_
 
 static int check_stop(const struct bench *b, const char *what, struct paco_error *err)
 {
-    const struct pc_progress_event event = {what, NULL, b->out->n_rows, b->n_rows_planned, "speeds"};
+    const struct pc_progress_event event = {
+        .phase = what, .done = b->out->n_rows, .total = b->n_rows_planned, .unit = "speeds"};
     return pc_progress(b->plan->progress, &event) ? pc_error_set(err, PACO_ECANCELLED, "stopped") : 0;
 }
 

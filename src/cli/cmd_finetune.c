@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* paco finetune: from a base and examples to a tuned model. */
-#include "base/host.h"
 #include "base/memory.h"
+#include "cli/finetune_bar.h"
 #include "cli/finetune_model.h"
 #include "cli/finetune_plan.h"
 #include "cli/job_args.h"
@@ -14,33 +14,18 @@ static struct pc_finetune_values g_values;
 
 /* ---- while it runs ---- */
 
-/* The bar, with what the last step said beside it. */
 struct watch {
     struct pc_finetune *f;
-    const struct pc_progress *bar;
-    struct pc_progress progress;
-    char text[96];
+    struct pc_finetune_bar bar;
     double loss; /* the sum over steps since the last line of --logging_steps */
     uint64_t n;
 };
-
-static int show(void *ctx, const struct pc_progress_event *event)
-{
-    struct watch *w = ctx;
-    struct pc_progress_event shown = *event;
-    if (*w->text)
-        shown.item = w->text;
-    return pc_progress(w->bar, &shown);
-}
 
 static void on_step(void *ctx, const struct pc_train_report *r)
 {
     struct watch *w = ctx;
     int64_t every = w->f->v->logging;
-    char memory[32];
-    snprintf(w->text, sizeof w->text, "loss %.4f  lr %.3g  %.0f tokens/s  %s", r->loss, r->rate,
-        (double)r->n_tokens / (r->seconds > 0 ? r->seconds : 1),
-        pc_human_bytes(pc_host_memory_resident(), memory));
+    pc_finetune_bar_step(&w->bar, r->loss, r->rate, (double)r->n_tokens / (r->seconds > 0 ? r->seconds : 1));
     w->loss += r->loss;
     w->n++;
     if (every == 0 || r->step % (uint64_t)every)
@@ -48,7 +33,7 @@ static void on_step(void *ctx, const struct pc_train_report *r)
     char line[160];
     snprintf(line, sizeof line, "  Step: %llu, LR: %g, Loss: %g", (unsigned long long)r->step, r->rate,
         w->loss / (double)w->n);
-    w->bar->note(w->bar->ctx, line);
+    w->bar.progress.note(w->bar.progress.ctx, line);
     w->loss = 0, w->n = 0;
 }
 
@@ -146,9 +131,9 @@ static int train(struct pc_finetune *f, struct paco_error *err)
 {
     struct pc_training_result result;
     struct pc_write_result written = {0};
-    struct watch w = {.f = f, .bar = pc_progress_bar(f->self)};
-    w.progress = (struct pc_progress){show, w.bar->note, &w};
-    f->run.saving.progress = &w.progress;
+    struct watch w = {.f = f};
+    pc_finetune_bar_init(&w.bar, f->self);
+    f->run.saving.progress = &w.bar.progress;
     f->run.peak_memory = pc_peak_rss;
     f->run.on_step = on_step;
     f->run.ctx = &w;

@@ -14,7 +14,8 @@
 
 int pc_job_progress(void *ctx, const struct paco_progress_event *e)
 {
-    struct pc_progress_event event = {e->phase, e->item, e->done, e->total, e->unit};
+    struct pc_progress_event event = {
+        .phase = e->phase, .item = e->item, .done = e->done, .total = e->total, .unit = e->unit};
     return pc_progress(ctx, &event);
 }
 

@@ -41,7 +41,8 @@ int pc_prefill(struct pc_engine *engine, struct pc_seq *seq, const int32_t *prom
     size_t at = (size_t)pc_seq_length(seq);
     at = at < n_prompt ? at : n_prompt - 1;
     while (at < n_prompt) {
-        struct pc_progress_event event = {"reading the prompt", NULL, at, n_prompt, "tokens"};
+        struct pc_progress_event event = {
+            .phase = "reading the prompt", .done = at, .total = n_prompt, .unit = "tokens"};
         if (pc_progress(progress, &event))
             return 1;
         size_t n = n_prompt - at < PREFILL_ROWS ? n_prompt - at : PREFILL_ROWS;
@@ -56,7 +57,8 @@ int pc_prefill(struct pc_engine *engine, struct pc_seq *seq, const int32_t *prom
         at += n;
         *i_row = n - 1;
     }
-    struct pc_progress_event done = {"reading the prompt", NULL, n_prompt, n_prompt, "tokens"};
+    struct pc_progress_event done = {
+        .phase = "reading the prompt", .done = n_prompt, .total = n_prompt, .unit = "tokens"};
     pc_progress(progress, &done); /* a wish to stop is heard at the next token */
     return 0;
 }
@@ -181,7 +183,7 @@ static int decode(struct pc_engine *engine, struct pc_seq *seq, struct pc_sample
         int rc = choose(engine, seq, sampler, i_row, &a, out, g, err);
         if (rc != 0)
             return rc < 0 ? rc : 0;
-        struct pc_progress_event event = {"writing", NULL, g->ids.n, 0, "tokens"};
+        struct pc_progress_event event = {.phase = "writing", .done = g->ids.n, .unit = "tokens"};
         if (pc_progress(out->o->progress, &event)) {
             g->stop = PC_STOP_CANCELLED;
             return 0;

@@ -81,7 +81,7 @@ static int best_rate(struct probe *p, int64_t n_tasks, void (*fn)(void *, int64_
     double begun = pc_seconds(), now = begun, limit = p->o->seconds > 0 ? p->o->seconds : 0.25;
     *rate = 0;
     for (int i = 0; i < 2 || now - begun < limit; i++) {
-        const struct pc_progress_event event = {"measuring the machine", NULL, 0, 0, ""};
+        const struct pc_progress_event event = {.phase = "measuring the machine", .unit = ""};
         if (pc_progress(p->o->progress, &event))
             return pc_error_set(err, PACO_ECANCELLED, "stopped");
         double start = pc_seconds();

@@ -178,7 +178,8 @@ static int read_window(
         if (rc < 0)
             return rc;
         at += n;
-        const struct pc_progress_event event = {"reading", NULL, done + (uint64_t)at, total, "tokens"};
+        const struct pc_progress_event event = {
+            .phase = "reading", .done = done + (uint64_t)at, .total = total, .unit = "tokens"};
         if (pc_progress(r->o->progress, &event))
             return pc_error_set(err, PACO_ECANCELLED, "stopped");
     }

@@ -183,8 +183,10 @@ static int run_ways(struct trial *t, int i_threads, struct paco_error *err)
         t->plain = false;
     }
     for (int i = 0; i < N_WAYS && rc == 0; i++) {
-        const struct pc_progress_event event = {
-            "comparing", NULL, (uint64_t)(i_threads * N_WAYS + i), N_THREADS * N_WAYS, "ways"};
+        const struct pc_progress_event event = {.phase = "comparing",
+            .done = (uint64_t)(i_threads * N_WAYS + i),
+            .total = N_THREADS * N_WAYS,
+            .unit = "ways"};
         if (pc_progress(t->progress, &event))
             return pc_error_set(err, PACO_ECANCELLED, "stopped");
         rc = g_ways[i].run(t, g_ways[i].n, err);

@@ -26,7 +26,8 @@ int pc_sweep_step(struct pc_sweep *s, const char *item, uint64_t n_bytes, struct
 {
     pthread_mutex_lock(&s->lock);
     s->done += n_bytes;
-    const struct pc_progress_event event = {s->options->phase, item, s->done, s->total, "B"};
+    const struct pc_progress_event event = {
+        .phase = s->options->phase, .item = item, .done = s->done, .total = s->total, .unit = "B"};
     int stop = pc_progress(s->options->progress, &event);
     pthread_mutex_unlock(&s->lock);
     if (stop || atomic_load(&s->code))

@@ -3,6 +3,7 @@
  * table here stands in for main.c's. */
 #include "base/memory.h"
 #include "cli/command.h"
+#include "cli/finetune_bar.h"
 #include "unit.h"
 
 #include <pty.h>
@@ -107,7 +108,7 @@ static void writes_bytes_as_people_do(void **state)
 
 static int tick(const struct pc_progress *p, uint64_t done)
 {
-    return pc_progress(p, &(struct pc_progress_event){"working", NULL, done, 10, "steps"});
+    return pc_progress(p, &(struct pc_progress_event){"working", NULL, done, 10, "steps", NULL});
 }
 
 /* In a child: signals end it. Exit 10 when the first signal became a wish to stop, and the error the right
@@ -148,8 +149,8 @@ static void stops_on_signals(void **state)
     assert_int_equal(WTERMSIG(status), SIGINT);
 }
 
-/* A job of n steps of 30 ms in a child whose stderr is fd; what it wrote there, at most size - 1 bytes. */
-static void watch(int reader, int stderr_fd, int n, char *out, size_t size)
+/* What a child that runs job(n) writes to its stderr, which is stderr_fd: at most size - 1 bytes of it. */
+static void watch(int reader, int stderr_fd, void (*job)(int n), int n, char *out, size_t size)
 {
     fflush(NULL);
     pid_t child = fork();
@@ -158,14 +159,7 @@ static void watch(int reader, int stderr_fd, int n, char *out, size_t size)
         close(reader);
         setenv("TERM", "xterm", 1);
         setenv("LC_ALL", "C", 1);
-        const struct pc_progress *p = pc_progress_bar(&g_recover);
-        for (int i = 0; i <= n; i++) {
-            pc_progress(p, &(struct pc_progress_event){
-                               "recovering", "model.norm", (uint64_t)i * 1000, (uint64_t)n * 1000, "B"});
-            usleep(30000);
-            if (i == n / 2)
-                p->note(p->ctx, "a remark\033[2J");
-        }
+        job(n);
         pc_progress_bar_end();
         _exit(0);
     }
@@ -178,6 +172,35 @@ static void watch(int reader, int stderr_fd, int n, char *out, size_t size)
     waitpid(child, NULL, 0);
 }
 
+/* n steps of 30 ms. */
+static void recovering(int n)
+{
+    const struct pc_progress *p = pc_progress_bar(&g_recover);
+    for (int i = 0; i <= n; i++) {
+        pc_progress(p, &(struct pc_progress_event){
+                           "recovering", "model.norm", (uint64_t)i * 1000, (uint64_t)n * 1000, "B", NULL});
+        usleep(30000);
+        if (i == n / 2)
+            p->note(p->ctx, "a remark\033[2J");
+    }
+}
+
+static void training(int n)
+{
+    struct pc_finetune_bar bar;
+    pc_finetune_bar_init(&bar, &g_recover);
+    for (int i = 0; i <= n; i++) {
+        pc_progress(&bar.progress,
+            &(struct pc_progress_event){"training", NULL, (uint64_t)i, (uint64_t)n, "steps", NULL});
+        usleep(30000);
+        pc_finetune_bar_step(&bar, 1.23456, 2e-5, 987.6);
+    }
+    for (uint64_t i = 0; i < 2; i++) {
+        pc_progress(&bar.progress, &(struct pc_progress_event){"saving", NULL, i, 2, "B", NULL});
+        usleep(150000);
+    }
+}
+
 static void draws_on_a_terminal(void **state)
 {
     (void)state;
@@ -186,7 +209,7 @@ static void draws_on_a_terminal(void **state)
     struct winsize size = {.ws_row = 24, .ws_col = 80};
     assert_int_equal(openpty(&master, &slave, NULL, NULL, &size), 0);
     parse(&(struct values){0}, "--color never --quiet=no");
-    watch(master, slave, 20, out, sizeof out);
+    watch(master, slave, recovering, 20, out, sizeof out);
     assert_contains(out, "\r\033[Krecovering  ####");
     assert_contains(out, " % ");
     assert_contains(
@@ -196,16 +219,36 @@ static void draws_on_a_terminal(void **state)
         assert_true(strlen(line) < 80 + 3); // the erase code is not shown
 }
 
+/* The figures of training stand behind the time left, as many as there is room for, and end with it. */
+static void shows_what_training_does(void **state)
+{
+    (void)state;
+    static char out[1 << 16];
+    for (int wide = 0; wide < 2; wide++) {
+        int master, slave;
+        struct winsize size = {.ws_row = 24, .ws_col = (unsigned short)(wide ? 160 : 80)};
+        assert_int_equal(openpty(&master, &slave, NULL, NULL, &size), 0);
+        parse(&(struct values){0}, "--color never --quiet=no");
+        watch(master, slave, training, 20, out, sizeof out);
+        assert_contains(out, " left  loss 1.235  988 tokens/s");
+        assert_int_equal(strstr(out, "  lr 2.00e-05  ") && strstr(out, " % of memory)"), wide);
+        assert_null(strstr(out, "steps/s  "));
+        assert_null(strstr(strstr(out, "\033[Ksaving"), "loss"));
+        for (char *line = strtok(out, "\r\n"); line; line = strtok(NULL, "\r\n"))
+            assert_true(strlen(line) < (size_t)size.ws_col + 3);
+    }
+}
+
 static void stays_quiet_in_a_pipe(void **state)
 {
     (void)state;
     static char out[1 << 16];
     int ends[2];
     assert_int_equal(pipe(ends), 0);
-    watch(ends[0], ends[1], 5, out, sizeof out);
+    watch(ends[0], ends[1], recovering, 5, out, sizeof out);
     assert_string_equal(out, "paco recover: a remark\\x1b[2J\n"); // a short job needs no progress
     assert_int_equal(pipe(ends), 0);
-    watch(ends[0], ends[1], 80, out, sizeof out);
+    watch(ends[0], ends[1], recovering, 80, out, sizeof out);
     assert_null(strchr(out, '\r'));
     assert_contains(out, "\nrecovering: ");
     assert_contains(out, " left\n");
@@ -224,6 +267,7 @@ int main(void)
         cmocka_unit_test(writes_bytes_as_people_do),
         cmocka_unit_test(stops_on_signals),
         cmocka_unit_test(draws_on_a_terminal),
+        cmocka_unit_test(shows_what_training_does),
         cmocka_unit_test(stays_quiet_in_a_pipe),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

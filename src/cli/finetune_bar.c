@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/finetune_bar.h"
+
+#include "base/host.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static int update(void *ctx, const struct pc_progress_event *event)
+{
+    const struct pc_finetune_bar *bar = ctx;
+    struct pc_progress_event with = *event;
+    if (event->phase && strcmp(event->phase, "training") == 0 && bar->status[0])
+        with.status = bar->status;
+    return pc_progress(bar->bar, &with);
+}
+
+static void note(void *ctx, const char *text)
+{
+    const struct pc_finetune_bar *bar = ctx;
+    bar->bar->note(bar->bar->ctx, text);
+}
+
+void pc_finetune_bar_init(struct pc_finetune_bar *bar, const struct pc_command *self)
+{
+    *bar = (struct pc_finetune_bar){
+        .progress = {update, note, bar}, .bar = pc_progress_bar(self), .limit = pc_host_memory_limit()};
+}
+
+void pc_finetune_bar_step(struct pc_finetune_bar *bar, double loss, double rate, double tokens_per_s)
+{
+    char held[32];
+    uint64_t resident = pc_host_memory_resident();
+    int n = snprintf(bar->status, sizeof bar->status, "loss %.3f  %.0f tokens/s  lr %.2e  %s", loss,
+        tokens_per_s, rate, pc_human_bytes(resident, held));
+    if (bar->limit != UINT64_MAX && n > 0 && (size_t)n < sizeof bar->status)
+        snprintf(bar->status + n, sizeof bar->status - (size_t)n, " (%.0f %% of memory)",
+            100 * (double)resident / (double)bar->limit);
+}

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The bar of `paco finetune`: beside step and time left the loss, tokens a second, the learning rate, and how
+ * much of the memory there is the process holds.
+ *
+ *     struct pc_finetune_bar bar;
+ *     pc_finetune_bar_init(&bar, self);
+ *     ... hand &bar.progress down; events of the phase "training" get the figures of the last step ...
+ *     pc_finetune_bar_step(&bar, report.loss, report.rate, tokens / seconds);      after each step */
+#ifndef PC_CLI_FINETUNE_BAR_H
+#define PC_CLI_FINETUNE_BAR_H
+
+#include "cli/command.h"
+
+struct pc_finetune_bar {
+    struct pc_progress progress; /* of the command's own bar */
+    const struct pc_progress *bar;
+    uint64_t limit; /* bytes of memory the machine, or a control group, gives */
+    char status[160];
+};
+
+/** bar stays where it is while its progress is in use. */
+void pc_finetune_bar_init(struct pc_finetune_bar *bar, const struct pc_command *self);
+
+/** A step is done: loss in nats per token, its learning rate, its tokens a second. */
+void pc_finetune_bar_step(struct pc_finetune_bar *bar, double loss, double rate, double tokens_per_s);
+
+#endif
