@@ -41,6 +41,13 @@ enum {
     PC_GEMM_LANES = 16, /* those of a tail are packed, with zeros, up to a multiple of this */
 };
 
+/** Rows that will be wanted next, of size bytes: the panels' or the rows' sources of the next call. They are
+ * fetched into the second level cache meanwhile, and need not exist. n is 0 for none. */
+struct pc_gemm_fetch {
+    const void *rows;
+    size_t size, stride, n;
+};
+
 /** One product of rows by panels. Steps are elements of K in f32, pairs of them in bf16. */
 struct pc_gemm_call {
     /** (n_rows, n_columns), c_stride floats from row to row: stored, or added to with add. */
@@ -59,6 +66,7 @@ struct pc_gemm_call {
     /** ceil(n_columns / 48) panels of k elements, one behind the other, 64-byte aligned. */
     const void *panels;
     size_t n_rows, n_columns, k;
+    struct pc_gemm_fetch fetch;
 };
 
 struct pc_gemm_type {

@@ -174,6 +174,9 @@ static void weight_part(
         bool last = r->x->n_rows - row <= r->piece;
         call.k = least(r->piece, r->x->n_rows - row);
         type->pack_columns(scratch, dy.data + row * dy.stride + out * size, dy.dtype, dy.stride, n, call.k);
+        call.fetch = (struct pc_gemm_fetch){
+            dy.data + (last ? 0 : row + r->piece) * dy.stride + (out + (last ? PANEL : 0)) * size, n * size,
+            dy.stride, call.k};
         call.panels = panel_of(r, row, i_group * r->group);
         call.c = last ? dw : waiting;
         call.c_stride = last ? n_in : call.n_columns;

@@ -104,6 +104,21 @@ static void pack_columns(const struct pc_panels_product *p, struct piece at, con
     }
 }
 
+/* The weights that a piece is made of, as gemm.h fetches them. Those behind the last are likely this worker's
+ * next. */
+static struct pc_gemm_fetch sources(const struct pc_panels_product *p, struct piece at)
+{
+    const struct pc_weight *w = p->weight;
+    size_t row = p->columns ? at.k : at.first, column = p->columns ? at.first : at.k;
+    size_t n = p->columns ? at.n_k : at.n, width = p->columns ? at.n : at.n_k,
+           block = pc_dtype_traits(w->dtype)->n_block;
+    return (struct pc_gemm_fetch){
+        .rows = w->data + row * w->row_size + size_of(w->dtype, column / block * block),
+        .size = size_of(w->dtype, (width + block - 1) / block * block),
+        .stride = w->row_size,
+        .n = n};
+}
+
 /* All of K for one group of columns and rows [row, row + n_rows). */
 static void run_group(const struct pc_panels_product *p, struct piece at, size_t row, size_t n_rows,
     size_t n_k, const struct scratch *s)
@@ -121,6 +136,11 @@ static void run_group(const struct pc_panels_product *p, struct piece at, size_t
         call.c = p->add && !last ? s->waiting : c;
         call.c_stride = p->add && !last ? at.n : p->c_stride;
         call.add = p->add && last;
+        struct piece next = at;
+        next.k = last ? 0 : at.k + most;
+        next.n_k = least(n_k - next.k, most);
+        next.first += last ? at.n : 0;
+        call.fetch = sources(p, next);
         p->type->multiply(&call);
         call.start = call.c;
         call.start_stride = call.c_stride;

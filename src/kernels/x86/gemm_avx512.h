@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* gemm.h in 512 bits: a block of up to eight rows by 48 columns keeps 24 accumulators, and a step of it is
  * eleven loads for 24 products, which two loads and two products a cycle do in twelve. The panel streams from
- * the second level cache, eight rows at a time wait in the first. An output is one lane of one accumulator:
- * its chain is the contract's by itself.
+ * the second level cache, eight rows at a time wait in the first. c is sent for when a block begins; what the
+ * next call wants is fetched a few lines every so many steps, for in bursts it would wait for itself. An
+ * output is one lane of one accumulator: its chain is the contract's by itself.
  *
  * Packing turns 16 vectors by 16 steps at a time in registers, or copies what lies right already. */
 #ifndef PC_KERNELS_GEMM_AVX512_H
@@ -15,7 +16,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { LANES = PC_GEMM_LANES, ROWS = 8, WIDTH = PC_GEMM_PANEL / LANES };
+enum { LANES = PC_GEMM_LANES, LINE = 64, STRETCH = 16, ROWS = 8, WIDTH = PC_GEMM_PANEL / LANES };
 
 /* Elements of a step: one float, or a pair of BF16. */
 enum operand { FLOATS = 1, PAIRS = 2 };
@@ -45,10 +46,40 @@ INLINE __m512 broadcast_half(const char *a)
     return _mm512_castsi512_ps(_mm512_set1_epi32(x));
 }
 
+/* What is to be fetched: the next line, where its row ends, the rows from that one on, and how many lines
+ * every STRETCH steps of a block are its share. */
+struct fetching {
+    const char *at, *end;
+    size_t n, size, stride, share;
+};
+
+INLINE struct fetching begin_fetching(const struct pc_gemm_fetch *f, size_t n_stretches)
+{
+    return (struct fetching){.at = f->rows,
+        .end = (const char *)f->rows + f->size,
+        .n = f->n,
+        .size = f->size,
+        .stride = f->stride,
+        .share = n_stretches ? f->n * (f->size / LINE + 1) / n_stretches + 1 : 0};
+}
+
+INLINE void fetch_lines(struct fetching *f)
+{
+    for (size_t n = f->share; n > 0 && f->n > 0; n--) {
+        _mm_prefetch(f->at, _MM_HINT_T1);
+        f->at += LINE;
+        if (f->at >= f->end) {
+            f->n--;
+            f->at = f->end - f->size + f->stride;
+            f->end = f->at + f->size;
+        }
+    }
+}
+
 /* One block of c. n_rows and n_wide are constants after inlining, so that sums live in registers; last masks
  * the columns of the last vector. */
 INLINE void block(enum operand t, int n_rows, int n_wide, const struct pc_gemm_call *call, const char *a,
-    const float *panel, float *c, const float *start, __mmask16 last)
+    const float *panel, float *c, const float *start, __mmask16 last, struct fetching *next)
 {
     __m512 sum[ROWS][WIDTH];
     const char *row[ROWS];
@@ -61,19 +92,29 @@ INLINE void block(enum operand t, int n_rows, int n_wide, const struct pc_gemm_c
                                     start + (size_t)i * call->start_stride + j * LANES)
                               : _mm512_setzero_ps();
     }
+#pragma GCC unroll 8
+    for (int i = 0; i < n_rows; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j <= n_wide; j++)
+            _mm_prefetch((const char *)(c + (size_t)i * call->c_stride) + j * LINE, _MM_HINT_T0);
     const size_t a_step = call->a_step;
     size_t at = 0;
-    for (size_t n = call->k / (size_t)t; n > 0; n--, at += a_step, panel += PC_GEMM_PANEL) {
-        __m512 b[WIDTH];
-#pragma GCC unroll 3
-        for (int j = 0; j < n_wide; j++)
-            b[j] = _mm512_load_ps(panel + j * LANES);
-#pragma GCC unroll 8
-        for (int i = 0; i < n_rows; i++) {
-            __m512 x = broadcast(row[i] + at);
+    for (size_t left = call->k / (size_t)t; left > 0;) {
+        size_t n = left < STRETCH ? left : STRETCH;
+        left -= n;
+        fetch_lines(next);
+        for (; n > 0; n--, at += a_step, panel += PC_GEMM_PANEL) {
+            __m512 b[WIDTH];
 #pragma GCC unroll 3
             for (int j = 0; j < n_wide; j++)
-                sum[i][j] = step(t, sum[i][j], x, b[j]);
+                b[j] = _mm512_load_ps(panel + j * LANES);
+#pragma GCC unroll 8
+            for (int i = 0; i < n_rows; i++) {
+                __m512 x = broadcast(row[i] + at);
+#pragma GCC unroll 3
+                for (int j = 0; j < n_wide; j++)
+                    sum[i][j] = step(t, sum[i][j], x, b[j]);
+            }
         }
     }
     if (t == PAIRS && call->k % 2)
@@ -96,13 +137,13 @@ INLINE void block(enum operand t, int n_rows, int n_wide, const struct pc_gemm_c
 }
 
 INLINE void block_of(enum operand t, int n_rows, size_t n_columns, const struct pc_gemm_call *call,
-    const char *a, const float *panel, float *c, const float *start)
+    const char *a, const float *panel, float *c, const float *start, struct fetching *next)
 {
     __mmask16 last = (__mmask16)(0xffff >> (LANES - 1 - (n_columns - 1) % LANES));
     switch ((n_columns - 1) / LANES) {
-    case 2: block(t, n_rows, 3, call, a, panel, c, start, last); break;
-    case 1: block(t, n_rows, 2, call, a, panel, c, start, last); break;
-    default: block(t, n_rows, 1, call, a, panel, c, start, last); break;
+    case 2: block(t, n_rows, 3, call, a, panel, c, start, last, next); break;
+    case 1: block(t, n_rows, 2, call, a, panel, c, start, last, next); break;
+    default: block(t, n_rows, 1, call, a, panel, c, start, last, next); break;
     }
 }
 
@@ -111,6 +152,9 @@ INLINE void multiply(enum operand t, const struct pc_gemm_call *call)
 {
     size_t eights = (call->n_rows + ROWS - 1) / ROWS;
     size_t panel_size = (call->k + (size_t)t - 1) / (size_t)t * PC_GEMM_PANEL;
+    struct fetching next =
+        begin_fetching(&call->fetch, eights * ((call->n_columns + PC_GEMM_PANEL - 1) / PC_GEMM_PANEL) *
+                                         (call->k / (size_t)t / STRETCH + 1));
     for (size_t e = 0; e < eights; e++) {
         size_t i = call->n_rows * e / eights, n = call->n_rows * (e + 1) / eights - i;
         const char *a = (const char *)call->a + i * call->a_row;
@@ -120,14 +164,14 @@ INLINE void multiply(enum operand t, const struct pc_gemm_call *call)
             float *c = call->c + i * call->c_stride + j;
             const float *start = call->start ? call->start + i * call->start_stride + j : NULL;
             switch (n) {
-            case 8: block_of(t, 8, columns, call, a, panel, c, start); break;
-            case 7: block_of(t, 7, columns, call, a, panel, c, start); break;
-            case 6: block_of(t, 6, columns, call, a, panel, c, start); break;
-            case 5: block_of(t, 5, columns, call, a, panel, c, start); break;
-            case 4: block_of(t, 4, columns, call, a, panel, c, start); break;
-            case 3: block_of(t, 3, columns, call, a, panel, c, start); break;
-            case 2: block_of(t, 2, columns, call, a, panel, c, start); break;
-            default: block_of(t, 1, columns, call, a, panel, c, start); break;
+            case 8: block_of(t, 8, columns, call, a, panel, c, start, &next); break;
+            case 7: block_of(t, 7, columns, call, a, panel, c, start, &next); break;
+            case 6: block_of(t, 6, columns, call, a, panel, c, start, &next); break;
+            case 5: block_of(t, 5, columns, call, a, panel, c, start, &next); break;
+            case 4: block_of(t, 4, columns, call, a, panel, c, start, &next); break;
+            case 3: block_of(t, 3, columns, call, a, panel, c, start, &next); break;
+            case 2: block_of(t, 2, columns, call, a, panel, c, start, &next); break;
+            default: block_of(t, 1, columns, call, a, panel, c, start, &next); break;
             }
         }
     }
