@@ -6,6 +6,7 @@
 #include "cli/output.h"
 #include "eval/compare.h"
 #include "eval/report.h"
+#include "report/page.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -25,8 +26,9 @@ static int write_page(const struct pc_command *self, const struct pc_eval_values
 {
     if (!path)
         return pc_error_mem(err, 4096, "a path");
-    if (pc_path_exists(path) && !v->force) {
-        pc_error_set(err, PACO_EEXIST, "exists: another --out FILE, or --force to replace it");
+    if (pc_path_exists(path) && !v->force && !pc_page_is_ours(path)) {
+        pc_error_set(
+            err, PACO_EEXIST, "exists, and is no report: another --out FILE, or --force to replace it");
         pc_error_path(err, path);
         return PACO_EEXIST;
     }

@@ -16,6 +16,15 @@ double pc_mcnemar(uint64_t n_a, uint64_t n_b)
     return 2 * p < 1 ? 2 * p : 1;
 }
 
+void pc_wilson(double share, size_t n, double *low, double *high)
+{
+    const double z = 1.959963984540054, m = (double)n;
+    double middle = (share + z * z / (2 * m)) / (1 + z * z / m),
+           half = z / (1 + z * z / m) * sqrt(share * (1 - share) / m + z * z / (4 * m * m));
+    *low = share <= 0 ? 0 : middle - half;
+    *high = share >= 1 ? 1 : middle + half;
+}
+
 /* SplitMix64 (Steele, Lea and Flood 2014), as in engine/sampler.h. */
 static uint64_t next(uint64_t *state)
 {

@@ -48,16 +48,25 @@ static void choose_columns(struct report *r)
 static void put_head(struct report *r)
 {
     struct pc_buf *b = &r->page;
-    pc_buf_puts(b, "<thead><tr><th scope=\"col\">Model</th>");
-    for (size_t i = 0; i < r->n_columns; i++) {
-        pc_buf_puts(b, "<th scope=\"col\">");
-        if (r->card && i < PC_CARD_SETTINGS)
-            pc_buf_printf(b, "%s<br>%s", pc_card_settings[i].benchmark, pc_card_settings[i].setting);
-        else
-            pc_page_text(b, r->columns[i]);
+    const char *rows = r->card ? " rowspan=\"2\"" : "";
+    size_t n_card = r->card ? PC_CARD_SETTINGS : 0;
+    pc_buf_printf(b, "<thead><tr><th scope=\"col\"%s>Model</th>", rows);
+    for (size_t i = 0, end; i < n_card; i = end) {
+        const char *name = pc_card_settings[i].benchmark;
+        for (end = i; end < n_card && strcmp(pc_card_settings[end].benchmark, name) == 0; end++)
+            ;
+        pc_buf_printf(b, "<th scope=\"colgroup\" colspan=\"%zu\">%s</th>", end - i, name);
+    }
+    for (size_t i = n_card; i < r->n_columns; i++) {
+        pc_buf_printf(b, "<th scope=\"col\"%s>", rows);
+        pc_page_text(b, r->columns[i]);
         pc_buf_puts(b, "</th>");
     }
-    pc_buf_puts(b, r->card ? "<th scope=\"col\">Average</th></tr></thead>\n" : "</tr></thead>\n");
+    if (r->card)
+        pc_buf_printf(b, "<th scope=\"col\"%s>Average</th></tr>\n<tr>", rows);
+    for (size_t i = 0; i < n_card; i++)
+        pc_buf_printf(b, "<th scope=\"col\">%s</th>", pc_card_settings[i].setting);
+    pc_buf_puts(b, "</tr></thead>\n");
 }
 
 static void put_card_row(struct report *r)
@@ -77,31 +86,26 @@ static void put_card_row(struct report *r)
 }
 
 /* What is not to be held against the card's number is marked, and explained below. */
-static void put_cell(struct report *r, const struct pc_run_task *t, const char *differs)
+static void put_cell(struct report *r, const struct pc_card_cell *c)
 {
     char text[16];
-    double se = t ? pc_json_double(t->results, "standard_error") : (double)NAN;
-    pc_buf_printf(&r->page, "<td>%s%s", t ? pc_card_round(pc_json_double(t->results, "score"), text) : "",
-        differs ? "<sup title=\"not comparable\">*</sup>" : "");
-    if (!isnan(se))
-        pc_buf_printf(&r->page, "<small>&plusmn; %.1f</small>", se);
+    double low, high;
+    bool any = c->n_items > 0;
+    pc_buf_printf(&r->page, "<td>%s%s", any ? pc_card_round(c->score, text) : "",
+        c->differs && !isnan(c->score) ? "<sup title=\"not comparable\">*</sup>" : "");
+    if (any && pc_report_interval(c, &low, &high))
+        pc_buf_printf(
+            &r->page, "<small title=\"all questions came out alike\">%.0f&ndash;%.0f</small>", low, high);
+    else if (any && !isnan(c->se))
+        pc_buf_printf(&r->page, "<small>&plusmn; %.1f</small>", c->se);
     pc_buf_puts(&r->page, "</td>");
 }
 
 static struct pc_card card_of(const struct pc_run *run)
 {
     struct pc_card card = {0};
-    for (size_t i = 0; i < run->n; i++) {
-        const struct pc_run_task *t = &run->tasks[i];
-        struct pc_eval_result result = {.task = t->task,
-            .score = pc_json_double(t->results, "score"),
-            .se = pc_json_double(t->results, "standard_error"),
-            .n_items = (size_t)pc_json_double(t->results, "n_items"),
-            .n_failed = (size_t)pc_json_double(t->results, "n_failed"),
-            .results = t->results};
-        if (t->task)
-            pc_card_add(&card, &result);
-    }
+    for (size_t i = 0; i < run->n; i++)
+        pc_report_add(&card, &run->tasks[i]);
     return card;
 }
 
@@ -111,11 +115,13 @@ static void put_run_row(struct report *r, const struct pc_run *run)
     double scores[PC_CARD_SETTINGS];
     char text[16];
     pc_buf_puts(&r->page, "<tr><th scope=\"row\">");
-    pc_page_text(&r->page, pc_run_model(run));
+    pc_page_text(&r->page, run->label);
     pc_buf_puts(&r->page, "</th>");
     for (size_t i = 0; i < r->n_columns; i++) {
         bool on_card = r->card && i < PC_CARD_SETTINGS;
-        put_cell(r, pc_run_find(run, r->columns[i]), on_card ? card.v[i].differs : NULL);
+        const struct pc_run_task *t = on_card ? NULL : pc_run_find(run, r->columns[i]);
+        struct pc_card_cell own = t ? pc_report_cell(t) : (struct pc_card_cell){0};
+        put_cell(r, on_card ? &card.v[i] : &own);
         if (on_card)
             scores[i] = card.v[i].measured ? card.v[i].score : (double)NAN;
     }
@@ -124,25 +130,40 @@ static void put_run_row(struct report *r, const struct pc_run *run)
     pc_buf_puts(&r->page, "</tr>\n");
 }
 
+static bool same(const char *a, const char *b)
+{
+    return a && b && strcmp(a, b) == 0;
+}
+
+/* A line for each reason, with the settings it is the reason of. */
 static void put_differences(struct report *r, const struct pc_run *run)
 {
     struct pc_card card = card_of(run);
     for (int i = 0; i < PC_CARD_SETTINGS; i++) {
-        if (!card.v[i].differs)
+        const char *why = card.v[i].differs;
+        bool said = !why;
+        for (int k = 0; k < i; k++)
+            said |= same(card.v[k].differs, why);
+        if (said)
             continue;
-        pc_buf_printf(&r->page, "<li>%s %s of ", pc_card_settings[i].benchmark, pc_card_settings[i].setting);
-        pc_page_text(&r->page, pc_run_model(run));
-        pc_buf_puts(&r->page, ": ");
-        pc_page_text(&r->page, card.v[i].differs);
+        pc_buf_puts(&r->page, "<li>");
+        pc_page_text(&r->page, run->label);
+        pc_buf_puts(&r->page, ", ");
+        pc_page_text(&r->page, why);
+        for (int k = i; k < PC_CARD_SETTINGS; k++)
+            if (same(card.v[k].differs, why))
+                pc_buf_printf(&r->page, "%s %s %s", k == i ? ":" : ",", pc_card_settings[k].benchmark,
+                    pc_card_settings[k].setting);
         pc_buf_puts(&r->page, "</li>\n");
     }
 }
 
 static void put_table(struct report *r)
 {
-    pc_buf_puts(&r->page,
-        "<h2>Scores</h2>\n<div class=\"wide\"><table><caption>Out of 100, each with its standard error; "
-        "a star: not comparable with the card's</caption>");
+    pc_buf_puts(&r->page, "<h2>Scores</h2>\n<p class=\"soft\">Out of 100, each with its standard error, or "
+                          "Wilson's 95&nbsp;% interval "
+                          "where all questions came out alike; a star: not comparable with the card's.</p>\n"
+                          "<div class=\"wide\"><table class=\"scores\" aria-label=\"Scores\">");
     put_head(r);
     pc_buf_puts(&r->page, "<tbody>\n");
     if (r->card)
@@ -211,7 +232,7 @@ static void put_how(struct report *r)
             pc_buf_puts(&r->page, "<details><summary>");
             pc_page_text(&r->page, t->name);
             pc_buf_puts(&r->page, ", ");
-            pc_page_text(&r->page, pc_run_model(&r->runs[k]));
+            pc_page_text(&r->page, r->runs[k].label);
             pc_buf_puts(&r->page, "</summary><pre>");
             pc_page_text(&r->page, text.data ? text.data : "");
             pc_buf_puts(&r->page, "</pre></details>\n");
@@ -269,8 +290,7 @@ static int build(struct report *r, const struct pc_progress *progress, struct pa
     pc_buf_init(&title, 1 << 16);
     pc_buf_puts(&title, "Evaluation of ");
     for (size_t k = 0; k < r->n_runs; k++)
-        pc_buf_printf(
-            &title, "%s%s", k ? (k + 1 < r->n_runs ? ", " : " and ") : "", pc_run_model(&r->runs[k]));
+        pc_buf_printf(&title, "%s%s", k ? (k + 1 < r->n_runs ? ", " : " and ") : "", r->runs[k].label);
     pc_page_begin(&r->page, title.data ? title.data : "Evaluation");
     pc_buf_release(&title);
     choose_columns(r);
@@ -297,6 +317,8 @@ int pc_eval_report(const char *const *dirs, size_t n, const char *path, const st
     int rc = 0;
     for (; r.n_runs < n && rc == 0; r.n_runs += rc == 0)
         rc = pc_run_open(dirs[r.n_runs], &r.runs[r.n_runs], err);
+    if (rc == 0)
+        rc = pc_runs_label(r.runs, r.n_runs, err);
     if (rc == 0)
         rc = build(&r, progress, err);
     if (rc == 0)

@@ -25,6 +25,7 @@ struct pc_run_task {
 /** What one --out holds. Everything is *owned*: pc_run_release. Start from zero. */
 struct pc_run {
     const char *dir; /* borrowed */
+    char *label;     /* for people: the model's name, and the folder's where other runs are of the same */
     struct pc_run_task tasks[PC_MAX_RUN_TASKS];
     size_t n;
 };
@@ -37,6 +38,9 @@ void pc_run_release(struct pc_run *run);
 const struct pc_run_task *pc_run_find(const struct pc_run *run, const char *name);
 /** The model's name, as the first task has it. */
 const char *pc_run_model(const struct pc_run *run);
+
+/** Give each of n runs its label. PACO_EMEM. */
+int pc_runs_label(struct pc_run *runs, size_t n, struct paco_error *err);
 
 /** Write the page about all dirs (at most PC_MAX_RUNS) to path, whole or not at all. */
 int pc_eval_report(const char *const *dirs, size_t n, const char *path, const struct pc_progress *progress,

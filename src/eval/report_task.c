@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/memory.h"
+#include "eval/paired.h"
 #include "eval/report_parts.h"
 #include "eval/results.h"
 #include "report/chart.h"
@@ -65,13 +66,17 @@ static void chart_groups(const struct section *s)
         double variance = s->n[g] > 1 ? (s->sum2[g] - n * mean * mean) / (n - 1) : (double)NAN;
         bars[g] = (struct pc_bar){.label = s->groups[g][0] ? s->groups[g] : "(none)",
             .value = 100 * mean,
-            .error = 100 * sqrt(variance > 0   ? variance / n
-                                : variance < 0 ? 0
-                                               : variance),
+            .error = variance > 0 ? 100 * sqrt(variance / n) : (double)NAN,
             .n = s->n[g]};
+        if (s->n[g] && !(variance > 0)) {
+            pc_wilson(mean, s->n[g], &bars[g].low, &bars[g].high);
+            bars[g].low *= 100;
+            bars[g].high *= 100;
+        }
     }
-    pc_chart_bars(s->page, "Scores by group, with standard errors", bars, s->n_groups, 100,
-        pc_json_double(s->t->results, "score"), "the task's score");
+    pc_chart_bars(s->page,
+        "Scores by group, with standard errors, or 95 % intervals where all came out alike", bars,
+        s->n_groups, 100, pc_json_double(s->t->results, "score"), "the task's score");
     pc_free(bars);
 }
 
@@ -168,26 +173,75 @@ static int put_items(struct section *s, struct paco_error *err)
 
 /* ---- the section ---- */
 
+struct pc_card_cell pc_report_cell(const struct pc_run_task *t)
+{
+    double score = pc_json_double(t->results, "score");
+    return (struct pc_card_cell){.measured = !isnan(score),
+        .score = score,
+        .se = pc_json_double(t->results, "standard_error"),
+        .n_items = (size_t)pc_json_double(t->results, "n_items"),
+        .n_failed = (size_t)pc_json_double(t->results, "n_failed")};
+}
+
+void pc_report_add(struct pc_card *card, const struct pc_run_task *t)
+{
+    struct pc_card_cell c = pc_report_cell(t);
+    const struct pc_eval_result result = {.task = t->task,
+        .score = c.score,
+        .se = c.se,
+        .n_items = c.n_items,
+        .n_failed = c.n_failed,
+        .results = t->results};
+    if (t->task)
+        pc_card_add(card, &result);
+}
+
+bool pc_report_interval(const struct pc_card_cell *c, double *low, double *high)
+{
+    if (c->se != 0 || isnan(c->score) || c->n_items <= c->n_failed)
+        return false;
+    pc_wilson(c->score / 100, c->n_items - c->n_failed, low, high);
+    *low *= 100;
+    *high *= 100;
+    return true;
+}
+
+/* Why the score is not to be held against the card's, or NULL. */
+static const char *difference(const struct pc_run_task *t)
+{
+    struct pc_card card = {0};
+    pc_report_add(&card, t);
+    for (int i = 0; i < PC_CARD_SETTINGS; i++)
+        if (card.v[i].differs)
+            return card.v[i].differs;
+    return json_string_value(json_object_get(json_object_get(t->results, "metrics"), "not_comparable"));
+}
+
 static void put_score(const struct section *s)
 {
     const json_t *r = s->t->results;
     double score = pc_json_double(r, "score"), se = pc_json_double(r, "standard_error"),
            card = pc_json_double(r, "card_score"), failed = pc_json_double(r, "n_failed");
+    const char *why = difference(s->t);
+    struct pc_card_cell cell = pc_report_cell(s->t);
+    double low, high;
     pc_buf_puts(s->page, "<p>");
     if (!isnan(score))
-        pc_buf_printf(s->page, "<b>%.2f</b>", score);
+        pc_buf_printf(s->page, "<b>%.2f</b>%s", score, why ? "<sup>*</sup>" : "");
     else
         pc_buf_puts(s->page, "No score");
-    if (!isnan(se))
+    if (pc_report_interval(&cell, &low, &high))
+        pc_buf_printf(
+            s->page, " (all came out alike; Wilson's 95&nbsp;%% interval: %.1f to %.1f)", low, high);
+    else if (!isnan(se))
         pc_buf_printf(s->page, " \xc2\xb1 %.2f (standard error)", se);
     pc_buf_printf(s->page, ", %.0f items", pc_json_double(r, "n_items"));
     if (failed > 0)
         pc_buf_printf(s->page, ", <span class=\"bad\">%.0f failed</span> and are no part of it", failed);
     if (!isnan(card))
         pc_buf_printf(s->page, "; the card says %.1f", card);
-    const char *why = json_string_value(json_object_get(json_object_get(r, "metrics"), "not_comparable"));
     if (why) {
-        pc_buf_puts(s->page, ". Not comparable with the card: ");
+        pc_buf_puts(s->page, ".<br>* Not comparable with the card: ");
         pc_page_text(s->page, why);
     }
     pc_buf_puts(s->page, "</p>\n");
@@ -206,7 +260,7 @@ int pc_report_task(struct pc_buf *page, const struct pc_run *run, const struct p
     if (rc == 0) {
         count_groups(s);
         pc_buf_puts(page, "<h3>");
-        pc_page_text(page, pc_run_model(run));
+        pc_page_text(page, run->label);
         pc_buf_puts(page, "</h3>\n");
         put_score(s);
         chart_metrics(s);

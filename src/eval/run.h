@@ -53,9 +53,10 @@ struct pc_eval_result {
  * without any item. */
 int pc_eval_open(const struct pc_eval_options *options, struct pc_eval **out, struct paco_error *err);
 
-/** Look at OUT/TASK, and pass on what the task remarked on its data unless nothing is left to do. model is an object that holds all that decides what is answered, as hashes of weights
- * and tokenizer; borrowed. Nothing is written but the last step of an attempt that was killed before it.
- * PACO_EEXIST when OUT/TASK is taken by something else. */
+/** Look at OUT/TASK, and pass on what the task remarked on its data unless nothing is left to do. model is an
+ * object that holds all that decides what is answered, as hashes of weights and tokenizer; borrowed. Nothing
+ * is written but the last step of an attempt that was killed before it. PACO_EEXIST when OUT/TASK is taken by
+ * something else. */
 int pc_eval_look(struct pc_eval *e, const json_t *model, struct paco_error *err);
 
 /** Hand a and the first question to can, and return what it says: whether a can answer what this task asks.

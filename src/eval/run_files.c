@@ -6,6 +6,7 @@
 #include "eval/report.h"
 #include "eval/tasks.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -101,6 +102,8 @@ void pc_run_release(struct pc_run *run)
         json_decref(run->tasks[i].results);
         pc_free(run->tasks[i].dir);
     }
+    pc_free(run->label);
+    run->label = NULL;
     run->n = 0;
 }
 
@@ -110,6 +113,33 @@ const struct pc_run_task *pc_run_find(const struct pc_run *run, const char *name
         if (strcmp(run->tasks[i].name, name) == 0)
             return &run->tasks[i];
     return NULL;
+}
+
+/* "results/" and "results/mmlu_0shot" are told apart by all of it, "a/results" and "b/results" too. */
+static const char *short_dir(const struct pc_run *runs, size_t n, size_t i)
+{
+    const char *base = pc_path_base(runs[i].dir);
+    bool unique = *base != '\0';
+    for (size_t k = 0; k < n; k++)
+        unique &= k == i || strcmp(pc_path_base(runs[k].dir), base) != 0;
+    return unique ? base : runs[i].dir;
+}
+
+int pc_runs_label(struct pc_run *runs, size_t n, struct paco_error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        const char *model = pc_run_model(&runs[i]);
+        bool unique = true;
+        for (size_t k = 0; k < n; k++)
+            unique &= k == i || strcmp(pc_run_model(&runs[k]), model) != 0;
+        const char *dir = unique ? "" : short_dir(runs, n, i);
+        size_t room = strlen(model) + strlen(dir) + 4;
+        runs[i].label = pc_alloc(room, 1);
+        if (!runs[i].label)
+            return pc_error_mem(err, room, "a run's name");
+        snprintf(runs[i].label, room, unique ? "%s%s" : "%s (%s)", model, dir);
+    }
+    return 0;
 }
 
 const char *pc_run_model(const struct pc_run *run)

@@ -1,11 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "eval/table.h"
 
+#include "eval/paired.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 enum { LABEL = 14, COLUMN = 7, LAST = 9, WIDTH = LABEL + PC_CARD_SETTINGS * COLUMN + LAST };
+
+/* ---- standard errors ---- */
+
+/* Where all questions came out alike a standard error of 0 would say too much. */
+static double shown_error(double se)
+{
+    return se > 0 ? se : (double)NAN;
+}
+
+/* The interval that stands for it, in a line of its own. */
+static void put_interval(
+    struct pc_buf *out, bool *any, const char *name, double score, double se, size_t n_good)
+{
+    double low, high;
+    char a[16], b[16];
+    if (se != 0 || n_good == 0 || isnan(score))
+        return;
+    if (!*any)
+        pc_buf_puts(
+            out, "all questions came out alike: Wilson's 95 % interval instead of a standard error\n");
+    *any = true;
+    pc_wilson(score / 100, n_good, &low, &high);
+    pc_buf_printf(out, "  %-22s %5s to %s, of %zu\n", name, pc_card_round(100 * low, a),
+        pc_card_round(100 * high, b), n_good);
+}
 
 /* ---- the wide form ---- */
 
@@ -53,7 +80,7 @@ static void wide(struct pc_buf *out, const struct pc_card *card)
         score[i] = pc_card_settings[i].score;
         se[i] = pc_card_error(&pc_card_settings[i]);
         ours[i] = c->measured ? c->score : (double)NAN;
-        own_se[i] = c->measured ? c->se : (double)NAN;
+        own_se[i] = c->measured ? shown_error(c->se) : (double)NAN;
         marked[i] = c->measured && c->differs;
     }
     head(out);
@@ -79,7 +106,7 @@ static void narrow(struct pc_buf *out, const struct pc_card *card)
         any |= marked;
         pc_buf_printf(out, "%-11s%-9s %7s %6s %9s%s %6s\n", s->benchmark, s->setting,
             pc_card_round(s->score, a), pc_card_round(pc_card_error(s), b), pc_card_round(ours[i], c),
-            marked ? "*" : " ", pc_card_round(cell->measured ? cell->se : (double)NAN, d));
+            marked ? "*" : " ", pc_card_round(cell->measured ? shown_error(cell->se) : (double)NAN, d));
     }
     pc_buf_printf(out, "%-20s %7s %6s %9s%s\n", "Average", pc_card_round(pc_card_own_average(), a), "",
         pc_card_round(pc_card_average(ours), b), any ? "*" : "");
@@ -139,6 +166,12 @@ void pc_table_card(struct pc_buf *out, const struct pc_card *card, int width)
         wide(out, card);
     else
         narrow(out, card);
+    bool any = false;
+    for (int i = 0; i < PC_CARD_SETTINGS; i++) {
+        const struct pc_card_cell *c = &card->v[i];
+        if (c->measured)
+            put_interval(out, &any, pc_card_settings[i].task, c->score, c->se, c->n_items - c->n_failed);
+    }
     remarks(out, card, true);
 }
 
@@ -169,7 +202,7 @@ void pc_table_results(struct pc_buf *out, const struct pc_eval_result *const *re
         char card[16];
         pc_buf_printf(out, "%-22s ", r->task->name);
         number(out, 8, r->score);
-        number(out, 8, r->se);
+        number(out, 8, shown_error(r->se));
         struct pc_card own = {0};
         pc_card_add(&own, r);
         pc_card_add(&all, r);
@@ -179,5 +212,9 @@ void pc_table_results(struct pc_buf *out, const struct pc_eval_result *const *re
             pc_buf_printf(out, "  %zu FAILED, in no mean", r->n_failed);
         pc_buf_putc(out, '\n');
     }
+    bool any = false;
+    for (size_t i = 0; i < n; i++)
+        put_interval(out, &any, results[i]->task->name, results[i]->score, results[i]->se,
+            results[i]->n_items - results[i]->n_failed);
     remarks(out, &all, false);
 }

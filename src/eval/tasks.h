@@ -15,7 +15,8 @@ extern const struct pc_task pc_task_alpaca_farm, pc_task_alpaca_judge, pc_task_a
 extern const struct pc_task pc_task_mgsm;
 extern const struct pc_task pc_task_koala, pc_task_self_instruct, pc_task_vicuna;
 
-/** The task called name, or NULL with err naming all those of its family ("mmlu", "humaneval"), or the nearest. */
+/** The task called name, or NULL with err naming all those of its family ("mmlu", "humaneval"), or the
+ * nearest. */
 const struct pc_task *pc_task_find(const char *name, struct paco_error *err);
 
 #endif

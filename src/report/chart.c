@@ -32,13 +32,17 @@ static void bar(struct pc_buf *page, const struct pc_bar *b, int y, double max)
     pc_page_text(page, b->label);
     pc_buf_printf(page, "</text><rect class=\"bar\" x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"%d\"/>", LABELS,
         y + 3, end - LABELS, ROW - 6);
-    if (!isnan(b->error))
+    bool spans = isnan(b->error) && b->high > b->low;
+    double low = spans ? b->low : b->value - b->error, high = spans ? b->high : b->value + b->error;
+    if (spans || !isnan(b->error))
         pc_buf_printf(page, "<line class=\"whisker\" x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\"/>",
-            x_of(b->value - b->error, max), middle, x_of(b->value + b->error, max), middle);
+            x_of(low, max), middle, x_of(high, max), middle);
     pc_buf_printf(
         page, "<text class=\"value\" x=\"%d\" y=\"%.1f\">%.1f", LABELS + PLOT + 10, middle + 4, b->value);
     if (!isnan(b->error))
         pc_buf_printf(page, " \xc2\xb1 %.1f", b->error);
+    else if (spans)
+        pc_buf_printf(page, " (%.0f\xe2\x80\x93%.0f)", low, high);
     if (b->n)
         pc_buf_printf(page, " of %zu", b->n);
     pc_buf_puts(page, "</text>\n");
@@ -53,7 +57,7 @@ void pc_chart_bars(struct pc_buf *page, const char *title, const struct pc_bar *
     int height = TOP + (int)n_drawn * ROW, y = TOP;
     pc_buf_printf(page, "<figure><figcaption>");
     pc_page_text(page, title);
-    pc_buf_printf(page, "</figcaption><svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"",
+    pc_buf_printf(page, "</figcaption><svg class=\"bars\" viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"",
         LABELS + PLOT + NUMBERS, height + AXIS);
     pc_page_text(page, title);
     pc_buf_puts(page, "\">\n");

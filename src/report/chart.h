@@ -11,6 +11,7 @@
 struct pc_bar {
     const char *label;
     double value, error; /* in the chart's unit; error: a standard error, drawn as a whisker; NAN: none */
+    double low, high;    /* an interval instead, where error is NAN and high above low */
     size_t n;            /* of how many things this is the mean; 0: not said */
 };
 

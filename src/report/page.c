@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report/page.h"
 
+#include "base/file.h"
 #include "base/memory.h"
 #include "base/utf8.h"
 
@@ -10,14 +11,17 @@
 /* Made of page.css and page.js by tools/embed. */
 extern const char pc_page_css[], pc_page_js[];
 
+#define GENERATOR "<meta name=\"generator\" content=\"paco\">"
+
 enum { LEVEL = 9, MAX_PACKED = 1 << 28 };
 
 void pc_page_begin(struct pc_buf *page, const char *title)
 {
-    pc_buf_puts(page, "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-                      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-                      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
-                      "style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n<title>");
+    pc_buf_puts(page,
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+        "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n" GENERATOR "\n"
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
+        "style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n<title>");
     pc_page_text(page, title);
     pc_buf_puts(page, "</title>\n<style>\n");
     pc_buf_puts(page, pc_page_css);
@@ -31,6 +35,16 @@ void pc_page_end(struct pc_buf *page)
     pc_buf_puts(page, "</main>\n<script>\n");
     pc_buf_puts(page, pc_page_js);
     pc_buf_puts(page, "</script>\n</body>\n</html>\n");
+}
+
+bool pc_page_is_ours(const char *path)
+{
+    char head[1024] = "";
+    struct pc_file f = {.fd = -1};
+    if (pc_file_open(&f, path, NULL) == 0)
+        (void)pc_file_read(&f, 0, head, f.size < sizeof head - 1 ? (size_t)f.size : sizeof head - 1, NULL);
+    pc_file_close(&f);
+    return strstr(head, GENERATOR) != NULL;
 }
 
 static const char *entity(char c)

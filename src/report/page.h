@@ -16,9 +16,14 @@
 #include "base/buf.h"
 #include "base/json.h"
 
+#include <stdbool.h>
+
 /** Everything up to the first heading, which is the title. */
 void pc_page_begin(struct pc_buf *page, const char *title);
 void pc_page_end(struct pc_buf *page);
+
+/** Whether there is a page at path that was made here: it may be replaced by a newer one. */
+bool pc_page_is_ours(const char *path);
 
 /** Text, as text: & < > " and ' are escaped; invalid UTF-8 becomes U+FFFD. */
 void pc_page_text(struct pc_buf *page, const char *text);

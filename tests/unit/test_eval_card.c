@@ -153,6 +153,28 @@ static void test_tables(void **state)
 
 /* ---- flags ---- */
 
+/* A standard error of 0 from two items would mislead. */
+static void test_alike(void **state)
+{
+    (void)state;
+    json_t *results = json_object();
+    const struct pc_eval_result r = {.task = pc_task_find("gsm_cot", NULL),
+        .score = 100,
+        .se = 0,
+        .n_items = 3,
+        .n_failed = 1,
+        .results = results};
+    const struct pc_eval_result *list[] = {&r};
+    struct pc_buf b;
+    pc_buf_init(&b, 1 << 16);
+    pc_table_results(&b, list, 1);
+    assert_contains(b.data, "gsm_cot                  100.00       -       3     10.0*");
+    assert_contains(b.data, "Wilson's 95 % interval instead of a standard error\n  gsm_cot                 "
+                            "34.2 to 100.0, of 2\n");
+    pc_buf_release(&b);
+    json_decref(results);
+}
+
 static void test_flags(void **state)
 {
     (void)state;
@@ -221,6 +243,7 @@ int main(void)
         cmocka_unit_test(test_errors),
         cmocka_unit_test(test_comparable),
         cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_alike),
         cmocka_unit_test(test_flags),
         cmocka_unit_test(test_tasks),
     };

@@ -39,8 +39,25 @@ static void test_bootstrap(void **state)
     assert_true(isnan(low) && isnan(high));
 }
 
+/* Figures computed by the formula in Python. */
+static void test_wilson(void **state)
+{
+    (void)state;
+    static const struct {
+        double share;
+        size_t n;
+        double low, high;
+    } cases[] = {{1, 2, 0.342380, 1}, {0, 20, 0, 0.161125}, {0.5, 10, 0.236593, 0.763407},
+        {0.4, 10, 0.168180, 0.687326}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        double low, high;
+        pc_wilson(cases[i].share, cases[i].n, &low, &high);
+        assert_true(fabs(low - cases[i].low) < 1e-6 && fabs(high - cases[i].high) < 1e-6);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_mcnemar), cmocka_unit_test(test_bootstrap)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_wilson), cmocka_unit_test(test_mcnemar), cmocka_unit_test(test_bootstrap)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

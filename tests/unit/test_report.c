@@ -126,16 +126,19 @@ static void test_bars(void **state)
 {
     (void)state;
     struct pc_buf b;
-    const struct pc_bar bars[] = {
-        {"one <1>", 50, 5, 10}, {"none", (double)NAN, 0, 0}, {"two", 200, (double)NAN, 0}};
+    const struct pc_bar bars[] = {{.label = "one <1>", .value = 50, .error = 5, .n = 10},
+        {.label = "none", .value = (double)NAN}, {.label = "two", .value = 200, .error = (double)NAN},
+        {.label = "alike", .value = 100, .error = (double)NAN, .low = 34.2, .high = 100, .n = 2}};
     pc_buf_init(&b, 1 << 16);
-    pc_chart_bars(&b, "T", bars, 3, 100, 25, "chance");
+    pc_chart_bars(&b, "T", bars, 4, 100, 25, "chance");
     assert_contains(b.data, "one &lt;1&gt;");
     assert_contains(b.data, "width=\"230.0\""); // half of the plot
     assert_contains(b.data, "50.0 \xc2\xb1 5.0 of 10</text>");
     assert_contains(b.data, "width=\"460.0\""); // no further than the plot
     assert_contains(b.data, "<title>chance: 25.0</title>");
     assert_null(strstr(b.data, "none"));
+    assert_contains(b.data, "100.0 (34\xe2\x80\x93"
+                            "100) of 2</text>");
     pc_buf_release(&b);
 }
 
@@ -164,7 +167,35 @@ static void test_report(void **state)
     assert_contains(page.data, "Measuring Massive Multitask Language Understanding");
     assert_null(strstr(page.data, "</script><b>")); // a prompt is packed, or escaped
     assert_null(strstr(page.data, "http-equiv=\"refresh\""));
+    assert_contains(page.data, "<b>12.34</b><sup>*</sup> \xc2\xb1 1.50 (standard error), 10 items");
+    assert_contains(page.data, "* Not comparable with the card: not as many questions as the card&#39;s</p>");
+    assert_contains(page.data, "<li>model B, not as many questions as the card&#39;s: MMLU 0-shot</li>");
+    assert_contains(page.data, "100.0 (57\xe2\x80\x93"
+                               "100) of 5</text>"); // all of a group right
     pc_buf_release(&page);
+    assert_true(pc_page_is_ours(path));
+    assert_false(pc_page_is_ours(scratch_path(&g_s, "a/mmlu_0shot/results.json")));
+    assert_false(pc_page_is_ours(scratch_path(&g_s, "nothing")));
+}
+
+/* Runs of one model are told apart by their folders. */
+static void test_labels(void **state)
+{
+    (void)state;
+    struct pc_run runs[4] = {{.dir = "x/one/"}, {.dir = "two"}, {.dir = "three"}, {.dir = "y/two"}};
+    json_t *same = json_pack("{s:s}", "model_name", "M"), *other = json_pack("{s:s}", "model_name", "N");
+    for (int i = 0; i < 4; i++) {
+        runs[i].tasks[0].results = json_incref(i == 2 ? other : same);
+        runs[i].n = 1;
+    }
+    assert_int_equal(pc_runs_label(runs, 4, NULL), 0);
+    const char *labels[] = {"M (x/one/)", "M (two)", "N", "M (y/two)"};
+    for (int i = 0; i < 4; i++) {
+        assert_string_equal(runs[i].label, labels[i]);
+        pc_run_release(&runs[i]);
+    }
+    json_decref(same);
+    json_decref(other);
 }
 
 static void test_nothing_to_report(void **state)
@@ -285,6 +316,7 @@ int main(void)
         cmocka_unit_test(test_what_is_packed_comes_back),
         cmocka_unit_test(test_bars),
         cmocka_unit_test(test_report),
+        cmocka_unit_test(test_labels),
         cmocka_unit_test(test_nothing_to_report),
         cmocka_unit_test(test_compare),
         cmocka_unit_test(test_compare_nothing_in_common),
