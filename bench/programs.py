@@ -69,7 +69,7 @@ def sandboxed(url, top):
     return time.time() - begin, json.loads(done.stdout)
 
 
-PYTHON = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
+PYTHON = os.path.realpath(sys.executable)  # run this with the python3 that paco would take
 N = len(PROBLEMS) * SAMPLES
 server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
 threading.Thread(target=server.serve_forever, daemon=True).start()
