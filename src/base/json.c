@@ -261,6 +261,19 @@ int pc_json_get_str(const json_t *obj, const char *key, const char **out, struct
     return str(obj, key, true, out, err);
 }
 
+int pc_json_get_text(
+    const json_t *obj, const char *key, const char **out, size_t *len, struct paco_error *err)
+{
+    const json_t *v = json_object_get(obj, key);
+    if (!v)
+        return pc_error_set(err, PACO_EFORMAT, "'%s' is missing", key);
+    if (!json_is_string(v))
+        return pc_error_set(err, PACO_EFORMAT, "'%s' is %s where a string is expected", key, pc_json_kind(v));
+    *out = json_string_value(v);
+    *len = json_string_length(v);
+    return 0;
+}
+
 int pc_json_opt_str(const json_t *obj, const char *key, const char **out, struct paco_error *err)
 {
     return str(obj, key, false, out, err);

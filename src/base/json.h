@@ -49,6 +49,10 @@ int pc_json_opt_i64(
 int pc_json_get_f64(const json_t *obj, const char *key, double *out, struct paco_error *err);
 int pc_json_opt_f64(const json_t *obj, const char *key, double *out, struct paco_error *err);
 int pc_json_get_str(const json_t *obj, const char *key, const char **out, struct paco_error *err);
+/** The same with its length, for texts that may hold NUL, and telling a missing member from one of another
+ * type. */
+int pc_json_get_text(
+    const json_t *obj, const char *key, const char **out, size_t *len, struct paco_error *err);
 int pc_json_opt_str(const json_t *obj, const char *key, const char **out, struct paco_error *err);
 int pc_json_opt_bool(const json_t *obj, const char *key, bool *out, struct paco_error *err);
 

@@ -18,16 +18,16 @@ enum state {
     AFTER_ARRAY, /* white space alone */
 };
 
-int pc_json_record_error(const struct pc_json_records *r, uint64_t line, struct paco_error *err)
+int pc_json_record_error(const char *path, uint64_t line, struct paco_error *err)
 {
     pc_error_prefix(err, "line %" PRIu64, line);
-    return pc_error_path(err, r->file.path);
+    return pc_error_path(err, path);
 }
 
 static int bad(struct pc_json_records *r, int code, struct paco_error *err, const char *what)
 {
     pc_error_file(err, code, r->file.path, pc_json_records_done(r), "%s", what);
-    pc_json_record_error(r, r->line, err);
+    pc_json_record_error(r->file.path, r->line, err);
     return code;
 }
 
@@ -276,22 +276,22 @@ int pc_json_records_batch(struct pc_json_records *r, struct paco_error *err)
     }
 }
 
-int pc_json_record_parse(const struct pc_json_records *r, size_t i, json_t **out, struct paco_error *err)
+int pc_json_record_parse(
+    const char *path, const struct pc_json_record *record, json_t **out, struct paco_error *err)
 {
-    const struct pc_json_record *record = &r->v[i];
     *out = NULL;
     int rc = 0;
     if (pc_json_count_values(record->text, record->len) > PC_JSON_RECORD_MAX_VALUES)
         rc = pc_error_set(
             err, PACO_ELIMIT, "an example of more than %d JSON values", PC_JSON_RECORD_MAX_VALUES);
     if (rc == 0)
-        rc = pc_json_parse_line(record->text, record->len, r->file.path, record->at, out, err);
+        rc = pc_json_parse_line(record->text, record->len, path, record->at, out, err);
     if (rc == 0 && !json_is_object(*out)) {
         rc = pc_error_set(err, PACO_EFORMAT, "holds %s where an object is expected", pc_json_kind(*out));
         json_decref(*out);
         *out = NULL;
     }
     if (rc < 0)
-        pc_json_record_error(r, record->line, err);
+        pc_json_record_error(path, record->line, err);
     return rc;
 }

@@ -6,7 +6,7 @@
  *     rc = pc_json_records_open(&r, path, &err);
  *     while (rc == 0 && (rc = pc_json_records_batch(&r, &err)) == 0 && r.n > 0)
  *         for (i = 0; i < r.n && rc == 0; i++)
- *             rc = pc_json_record_parse(&r, i, &object, &err);
+ *             rc = pc_json_record_parse(path, &r.v[i], &object, &err);
  *     pc_json_records_close(&r);
  *
  * A blank line is no record, and neither is white space between an array's. Memory: a window of a few MiB, or
@@ -67,13 +67,14 @@ static inline uint64_t pc_json_records_done(const struct pc_json_records *r)
     return r->done + r->next;
 }
 
-/** Record i of the batch as an object, *owned*. Errors as pc_json_parse's, and PACO_EFORMAT for anything but
- * an object, PACO_ELIMIT for more than PC_JSON_RECORD_MAX_VALUES values; messages begin with "line N: ". Any
- * number of threads at once. */
-int pc_json_record_parse(const struct pc_json_records *r, size_t i, json_t **out, struct paco_error *err);
+/** A record's text as an object, *owned*; path names its file in errors. Errors as pc_json_parse's, and
+ * PACO_EFORMAT for anything but an object, PACO_ELIMIT for more than PC_JSON_RECORD_MAX_VALUES values;
+ * messages begin with "line N: ". Any number of threads at once. */
+int pc_json_record_parse(
+    const char *path, const struct pc_json_record *record, json_t **out, struct paco_error *err);
 
 /** Put "line N: " in front of the message and name the file: what every error about a record goes through.
  * Returns err's code. */
-int pc_json_record_error(const struct pc_json_records *r, uint64_t line, struct paco_error *err);
+int pc_json_record_error(const char *path, uint64_t line, struct paco_error *err);
 
 #endif

@@ -358,7 +358,7 @@ static const char *variable(const char *command, const char *option, char name[1
 {
     int n = snprintf(name, 128, "PACO_%s%s%s", command ? command : "", command ? "_" : "", option);
     for (int i = 0; i < n && i < 127; i++)
-        name[i] = name[i] == '-' ? '_' : (char)toupper((unsigned char)name[i]);
+        name[i] = name[i] == '-' || name[i] == ' ' ? '_' : (char)toupper((unsigned char)name[i]);
     const char *value = getenv(name);
     return value && *value ? value : NULL;
 }

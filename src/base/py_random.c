@@ -84,6 +84,27 @@ uint32_t pc_py_below(struct pc_py_random *r, uint32_t n)
     }
 }
 
+double pc_py_uniform(struct pc_py_random *r)
+{
+    uint32_t a = pc_py_next(r) >> 5, b = pc_py_next(r) >> 6;
+    return (a * 67108864.0 + b) / 9007199254740992.0;
+}
+
+/* Bisection on the right in the sums so far, taken from left to right. */
+size_t pc_py_choice(struct pc_py_random *r, const double *weights, size_t n)
+{
+    double total = 0, sum = 0;
+    for (size_t i = 0; i < n; i++)
+        total += weights[i];
+    double u = pc_py_uniform(r) * total;
+    for (size_t i = 0; i + 1 < n; i++) {
+        sum += weights[i];
+        if (sum > u)
+            return i;
+    }
+    return n - 1;
+}
+
 /* Take from a pool, whose last item fills each gap. */
 static void sample_pool(struct pc_py_random *r, size_t *pool, size_t n, size_t k, size_t *out)
 {

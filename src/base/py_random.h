@@ -34,6 +34,12 @@ uint32_t pc_py_next(struct pc_py_random *r);
 /** A number below n, 1 <= n: draws of as many bits as n has, until one is small enough. */
 uint32_t pc_py_below(struct pc_py_random *r, uint32_t n);
 
+/** random.random(): a multiple of 2^-53 in [0, 1). */
+double pc_py_uniform(struct pc_py_random *r);
+
+/** The index that random.choices(range(n), weights)[0] picks; n >= 1, weights that are not negative. */
+size_t pc_py_choice(struct pc_py_random *r, const double *weights, size_t n);
+
 /** random.sample(range(n), k) into out (k indices, in the order drawn). k > n, or n above 2^32 - 1, is
  * PACO_EINVAL. */
 int pc_py_sample(struct pc_py_random *r, size_t n, size_t k, size_t *out, struct paco_error *err);

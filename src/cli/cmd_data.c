@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* paco data: what models are scored with, from where its authors keep it. */
+/* paco data: what models are scored with and tuned on, from where its authors keep it. The parts that make
+ * training data of it are in cmd_data_*.c. */
 #include "base/json.h"
 #include "cli/command.h"
+#include "cli/data_parts.h"
 #include "cli/output.h"
 #include "data/fetch.h"
 
@@ -188,6 +190,9 @@ static int misuse(const struct pc_command *self, const struct pc_strings *words)
 
 static int run(const struct pc_command *self, int argc, char **argv)
 {
+    const struct pc_command *part = argc > 0 ? pc_command_part(self, argv[0]) : NULL;
+    if (part)
+        return part->run(part, argc - 1, argv + 1);
     struct values v = {.out = "data/eval"};
     struct pc_args args;
     int code = pc_command_parse(self, argc, argv, &v, &args);
@@ -204,6 +209,8 @@ static int run(const struct pc_command *self, int argc, char **argv)
     pc_args_release(&args);
     return code;
 }
+
+static const struct pc_command *const g_parts[] = {&pc_cmd_data_reformat, NULL};
 
 const struct pc_command pc_cmd_data = {
     .name = "data",
@@ -223,5 +230,6 @@ const struct pc_command pc_cmd_data = {
                 "$ paco data fetch eval --from mirror\n"
                 "$ paco data fetch eval --from http://mirror.example.org/eval",
     .options = g_options,
+    .parts = g_parts,
     .run = run,
 };

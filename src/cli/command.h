@@ -59,6 +59,9 @@ struct pc_command {
     const char *description; /* paragraphs for help and the man page; lines of at most 100 columns */
     const char *examples;    /* lines "$ paco ..." for help and the man page, or NULL */
     const struct pc_option *options;
+    /** Commands under this one, ending with NULL, or NULL: "paco data reformat" is the part called "data
+     * reformat". run hands over to them (pc_command_part). */
+    const struct pc_command *const *parts;
     /** argv[0..argc) follows the command's name. Returns an enum pc_exit. Parses with pc_command_parse. */
     int (*run)(const struct pc_command *self, int argc, char **argv);
 };
@@ -113,7 +116,9 @@ extern const struct pc_command *const pc_commands[];
 extern const struct pc_option pc_common_options[];
 /** The command that name, alias or an unambiguous prefix means; else NULL, with err saying which are near. */
 const struct pc_command *pc_command_find(const char *name, struct paco_error *err);
-/** Append the full help text of a command (help.c). */
+/** The part that word names, exactly, or NULL. */
+const struct pc_command *pc_command_part(const struct pc_command *self, const char *word);
+/** Append the full help text of a command, with its parts' (help.c). */
 void pc_command_help(const struct pc_command *self, struct pc_buf *out);
 /** Append the manual page of a command, or of the program for NULL, in the man macros (manual.c). */
 void pc_manual(const struct pc_command *self, struct pc_buf *out);

@@ -7,13 +7,28 @@
 
 typedef void option_writer(struct pc_buf *out, const struct pc_command *c, const struct pc_option *o);
 
+/* Whether the command, or a part of it that comes before this one, has an option of that name. */
+static bool is_before(const struct pc_command *c, const struct pc_command *part, const char *name)
+{
+    if (c->options && pc_option_find(c->options, name))
+        return true;
+    for (const struct pc_command *const *p = c->parts; p && *p && *p != part; p++)
+        if (pc_option_find((*p)->options, name))
+            return true;
+    return false;
+}
+
 static void each_option(struct pc_buf *out, const struct pc_command *c, option_writer *write)
 {
     for (const struct pc_option *o = c->options; o && o->name; o++)
         if (o->type != PC_OPT_IGNORED)
             write(out, c, o);
+    for (const struct pc_command *const *p = c->parts; p && *p; p++)
+        for (const struct pc_option *o = (*p)->options; o->name; o++)
+            if (!is_before(c, *p, o->name))
+                write(out, c, o);
     for (const struct pc_option *o = pc_common_options; o->name; o++)
-        if (!c->options || !pc_option_find(c->options, o->name))
+        if (!is_before(c, NULL, o->name))
             write(out, c, o);
 }
 

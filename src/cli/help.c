@@ -7,6 +7,27 @@
 #include <stdio.h>
 #include <string.h>
 
+const struct pc_command *pc_command_part(const struct pc_command *self, const char *word)
+{
+    size_t n = strlen(self->name);
+    for (const struct pc_command *const *p = self->parts; p && *p; p++)
+        if (strcmp((*p)->name + n + 1, word) == 0)
+            return *p;
+    return NULL;
+}
+
+static void help_of_parts(const struct pc_command *self, struct pc_buf *out)
+{
+    for (const struct pc_command *const *p = self->parts; p && *p; p++) {
+        pc_buf_printf(
+            out, "\npaco %s: %s\n\nusage: paco %s %s\n", (*p)->name, (*p)->summary, (*p)->name, (*p)->usage);
+        if ((*p)->description)
+            pc_buf_printf(out, "\n%s\n", (*p)->description);
+        pc_buf_puts(out, "\nOptions:\n");
+        pc_options_help((*p)->options, out);
+    }
+}
+
 void pc_command_help(const struct pc_command *self, struct pc_buf *out)
 {
     pc_buf_printf(out, "paco %s: %s\n\nusage: paco %s %s\n", self->name, self->summary, self->name,
@@ -19,6 +40,7 @@ void pc_command_help(const struct pc_command *self, struct pc_buf *out)
         pc_buf_puts(out, "\nOptions:\n");
         pc_options_help(self->options, out);
     }
+    help_of_parts(self, out);
     pc_buf_puts(out, "\nOptions of every command:\n");
     pc_options_help(pc_common_options, out);
     pc_buf_puts(out, "  -h, --help                  this text\n");
@@ -79,6 +101,8 @@ int pc_help_main(int argc, char **argv)
     const struct pc_command *c = argc > manual ? pc_command_find(argv[manual], &err) : NULL;
     if (argc > manual && !c)
         return pc_command_fail(NULL, &err);
+    if (c && argc > manual + 1 && pc_command_part(c, argv[manual + 1]))
+        c = pc_command_part(c, argv[manual + 1]);
     if (manual)
         pc_manual(c, &out);
     else if (c)

@@ -32,7 +32,7 @@ static void roff_string(struct pc_buf *out, const char *text)
 static void upper(struct pc_buf *out, const char *text)
 {
     for (; *text; text++)
-        pc_buf_putc(out, *text == '-' ? '_' : (char)toupper((unsigned char)*text));
+        pc_buf_putc(out, *text == '-' || *text == ' ' ? '_' : (char)toupper((unsigned char)*text));
 }
 
 static void header(struct pc_buf *out, const char *title, const char *summary)
@@ -115,6 +115,24 @@ static void options(struct pc_buf *out, const char *heading, const struct pc_opt
         option(out, o);
 }
 
+/* A section for each command under this one, with its options. */
+static void parts(struct pc_buf *out, const struct pc_command *self)
+{
+    for (const struct pc_command *const *p = self->parts; p && *p; p++) {
+        pc_buf_puts(out, ".SH PACO ");
+        for (const char *c = (*p)->name; *c; c++)
+            pc_buf_putc(out, (char)toupper((unsigned char)*c));
+        pc_buf_puts(out, "\n.B paco ");
+        roff_string(out, (*p)->name);
+        pc_buf_puts(out, "\n");
+        roff_string(out, (*p)->usage);
+        pc_buf_puts(out, "\n.PP\n");
+        paragraphs(out, (*p)->description);
+        for (const struct pc_option *o = (*p)->options; o->name; o++)
+            option(out, o);
+    }
+}
+
 static void exit_status(struct pc_buf *out)
 {
     pc_buf_puts(out, ".SH EXIT STATUS\n0 done, 1 failed, 2 misused, 128 + N stopped by signal N.\n");
@@ -149,6 +167,7 @@ void pc_manual(const struct pc_command *self, struct pc_buf *out)
     if (self->alias)
         pc_buf_printf(out, ".PP\nAlso spelt \\fBpaco %s\\fR.\n", self->alias);
     options(out, "OPTIONS", self->options);
+    parts(out, self);
     options(out, "OPTIONS OF EVERY COMMAND", pc_common_options);
     pc_buf_puts(out, ".TP\n\\fB\\-h\\fR, \\fB\\-\\-help\\fR\nShow help.\n");
     if (self->examples) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What a record of a data file holds, by the names of its members. */
 #include "base/memory.h"
-#include "train/encode.h"
+#include "train/encode_example.h"
 
 #include <string.h>
 
@@ -49,13 +49,7 @@ int pc_encoding_of(const json_t *record, enum pc_encoding *out, struct paco_erro
 
 static int get_text(const json_t *record, const char *key, struct pc_span *out, struct paco_error *err)
 {
-    const json_t *v = json_object_get(record, key);
-    if (!v)
-        return pc_error_set(err, PACO_EFORMAT, "'%s' is missing", key);
-    if (!json_is_string(v))
-        return pc_error_set(err, PACO_EFORMAT, "'%s' is %s where a string is expected", key, pc_json_kind(v));
-    *out = (struct pc_span){json_string_value(v), json_string_length(v)};
-    return 0;
+    return pc_json_get_text(record, key, &out->text, &out->len, err);
 }
 
 static int get_turn(const json_t *message, struct pc_turn *out, struct paco_error *err)

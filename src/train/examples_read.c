@@ -3,7 +3,7 @@
  * runs of them, each into its own lists; then the reader appends these in the file's order. */
 #include "base/json_records.h"
 #include "base/memory.h"
-#include "train/encode.h"
+#include "train/encode_example.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -70,13 +70,13 @@ static int encode_one(struct reader *r, struct task *t, size_t i, struct pc_enco
 {
     json_t *record;
     const uint64_t line = r->records.v[i].line;
-    int rc = pc_json_record_parse(&r->records, i, &record, &t->err);
+    int rc = pc_json_record_parse(r->records.file.path, &r->records.v[i], &record, &t->err);
     if (rc < 0)
         return rc;
     rc = pc_encode_record(&r->rules, record, e, &t->err);
     json_decref(record);
     if (rc < 0) {
-        pc_json_record_error(&r->records, line, &t->err);
+        pc_json_record_error(r->records.file.path, line, &t->err);
         return rc;
     }
     for (unsigned bit = 0; bit < 4; bit++)
@@ -266,13 +266,13 @@ static int make_rules(struct reader *r)
     json_t *record;
     int rc = 0;
     if (o.encoding == PC_ENCODING_AUTO && r->records.n > 0) {
-        rc = pc_json_record_parse(&r->records, 0, &record, r->err);
+        rc = pc_json_record_parse(r->records.file.path, &r->records.v[0], &record, r->err);
         if (rc < 0)
             return rc;
         rc = pc_encoding_of(record, &o.encoding, r->err);
         json_decref(record);
         if (rc < 0) {
-            pc_json_record_error(&r->records, r->records.v[0].line, r->err);
+            pc_json_record_error(r->records.file.path, r->records.v[0].line, r->err);
             return rc;
         }
     }

@@ -4,7 +4,7 @@
  * "n_truncated", "n_no_eos", "n_masked", "n_empty", "digest", "file_digest", "seconds"}. */
 #include "base/buf.h"
 #include "prompt/vocabulary.h"
-#include "train/encode.h"
+#include "train/encode_example.h"
 
 #include <stdio.h>
 #include <stdlib.h>

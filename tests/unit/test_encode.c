@@ -5,7 +5,7 @@
 #include "base/json.h"
 #include "prompt/vocabulary.h"
 #include "tokens.h"
-#include "train/encode.h"
+#include "train/encode_example.h"
 #include "unit.h"
 
 static const char FIXTURE[] = "tests/fixtures/train/encode.json";

@@ -136,6 +136,24 @@ static void a_numpy_permutation_of_the_largest_subject(void **state)
     assert_int_equal(sum, 903393668);
 }
 
+static void python_uniforms_and_choices(void **state)
+{
+    (void)state;
+    static const double uniform[] = {0.6394267984578837, 0.025010755222666936, 0.27502931836911926};
+    static const double weights[] = {.2, .1, .1, .05, .05, .05, .05, .05, .05, .05, .05, .05, .05, .1};
+    static const size_t chosen[] = {7, 0, 1, 1, 9, 8, 12, 0, 3, 0, 1, 5, 0, 0, 7, 5, 1, 6, 11, 0};
+    struct pc_py_random r;
+    pc_py_seed(&r, 42);
+    for (size_t i = 0; i < 3; i++) {
+        double u = pc_py_uniform(&r);
+        assert_memory_equal(&u, &uniform[i], sizeof u);
+    }
+    pc_py_seed(&r, 42);
+    for (size_t i = 0; i < 20; i++)
+        assert_int_equal(pc_py_choice(&r, weights, 14), chosen[i]);
+    assert_int_equal(pc_py_choice(&r, weights, 1), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -147,6 +165,7 @@ int main(void)
         cmocka_unit_test(samples_from_a_pool_and_from_a_set_meet_at_1045),
         cmocka_unit_test(demonstrations_come_after_the_data_from_one_generator),
         cmocka_unit_test(a_sample_beyond_the_population_is_refused),
+        cmocka_unit_test(python_uniforms_and_choices),
         cmocka_unit_test(numpy_permutations),
         cmocka_unit_test(a_numpy_permutation_of_the_largest_subject),
     };

@@ -6,8 +6,8 @@
  * same truncation: which may cut inside a token of the whole text. With LLaMA's tokenizer special tokens in a
  * text take the white space around them and start a new text behind them (prompt/special_cuts.h), because
  * finetune.py adds them again; other tokenizers go by their own rules and their own EOS. */
-#ifndef PC_TRAIN_ENCODE_H
-#define PC_TRAIN_ENCODE_H
+#ifndef PC_TRAIN_ENCODE_EXAMPLE_H
+#define PC_TRAIN_ENCODE_EXAMPLE_H
 
 #include "base/json.h"
 #include "prompt/special_cuts.h"

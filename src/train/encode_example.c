@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "train/encode.h"
+#include "train/encode_example.h"
 
 #include "base/memory.h"
 #include "base/utf8.h"
