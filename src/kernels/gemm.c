@@ -113,12 +113,13 @@ static float chain_bf16(float total, const char *a, size_t a_step, const uint16_
     for (size_t j = 0; j < k; j += 2, a += a_step, b += 2 * PC_GEMM_PANEL) {
         uint16_t x[2] = {0};
         memcpy(x, a, (k - j < 2 ? 1 : 2) * sizeof *x);
-        total = flushed(fmaf(value(x[1]), value(b[1]), total));
+        total = flushed(fmaf(value(x[1]), value(b[1]), flushed(total)));
         total = flushed(fmaf(value(x[0]), value(b[0]), total));
     }
     return total;
 }
 
+/* Where a total stands before the call. */
 static float start(const struct pc_gemm_call *call, size_t i, size_t j)
 {
     return call->start ? call->start[i * call->start_stride + j] : 0;
@@ -163,6 +164,11 @@ void pc_gemm_init(struct pc_gemm *table, unsigned cpu_flags)
             .pack_rows = pack_rows_bf16,
             .pack_columns = pack_columns_bf16,
             .multiply = multiply_bf16}};
+#ifdef PC_HAVE_AVX2
+    if (!(cpu_flags & PC_CPU_AVX2))
+        return;
+    pc_gemm_init_avx2(table);
+#endif
 #ifdef PC_HAVE_AVX512
     if (!(cpu_flags & PC_CPU_AVX512))
         return;

@@ -9,14 +9,11 @@
 #ifndef PC_KERNELS_GEMM_AVX512_H
 #define PC_KERNELS_GEMM_AVX512_H
 
-#include "kernels/gemm.h"
+#include "kernels/x86/gemm_fetch.h"
 
-#include <immintrin.h>
 #include <string.h>
 
-#define INLINE static inline __attribute__((always_inline))
-
-enum { LANES = PC_GEMM_LANES, LINE = 64, STRETCH = 16, ROWS = 8, WIDTH = PC_GEMM_PANEL / LANES };
+enum { LANES = PC_GEMM_LANES, ROWS = 8, WIDTH = PC_GEMM_PANEL / LANES };
 
 /* Elements of a step: one float, or a pair of BF16. */
 enum operand { FLOATS = 1, PAIRS = 2 };
@@ -44,36 +41,6 @@ INLINE __m512 broadcast_half(const char *a)
     uint16_t x;
     memcpy(&x, a, sizeof x);
     return _mm512_castsi512_ps(_mm512_set1_epi32(x));
-}
-
-/* What is to be fetched: the next line, where its row ends, the rows from that one on, and how many lines
- * every STRETCH steps of a block are its share. */
-struct fetching {
-    const char *at, *end;
-    size_t n, size, stride, share;
-};
-
-INLINE struct fetching begin_fetching(const struct pc_gemm_fetch *f, size_t n_stretches)
-{
-    return (struct fetching){.at = f->rows,
-        .end = (const char *)f->rows + f->size,
-        .n = f->n,
-        .size = f->size,
-        .stride = f->stride,
-        .share = n_stretches ? f->n * (f->size / LINE + 1) / n_stretches + 1 : 0};
-}
-
-INLINE void fetch_lines(struct fetching *f)
-{
-    for (size_t n = f->share; n > 0 && f->n > 0; n--) {
-        _mm_prefetch(f->at, _MM_HINT_T1);
-        f->at += LINE;
-        if (f->at >= f->end) {
-            f->n--;
-            f->at = f->end - f->size + f->stride;
-            f->end = f->at + f->size;
-        }
-    }
 }
 
 /* One block of c. n_rows and n_wide are constants after inlining, so that sums live in registers; last masks
