@@ -46,8 +46,8 @@ install: $(BUILD)/build.ninja
 	@ninja -C $(BUILD) $(if $(JOBS),-j $(JOBS)) program
 	@meson install -C $(BUILD) --quiet --no-rebuild
 	@if [ "$$(id -u)" = 0 ]; then chown -R -h --from=0 "$$(stat -c %u:%g Makefile)" $(BUILD); fi # as sudo leaves it, make could not write there
-	@bin=$$(realpath -m -- "$(PREFIX)")/bin; echo "installed: $$bin/paco"; \
-	    case ":$$PATH:" in *":$$bin:"*) ;; *) echo "not on your PATH yet: export PATH=\"$$bin:\$$PATH\"" ;; esac
+	@bin=$$(realpath -m -- "$(PREFIX)")/bin; echo "installed: $(DESTDIR)$$bin/paco"; \
+	    [ "$(DESTDIR)" ] || case ":$$PATH:" in *":$$bin:"*) ;; *) echo "not on your PATH yet: export PATH=\"$$bin:\$$PATH\"" ;; esac
 
 ## fuzz: every fuzz target for FUZZ_SECONDS each (default 60), with sanitizers; needs clang
 fuzz:

@@ -38,11 +38,20 @@ static void choices(struct pc_buf *out, const struct pc_option *o)
         pc_buf_putc(out, *p == '|' ? ' ' : *p);
 }
 
-/* Text between single quotes, for any of the three shells; colons and brackets mean something to zsh. */
-static void quoted(struct pc_buf *out, const char *text)
+/* Text between single quotes; colons and brackets mean something to zsh. */
+static void quoted_zsh(struct pc_buf *out, const char *text)
 {
     for (; *text; text++)
-        pc_buf_putc(out, strchr("'[]:\\", *text) ? ' ' : *text);
+        if (*text == '\'')
+            pc_buf_puts(out, "'\\''");
+        else
+            pc_buf_printf(out, "%s%c", strchr("[]:\\", *text) ? "\\" : "", *text);
+}
+
+static void quoted_fish(struct pc_buf *out, const char *text)
+{
+    for (; *text; text++)
+        pc_buf_printf(out, "%s%c", strchr("'\\", *text) ? "\\" : "", *text);
 }
 
 static void bash_value(struct pc_buf *out, const struct pc_command *c, const struct pc_option *o)
@@ -94,7 +103,7 @@ static void zsh_option(struct pc_buf *out, const struct pc_command *c, const str
 {
     (void)c;
     pc_buf_printf(out, " \\\n            '--%s%s[", o->name, o->type == PC_OPT_FLAG ? "" : "=");
-    quoted(out, o->help);
+    quoted_zsh(out, o->help);
     pc_buf_putc(out, ']');
     if (o->type == PC_OPT_CHOICE) {
         pc_buf_puts(out, ":value:(");
@@ -111,7 +120,7 @@ static void zsh(struct pc_buf *out)
     pc_buf_puts(out, "#compdef paco\n_paco() {\n    local -a commands=(\n");
     for (const struct pc_command *const *c = pc_commands; *c; c++) {
         pc_buf_printf(out, "        '%s:", (*c)->name);
-        quoted(out, (*c)->summary);
+        quoted_zsh(out, (*c)->summary);
         pc_buf_puts(out, "'\n");
     }
     pc_buf_puts(out,
@@ -138,7 +147,7 @@ static void fish_option(struct pc_buf *out, const struct pc_command *c, const st
         pc_buf_puts(out, " -r");
     }
     pc_buf_puts(out, " -d '");
-    quoted(out, o->help);
+    quoted_fish(out, o->help);
     pc_buf_puts(out, "'\n");
 }
 
@@ -147,7 +156,7 @@ static void fish(struct pc_buf *out)
     pc_buf_puts(out, "# fish completion for paco\n");
     for (const struct pc_command *const *c = pc_commands; *c; c++) {
         pc_buf_printf(out, "complete -c paco -f -n __fish_use_subcommand -a %s -d '", (*c)->name);
-        quoted(out, (*c)->summary);
+        quoted_fish(out, (*c)->summary);
         pc_buf_puts(out, "'\n");
         each_option(out, *c, fish_option);
     }

@@ -26,6 +26,13 @@ for c in $("$paco" help --list); do
     check "a manual page for $c" test -s "$(find "$T/root" -name "paco-$c.1")"
 done
 check 'bash reads its completion' bash -n "$(find "$T/root" -path '*bash-completion*' -name paco)"
+for shell in zsh fish; do
+    if command -v $shell >/dev/null; then
+        check "$shell reads its completion" $shell -n "$(find "$T/root" -path "*$shell*" -name '*paco*' -type f)"
+    else
+        echo "ok - $shell reads its completion # SKIP there is no $shell"
+    fi
+done
 
 cat >"$T/use.c" <<'C'
 #include <paco/paco.h>
