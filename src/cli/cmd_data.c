@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* paco data: what models are scored with and tuned on, from where its authors keep it. The parts that make
  * training data of it are in cmd_data_*.c. */
+#include "base/file.h"
 #include "base/json.h"
 #include "cli/command.h"
 #include "cli/data_parts.h"
@@ -151,6 +152,11 @@ static int fetch(const struct pc_command *self, const struct values *v, const st
     if (v->urls) {
         print_urls(sets, (size_t)n);
         return PC_EXIT_OK;
+    }
+    if (v->from && !strstr(v->from, "://") && !pc_path_is_dir(v->from)) {
+        pc_error_set(&err, PACO_ENOENT, "there is no such folder (--from)");
+        pc_error_path(&err, v->from);
+        return pc_command_fail(self, &err);
     }
     const struct pc_fetch_options o = {.dir = v->out,
         .from = v->from,

@@ -128,6 +128,8 @@ def what_goes_wrong(url, top, out, known):
     case("no network: one line names the first address", done.returncode == 1 and "127.0.0.1:9/x/raw.githubusercontent.com" in done.stderr, done)
     done = paco("data", "fetch", "everything")
     case("no such set: exit 2", done.returncode == 2 and "there is no data set 'everything': --list shows them" in done.stderr, done)
+    done = paco("data", "fetch", "bbh", "--from", work("no-mirror"), "--out", out)
+    case("no such mirror", done.returncode == 1 and "no-mirror: there is no such folder (--from)" in done.stderr, done)
     case("no set: exit 2", paco("data", "fetch").returncode == 2)
     os.environ["https_proxy"] = "http://127.0.0.1:9"
     done = paco("data", "fetch", "bbh", "--out", out, timeout=120)
