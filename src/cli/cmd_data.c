@@ -183,15 +183,36 @@ static int fetch(const struct pc_command *self, const struct values *v, const st
     return code;
 }
 
+/* fetch, and the parts: the i-th job's name, or NULL behind the last. */
+static const char *job_name(const struct pc_command *self, size_t i)
+{
+    const struct pc_command *part = i ? self->parts[i - 1] : NULL;
+    return i == 0 ? "fetch" : part ? strrchr(part->name, ' ') + 1 : NULL;
+}
+
 /* `paco data mmlu` means to fetch it. */
 static int misuse(const struct pc_command *self, const struct pc_strings *words)
 {
-    if (words->n == 0)
-        return pc_command_misuse(self, "which job? fetch gets data sets");
-    const char *word = words->v[0], *set = nearest_to(word);
-    if (set && pc_edit_distance("fetch", word) > 2)
-        return pc_command_misuse(self, "there is no job '%s' (did you mean fetch %s?)", word, set);
-    return pc_command_misuse(self, "there is no job '%s' (did you mean fetch?)", word);
+    const char *job, *near = NULL, *word = words->n ? words->v[0] : NULL,
+                     *set = word ? nearest_to(word) : NULL;
+    struct pc_buf jobs;
+    int best = 3;
+    pc_buf_init(&jobs, 1024);
+    for (size_t i = 0; (job = job_name(self, i)); i++) {
+        int d = word ? pc_edit_distance(job, word) : best;
+        pc_buf_printf(&jobs, "%s%s", i ? ", " : "", job);
+        near = d < best ? job : near;
+        best = d < best ? d : best;
+    }
+    int code;
+    if (near)
+        code = pc_command_misuse(self, "there is no job '%s' (did you mean %s?)", word, near);
+    else if (set)
+        code = pc_command_misuse(self, "there is no job '%s' (did you mean fetch %s?)", word, set);
+    else
+        code = pc_command_misuse(self, "which job? There are %s", jobs.data ? jobs.data : "none");
+    pc_buf_release(&jobs);
+    return code;
 }
 
 static int run(const struct pc_command *self, int argc, char **argv)
