@@ -42,7 +42,7 @@ static void on_step(void *ctx, const struct pc_train_report *r)
 static int finish(struct pc_finetune *f, struct pc_write_result *written, struct paco_error *err)
 {
     struct pc_checkpoint *narrow = NULL;
-    enum paco_dtype dtype = f->train.bf16 ? PACO_DTYPE_BF16 : PACO_DTYPE_F32;
+    enum paco_dtype dtype = f->train.bf16 && !f->is_lora ? PACO_DTYPE_BF16 : PACO_DTYPE_F32;
     int rc = pc_narrow(f->params->ck, dtype, f->params->ck, f->pool, NULL, &narrow, err);
     if (rc == 0)
         rc = pc_training_finish(f->trainer, &f->run, narrow, written, err);
@@ -103,10 +103,10 @@ static int print_result(const struct pc_finetune *f, const struct pc_training_re
 {
     if (!f->v->json) {
         char bytes[32];
-        printf("%s: %llu steps, loss %.4f, %.0f tokens/s; model of %s in %s\n", f->v->out,
+        printf("%s: %llu steps, loss %.4f, %.0f tokens/s; %s of %s in %s\n", f->v->out,
             (unsigned long long)f->trainer->step, r->loss,
-            r->seconds > 0 ? (double)r->n_tokens / r->seconds : 0,
-            pc_human_bytes(written->bytes_written, bytes), f->train.bf16 ? "BF16" : "F32");
+            r->seconds > 0 ? (double)r->n_tokens / r->seconds : 0, f->is_lora ? "adapter" : "model",
+            pc_human_bytes(written->bytes_written, bytes), f->train.bf16 && !f->is_lora ? "BF16" : "F32");
         return 0;
     }
     struct pc_buf text;
@@ -152,7 +152,7 @@ static int train(struct pc_finetune *f, struct paco_error *err)
 
 static int prepare(struct pc_finetune *f, struct paco_error *err)
 {
-    const struct pc_train_setup setup = {.examples = &f->examples, .kernels = &f->kernels};
+    f->is_lora = f->v->use_lora || f->v->init_adapter;
     int rc = f->v->plan ? 0 : pc_training_check(&f->run, err);
     if (rc == 0)
         rc = pc_finetune_open(f, err);
@@ -164,11 +164,8 @@ static int prepare(struct pc_finetune *f, struct paco_error *err)
         rc = pc_finetune_load(f, err);
     if (rc < 0)
         return rc;
-    struct pc_train_setup with = setup;
-    with.params = f->params;
-    with.model = f->llama;
-    with.pool = f->pool;
-    return pc_trainer_new(&with, &f->train, &f->trainer, err);
+    const struct pc_train_setup setup = pc_finetune_setup(f);
+    return pc_trainer_new(&setup, &f->train, &f->trainer, err);
 }
 
 static int run_all(struct pc_finetune *f, struct paco_error *err)
@@ -201,7 +198,7 @@ static int run(const struct pc_command *self, int argc, char **argv)
     code =
         args.positional.n ? pc_command_misuse(self, "'%s' belongs to no option", args.positional.v[0]) : -1;
     if (code < 0) {
-        int rc = pc_finetune_settle(v, &f.train, &f.encode, &f.run, &err);
+        int rc = pc_finetune_settle(v, &f.train, &f.encode, &f.run, &f.lora_options, &err);
         if (rc == 0)
             rc = run_all(&f, &err);
         pc_progress_bar_end();
@@ -227,6 +224,10 @@ const struct pc_command pc_cmd_finetune = {
         "micro-batch's mean, is --upstream-quirks. Examples are never padded. With --dtype f32 a step's "
         "result\n"
         "does not depend on how it is cut into micro-batches; nothing depends on the number of threads.\n"
+        "\n"
+        "--use_lora leaves the model as it is and trains an adapter beside its matrices; the base may then "
+        "be\n"
+        "quantised (a GGUF file, or --type). DIR becomes a PEFT folder: paco merge folds it into its base.\n"
         "\n"
         "DIR/train_log.jsonl has a line for each step. Checkpoints hold all a run needs: after Ctrl-C, a "
         "crash\n"

@@ -11,12 +11,13 @@
 
 /* ---- opening ---- */
 
-/* Upstream gives a LLaMA tokenizer without a pad token one, and the model a row for it. */
+/* Upstream gives a LLaMA tokenizer without a pad token one, and the model a row for it. Beside an adapter
+ * that row is neither trained nor saved, and nothing is padded here: then there is none. */
 static int choose_pad(struct pc_finetune *f, struct paco_error *err)
 {
     struct pc_special_tokens tokens;
     const struct pc_source *lead = f->model.lead;
-    if (lead->kind != PC_SOURCE_DIR || !pc_tokenizer_marks_spaces(f->tok))
+    if (f->is_lora || lead->kind != PC_SOURCE_DIR || !pc_tokenizer_marks_spaces(f->tok))
         return 0;
     int rc = pc_special_tokens_read(lead->dir, &tokens, err);
     if (rc == 0 && tokens.is_llama && !tokens.has_pad)
@@ -41,7 +42,7 @@ static void note_examples(struct pc_finetune *f)
 
 int pc_finetune_open(struct pc_finetune *f, struct paco_error *err)
 {
-    const struct pc_model_args args = {.model = f->v->model, .diff = f->v->diff};
+    const struct pc_model_args args = {.model = f->v->model, .diff = f->v->diff, .type = f->v->type};
     f->notes.progress = pc_progress_bar(f->self);
     pc_kernels_init(&f->kernels, pc_cpu_flags());
     f->pool = pc_pool_new((int)f->v->threads, err);
@@ -85,19 +86,50 @@ static int settle_vocabulary(struct pc_finetune *f, struct paco_error *err)
     return 0;
 }
 
-int pc_finetune_bind(struct pc_finetune *f, struct paco_error *err)
+/* The options of an adapter that is trained further are its own. */
+static int open_adapter(struct pc_finetune *f, struct paco_error *err)
+{
+    int rc = pc_adapter_open(f->v->init_adapter, &f->adapter, err);
+    if (rc == 0)
+        rc = pc_lora_options_of(f->adapter->ck, f->adapter->config.root, &f->lora_options, err);
+    if (rc < 0)
+        pc_error_path(err, f->v->init_adapter);
+    return rc;
+}
+
+static int bind_lora(struct pc_finetune *f, enum pc_products products, struct paco_error *err)
+{
+    f->config = *f->model.config;
+    int rc = f->v->init_adapter ? open_adapter(f, err) : 0;
+    if (rc == 0)
+        rc = pc_params_add_lora(f->params, &f->config, &f->lora_options, err);
+    if (rc == 0)
+        rc = pc_params_allocate(f->params, err);
+    if (rc == 0)
+        rc = pc_llama_bind(f->model.weights, &f->config, &f->kernels, products, &f->llama, err);
+    if (rc == 0)
+        rc = pc_lora_bind(
+            f->params->ck, &f->config, &f->kernels, products, pc_lora_scale(&f->lora_options), &f->lora, err);
+    return rc;
+}
+
+static int bind_model(struct pc_finetune *f, enum pc_products products, struct paco_error *err)
 {
     int rc = settle_vocabulary(f, err);
-    if (rc == 0)
-        rc = pc_params_new(&f->params, err);
     if (rc == 0)
         rc = pc_params_add_llama(f->params, &f->config, err);
     if (rc == 0)
         rc = pc_params_allocate(f->params, err);
-    if (rc == 0)
-        rc = pc_llama_bind(f->params->ck, &f->config, &f->kernels,
-            f->train.bf16 ? PC_PRODUCTS_TRAIN_BF16 : PC_PRODUCTS_F32, &f->llama, err);
-    return rc;
+    return rc < 0 ? rc : pc_llama_bind(f->params->ck, &f->config, &f->kernels, products, &f->llama, err);
+}
+
+int pc_finetune_bind(struct pc_finetune *f, struct paco_error *err)
+{
+    enum pc_products products = f->train.bf16 ? PC_PRODUCTS_TRAIN_BF16 : PC_PRODUCTS_F32;
+    int rc = pc_params_new(&f->params, err);
+    if (rc < 0)
+        return rc;
+    return f->is_lora ? bind_lora(f, products, err) : bind_model(f, products, err);
 }
 
 /* ---- loading ---- */
@@ -113,10 +145,10 @@ static void put_hex(json_t *object, const char *name, const uint8_t digest[PC_SH
     put(object, name, json_string(pc_sha256_hex(digest, hex)), good);
 }
 
-/* The digest of the model's own tensors, whatever shape it came in. */
-static int base_digest(struct pc_finetune *f, char hex[PC_SHA256_HEX], struct paco_error *err)
+/* The digest of a checkpoint's own tensors, whatever files it came in. */
+static int digest_of(
+    struct pc_finetune *f, const struct pc_checkpoint *ck, char hex[PC_SHA256_HEX], struct paco_error *err)
 {
-    const struct pc_checkpoint *ck = f->model.weights;
     struct pc_scan *scans = pc_alloc(ck->n_tensors, sizeof *scans);
     if (!scans)
         return pc_error_mem(err, ck->n_tensors * sizeof *scans, "digests");
@@ -134,7 +166,7 @@ static int make_identity(struct pc_finetune *f, struct paco_error *err)
     static const char *const states[] = {"f32", "bf16", "8bit"};
     const struct pc_finetune_values *v = f->v;
     char base[PC_SHA256_HEX];
-    int rc = base_digest(f, base, err);
+    int rc = digest_of(f, f->model.weights, base, err);
     if (rc < 0)
         return rc;
     bool good = true;
@@ -160,12 +192,43 @@ static int make_identity(struct pc_finetune *f, struct paco_error *err)
     put(id, "shuffle", json_boolean(f->train.shuffle), &good);
     put(id, "optim_states", json_string(states[f->train.optimizer.states]), &good);
     put(id, "upstream_quirks", json_boolean(v->quirks), &good);
+    if (f->is_lora) {
+        const struct pc_lora_options *o = &f->lora_options;
+        put(id, "lora_rank", json_integer((json_int_t)o->rank), &good);
+        put(id, "lora_alpha", pc_json_number(o->alpha), &good);
+        put(id, "lora_dropout", pc_json_number(o->dropout), &good);
+        put(id, "lora_targets", json_integer(o->targets), &good);
+    }
+    if (f->adapter) {
+        rc = digest_of(f, f->adapter->ck, base, err);
+        put(id, "init_adapter", json_string(base), &good);
+    }
     f->identity = id;
+    if (rc < 0)
+        return rc;
     return good ? 0 : pc_error_mem(err, 4096, "the run's identity");
 }
 
+/* An adapter's folder has its own configuration, and its base's tokenizer. */
+static int make_adapter_files(struct pc_finetune *f, struct paco_error *err)
+{
+    struct paco_file files[PC_VOCAB_FILES + 1] = {
+        {"adapter_config.json", f->adapter_config.data, f->adapter_config.len}};
+    struct pc_training_options *run = &f->run;
+    int rc = 0;
+    if (pc_source_makes_files(f->model.lead))
+        rc = pc_vocab_output_make(f->v->diff ? f->v->diff : f->v->model, &f->vocab, err);
+    for (size_t i = 0; i < f->vocab.n_files; i++)
+        files[1 + i] = f->vocab.files[i];
+    if (rc == 0)
+        rc = pc_job_files(&f->made, files, 1 + f->vocab.n_files, &f->files, &f->n_files, err);
+    run->saving.tokenizer_from = f->model.lead->kind == PC_SOURCE_DIR ? f->model.lead->dir : NULL;
+    run->saving.file_name = "adapter_model.safetensors";
+    return rc;
+}
+
 /* Configuration and tokenizer, which travel with the model. */
-static int make_files(struct pc_finetune *f, struct paco_error *err)
+static int make_model_files(struct pc_finetune *f, struct paco_error *err)
 {
     const struct pc_source *lead = f->model.lead;
     int rc = 0;
@@ -176,26 +239,47 @@ static int make_files(struct pc_finetune *f, struct paco_error *err)
     }
     if (rc == 0)
         rc = pc_job_files(&f->made, f->vocab.files, f->vocab.n_files, &f->files, &f->n_files, err);
-    f->run.saving = (struct pc_train_saving){.identity = f->identity,
-        .files_from = lead->kind == PC_SOURCE_GGUF ? NULL : lead->dir,
-        .files = f->files,
-        .n_files = f->n_files,
-        .progress = pc_progress_bar(f->self),
-        .notes = &f->notes};
+    f->run.saving.files_from = lead->kind == PC_SOURCE_GGUF ? NULL : lead->dir;
+    return rc;
+}
+
+static int make_files(struct pc_finetune *f, struct paco_error *err)
+{
+    enum { MAX_CONFIG = 1 << 20 };
+    pc_buf_init(&f->adapter_config, MAX_CONFIG);
+    if (f->is_lora)
+        pc_lora_config_write(&f->lora_options, f->v->model, &f->adapter_config);
+    int rc = pc_buf_check(&f->adapter_config, "adapter_config.json", err);
+    if (rc == 0)
+        rc = f->is_lora ? make_adapter_files(f, err) : make_model_files(f, err);
+    f->run.saving.identity = f->identity;
+    f->run.saving.files = f->files;
+    f->run.saving.n_files = f->n_files;
+    f->run.saving.progress = pc_progress_bar(f->self);
+    f->run.saving.notes = &f->notes;
+    return rc;
+}
+
+/* What the trained parameters are at first. */
+static int read_params(struct pc_finetune *f, struct paco_error *err)
+{
+    const struct pc_progress *bar = pc_progress_bar(f->self);
+    enum pc_new_rows how = f->encode.encoding == PC_ENCODING_STANFORD ? PC_ROWS_MEAN : PC_ROWS_RANDOM;
+    if (f->is_lora && !f->adapter)
+        return pc_params_init_lora(f->params, f->train.seed), 0;
+    int rc = pc_params_read(f->params, f->adapter ? f->adapter->ck : f->model.weights, f->pool, bar, err);
+    if (rc == 0 && !f->is_lora)
+        rc = pc_params_fill_new_rows(f->params, f->model.weights, how, f->train.seed, err);
     return rc;
 }
 
 int pc_finetune_load(struct pc_finetune *f, struct paco_error *err)
 {
-    const struct pc_checkpoint *source = f->model.weights;
-    enum pc_new_rows how = f->encode.encoding == PC_ENCODING_STANFORD ? PC_ROWS_MEAN : PC_ROWS_RANDOM;
     int rc = make_identity(f, err);
     if (rc == 0)
         rc = make_files(f, err);
     if (rc == 0)
-        rc = pc_params_read(f->params, source, f->pool, pc_progress_bar(f->self), err);
-    if (rc == 0)
-        rc = pc_params_fill_new_rows(f->params, source, how, f->train.seed, err);
+        rc = read_params(f, err);
     if (rc == 0)
         rc = pc_llama_load(f->llama, err);
     if (rc == 0)
@@ -206,6 +290,9 @@ int pc_finetune_load(struct pc_finetune *f, struct paco_error *err)
 void pc_finetune_close(struct pc_finetune *f)
 {
     pc_trainer_free(f->trainer);
+    pc_lora_free(f->lora);
+    pc_adapter_close(f->adapter);
+    pc_buf_release(&f->adapter_config);
     pc_llama_free(f->llama);
     pc_params_free(f->params);
     pc_examples_release(&f->examples);

@@ -6,6 +6,8 @@
 #include "cli/finetune_options.h"
 #include "cli/model_args.h"
 #include "cli/vocab_files.h"
+#include "train/lora.h"
+#include "weights/adapter.h"
 #include "weights/gguf_files.h"
 
 /** Everything is *owned*: pc_finetune_close. Start from zero. */
@@ -15,6 +17,8 @@ struct pc_finetune {
     struct pc_train_options train;
     struct pc_examples_options encode;
     struct pc_training_options run;
+    struct pc_lora_options lora_options;
+    bool is_lora;
 
     struct pc_model model;   /* what is trained, as it was */
     struct pc_config config; /* of what is trained: a larger vocabulary, perhaps */
@@ -26,6 +30,9 @@ struct pc_finetune {
     struct pc_examples examples;
     struct pc_params *params;
     struct pc_llama *llama;
+    struct pc_adapter *adapter; /* to begin with, or NULL */
+    struct pc_lora *lora;       /* what is trained, or NULL: the model itself */
+    struct pc_buf adapter_config;
     struct pc_trainer *trainer;
     json_t *identity;
 

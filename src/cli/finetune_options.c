@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/finetune_options.h"
 
+#include "cli/model_args.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +24,11 @@ const struct pc_option pc_finetune_rows[] = {
         .offset = AT(diff),
         .arg = "DIR",
         .help = "a weight diff: MODEL is its base, and their sum is trained"},
+    {.name = "type",
+        .type = PC_OPT_CHOICE,
+        .offset = AT(type),
+        .choices = PC_MODEL_TYPES,
+        .help = "of a base that is not trained: narrow or quantise it while it is loaded (QLoRA)"},
     {.name = "train_file",
         .type = PC_OPT_STRING,
         .offset = AT(train_file),
@@ -125,6 +132,41 @@ const struct pc_option pc_finetune_rows[] = {
         .offset = AT(states),
         .choices = PC_OPTIM_STATES_NAMES,
         .help = "what AdamW's two means are kept in (f32): 8, 4 or 2 bytes a weight"},
+    {.name = "use_lora",
+        .type = PC_OPT_FLAG,
+        .offset = AT(use_lora),
+        .help = "train a low-rank adapter beside the model's matrices, and save that, as PEFT does"},
+    {.name = "lora_rank",
+        .type = PC_OPT_INT,
+        .offset = AT(lora_rank),
+        .arg = "N",
+        .min = 1,
+        .max = 65536,
+        .help = "its rank (64)"},
+    {.name = "lora_alpha",
+        .type = PC_OPT_FLOAT,
+        .offset = AT(lora_alpha),
+        .arg = "X",
+        .min = 0,
+        .max = 1e9,
+        .help = "its scale, times the rank (16)"},
+    {.name = "lora_dropout",
+        .type = PC_OPT_FLOAT,
+        .offset = AT(lora_dropout),
+        .arg = "X",
+        .min = 0,
+        .max = 0.999,
+        .help = "the share of its inputs that are dropped in training (0.1)"},
+    {.name = "lora_targets",
+        .type = PC_OPT_STRING,
+        .offset = AT(lora_targets),
+        .arg = "A,B|all",
+        .help = "the matrices it goes beside (q_proj,v_proj)"},
+    {.name = "init_adapter",
+        .type = PC_OPT_STRING,
+        .offset = AT(init_adapter),
+        .arg = "DIR",
+        .help = "go on with this adapter, its rank, scale and targets; implies --use_lora"},
     {.name = "gradient_checkpointing",
         .type = PC_OPT_FLAG,
         .offset = AT(recompute),
@@ -214,7 +256,10 @@ struct pc_finetune_values pc_finetune_values_default(void)
         .epochs = 3,
         .max_length = 512,
         .seed = 42,
-        .keep = 2};
+        .keep = 2,
+        .lora_rank = 64,
+        .lora_alpha = 16,
+        .lora_dropout = 0.1};
 }
 
 static int settle_checkpoints(
@@ -247,7 +292,8 @@ static void settle_examples(const struct pc_finetune_values *v, struct pc_exampl
 }
 
 int pc_finetune_settle(const struct pc_finetune_values *v, struct pc_train_options *train,
-    struct pc_examples_options *examples, struct pc_training_options *run, struct paco_error *err)
+    struct pc_examples_options *examples, struct pc_training_options *run, struct pc_lora_options *lora,
+    struct paco_error *err)
 {
     *train = (struct pc_train_options){.bf16 = !v->dtype || strcmp(v->dtype, "bf16") == 0,
         .recompute = v->recompute,
@@ -268,6 +314,15 @@ int pc_finetune_settle(const struct pc_finetune_values *v, struct pc_train_optio
     if (v->states)
         pc_optim_states_parse(v->states, &train->optimizer.states);
     settle_examples(v, examples);
+    if (v->use_lora || v->init_adapter)
+        train->dropout = v->lora_dropout;
+    *lora = (struct pc_lora_options){.rank = (uint64_t)v->lora_rank,
+        .alpha = v->lora_alpha,
+        .dropout = v->lora_dropout,
+        .targets = PC_LORA_TARGETS};
+    int rc = v->lora_targets ? pc_lora_targets_parse(v->lora_targets, &lora->targets, err) : 0;
+    if (rc < 0)
+        return pc_error_prefix(err, "--lora_targets"), rc;
     *run = (struct pc_training_options){.out_dir = v->out,
         .keep = (uint64_t)v->keep,
         .resume = v->resume,
@@ -277,5 +332,9 @@ int pc_finetune_settle(const struct pc_finetune_values *v, struct pc_train_optio
         return pc_error_set(err, PACO_EINVAL, "--output_dir is missing: where the trained model goes");
     if (v->force && (v->resume || v->resume_from))
         return pc_error_set(err, PACO_EINVAL, "--force begins anew and --resume goes on: give one of them");
+    if ((v->use_lora || v->init_adapter) && (v->save_diff || v->save_gguf))
+        return pc_error_set(err, PACO_EINVAL,
+            "--save_diff and --save_gguf are of whole models: fold the adapter into its base first (paco "
+            "merge)");
     return settle_checkpoints(v, run, err);
 }

@@ -6,15 +6,19 @@
 #include "cli/command.h"
 #include "train/examples.h"
 #include "train/loop.h"
+#include "train/lora.h"
 #include "train/training_run.h"
 
 struct pc_finetune_values {
-    const char *model, *diff, *train_file, *encoding, *out;
+    const char *model, *diff, *type, *train_file, *encoding, *out;
     const char *schedule, *dtype, *states, *checkpointing, *resume_from;
     const char *save_diff, *save_gguf;
+    const char *lora_targets, *init_adapter;
+    double lora_alpha, lora_dropout;
+    int64_t lora_rank;
     double learning_rate, weight_decay, warmup_ratio, clip;
     int64_t batch, accumulation, epochs, steps, max_length, seed, logging, keep, threads, limit;
-    bool no_shuffle, quirks, resume, plan, force, recompute, json;
+    bool use_lora, no_shuffle, quirks, resume, plan, force, recompute, json;
 };
 extern const struct pc_option pc_finetune_rows[];
 
@@ -24,6 +28,7 @@ struct pc_finetune_values pc_finetune_values_default(void);
 /** What the values mean for training, encoding and saving: options of other parts are left at zero.
  * PACO_EINVAL names what cannot be. */
 int pc_finetune_settle(const struct pc_finetune_values *v, struct pc_train_options *train,
-    struct pc_examples_options *examples, struct pc_training_options *run, struct paco_error *err);
+    struct pc_examples_options *examples, struct pc_training_options *run, struct pc_lora_options *lora,
+    struct paco_error *err);
 
 #endif

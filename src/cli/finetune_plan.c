@@ -11,10 +11,11 @@
 
 /* ---- memory ---- */
 
-static struct pc_train_setup setup_of(const struct pc_finetune *f)
+struct pc_train_setup pc_finetune_setup(const struct pc_finetune *f)
 {
     return (struct pc_train_setup){.params = f->params,
         .model = f->llama,
+        .lora = f->lora,
         .examples = &f->examples,
         .kernels = &f->kernels,
         .pool = f->pool};
@@ -28,7 +29,7 @@ static double gigabytes(uint64_t bytes)
 static int check_memory(const struct pc_finetune *f, struct paco_error *err)
 {
     struct pc_train_memory m;
-    const struct pc_train_setup setup = setup_of(f);
+    const struct pc_train_setup setup = pc_finetune_setup(f);
     pc_train_memory(&setup, &f->train, &m);
     uint64_t need = pc_train_memory_total(&m) - m.examples, left = pc_host_memory_available();
     if (need <= left)
@@ -37,10 +38,11 @@ static int check_memory(const struct pc_finetune *f, struct paco_error *err)
                          : !f->train.recompute                      ? "--gradient_checkpointing takes less"
                                                                     : "a smaller --max_seq_length takes less";
     return pc_error_set(err, PACO_EMEM,
-        "needs %.2f GB: weights %.2f, gradients %.2f, optimiser states %.2f, activations %.2f, scratch %.2f; "
+        "needs %.2f GB: model %.2f, trained weights %.2f, gradients %.2f, optimiser states %.2f, activations "
+        "%.2f, scratch %.2f; "
         "%.2f GB "
         "are available (%s)",
-        gigabytes(need), gigabytes(m.weights), gigabytes(m.gradients), gigabytes(m.states),
+        gigabytes(need), gigabytes(m.base), gigabytes(m.weights), gigabytes(m.gradients), gigabytes(m.states),
         gigabytes(m.activations), gigabytes(m.scratch), gigabytes(left), advice);
 }
 
@@ -121,10 +123,11 @@ static json_t *plan_json(const struct pc_finetune *f, const struct pc_train_memo
 {
     const struct pc_course *c = &f->trainer->course;
     const struct pc_examples *e = &f->examples;
-    json_t *memory = json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "weights", (json_int_t)m->weights,
-        "gradients", (json_int_t)m->gradients, "optimizer_states", (json_int_t)m->states, "activations",
-        (json_int_t)m->activations, "scratch", (json_int_t)m->scratch, "examples", (json_int_t)m->examples,
-        "total", (json_int_t)pc_train_memory_total(m), "available", (json_int_t)pc_host_memory_available());
+    json_t *memory = json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "model", (json_int_t)m->base,
+        "weights", (json_int_t)m->weights, "gradients", (json_int_t)m->gradients, "optimizer_states",
+        (json_int_t)m->states, "activations", (json_int_t)m->activations, "scratch", (json_int_t)m->scratch,
+        "examples", (json_int_t)m->examples, "total", (json_int_t)pc_train_memory_total(m), "available",
+        (json_int_t)pc_host_memory_available());
     json_t *disk = json_pack("{s:I,s:I,s:I}", "checkpoint", (json_int_t)d->state, "model",
         (json_int_t)d->model, "total", (json_int_t)d->total);
     return json_pack("{s:o,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f}", "memory", memory, "disk", disk,
@@ -146,7 +149,8 @@ static void print_text(const struct pc_finetune *f, const struct pc_train_memory
     const struct pc_course *c = &f->trainer->course;
     const struct pc_examples *e = &f->examples;
     printf("memory\n");
-    line("weights", m->weights);
+    line("model", m->base);
+    line("trained weights", m->weights);
     line("gradients", m->gradients);
     line("optimiser states", m->states);
     line("activations", m->activations);
@@ -170,7 +174,7 @@ int pc_finetune_print_plan(struct pc_finetune *f, struct paco_error *err)
     struct pc_train_memory m;
     struct pc_buf text;
     struct disk d = {0};
-    const struct pc_train_setup setup = setup_of(f);
+    const struct pc_train_setup setup = pc_finetune_setup(f);
     uint64_t n_tokens = 0;
     double took = 0, tokens;
     int rc = 0;

@@ -5,6 +5,9 @@
 
 #include "cli/finetune_model.h"
 
+/** What training needs of f, which is bound. */
+struct pc_train_setup pc_finetune_setup(const struct pc_finetune *f);
+
 /** Refuse what memory or disk will not do: PACO_EMEM, PACO_ENOSPC, with the sums. f is bound. */
 int pc_finetune_check(struct pc_finetune *f, struct paco_error *err);
 

@@ -3,6 +3,7 @@
 
 #include "base/host.h"
 #include "base/memory.h"
+#include "train/keyed.h"
 
 #include <assert.h>
 #include <math.h>
@@ -36,6 +37,8 @@ static struct pc_pass_options pass_options(const struct pc_train_setup *s, const
         .max_rows = longest,
         .max_examples = 1,
         .kv_type = o->bf16 ? PC_BF16 : PC_F32,
+        .lora = s->lora,
+        .dropout = (float)o->dropout,
         .recompute = o->recompute};
     if (!o->bf16)
         return p;
@@ -51,7 +54,8 @@ void pc_train_memory(
     struct pc_pass_options p = pass_options(s, o);
     struct pc_pass_plan pass = pc_pass_plan(s->model, &p);
     uint64_t flat = s->params->n_flat * sizeof(float);
-    *out = (struct pc_train_memory){.weights = flat,
+    *out = (struct pc_train_memory){.base = s->lora ? s->model->weights_size : s->model->own_size,
+        .weights = flat,
         .gradients = flat * (uint64_t)n_gradients(s, o),
         .states = pc_optimizer_size(s->params->n_flat, o->optimizer.states),
         .activations = pass.activations,
@@ -62,7 +66,7 @@ void pc_train_memory(
 
 uint64_t pc_train_memory_total(const struct pc_train_memory *m)
 {
-    return m->weights + m->gradients + m->states + m->activations + m->scratch + m->examples;
+    return m->base + m->weights + m->gradients + m->states + m->activations + m->scratch + m->examples;
 }
 
 /* ---- life ---- */
@@ -145,6 +149,7 @@ struct step {
     const struct pc_progress *progress;
     const uint32_t *example;
     uint64_t n;
+    uint64_t key; /* of dropout */
 };
 
 static const struct pc_example *example_at(const struct step *s, uint64_t i)
@@ -185,8 +190,9 @@ static uint64_t fill_pass(struct step *s, uint64_t i, uint64_t end)
             break;
         struct pc_pass_rows to = pc_pass_add(t->pass, (size_t)n);
         pc_examples_get(t->setup.examples, s->example[i], to.id, to.label);
+        uint64_t key = pc_keyed_bits(s->key, s->example[i]);
         for (uint64_t k = 0; k < n; k++)
-            to.weight[k] = t->weight[i];
+            to.weight[k] = t->weight[i], to.key[k] = key;
         rows += n;
     }
     return i;
@@ -279,7 +285,7 @@ int pc_trainer_step(struct pc_trainer *t, const struct pc_progress *progress, st
     assert(t->step < t->course.n_updates);
     const struct pc_train_options *o = &t->options;
     uint64_t epoch, first;
-    struct step s = {.t = t, .progress = progress};
+    struct step s = {.t = t, .progress = progress, .key = pc_keyed_key(~o->seed, t->step)};
     struct pc_train_report r = {.step = t->step + 1, .rate = pc_schedule_rate(&t->schedule, t->step)};
     double start = pc_seconds();
     pc_course_update(&t->course, t->step, &epoch, &first, &s.n);

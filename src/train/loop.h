@@ -33,6 +33,7 @@ enum {
 struct pc_train_options {
     bool bf16;      /* products of BF16 operands; else plain F32 */
     bool recompute; /* pc_pass_options */
+    double dropout; /* of an adapter\'s inputs */
     uint64_t batch; /* examples of a micro-batch */
     uint64_t accumulation;
     uint64_t n_epochs, max_updates; /* max_updates 0: n_epochs decide */
@@ -51,7 +52,8 @@ struct pc_train_options {
 /** What is trained, on what, by whom. All *borrowed*. */
 struct pc_train_setup {
     const struct pc_params *params;
-    struct pc_llama *model; /* bound, loaded, attached */
+    struct pc_llama *model;     /* bound, loaded, attached */
+    const struct pc_lora *lora; /* bound to params->ck, whose factors are all that is trained; or NULL */
     const struct pc_examples *examples;
     const struct pc_kernels *kernels;
     struct pc_pool *pool;
@@ -86,6 +88,7 @@ struct pc_train_report {
 
 /** Bytes the run will hold beside the model and what it is bound to, by class, before any are asked for. */
 struct pc_train_memory {
+    uint64_t base;    /* the model's own: weights that are not trained, copies of vectors */
     uint64_t weights; /* trained, F32 */
     uint64_t gradients, states, activations, scratch, examples;
 };

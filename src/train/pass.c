@@ -21,12 +21,17 @@ struct pc_pass {
     struct pc_llama_tape *tapes;          /* of each layer */
     struct pc_llama_gradients *gradients; /* of each layer, in g */
     struct pc_llama_end_gradients ends;
+    struct pc_lora_scratch lora_scratch;
+    struct pc_lora_span span; /* all rows */
+    struct pc_lora_rows lora;
+    struct pc_llama_rows rows; /* of the examples at hand */
     float *g;
     float *memory;
     float *x;            /* (T, C) */
     double *row_loss;    /* (T) */
     int32_t *id, *label; /* (T) */
     float *weight;       /* (T) */
+    uint64_t *key;       /* (T) */
     size_t *length;      /* of each example */
     size_t n_rows, n_examples;
 };
@@ -52,6 +57,10 @@ static size_t lay_out(const struct pc_llama *m, const struct pc_pass_options *o,
         pc_llama_scratch_place(&pass->scratch, m, rows, n_loss, o->recompute, memory + at);
     at += round_up(
         (pc_llama_scratch_size(m, rows, n_loss, o->recompute) + sizeof *memory - 1) / sizeof *memory);
+    if (pass && o->lora)
+        pc_lora_scratch_place(&pass->lora_scratch, o->lora, rows, memory + at);
+    if (o->lora)
+        at += round_up((pc_lora_scratch_size(o->lora, rows) + sizeof *memory - 1) / sizeof *memory);
     if (pass)
         pass->x = memory + at;
     at += round_up(rows * (size_t)c->hidden_size);
@@ -66,7 +75,7 @@ static size_t lay_out(const struct pc_llama *m, const struct pc_pass_options *o,
 struct pc_pass_plan pc_pass_plan(const struct pc_llama *m, const struct pc_pass_options *o)
 {
     size_t tapes, n = lay_out(m, o, NULL, NULL, &tapes);
-    uint64_t per_row = sizeof(double) + 2 * sizeof(int32_t) + sizeof(float);
+    uint64_t per_row = sizeof(double) + 2 * sizeof(int32_t) + sizeof(float) + sizeof(uint64_t);
     return (struct pc_pass_plan){.activations = tapes * sizeof(float),
         .scratch = (n - tapes) * sizeof(float) + o->max_rows * per_row +
                    pc_llama_batch_size(&m->config, o->max_rows, o->max_examples, o->kv_type)};
@@ -84,9 +93,10 @@ static int make_room(struct pc_pass *pass, struct paco_error *err)
     pass->id = pc_alloc(rows, sizeof *pass->id);
     pass->label = pc_alloc(rows, sizeof *pass->label);
     pass->weight = pc_alloc(rows, sizeof *pass->weight);
+    pass->key = pc_alloc_zero(rows, sizeof *pass->key);
     pass->length = pc_alloc(o->max_examples, sizeof *pass->length);
     if (!pass->memory || !pass->tapes || !pass->gradients || !pass->row_loss || !pass->id || !pass->label ||
-        !pass->weight || !pass->length)
+        !pass->weight || !pass->key || !pass->length)
         return pc_error_mem(err, size, "activations");
     lay_out(pass->model, o, pass, pass->memory, &tapes);
     pass->compute.kernels = o->kernels;
@@ -137,6 +147,7 @@ void pc_pass_free(struct pc_pass *pass)
     pc_free(pass->id);
     pc_free(pass->label);
     pc_free(pass->weight);
+    pc_free(pass->key);
     pc_free(pass->length);
     pc_free(pass);
 }
@@ -159,7 +170,7 @@ struct pc_pass_rows pc_pass_add(struct pc_pass *pass, size_t n)
     size_t at = pass->n_rows;
     pass->length[pass->n_examples++] = n;
     pass->n_rows += n;
-    return (struct pc_pass_rows){pass->id + at, pass->label + at, pass->weight + at};
+    return (struct pc_pass_rows){pass->id + at, pass->label + at, pass->weight + at, pass->key + at};
 }
 
 /* ---- gradients by name ---- */
@@ -184,6 +195,12 @@ static void point_layer(struct pc_pass *pass, int32_t i_layer, float *g)
         to->matrix[k] = pc_params_at(pass->params, g, name);
         snprintf(name, sizeof name, "model.layers.%d.%s.bias", i_layer, matrices[k]);
         to->bias[k] = pc_params_at(pass->params, g, name);
+        snprintf(
+            name, sizeof name, "base_model.model.model.layers.%d.%s.lora_A.weight", i_layer, matrices[k]);
+        to->lora_a[k] = pc_params_at(pass->params, g, name);
+        snprintf(
+            name, sizeof name, "base_model.model.model.layers.%d.%s.lora_B.weight", i_layer, matrices[k]);
+        to->lora_b[k] = pc_params_at(pass->params, g, name);
     }
 }
 
@@ -212,18 +229,35 @@ static void embed_rows(void *arg, int64_t first, int64_t end, int i_worker)
         (void)pc_llama_embed(pass->model, pass->id[t], pass->x + t * width, NULL); /* filled: cannot fail */
 }
 
-/* x = the stream behind the last block; keep: what backward needs of the way there. */
-static void forward(struct pc_pass *pass, bool keep)
+/* Lay out the rows; the adapter, if there is one, is beside all of them. */
+static void set_rows(struct pc_pass *pass, bool training)
+{
+    const struct pc_pass_options *o = &pass->options;
+    pc_llama_batch_set(pass->batch, pass->length, pass->n_examples);
+    pass->rows = *pc_llama_batch_rows(pass->batch);
+    if (!o->lora)
+        return;
+    pass->span = (struct pc_lora_span){0, pass->n_rows, o->lora};
+    pass->lora = (struct pc_lora_rows){.spans = &pass->span,
+        .n_spans = 1,
+        .dropout = training ? o->dropout : 0,
+        .key = pass->key,
+        .scratch = &pass->lora_scratch};
+    pass->rows.lora = &pass->lora;
+}
+
+/* x = the stream behind the last block; training: with dropout, and what backward needs of the way is kept.
+ */
+static void forward(struct pc_pass *pass, bool training)
 {
     const struct pc_config *c = &pass->model->config;
     struct pc_llama_weights weights = pc_llama_weights(pass->model);
-    pc_llama_batch_set(pass->batch, pass->length, pass->n_examples);
-    const struct pc_llama_rows *rows = pc_llama_batch_rows(pass->batch);
+    set_rows(pass, training);
     pc_pool_share(pass->options.pool, (int64_t)pass->n_rows,
         pc_compute_workers(&pass->compute, (double)pass->n_rows * c->hidden_size), embed_rows, pass);
     for (int32_t i = 0; i < c->n_layers; i++)
-        pc_llama_block_forward(&pass->compute, c, &weights, i, rows, pass->x, &pass->scratch.forward,
-            keep ? &pass->tapes[i] : NULL);
+        pc_llama_block_forward(&pass->compute, c, &weights, i, &pass->rows, pass->x, &pass->scratch.forward,
+            training ? &pass->tapes[i] : NULL);
 }
 
 static void sum_losses(const struct pc_pass *pass, double *loss)
@@ -243,11 +277,10 @@ void pc_pass_run(struct pc_pass *pass, float *gradients, double *loss)
     struct pc_llama_weights weights = pc_llama_weights(pass->model);
     point_gradients(pass, gradients);
     forward(pass, true);
-    const struct pc_llama_rows *rows = pc_llama_batch_rows(pass->batch);
     pc_llama_loss_backward(&pass->compute, pass->model, pass->n_rows, pass->x, &targets, &pass->ends,
         pass->row_loss, &pass->scratch);
     for (int32_t i = c->n_layers; i-- > 0;)
-        pc_llama_block_backward(&pass->compute, c, &weights, i, rows, &pass->tapes[i], pass->x,
+        pc_llama_block_backward(&pass->compute, c, &weights, i, &pass->rows, &pass->tapes[i], pass->x,
             &pass->gradients[i], &pass->scratch);
     if (pass->ends.embedding)
         pc_llama_embed_backward(&pass->compute, c, pass->n_rows, pass->id, pass->x, pass->ends.embedding);

@@ -13,6 +13,7 @@
 #define PC_TRAIN_PASS_H
 
 #include "model/llama.h"
+#include "model/llama_lora.h"
 #include "train/params.h"
 
 struct pc_pass_options {
@@ -20,6 +21,8 @@ struct pc_pass_options {
     struct pc_pool *pool;
     size_t max_rows, max_examples; /* of a pass */
     enum pc_dtype kv_type;         /* PC_F32, or PC_BF16: what keys and values are rounded to */
+    const struct pc_lora *lora;    /* bound to params->ck: then its factors are trained; or NULL */
+    float dropout;                 /* of its inputs */
     bool recompute; /* keep the streams between layers alone, and compute the rest again on the way back */
 };
 
@@ -38,10 +41,11 @@ int pc_pass_new(struct pc_llama *model, const struct pc_params *params, const st
     struct pc_pass **out, struct paco_error *err);
 void pc_pass_free(struct pc_pass *pass);
 
-/** Where the ids, labels and weights (of the loss of each row) of an example go; views. */
+/** Where ids, labels, weights of the losses and keys of an example's rows go; views. */
 struct pc_pass_rows {
     int32_t *id, *label;
     float *weight;
+    uint64_t *key; /* what dropout follows from, of each row; the same for all of an example */
 };
 
 /** Forget the examples of the last pass. */

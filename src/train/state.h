@@ -24,7 +24,7 @@ enum { PC_TRAIN_STATE_FORMAT = 1 };
 /** How states are written. All *borrowed*. */
 struct pc_train_saving {
     const json_t *identity;
-    const char *files_from, *tokenizer_from; /* as pc_write_options */
+    const char *files_from, *tokenizer_from, *file_name; /* as pc_write_options */
     const struct pc_write_file *files;
     size_t n_files;
     const struct pc_progress *progress;

@@ -217,6 +217,7 @@ int pc_training_finish(const struct pc_trainer *t, const struct pc_training_opti
         .settings = settings,
         .files_from = s->files_from,
         .tokenizer_from = s->tokenizer_from,
+        .file_name = s->file_name,
         .files = s->files,
         .n_files = s->n_files,
         .force = true,

@@ -57,6 +57,7 @@ struct pc_write_options {
     enum pc_container container;
     const struct pc_gguf_head *gguf; /* PC_GGUF: the metadata */
     uint64_t max_shard;              /* tensor bytes per file; 0 for 10 GB */
+    const char *file_name; /* what to call the file of tensors, which is then one; NULL: as models are */
     const struct pc_write_input *inputs;
     size_t n_inputs;
     /** A JSON object of what else shapes the bytes ({"recipe": "alpaca"}): manifest "options", and a changed

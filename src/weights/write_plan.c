@@ -46,7 +46,13 @@ static int plan_layout(struct pc_writer *w, struct paco_error *err)
     else if (w->opt->container == PC_META)
         rc = pc_layout_new_meta(tensors, n, &w->layout, err);
     else
-        rc = pc_layout_new(w->opt->container, tensors, n, w->opt->max_shard, &w->layout, err);
+        rc = pc_layout_new(w->opt->container, tensors, n, w->opt->file_name ? INT64_MAX : w->opt->max_shard,
+            &w->layout, err);
+    if (rc == 0 && w->opt->file_name) {
+        char *name = pc_arena_strndup(&w->layout->arena, w->opt->file_name, strlen(w->opt->file_name));
+        rc = name ? 0 : pc_error_mem(err, strlen(w->opt->file_name), "a file name");
+        w->layout->files[0].name = name;
+    }
     pc_free(tensors);
     return rc;
 }

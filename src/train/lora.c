@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/lora.h"
+
+#include "train/keyed.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define PREFIX "base_model.model."
+
+/* In the order of the state dict. */
+static const struct {
+    enum pc_llama_matrix matrix;
+    const char *name, *group;
+} g_targets[PC_LLAMA_N_MATRICES] = {{PC_LLAMA_Q, "q_proj", "self_attn"}, {PC_LLAMA_K, "k_proj", "self_attn"},
+    {PC_LLAMA_V, "v_proj", "self_attn"}, {PC_LLAMA_O, "o_proj", "self_attn"},
+    {PC_LLAMA_GATE, "gate_proj", "mlp"}, {PC_LLAMA_DOWN, "down_proj", "mlp"},
+    {PC_LLAMA_UP, "up_proj", "mlp"}};
+
+static unsigned target_called(const char *name, size_t len)
+{
+    for (size_t i = 0; i < PC_LLAMA_N_MATRICES; i++)
+        if (strlen(g_targets[i].name) == len && memcmp(name, g_targets[i].name, len) == 0)
+            return 1u << g_targets[i].matrix;
+    return 0;
+}
+
+int pc_lora_targets_parse(const char *text, unsigned *out, struct paco_error *err)
+{
+    unsigned all = 0;
+    if (strcmp(text, "all") == 0)
+        return *out = PC_LORA_ALL, 0;
+    for (const char *at = text; *at;) {
+        size_t len = strcspn(at, ",");
+        unsigned bit = target_called(at, len);
+        if (!bit)
+            return pc_error_set(err, PACO_EINVAL,
+                "'%.*s' is no matrix that an adapter goes beside; there are q_proj, k_proj, v_proj, o_proj, "
+                "gate_proj, up_proj, down_proj, and all",
+                (int)(len < 60 ? len : 60), at);
+        all |= bit;
+        at += len + (at[len] == ',');
+    }
+    *out = all;
+    return all ? 0 : pc_error_set(err, PACO_EINVAL, "no matrix is named that an adapter goes beside");
+}
+
+float pc_lora_scale(const struct pc_lora_options *o)
+{
+    double rank = (double)o->rank;
+    return (float)(o->alpha / (o->scale_by_root ? sqrt(rank) : rank));
+}
+
+/* ---- parameters ---- */
+
+int pc_params_add_lora(
+    struct pc_params *p, const struct pc_config *c, const struct pc_lora_options *o, struct paco_error *err)
+{
+    uint64_t width = (uint64_t)c->hidden_size, inner = (uint64_t)c->intermediate_size;
+    uint64_t q = (uint64_t)c->n_heads * (uint64_t)c->head_dim,
+             kv = (uint64_t)c->n_kv_heads * (uint64_t)c->head_dim;
+    const uint64_t shapes[PC_LLAMA_N_MATRICES][2] = {[PC_LLAMA_Q] = {q, width},
+        [PC_LLAMA_K] = {kv, width},
+        [PC_LLAMA_V] = {kv, width},
+        [PC_LLAMA_O] = {width, q},
+        [PC_LLAMA_GATE] = {inner, width},
+        [PC_LLAMA_UP] = {inner, width},
+        [PC_LLAMA_DOWN] = {width, inner}};
+    char name[160];
+    int rc = 0;
+    for (int32_t i = 0; i < c->n_layers; i++)
+        for (size_t k = 0; k < PC_LLAMA_N_MATRICES && rc == 0; k++) {
+            if (!(o->targets & 1u << g_targets[k].matrix))
+                continue;
+            const uint64_t *shape = shapes[g_targets[k].matrix];
+            snprintf(name, sizeof name, PREFIX "model.layers.%d.%s.%s.lora_A.weight", i, g_targets[k].group,
+                g_targets[k].name);
+            rc = pc_params_add(p, name, o->rank, shape[1], err);
+            snprintf(name, sizeof name, PREFIX "model.layers.%d.%s.%s.lora_B.weight", i, g_targets[k].group,
+                g_targets[k].name);
+            if (rc == 0)
+                rc = pc_params_add(p, name, shape[0], o->rank, err);
+        }
+    return rc;
+}
+
+void pc_params_init_lora(struct pc_params *p, uint64_t seed)
+{
+    pc_params_zero(p);
+    for (size_t i = 0; i < p->n; i++) {
+        const struct pc_param *param = &p->v[i];
+        if (!strstr(param->name, ".lora_A."))
+            continue;
+        float bound = 1 / sqrtf((float)param->n_in), *w = p->w + param->offset;
+        uint64_t key = pc_keyed_key(seed, i);
+        for (uint64_t k = 0; k < param->n; k++)
+            w[k] = bound * (2 * pc_keyed_uniform(key, k) - 1);
+    }
+}
+
+/* ---- adapters that exist ---- */
+
+/* The target a factor's name belongs to; 0 for any other tensor. */
+static unsigned target_of(const char *name)
+{
+    static const char *const ends[] = {".lora_A.weight", ".lora_B.weight"};
+    size_t len = strlen(name);
+    for (size_t i = 0; i < 2; i++) {
+        size_t end = strlen(ends[i]);
+        if (len <= end || strcmp(name + len - end, ends[i]) != 0)
+            continue;
+        const char *stop = name + len - end, *start = stop;
+        while (start > name && start[-1] != '.')
+            start--;
+        return target_called(start, (size_t)(stop - start));
+    }
+    return 0;
+}
+
+int pc_lora_options_of(
+    const struct pc_checkpoint *ck, const json_t *config, struct pc_lora_options *o, struct paco_error *err)
+{
+    int64_t rank;
+    o->targets = 0;
+    int rc = pc_json_get_i64(config, "r", 1, 1 << 20, &rank, err);
+    if (rc == 0)
+        rc = pc_json_get_f64(config, "lora_alpha", &o->alpha, err);
+    if (rc == 0)
+        rc = pc_json_opt_bool(config, "use_rslora", &o->scale_by_root, err);
+    if (rc < 0)
+        return rc;
+    o->rank = (uint64_t)rank;
+    if (json_object_size(json_object_get(config, "rank_pattern")) ||
+        json_object_size(json_object_get(config, "alpha_pattern")))
+        return pc_error_set(err, PACO_EUNSUPPORTED,
+            "an adapter with ranks or scales of single modules cannot be trained further");
+    for (size_t i = 0; i < ck->n_tensors; i++) {
+        unsigned target = target_of(ck->tensors[i].name);
+        if (!target)
+            return pc_error_set(err, PACO_EUNSUPPORTED,
+                "tensor '%s' is no factor of a layer's matrix: such an adapter cannot be trained further",
+                ck->tensors[i].name);
+        o->targets |= target;
+    }
+    return 0;
+}
+
+void pc_lora_config_write(const struct pc_lora_options *o, const char *base, struct pc_buf *out)
+{
+    pc_buf_puts(out, "{\n  \"base_model_name_or_path\": ");
+    pc_json_write_string(out, base, strlen(base), true);
+    pc_buf_puts(out, ",\n  \"bias\": \"none\",\n  \"fan_in_fan_out\": false,\n  \"inference_mode\": true,\n"
+                     "  \"init_lora_weights\": true,\n  \"lora_alpha\": ");
+    pc_json_write_double(out, o->alpha);
+    pc_buf_puts(out, ",\n  \"lora_dropout\": ");
+    pc_json_write_double(out, o->dropout);
+    pc_buf_printf(out,
+        ",\n  \"modules_to_save\": null,\n  \"peft_type\": \"LORA\",\n  \"r\": %llu,\n  \"target_modules\": "
+        "[",
+        (unsigned long long)o->rank);
+    const char *between = "";
+    for (size_t i = 0; i < PC_LLAMA_N_MATRICES; i++)
+        if (o->targets & 1u << g_targets[i].matrix) {
+            pc_buf_printf(out, "%s\n    \"%s\"", between, g_targets[i].name);
+            between = ",";
+        }
+    pc_buf_printf(out, "\n  ],\n  \"task_type\": \"CAUSAL_LM\",\n  \"use_rslora\": %s\n}\n",
+        o->scale_by_root ? "true" : "false");
+}
