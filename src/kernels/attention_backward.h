@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Attention's backward for one query head of one sequence, its rows at positions 0 to n - 1, in tiles: no
- * n x n matrix is ever in memory (Dao et al. 2022, "FlashAttention", algorithm 4, with the rows' log-sum-exp
- * kept from forward).
+ * n x n matrix is ever in memory (Dao et al. 2022, "FlashAttention", algorithm 4, with forward's largest
+ * score and sum kept for each row).
  *
- * With s_ij = scale q_i . k_j, p_ij = e^(s_ij - L_i) for j <= i, and dO the gradient of the output o:
+ * With s_ij = scale q_i . k_j, p_ij = e^(s_ij - max_i) * inverse_i for j <= i, and dO the gradient of the
+ * output o:
  *
  *     D_i   = dO_i . o_i                    sum over d in 16 lanes, joined by halves as in kernels/matmul.h
  *     s_ij  = scale * sum over d ascending of fmaf(q[d], k[d])
@@ -26,10 +27,10 @@ struct pc_attention_head {
     size_t n, head_dim; /* rows; head_dim even */
     size_t q_stride, kv_stride;
     float scale;
-    const float *q, *k, *v;   /* as forward used them: rotated, and rounded to the cache type */
-    const float *out, *d_out; /* the output, and its gradient */
-    const float *log_sum;     /* L; of row i at [i * row_stride] */
-    float *dot;               /* D likewise: written */
+    const float *q, *k, *v;     /* as forward used them: rotated, and rounded to the cache type */
+    const float *out, *d_out;   /* the output, and its gradient */
+    const float *max, *inverse; /* of row i at [i * row_stride] */
+    float *dot;                 /* D likewise: written */
     size_t row_stride;
     float *d_q, *d_k, *d_v; /* written; d_k and d_v are this query head's alone, q_stride floats apart */
 };

@@ -77,10 +77,11 @@ static inline void back_fold(
     back_product(p, h->q + at, stride, n, tile->k, d);
     back_product(g, h->d_out + at, stride, n, tile->v, d);
     for (size_t i = 0; i < n; i++) {
-        float log_sum = h->log_sum[(first + i) * h->row_stride], dot = h->dot[(first + i) * h->row_stride];
+        size_t row = (first + i) * h->row_stride;
+        float max = h->max[row], inverse = h->inverse[row], dot = h->dot[row];
         size_t seen = first + i + 1 - tile->first;
         for (size_t j = 0; j < BACK_KEYS; j++) {
-            float weight = pc_expf(p[i][j] * h->scale - log_sum);
+            float weight = pc_expf(p[i][j] * h->scale - max) * inverse;
             p[i][j] = j < seen ? weight : 0;
             g[i][j] = j < seen ? weight * (g[i][j] - dot) : 0;
         }

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/llama_attention.h"
 
-#include "kernels/vmath.h"
-
 #include <assert.h>
 #include <math.h>
 #include <string.h>
@@ -73,7 +71,7 @@ struct attention {
     const struct pc_attention_type *kernels;
     int32_t i_layer;
     const float *q;
-    float *mix, *log_sum;
+    float *mix, *max, *inverse;
     int32_t first; /* of the segments that are shared now */
 };
 
@@ -174,11 +172,11 @@ static void finish(const struct attention *a, const struct unit *u, const struct
         for (size_t h = 0; h < u->n_heads; h++)
             a->compute->kernels->attention.end(
                 a->mix + place_of(a, u, t) + h * u->d, total, t * u->n_heads + h, u->d);
-    for (size_t t = 0; t < u->piece.n && a->log_sum; t++)
+    for (size_t t = 0; t < u->piece.n && a->max; t++)
         for (size_t h = 0; h < u->n_heads; h++) {
-            size_t i = t * u->n_heads + h;
-            a->log_sum[place_of(a, u, t) / u->d + h] =
-                (float)((double)total->max[i] + pc_log((double)total->sum[i]));
+            size_t i = t * u->n_heads + h, at = place_of(a, u, t) / u->d + h;
+            a->max[at] = total->max[i];
+            a->inverse[at] = 1.0f / total->sum[i];
         }
 }
 
@@ -247,7 +245,7 @@ static void attend_parts(struct attention *a, int64_t n_units, int32_t last, int
 }
 
 void pc_llama_attention_forward(const struct pc_compute *compute, const struct pc_config *config,
-    const struct pc_llama_rows *rows, int32_t i_layer, const float *q, float *mix, float *log_sum)
+    const struct pc_llama_rows *rows, int32_t i_layer, const float *q, float *mix, float *max, float *inverse)
 {
     assert(pc_llama_attention_scratch(config) <= compute->n_scratch);
     struct attention a = {.compute = compute,
@@ -257,7 +255,8 @@ void pc_llama_attention_forward(const struct pc_compute *compute, const struct p
         .i_layer = i_layer,
         .q = q,
         .mix = mix,
-        .log_sum = log_sum};
+        .max = max,
+        .inverse = inverse};
     double keys = 0;
     int32_t last = 0;
     for (size_t t = 0; t < rows->n; t++) {

@@ -59,9 +59,10 @@ uint64_t pc_kv_block_size(const struct pc_config *config, enum pc_dtype kv_type)
 size_t pc_llama_attention_scratch(const struct pc_config *config);
 size_t pc_llama_attention_parts(const struct pc_config *config, int n_workers);
 
-/** mix (T, H D) = what the queries q (T, H D) find in layer i_layer of their sequences' blocks; log_sum (T,
- * H), unless NULL, the logarithms of their sums of e^score. */
+/** mix (T, H D) = what the queries q (T, H D) find in layer i_layer of their sequences' blocks; unless NULL,
+ *  max (T, H) is the largest score of each, and inverse (T, H) 1 / the sum of their e^(score - max). */
 void pc_llama_attention_forward(const struct pc_compute *compute, const struct pc_config *config,
-    const struct pc_llama_rows *rows, int32_t i_layer, const float *q, float *mix, float *log_sum);
+    const struct pc_llama_rows *rows, int32_t i_layer, const float *q, float *mix, float *max,
+    float *inverse);
 
 #endif

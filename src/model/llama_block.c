@@ -68,7 +68,8 @@ static size_t place_tape(
     size_t width = (size_t)c->hidden_size, inner = (size_t)c->intermediate_size;
     size_t q = (size_t)c->n_heads * (size_t)c->head_dim, kv = (size_t)c->n_kv_heads * (size_t)c->head_dim;
     const struct buffer buffers[] = {{&t->x_in, width}, {&t->x_mid, width}, {&t->q, q}, {&t->k, kv},
-        {&t->v, kv}, {&t->mix, q}, {&t->log_sum, (size_t)c->n_heads}, {&t->gate, inner}, {&t->up, inner}};
+        {&t->v, kv}, {&t->mix, q}, {&t->max, (size_t)c->n_heads}, {&t->inverse, (size_t)c->n_heads},
+        {&t->gate, inner}, {&t->up, inner}};
     *t = (struct pc_llama_tape){0};
     return place(buffers, recompute ? 1 : sizeof buffers / sizeof *buffers, n_rows, memory);
 }
@@ -240,7 +241,8 @@ void pc_llama_block_forward(const struct pc_compute *compute, const struct pc_co
     pc_lora_forward(
         compute, rows->lora, rows->pos, i_layer, PC_LLAMA_Q, 3, a->norm, (float *const[]){a->q, a->k, a->v});
     for_rows(&b, ROTATE_NS * (config->n_heads + 2 * config->n_kv_heads) * config->head_dim, rotate_and_store);
-    pc_llama_attention_forward(compute, config, rows, i_layer, a->q, a->mix, tape ? tape->log_sum : NULL);
+    pc_llama_attention_forward(
+        compute, config, rows, i_layer, a->q, a->mix, tape ? tape->max : NULL, tape ? tape->inverse : NULL);
     set_and_prepare_input(&b, a->mix, &w[PC_LLAMA_O]);
     const struct pc_linear o = {&w[PC_LLAMA_O], a->delta};
     pc_linear_forward_add(compute, &o, x, &b.in);

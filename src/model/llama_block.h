@@ -33,7 +33,7 @@ struct pc_llama_tape {
     float *x_in, *x_mid; /* (T, C) the stream before each half */
     float *q, *k, *v;    /* as above; rounded as attention rounds them */
     float *mix;
-    float *log_sum; /* (T, H): of a query's e^score */
+    float *max, *inverse; /* (T, H) of a query's scores: the largest, 1 / sum of e^(score - max) */
     float *gate, *up;
 };
 
