@@ -115,6 +115,11 @@ double pc_seconds(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+void pc_doze(void)
+{
+    nanosleep(&(const struct timespec){.tv_nsec = 1000000}, NULL);
+}
+
 double pc_cpu_seconds(void)
 {
     struct timespec t;

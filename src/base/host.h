@@ -15,6 +15,8 @@ uint64_t pc_host_memory_limit(void);
 
 /** Seconds on a clock that only goes forward. */
 double pc_seconds(void);
+/** Sleep a millisecond: between two looks at what others may have sent. */
+void pc_doze(void);
 /** Processor seconds that all threads of this process have used: what work costs however busy the machine is.
  */
 double pc_cpu_seconds(void);

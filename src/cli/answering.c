@@ -13,12 +13,32 @@ enum { PAD_ROW = 32000 };
 
 /* ---- prompts ---- */
 
+struct pc_wishes pc_wishes_plain(const struct pc_model_args *model, const char *bos)
+{
+    static const struct pc_strings no_stops = {0};
+    return (struct pc_wishes){.model = model,
+        .format = "raw",
+        .bos = bos,
+        .stops = &no_stops,
+        .temperature = 0,
+        .top_p = NAN,
+        .min_p = NAN,
+        .repetition_penalty = NAN,
+        .top_k = -1,
+        .seed = 0};
+}
+
+int pc_bos_wish(const char *bos)
+{
+    return strcmp(bos, "auto") == 0 ? -1 : strcmp(bos, "always") == 0;
+}
+
 static int choose_format(struct pc_answering *a, const struct pc_command *self, const struct pc_wishes *w,
     const char *vocabulary, struct paco_error *err)
 {
     struct pc_prompter *p = &a->prompter;
     *p = (struct pc_prompter){.self = self, .tok = a->tok, .format = PC_FORMAT_RAW, .system = w->system};
-    p->bos = strcmp(w->bos, "auto") == 0 ? -1 : strcmp(w->bos, "always") == 0;
+    p->bos = pc_bos_wish(w->bos);
     enum pc_format asked = PC_FORMAT_AUTO;
     pc_format_parse(w->format, &asked);
     if (w->ids_only)

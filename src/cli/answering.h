@@ -21,6 +21,12 @@ struct pc_wishes {
     bool ids_only; /* prompts are ids: a tokenizer is welcome, not needed */
 };
 
+/** The wishes of who asks in its own way: plain prompts, greedy, no ends but the model's; bos as the user
+ * said. */
+struct pc_wishes pc_wishes_plain(const struct pc_model_args *model, const char *bos);
+/** --bos auto|always|never: -1, 1, 0. */
+int pc_bos_wish(const char *bos);
+
 /** A model ready to be asked. Everything is *owned*: pc_answering_close. Start from zero. */
 struct pc_answering {
     struct pc_model model;

@@ -90,18 +90,8 @@ struct job {
 
 static int open_side(struct job *j, struct side *s, const struct pc_model_args *model)
 {
-    static const struct pc_strings no_stops = {0};
-    const struct pc_wishes wishes = {.model = model,
-        .format = "raw",
-        .bos = j->v->bos,
-        .stops = &no_stops,
-        .temperature = 0,
-        .top_p = NAN,
-        .min_p = NAN,
-        .repetition_penalty = NAN,
-        .top_k = -1,
-        .seed = 0,
-        .ids_only = s == &j->reference}; /* it reads the model's tokens */
+    struct pc_wishes wishes = pc_wishes_plain(model, j->v->bos);
+    wishes.ids_only = s == &j->reference; /* it reads the model's tokens */
     return pc_answering_open(j->self, &wishes, &s->a, &j->err);
 }
 

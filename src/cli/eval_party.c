@@ -15,7 +15,6 @@
 #include "net/reply_cache.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,17 +48,7 @@ static int open_endpoint(struct pc_party *p, struct paco_error *err)
 
 static int open_model(struct pc_party *p, struct paco_error *err)
 {
-    static const struct pc_strings no_stops = {0};
-    const struct pc_wishes wishes = {.model = &p->v->model,
-        .format = "raw",
-        .bos = "auto",
-        .stops = &no_stops,
-        .temperature = 0,
-        .top_p = NAN,
-        .min_p = NAN,
-        .repetition_penalty = NAN,
-        .top_k = -1,
-        .seed = 0};
+    const struct pc_wishes wishes = pc_wishes_plain(&p->v->model, "auto");
     int rc = pc_answering_open(p->self, &wishes, &p->a, err);
     if (rc == 0)
         pc_source_name(p->a.model.lead, p->name, sizeof p->name);
@@ -68,7 +57,7 @@ static int open_model(struct pc_party *p, struct paco_error *err)
 
 static int open_tasks(struct pc_party *p, struct paco_error *err)
 {
-    int rc = 0, bos = strcmp(p->v->bos, "auto") == 0 ? -1 : strcmp(p->v->bos, "always") == 0;
+    int rc = 0, bos = pc_bos_wish(p->v->bos);
     for (size_t i = 0; i < p->n_tasks && rc == 0; i++) {
         const struct pc_eval_options o = {.task = p->tasks[i],
             .flags = &p->v->flags,

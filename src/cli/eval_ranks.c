@@ -3,6 +3,7 @@
 
 #include "base/cpu.h"
 #include "base/digest.h"
+#include "base/host.h"
 #include "base/json.h"
 #include "eval/answer_ranks.h"
 
@@ -11,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 int pc_eval_ranks_join(struct pc_comm **out, struct paco_error *err)
@@ -78,7 +78,7 @@ static int hear_all(struct pc_comm *comm, struct paco_error *err)
             break;
         }
         if (got == 0) {
-            nanosleep(&(const struct timespec){.tv_nsec = 1000000}, NULL);
+            pc_doze();
             continue;
         }
         n++;

@@ -5,6 +5,7 @@
 
 #include "base/cpu.h"
 #include "base/memory.h"
+#include "base/splitmix.h"
 
 #include <float.h>
 #include <math.h>
@@ -23,17 +24,10 @@ struct pc_sampler {
     int32_t *heap;    /* (V) */
 };
 
-static uint64_t mix(uint64_t z)
-{
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
-
 static double draw(struct pc_sampler *s)
 {
-    uint64_t start = mix(s->o.seed) + mix(s->o.stream + ((uint64_t)1 << 63));
-    return (double)(mix(start + s->n_draws++ * 0x9e3779b97f4a7c15u) >> 11) * 0x1p-53;
+    uint64_t start = pc_splitmix(s->o.seed) + pc_splitmix(s->o.stream + ((uint64_t)1 << 63));
+    return (double)(pc_splitmix(start + s->n_draws++ * PC_SPLITMIX_STEP) >> 11) * 0x1p-53;
 }
 
 int pc_sampler_check(const struct pc_sampler_options *o, struct paco_error *err)

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "eval/answer_ranks.h"
 
+#include "base/host.h"
 #include "base/memory.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 /* RUN: items to one rank before the next gets some. They share what their prompts begin with, so that each
  * rank computes that once for as many; yet short evaluations should keep all ranks busy. */
@@ -17,13 +17,6 @@ enum kind { ITEM = 1, DONE, REPLY, BROKEN };
 struct head {
     uint64_t kind, i_task, i_item;
 };
-
-/* A rank waits for others more often than it has nothing else to do for long. */
-static void doze(void)
-{
-    const struct timespec millisecond = {.tv_nsec = 1000000};
-    nanosleep(&millisecond, NULL);
-}
 
 /* ---- replies as bytes ---- */
 
@@ -194,7 +187,7 @@ static int poll(struct pc_answerer *a, struct pc_reply *reply, struct paco_error
     for (int rank = 1; rank < pc_comm_size(r->comm); rank++)
         n_elsewhere += r->n_open[rank];
     if (n_elsewhere)
-        doze();
+        pc_doze();
     return 0;
 }
 
@@ -350,7 +343,7 @@ int pc_answer_ranks_serve(struct pc_comm *comm, const struct pc_ranks_worker *wo
         if (rc == 0 && s.n_open > 0)
             rc = answer(&s, &own);
         else if (rc == 0 && !s.done && s.n_waiting == 0)
-            doze();
+            pc_doze();
     }
     if (rc < 0) {
         const struct head head = {.kind = BROKEN};

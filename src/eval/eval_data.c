@@ -5,11 +5,11 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/utf8.h"
+#include "base/zlib_memory.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <zlib.h>
 
 int pc_data_error(struct paco_error *err, int code, const char *path, const char *fmt, ...)
 {
@@ -104,18 +104,6 @@ int pc_eval_find(
     return PACO_ENOENT;
 }
 
-static voidpf zlib_alloc(voidpf unused, uInt n, uInt size)
-{
-    (void)unused;
-    return pc_alloc(n, size);
-}
-
-static void zlib_free(voidpf unused, voidpf p)
-{
-    (void)unused;
-    pc_free(p);
-}
-
 /* All members of a gzip file, one after the other. */
 static int inflate_members(
     z_stream *z, const char *path, const struct pc_buf *packed, struct pc_buf *out, struct paco_error *err)
@@ -151,7 +139,7 @@ static int inflate_members(
 static int gunzip(const char *path, struct pc_buf *b, struct paco_error *err)
 {
     enum { GZIP_ONLY = 16 + MAX_WBITS };
-    z_stream z = {.zalloc = zlib_alloc, .zfree = zlib_free};
+    z_stream z = {.zalloc = pc_zlib_alloc, .zfree = pc_zlib_free};
     if (inflateInit2(&z, GZIP_ONLY) != Z_OK)
         return pc_error_mem(err, 64 << 10, "inflating");
     struct pc_buf out;

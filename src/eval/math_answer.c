@@ -6,16 +6,6 @@
 
 enum { MAX_OUTPUT = 64 << 20 };
 
-int pc_newline_stop(const struct pc_tokenizer *tok, struct pc_ids *out, struct paco_error *err)
-{
-    int rc = tok ? pc_tokenizer_encode(tok, "\n", 1, 0, out, err) : 0;
-    if (rc == 0 && out->n > 1) {
-        out->v[0] = out->v[out->n - 1];
-        out->n = 1;
-    }
-    return rc;
-}
-
 void pc_math_ask(struct pc_ask *ask, const struct pc_ids *newline)
 {
     ask->kind = PC_ASK_TEXT;

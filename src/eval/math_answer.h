@@ -9,9 +9,6 @@
 
 enum { PC_MATH_MAX_TOKENS = 512 };
 
-/** The ids that end an answer: the last one that a newline encodes to. Empty without a tokenizer. */
-int pc_newline_stop(const struct pc_tokenizer *tok, struct pc_ids *out, struct paco_error *err);
-
 /** The rest of a question, besides its prompt: greedy, one answer, up to the newline. */
 void pc_math_ask(struct pc_ask *ask, const struct pc_ids *newline);
 

@@ -2,6 +2,7 @@
 #include "eval/paired.h"
 
 #include "base/memory.h"
+#include "base/splitmix.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -25,15 +26,6 @@ void pc_wilson(double share, size_t n, double *low, double *high)
     *high = share >= 1 ? 1 : middle + half;
 }
 
-/* SplitMix64 (Steele, Lea and Flood 2014), as in engine/sampler.h. */
-static uint64_t next(uint64_t *state)
-{
-    uint64_t z = *state += 0x9e3779b97f4a7c15;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return z ^ z >> 31;
-}
-
 static int ascending(const void *a, const void *b)
 {
     const double *x = a, *y = b;
@@ -53,7 +45,7 @@ int pc_bootstrap(const double *differences, size_t n, int n_resamples, uint64_t 
         double sum = 0;
         // The upper 32 bits times n: off from uniform by n in 2^32, less than what the resamples can show.
         for (size_t i = 0; i < n; i++)
-            sum += differences[(next(&seed) >> 32) * n >> 32];
+            sum += differences[(pc_splitmix_next(&seed) >> 32) * n >> 32];
         means[r] = sum / (double)n;
     }
     qsort(means, (size_t)n_resamples, sizeof *means, ascending);

@@ -3,45 +3,12 @@
  * nothing drawn. Models like the first answer, or the second, whatever they say; so every pair is shown in
  * both orders, and what changes with the order is a draw. The wording is ours. */
 #include "base/memory.h"
-#include "eval/alpaca_pairs.h"
+#include "eval/alpaca_judge.h"
 #include "eval/tasks.h"
-#include "eval/wrap.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-struct pc_task_data {
-    struct pc_alpaca_pairs pairs;
-    enum pc_format format;
-    char judge[200];
-};
-
-static void close_data(struct pc_task_data *d)
-{
-    if (!d)
-        return;
-    pc_alpaca_pairs_release(&d->pairs);
-    pc_free(d);
-}
-
-static int open_data(const struct pc_task *task, const struct pc_task_env *env, struct pc_task_data **out,
-    struct paco_error *err)
-{
-    struct pc_task_data *d = pc_alloc_zero(1, sizeof *d);
-    (void)task;
-    if (!d)
-        return pc_error_mem(err, sizeof *d, "pairs of answers");
-    int rc = pc_alpaca_pairs_open(env, &d->pairs, err);
-    if (rc < 0) {
-        close_data(d);
-        return rc;
-    }
-    d->format = pc_wrap_format(env);
-    snprintf(d->judge, sizeof d->judge, "%s", env->model_name ? env->model_name : "model");
-    *out = d;
-    return 0;
-}
 
 /* Item 2i shows pair i with the baseline first, item 2i + 1 with the model first. */
 static size_t count(const struct pc_task_data *d)
@@ -55,23 +22,17 @@ static void name_item(const struct pc_task_data *d, size_t item, char out[96], c
     *group = NULL;
 }
 
-static void put_text(struct pc_buf *b, const char *title, struct pc_text text)
-{
-    pc_buf_puts(b, title);
-    pc_buf_add(b, text.v, text.len);
-}
-
 static void put_question(struct pc_buf *b, const struct pc_alpaca_pair *pair, bool model_first)
 {
     const struct pc_alpaca_row *base = pair->base, *model = pair->model;
     pc_buf_puts(b, "Below are an instruction and two answers to it. Decide which answer a careful reader "
                    "would prefer: the "
                    "one that does what the instruction asks, is correct, and is clear.\n");
-    put_text(b, "\n## Instruction\n", base->instruction);
+    pc_alpaca_judge_put(b, "\n## Instruction\n", base->instruction);
     if (base->input.len)
-        put_text(b, "\n\n## Input\n", base->input);
-    put_text(b, "\n\n## Answer A\n", model_first ? model->output : base->output);
-    put_text(b, "\n\n## Answer B\n", model_first ? base->output : model->output);
+        pc_alpaca_judge_put(b, "\n\n## Input\n", base->input);
+    pc_alpaca_judge_put(b, "\n\n## Answer A\n", model_first ? model->output : base->output);
+    pc_alpaca_judge_put(b, "\n\n## Answer B\n", model_first ? base->output : model->output);
     pc_buf_puts(b, "\n\nWhich answer is better? Reply with one letter, A or B.");
 }
 
@@ -161,8 +122,8 @@ const struct pc_task pc_task_alpaca_judge = {
     .setting = "judged by the next letter",
     .card_score = NAN,
     .metrics_style = PC_JSON_PRETTY_4,
-    .open = open_data,
-    .close = close_data,
+    .open = pc_alpaca_judge_open,
+    .close = pc_alpaca_judge_close,
     .n_items = count,
     .name_item = name_item,
     .ask = ask,

@@ -10,29 +10,14 @@
  * repeated. */
 #include "base/crc32.h"
 #include "base/memory.h"
-#include "eval/alpaca_pairs.h"
+#include "eval/alpaca_judge.h"
 #include "eval/tasks.h"
-#include "eval/wrap.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 enum { N_TOGETHER = 5, MAX_TOKENS = 250 };
-
-struct pc_task_data {
-    struct pc_alpaca_pairs pairs;
-    enum pc_format format;
-    char judge[200];
-};
-
-static void close_data(struct pc_task_data *d)
-{
-    if (!d)
-        return;
-    pc_alpaca_pairs_release(&d->pairs);
-    pc_free(d);
-}
 
 static size_t count(const struct pc_task_data *d)
 {
@@ -51,21 +36,15 @@ static bool is_swapped(const struct pc_alpaca_pair *pair)
     return pc_crc32(0, pair->base->instruction.v, pair->base->instruction.len) & 1;
 }
 
-static void put_text(struct pc_buf *b, const char *title, struct pc_text text)
-{
-    pc_buf_puts(b, title);
-    pc_buf_add(b, text.v, text.len);
-}
-
 static void put_comparison(struct pc_buf *b, size_t number, struct pc_text instruction, struct pc_text input,
     struct pc_text one, struct pc_text two)
 {
     pc_buf_printf(b, "\n# Comparison %zu\n", number);
-    put_text(b, "## Instruction\n", instruction);
+    pc_alpaca_judge_put(b, "## Instruction\n", instruction);
     if (input.len)
-        put_text(b, "\n## Input\n", input);
-    put_text(b, "\n## Output (a)\n", one);
-    put_text(b, "\n## Output (b)\n", two);
+        pc_alpaca_judge_put(b, "\n## Input\n", input);
+    pc_alpaca_judge_put(b, "\n## Output (a)\n", one);
+    pc_alpaca_judge_put(b, "\n## Output (b)\n", two);
     pc_buf_puts(b, "\n");
 }
 
@@ -129,20 +108,10 @@ static void note_cost(const struct pc_task_data *d, struct pc_notes *notes)
 static int open_data(const struct pc_task *task, const struct pc_task_env *env, struct pc_task_data **out,
     struct paco_error *err)
 {
-    struct pc_task_data *d = pc_alloc_zero(1, sizeof *d);
-    (void)task;
-    if (!d)
-        return pc_error_mem(err, sizeof *d, "pairs of answers");
-    int rc = pc_alpaca_pairs_open(env, &d->pairs, err);
-    if (rc < 0) {
-        close_data(d);
-        return rc;
-    }
-    d->format = pc_wrap_format(env);
-    snprintf(d->judge, sizeof d->judge, "%s", env->model_name ? env->model_name : "model");
-    note_cost(d, env->notes);
-    *out = d;
-    return 0;
+    int rc = pc_alpaca_judge_open(task, env, out, err);
+    if (rc == 0)
+        note_cost(*out, env->notes);
+    return rc;
 }
 
 static int ask(const struct pc_task_data *d, size_t item, struct pc_ask *a, struct paco_error *err)
@@ -225,7 +194,7 @@ const struct pc_task pc_task_alpaca_judge_text = {
     .card_score = NAN,
     .metrics_style = PC_JSON_PRETTY_4,
     .open = open_data,
-    .close = close_data,
+    .close = pc_alpaca_judge_close,
     .n_items = count,
     .name_item = name_item,
     .ask = ask,

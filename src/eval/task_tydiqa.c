@@ -249,17 +249,6 @@ static void tydiqa_close(struct pc_task_data *d)
     pc_free(d);
 }
 
-/* The last id of "\n": the tokenizer may put a space before it. */
-static int find_newline(struct pc_task_data *d, const struct pc_tokenizer *tok, struct paco_error *err)
-{
-    int rc = tok ? pc_tokenizer_encode(tok, "\n", 1, PC_ENCODE_PARSE, &d->newline, err) : 0;
-    if (rc == 0 && d->newline.n > 1) {
-        d->newline.v[0] = d->newline.v[d->newline.n - 1];
-        d->newline.n = 1;
-    }
-    return rc;
-}
-
 static int prepare(struct pc_task_data *d, const struct pc_task_env *env, struct paco_error *err)
 {
     struct pc_py_random random;
@@ -268,7 +257,7 @@ static int prepare(struct pc_task_data *d, const struct pc_task_env *env, struct
     if (rc < 0)
         return rc;
     d->items = pc_alloc(d->test.n, sizeof *d->items);
-    rc = d->items ? find_newline(d, env->tok, err) : out_of_memory(err);
+    rc = d->items ? pc_newline_stop(env->tok, &d->newline, err) : out_of_memory(err);
     for (size_t i = 0; i < PC_TYDIQA_LANGUAGES && rc == 0; i++)
         rc = draw_items(d, env, i, &random, err);
     if (rc == 0)

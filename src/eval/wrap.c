@@ -36,3 +36,13 @@ int pc_wrap(enum pc_format format, struct pc_buf *prompt, const char *answer, st
     pc_buf_puts(prompt, answer);
     return rc < 0 ? rc : pc_buf_check(prompt, "a prompt", err);
 }
+
+int pc_newline_stop(const struct pc_tokenizer *tok, struct pc_ids *out, struct paco_error *err)
+{
+    int rc = tok ? pc_tokenizer_encode(tok, "\n", 1, PC_ENCODE_PARSE, out, err) : 0;
+    if (rc == 0 && out->n > 1) {
+        out->v[0] = out->v[out->n - 1];
+        out->n = 1;
+    }
+    return rc;
+}

@@ -14,4 +14,8 @@ enum pc_format pc_wrap_format(const struct pc_task_env *env);
  * the assistant begins. The card's format is upstream's byte for byte. */
 int pc_wrap(enum pc_format format, struct pc_buf *prompt, const char *answer, struct paco_error *err);
 
+/** The ids that end an answer of one line: the last one that a newline encodes to. Empty without a tokenizer.
+ */
+int pc_newline_stop(const struct pc_tokenizer *tok, struct pc_ids *out, struct paco_error *err);
+
 #endif

@@ -12,9 +12,9 @@
 #include "format/torch_file.h"
 
 #include "base/crc32.h"
+#include "base/zlib_memory.h"
 
 #include <string.h>
-#include <zlib.h>
 
 enum { N_CURSORS = 32, IN_SIZE = 32 * 1024, OUT_SIZE = 32 * 1024 };
 
@@ -66,18 +66,6 @@ void pc_inflate_free(struct pc_inflate *inf)
     }
     pthread_mutex_unlock(&g_pool.lock);
     pc_free(inf);
-}
-
-static voidpf zlib_alloc(voidpf unused, uInt n, uInt size)
-{
-    (void)unused;
-    return pc_alloc(n, size);
-}
-
-static void zlib_free(voidpf unused, voidpf p)
-{
-    (void)unused;
-    pc_free(p);
 }
 
 /* The idle cursor nearest before offset in this source; else one never used, else the one idle longest.
@@ -133,7 +121,7 @@ static int rewind_cursor(struct cursor *c, const struct pc_torch_storage *s, str
 {
     if (c->ready)
         inflateEnd(&c->z);
-    c->z = (z_stream){.zalloc = zlib_alloc, .zfree = zlib_free};
+    c->z = (z_stream){.zalloc = pc_zlib_alloc, .zfree = pc_zlib_free};
     c->ready = inflateInit2(&c->z, -MAX_WBITS) == Z_OK;
     if (!c->ready)
         return pc_error_mem(err, 1 << MAX_WBITS, "inflating");
