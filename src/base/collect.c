@@ -37,6 +37,7 @@ struct job {
     int64_t *bounds; /* (R + 1), the job's own */
     size_t size;     /* of an element */
     bool gather;
+    int root; /* who gathers; -1: everyone */
     pc_collect_fn *fn;
     void *ctx;
 };
@@ -147,10 +148,10 @@ static int post_gather(
     for (int k = 1; k < c->size; k++) {
         int from = (c->rank + c->size - k) % c->size, to = (c->rank + k) % c->size;
         stretch_of(j, from, stretch, i, &first, &len);
-        if (len)
+        if (len && (j->root < 0 || j->root == c->rank))
             c->part[n++] = (struct pc_comm_part){
                 .peer = from, .bytes = j->array + (size_t)first * j->size, .len = (size_t)len * j->size};
-        if (own)
+        if (own && (j->root < 0 || j->root == to))
             c->part[n++] = (struct pc_comm_part){.peer = to,
                 .send = true,
                 .bytes = j->array + (size_t)at * j->size,
@@ -283,11 +284,17 @@ int pc_collect_add(
     return pc_collect_deal(c, array, bounds, c->size > 1 ? add_tree : NULL, c, ticket, err);
 }
 
+int pc_collect_gather_to(struct pc_collect *c, int root, void *array, const int64_t *bounds, size_t size,
+    int64_t *ticket, struct paco_error *err)
+{
+    const struct job j = {.array = array, .size = size, .gather = true, .root = root};
+    return begin(c, &j, bounds, ticket, err);
+}
+
 int pc_collect_gather(struct pc_collect *c, void *array, const int64_t *bounds, size_t size, int64_t *ticket,
     struct paco_error *err)
 {
-    const struct job j = {.array = array, .size = size, .gather = true};
-    return begin(c, &j, bounds, ticket, err);
+    return pc_collect_gather_to(c, -1, array, bounds, size, ticket, err);
 }
 
 int pc_collect_all(struct pc_collect *c, void *all, size_t len, struct paco_error *err)
@@ -337,6 +344,11 @@ static int64_t stretch_for(int size)
     if (stretch > most)
         stretch = most;
     return stretch > LEAST_STRETCH ? stretch : LEAST_STRETCH;
+}
+
+int pc_collect_lost(const struct pc_collect *c)
+{
+    return c->peers ? pc_peers_lost(c->peers) : -1;
 }
 
 static int allocate(struct pc_collect *c, struct paco_error *err)

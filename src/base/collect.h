@@ -64,10 +64,16 @@ int pc_collect_add(
  *  until *ticket was waited for. */
 int pc_collect_gather(struct pc_collect *c, void *array, const int64_t *bounds, size_t size, int64_t *ticket,
     struct paco_error *err);
+/** The same for rank root's array alone; the others only send. */
+int pc_collect_gather_to(struct pc_collect *c, int root, void *array, const int64_t *bounds, size_t size,
+    int64_t *ticket, struct paco_error *err);
 
 /** Wait for a collective and all that began before it. Errors: PACO_EIO naming the rank that is gone, or what
  *  MPI says; all later calls give the same. */
 int pc_collect_wait(struct pc_collect *c, int64_t ticket, struct paco_error *err);
+
+/** The rank that is gone, when that is why a wait failed; else -1. After the wait. */
+int pc_collect_lost(const struct pc_collect *c);
 
 /** One collective at once: every rank's len bytes, in rank order, into all (R * len), of which the caller has
  *  filled its own. For small things: sums, flags. */

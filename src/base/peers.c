@@ -13,7 +13,7 @@
 struct pc_peers {
     struct pc_peer *peer;
     struct pollfd *watch; /* fd -1: not on this machine, ourselves, or this system cannot tell */
-    int n;
+    int n, lost;
 };
 
 /* The first line of a file, or nothing. */
@@ -65,6 +65,7 @@ int pc_peers_new(struct pc_peers **out, const struct pc_peer *peer, int n, int i
     }
     memcpy(p->peer, peer, (size_t)n * sizeof *peer);
     p->n = n;
+    p->lost = -1;
     for (int i = 0; i < n; i++) {
         bool near = i != i_self && peer[i].machine[0] && !strcmp(peer[i].machine, peer[i_self].machine);
         p->watch[i] = (struct pollfd){.fd = near ? watch(peer[i].pid) : -1, .events = POLLIN};
@@ -90,8 +91,15 @@ int pc_peers_check(struct pc_peers *p, struct paco_error *err)
     if (poll(p->watch, (nfds_t)p->n, 0) <= 0)
         return 0;
     for (int i = 0; i < p->n; i++)
-        if (p->watch[i].revents & POLLIN)
+        if (p->watch[i].revents & POLLIN) {
+            p->lost = i;
             return pc_error_set(err, PACO_EIO, "rank %d (process %lld on %s) is gone", i,
                 (long long)p->peer[i].pid, p->peer[i].host);
+        }
     return 0;
+}
+
+int pc_peers_lost(const struct pc_peers *p)
+{
+    return p->lost;
 }

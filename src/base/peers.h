@@ -27,4 +27,7 @@ void pc_peers_free(struct pc_peers *peers);
  * of a waiting loop. */
 int pc_peers_check(struct pc_peers *peers, struct paco_error *err);
 
+/** The rank a check found gone; -1: none. */
+int pc_peers_lost(const struct pc_peers *peers);
+
 #endif

@@ -127,6 +127,23 @@ static int print_result(const struct pc_finetune *f, const struct pc_training_re
 
 /* ---- all of it ---- */
 
+/* When ranks end early: what is left to go on from. */
+static void add_way_on(const struct pc_finetune *f, struct paco_error *err)
+{
+    struct pc_train_states found = {.n = 0};
+    char why[sizeof err->message];
+    snprintf(why, sizeof why, "%s", err->message);
+    if (pc_train_states_find(f->v->out, &found, NULL) == 0 && found.n)
+        pc_error_set(err, err->code,
+            "%s. The same command with --resume goes on from %s, with any number of ranks that can train "
+            "this",
+            why, found.v[0].dir);
+    else
+        pc_error_set(
+            err, err->code, "%s. There is no checkpoint yet (--checkpointing_steps N makes some)", why);
+    pc_train_states_release(&found);
+}
+
 static int train(struct pc_finetune *f, struct paco_error *err)
 {
     struct pc_training_result result;
@@ -142,12 +159,14 @@ static int train(struct pc_finetune *f, struct paco_error *err)
     if (rc < 0 && *result.saved)
         pc_command_warn(f->self, "step %llu is kept in %s: the same command with --resume goes on from there",
             (unsigned long long)f->trainer->step, result.saved);
-    if (rc == 0)
+    if (rc < 0 && f->ranks && !*result.saved)
+        add_way_on(f, err);
+    if (rc == 0 && f->party.rank == 0)
         rc = finish(f, &written, err);
-    if (rc == 0)
+    if (rc == 0 && f->party.rank == 0)
         rc = also_save(f, err);
     pc_progress_bar_end();
-    return rc < 0 ? rc : print_result(f, &result, &written, err);
+    return rc < 0 || f->party.rank > 0 ? rc : print_result(f, &result, &written, err);
 }
 
 static int prepare(struct pc_finetune *f, struct paco_error *err)
@@ -168,12 +187,22 @@ static int prepare(struct pc_finetune *f, struct paco_error *err)
     return pc_trainer_new(&setup, &f->train, &f->trainer, err);
 }
 
+/* Everything up to the first step; then all ranks agree that they can begin. */
+static int set_up(struct pc_finetune *f, struct paco_error *err)
+{
+    int rc = pc_finetune_settle(f->v, &f->train, &f->encode, &f->run, &f->lora_options, err);
+    if (rc == 0)
+        rc = prepare(f, err);
+    rc = pc_finetune_agree(&f->party, rc, err);
+    pc_progress_bar_end();
+    if (rc == 0 && f->ranks)
+        pc_command_note(f->self, "%d ranks share each step's %llu examples", f->party.size,
+            (unsigned long long)(f->train.batch * f->train.accumulation));
+    return rc;
+}
+
 static int run_all(struct pc_finetune *f, struct paco_error *err)
 {
-    int rc = prepare(f, err);
-    pc_progress_bar_end();
-    if (rc < 0)
-        return rc;
     pc_model_say(f->self, &f->model);
     if (f->v->plan)
         return pc_finetune_print_plan(f, err);
@@ -198,12 +227,18 @@ static int run(const struct pc_command *self, int argc, char **argv)
     code =
         args.positional.n ? pc_command_misuse(self, "'%s' belongs to no option", args.positional.v[0]) : -1;
     if (code < 0) {
-        int rc = pc_finetune_settle(v, &f.train, &f.encode, &f.run, &f.lora_options, &err);
-        if (rc == 0)
+        int rc = pc_finetune_join(&f.party, &err);
+        bool alike = rc == 0;
+        if (rc == 0 && (rc = set_up(&f, &err)) == 0) {
             rc = run_all(&f, &err);
+            alike = rc == PACO_ECANCELLED || rc == PACO_EVERIFY;
+        }
         pc_progress_bar_end();
-        code = rc < 0 ? pc_command_fail(self, &err) : PC_EXIT_OK;
+        code = PC_EXIT_OK;
+        if (rc < 0)
+            code = alike ? pc_command_fail(self, &err) : pc_finetune_fail(self, &f.party, &err);
         pc_finetune_close(&f);
+        pc_finetune_leave(&f.party);
     }
     pc_args_release(&args);
     return code;
@@ -233,6 +268,13 @@ const struct pc_command pc_cmd_finetune = {
         "crash\n"
         "or a power cut, the same command with --resume goes on from the latest and ends with the bytes it\n"
         "would have ended with. A loss that is not a number stops the run before it touches the weights.\n"
+        "Under mpirun -n R the ranks share each step's examples and, as --zero says, what is kept of each "
+        "weight;\n"
+        "with --dtype f32, 1, 2 and 4 ranks end with the same bytes. Checkpoints serve any number of ranks. "
+        "A "
+        "rank\n"
+        "that dies ends the job; the same command with --resume goes on. kill -USR1 of mpirun saves and "
+        "stops.\n"
         "At the end DIR is a Hugging Face folder with the model, in BF16, or with --dtype f32 in F32.",
     .examples =
         "$ paco finetune -m llama-7b --train_file data.jsonl --output_dir tuned --plan\n"

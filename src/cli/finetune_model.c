@@ -8,6 +8,7 @@
 #include "weights/special_tokens.h"
 
 #include <string.h>
+#include <unistd.h>
 
 /* ---- opening ---- */
 
@@ -40,12 +41,22 @@ static void note_examples(struct pc_finetune *f)
             f->self, "%zu of %zu examples have nothing to learn and are left out", e->n_dropped, e->n_read);
 }
 
+/* As many as the user says; else, beside other ranks on this machine, a fair part of it, unless mpirun bound
+ * us to one. */
+static int threads_of(const struct pc_finetune *f)
+{
+    int n_local = f->party.n_local, n = pc_cpu_count();
+    if (f->v->threads || n_local <= 1 || n < sysconf(_SC_NPROCESSORS_ONLN))
+        return (int)f->v->threads;
+    return n > n_local ? n / n_local : 1;
+}
+
 int pc_finetune_open(struct pc_finetune *f, struct paco_error *err)
 {
     const struct pc_model_args args = {.model = f->v->model, .diff = f->v->diff, .type = f->v->type};
     f->notes.progress = pc_progress_bar(f->self);
     pc_kernels_init(&f->kernels, pc_cpu_flags());
-    f->pool = pc_pool_new((int)f->v->threads, err);
+    f->pool = pc_pool_new(threads_of(f), err);
     if (!f->pool)
         return err->code ? err->code : PACO_EMEM;
     int rc = pc_model_open(&args, &f->model, err);
@@ -129,7 +140,10 @@ int pc_finetune_bind(struct pc_finetune *f, struct paco_error *err)
     int rc = pc_params_new(&f->params, err);
     if (rc < 0)
         return rc;
-    return f->is_lora ? bind_lora(f, products, err) : bind_model(f, products, err);
+    rc = f->is_lora ? bind_lora(f, products, err) : bind_model(f, products, err);
+    if (rc == 0 && f->party.collect)
+        rc = pc_ranks_new(&f->ranks, f->party.collect, f->params, (int)f->v->zero, err);
+    return rc;
 }
 
 /* ---- loading ---- */
@@ -293,6 +307,7 @@ void pc_finetune_close(struct pc_finetune *f)
     pc_lora_free(f->lora);
     pc_adapter_close(f->adapter);
     pc_buf_release(&f->adapter_config);
+    pc_ranks_free(f->ranks);
     pc_llama_free(f->llama);
     pc_params_free(f->params);
     pc_examples_release(&f->examples);

@@ -4,6 +4,7 @@
 #define PC_CLI_FINETUNE_MODEL_H
 
 #include "cli/finetune_options.h"
+#include "cli/finetune_ranks.h"
 #include "cli/model_args.h"
 #include "cli/vocab_files.h"
 #include "train/lora.h"
@@ -33,6 +34,8 @@ struct pc_finetune {
     struct pc_adapter *adapter; /* to begin with, or NULL */
     struct pc_lora *lora;       /* what is trained, or NULL: the model itself */
     struct pc_buf adapter_config;
+    struct pc_finetune_party party; /* who trains with us; outlives the others */
+    struct pc_ranks *ranks;         /* NULL: nobody */
     struct pc_trainer *trainer;
     json_t *identity;
 

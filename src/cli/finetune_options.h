@@ -17,7 +17,7 @@ struct pc_finetune_values {
     double lora_alpha, lora_dropout;
     int64_t lora_rank;
     double learning_rate, weight_decay, warmup_ratio, clip;
-    int64_t batch, accumulation, epochs, steps, max_length, seed, logging, keep, threads, limit;
+    int64_t batch, accumulation, epochs, steps, max_length, seed, logging, keep, threads, limit, zero;
     bool use_lora, no_shuffle, quirks, resume, plan, force, recompute, json;
 };
 extern const struct pc_option pc_finetune_rows[];

@@ -18,7 +18,8 @@ struct pc_train_setup pc_finetune_setup(const struct pc_finetune *f)
         .lora = f->lora,
         .examples = &f->examples,
         .kernels = &f->kernels,
-        .pool = f->pool};
+        .pool = f->pool,
+        .ranks = f->ranks};
 }
 
 static double gigabytes(uint64_t bytes)
@@ -31,7 +32,8 @@ static int check_memory(const struct pc_finetune *f, struct paco_error *err)
     struct pc_train_memory m;
     const struct pc_train_setup setup = pc_finetune_setup(f);
     pc_train_memory(&setup, &f->train, &m);
-    uint64_t need = pc_train_memory_total(&m) - m.examples, left = pc_host_memory_available();
+    uint64_t need = pc_train_memory_total(&m) - m.examples,
+             left = pc_host_memory_available() / (uint64_t)f->party.n_local;
     if (need <= left)
         return 0;
     const char *advice = f->train.optimizer.states == PC_STATES_F32 ? "--optim_states 8bit takes less"
@@ -41,9 +43,10 @@ static int check_memory(const struct pc_finetune *f, struct paco_error *err)
         "needs %.2f GB: model %.2f, trained weights %.2f, gradients %.2f, optimiser states %.2f, activations "
         "%.2f, scratch %.2f; "
         "%.2f GB "
-        "are available (%s)",
+        "are available%s (%s)",
         gigabytes(need), gigabytes(m.base), gigabytes(m.weights), gigabytes(m.gradients), gigabytes(m.states),
-        gigabytes(m.activations), gigabytes(m.scratch), gigabytes(left), advice);
+        gigabytes(m.activations), gigabytes(m.scratch), gigabytes(left),
+        f->party.n_local > 1 ? " to each rank on this machine" : "", advice);
 }
 
 /* ---- disk ---- */

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* A file of instruction data as what training takes: for each example its token ids, and which of them are
  * answers to be learned. Ids, masks, truncation and the examples that are left out are those of
- * Open-Instruct's finetune.py of June 2023, or of Stanford Alpaca's train.py (encode_example.h says which is which).
+ * Open-Instruct's finetune.py of June 2023, or of Stanford Alpaca's train.py (encode_example.h says which is
+ * which).
  *
  *     struct pc_examples set;
  *     rc = pc_examples_read(path, &options, &set, &err);

@@ -23,10 +23,15 @@ static uint64_t step_examples(const struct pc_train_setup *s, const struct pc_tr
     return pc_mul_u64(o->batch, o->accumulation, &n) ? least(n, s->examples->n) : s->examples->n;
 }
 
+static int n_ranks(const struct pc_train_setup *s)
+{
+    return s->ranks ? s->ranks->size : 1;
+}
+
 static int n_gradients(const struct pc_train_setup *s, const struct pc_train_options *o)
 {
-    uint64_t n = step_examples(s, o);
-    return o->bf16 || n == 1 ? 1 : n < PC_SLOTS ? 2 : 3;
+    uint64_t n = least(step_examples(s, o), (uint64_t)(PC_SLOTS / n_ranks(s)));
+    return o->bf16 || n <= 1 ? 1 : n < PC_SLOTS ? 2 : 3;
 }
 
 static struct pc_pass_options pass_options(const struct pc_train_setup *s, const struct pc_train_options *o)
@@ -48,6 +53,16 @@ static struct pc_pass_options pass_options(const struct pc_train_setup *s, const
     return p;
 }
 
+/* Elements whose states are here; on the rank that has most. */
+static uint64_t own_states(const struct pc_train_setup *s)
+{
+    const struct pc_shard *shard = pc_ranks_shard(s->ranks);
+    uint64_t most = shard ? 0 : s->params->n_flat;
+    for (int k = 0; shard && k < shard->size; k++)
+        most = pc_shard_n_own(shard, k) > most ? pc_shard_n_own(shard, k) : most;
+    return most;
+}
+
 void pc_train_memory(
     const struct pc_train_setup *s, const struct pc_train_options *o, struct pc_train_memory *out)
 {
@@ -57,7 +72,7 @@ void pc_train_memory(
     *out = (struct pc_train_memory){.base = s->lora ? s->model->weights_size : s->model->own_size,
         .weights = flat,
         .gradients = flat * (uint64_t)n_gradients(s, o),
-        .states = pc_optimizer_size(s->params->n_flat, o->optimizer.states),
+        .states = pc_optimizer_size(own_states(s), o->optimizer.states),
         .activations = pass.activations,
         .scratch = pass.scratch,
         .examples = s->examples->n_ids * (s->examples->wide ? 4 : 2) + s->examples->n_ids / 8 +
@@ -78,7 +93,9 @@ static int make_buffers(struct pc_trainer *t, struct paco_error *err)
     t->order = pc_alloc(s->examples->n, sizeof *t->order);
     t->weight = pc_alloc(n, sizeof *t->weight);
     t->loss = pc_alloc(n, sizeof *t->loss);
-    if (!t->order || !t->weight || !t->loss)
+    t->n_rows = pc_alloc(n, sizeof *t->n_rows);
+    t->bounds = pc_alloc((size_t)n_ranks(s) + 1, sizeof *t->bounds);
+    if (!t->order || !t->weight || !t->loss || !t->n_rows || !t->bounds)
         return pc_error_mem(err, s->examples->n * sizeof *t->order, "the order of examples");
     for (int i = 0; i < n_gradients(s, &t->options); i++) {
         t->gradient[i] = pc_alloc_huge(size);
@@ -112,9 +129,12 @@ int pc_trainer_new(const struct pc_train_setup *setup, const struct pc_train_opt
     t->options = *options;
     t->options.optimizer.decay_norms = options->quirks;
     t->options.optimizer.seed = options->seed;
+    t->options.optimizer.shard = pc_ranks_shard(setup->ranks);
     t->order_epoch = UINT64_MAX;
     struct pc_pass_options p = pass_options(setup, options);
-    int rc = plan(t, err);
+    int first, end, rc = plan(t, err);
+    if (rc == 0 && !options->bf16)
+        rc = pc_shard_slots(0, n_ranks(setup), &first, &end, err);
     if (rc == 0)
         rc = make_buffers(t, err);
     if (rc == 0)
@@ -138,6 +158,8 @@ void pc_trainer_free(struct pc_trainer *t)
     pc_free(t->order);
     pc_free(t->weight);
     pc_free(t->loss);
+    pc_free(t->n_rows);
+    pc_free(t->bounds);
     pc_free(t);
 }
 
@@ -149,7 +171,8 @@ struct step {
     const struct pc_progress *progress;
     const uint32_t *example;
     uint64_t n;
-    uint64_t key; /* of dropout */
+    uint64_t key;             /* of dropout */
+    int first_slot, end_slot; /* in F32: this rank's */
 };
 
 static const struct pc_example *example_at(const struct step *s, uint64_t i)
@@ -203,7 +226,7 @@ static int ask(const struct step *s, struct paco_error *err)
     const struct pc_trainer *t = s->t;
     const struct pc_progress_event event = {
         .phase = "training", .done = t->step, .total = t->course.n_updates, .unit = "steps"};
-    if (pc_progress(s->progress, &event) != 0)
+    if (pc_progress(s->progress, &event) != 0 && n_ranks(&t->setup) == 1)
         return pc_error_set(err, PACO_ECANCELLED, "stopped after step %llu", (unsigned long long)t->step);
     return 0;
 }
@@ -221,21 +244,22 @@ static int run_examples(struct step *s, uint64_t first, uint64_t end, float *g, 
 }
 
 /* The tree over slots: s0 and s1 end in the first buffer, s2 and s3 in the second. A slot without examples is
- * left out, as are those behind it then. */
+ * left out, as are those behind it then. With several ranks each has a branch of the tree. */
 static int run_slots(struct step *s, struct paco_error *err)
 {
     static const int into[PC_SLOTS] = {0, 1, 1, 2};
+    const int first_slot = s->first_slot, n_slots = s->end_slot - s->first_slot;
     struct pc_trainer *t = s->t;
     uint64_t n_flat = t->setup.params->n_flat;
     int rc = 0;
-    for (int k = 0; k < PC_SLOTS && (uint64_t)k < s->n && rc == 0; k++) {
+    for (int k = 0; k < n_slots && (uint64_t)(first_slot + k) < s->n && rc == 0; k++) {
         uint64_t first, end;
-        pc_shard_slot(s->n, PC_SLOTS, k, &first, &end);
+        pc_shard_slot(s->n, PC_SLOTS, first_slot + k, &first, &end);
         rc = run_examples(s, first, end, t->gradient[into[k]], err);
         if (rc == 0 && k % 2 == 1)
             pc_gradients_join(t->gradient[into[k] - 1], t->gradient[into[k]], n_flat, t->setup.pool);
     }
-    if (rc == 0 && s->n > 2)
+    if (rc == 0 && n_slots == PC_SLOTS && s->n > 2)
         pc_gradients_join(t->gradient[0], t->gradient[1], n_flat, t->setup.pool);
     return rc;
 }
@@ -279,6 +303,73 @@ static int check_finite(const struct pc_train_report *r, struct paco_error *err)
         (unsigned long long)r->step, r->loss, r->norm);
 }
 
+/* ---- sharing a step ---- */
+
+/* Which examples are whose; in F32 whole slots. */
+static void deal(struct step *s)
+{
+    struct pc_trainer *t = s->t;
+    int size = n_ranks(&t->setup), rank = t->setup.ranks ? t->setup.ranks->rank : 0;
+    for (uint64_t i = 0; i < s->n; i++)
+        t->n_rows[i] = example_at(s, i)->n_ids;
+    pc_shard_deal(t->n_rows, s->n, size, t->bounds);
+    for (int k = 0; k < size && !t->options.bf16; k++) {
+        uint64_t end;
+        pc_shard_slots(k, size, &s->first_slot, &s->end_slot, NULL);
+        pc_shard_slot(s->n, PC_SLOTS, s->first_slot, &t->bounds[k], &end);
+    }
+    if (!t->options.bf16)
+        pc_shard_slots(rank, size, &s->first_slot, &s->end_slot, NULL);
+}
+
+/* Gradients and losses of the step's examples, everyone's. */
+static int compute(struct step *s, struct paco_error *err)
+{
+    struct pc_trainer *t = s->t;
+    struct pc_ranks *ranks = t->setup.ranks;
+    int rank = ranks ? ranks->rank : 0;
+    deal(s);
+    int rc = t->options.bf16 ? run_examples(s, t->bounds[rank], t->bounds[rank + 1], t->gradient[0], err)
+                             : run_slots(s, err);
+    if (rc == 0 && ranks)
+        rc = pc_ranks_share(ranks, t->loss, t->bounds, err);
+    if (rc == 0 && ranks)
+        rc = pc_ranks_add(ranks, t->gradient[0], err);
+    return rc;
+}
+
+static int norm_of(struct pc_trainer *t, double *norm, struct paco_error *err)
+{
+    struct pc_ranks *ranks = t->setup.ranks;
+    pc_optimizer_squares(t->optimizer, t->gradient[0], t->setup.pool);
+    int rc = ranks ? pc_ranks_squares(ranks, t->optimizer->partial, err) : 0;
+    *norm = pc_optimizer_norm_of_squares(t->optimizer);
+    return rc;
+}
+
+/* Whether anyone wants to stop, before anything of the step is done. */
+static int agree(const struct step *s, struct paco_error *err)
+{
+    const struct pc_trainer *t = s->t;
+    const struct pc_progress_event event = {
+        .phase = "training", .done = t->step, .total = t->course.n_updates, .unit = "steps"};
+    int64_t stop;
+    if (!t->setup.ranks)
+        return 0;
+    int rc = pc_ranks_most(t->setup.ranks, pc_progress(s->progress, &event) != 0, &stop, err);
+    if (rc == 0 && stop)
+        rc = pc_error_set(err, PACO_ECANCELLED, "stopped after step %llu", (unsigned long long)t->step);
+    return rc;
+}
+
+static int update(struct pc_trainer *t, const struct pc_train_report *r, struct paco_error *err)
+{
+    double clip = t->options.clip, scale = clip > 0 ? clip / (r->norm + 1e-6) : 1; /* torch's */
+    pc_optimizer_update(t->optimizer, t->gradient[0], r->rate, scale < 1 ? scale : 1, t->setup.pool);
+    t->step++;
+    return t->setup.ranks ? pc_ranks_spread(t->setup.ranks, t->setup.params->w, err) : 0;
+}
+
 int pc_trainer_step(struct pc_trainer *t, const struct pc_progress *progress, struct pc_train_report *report,
     struct paco_error *err)
 {
@@ -296,20 +387,19 @@ int pc_trainer_step(struct pc_trainer *t, const struct pc_progress *progress, st
     r.epoch = (double)epoch + (double)(first + s.n) / (double)t->course.n_examples;
     report_examples(&s, &r);
     weigh_all(&s);
-    int rc = o->bf16 ? run_examples(&s, 0, s.n, t->gradient[0], err) : run_slots(&s, err);
+    int rc = agree(&s, err);
+    if (rc == 0)
+        rc = compute(&s, err);
+    if (rc == 0)
+        rc = norm_of(t, &r.norm, err);
     if (rc == 0) {
         r.loss = step_loss(&s, &r);
-        r.norm = pc_optimizer_norm(t->optimizer, t->gradient[0], t->setup.pool);
         rc = check_finite(&r, err);
     }
-    if (rc == 0) {
-        double scale = o->clip > 0 ? o->clip / (r.norm + 1e-6) : 1; /* torch's */
-        scale = scale < 1 ? scale : 1;
-        pc_optimizer_update(t->optimizer, t->gradient[0], r.rate, scale, t->setup.pool);
-        t->step++;
-    } else {
+    if (rc == 0)
+        rc = update(t, &r, err);
+    else
         clear_gradients(t);
-    }
     r.seconds = pc_seconds() - start;
     *report = r;
     return rc;

@@ -15,7 +15,10 @@
  * fill PC_TRAIN_SLOTS slots in order, as even as possible; a slot adds its examples' gradients one after the
  * other; slots join as (s0 + s1) + (s2 + s3). So a step is the same bytes however it is cut into
  * micro-batches. In BF16 examples share passes, and one buffer takes all of them. The number of threads
- * changes nothing in either. */
+ * changes nothing in either.
+ *
+ * Ranks share a step's examples: in F32 slot by slot, so that the tree is the same for 1, 2 and 4 of them,
+ * else in runs of about as many rows. All of them make the same calls and are told the same. */
 #ifndef PC_TRAIN_LOOP_H
 #define PC_TRAIN_LOOP_H
 
@@ -23,6 +26,7 @@
 #include "train/optimizer.h"
 #include "train/params.h"
 #include "train/pass.h"
+#include "train/ranks.h"
 #include "train/schedule.h"
 #include "train/shard.h"
 
@@ -57,6 +61,7 @@ struct pc_train_setup {
     const struct pc_examples *examples;
     const struct pc_kernels *kernels;
     struct pc_pool *pool;
+    struct pc_ranks *ranks; /* who trains with us; NULL: nobody */
 };
 
 struct pc_trainer {
@@ -71,8 +76,10 @@ struct pc_trainer {
     float *gradient[3]; /* (n_flat) each; as many as are needed */
     uint32_t *order;    /* of the examples of epoch order_epoch */
     uint64_t order_epoch;
-    float *weight; /* of the losses of each example of the step, and */
-    double *loss;  /* the sums of those */
+    float *weight;    /* of the losses of each example of the step, and */
+    double *loss;     /* the sums of those */
+    uint32_t *n_rows; /* of each example of the step, where ranks share it */
+    uint64_t *bounds; /* (ranks + 1) whose examples are whose */
 };
 
 /** What a step did. */
@@ -100,7 +107,8 @@ int pc_trainer_new(const struct pc_train_setup *setup, const struct pc_train_opt
     struct pc_trainer **out, struct paco_error *err);
 void pc_trainer_free(struct pc_trainer *t);
 
-/** One step. PACO_ECANCELLED when progress says so: nothing has changed. PACO_EVERIFY when loss or norm are
+/** One step. PACO_ECANCELLED when progress says so (several ranks look between steps, and any of them can):
+ *  nothing has changed. PACO_EVERIFY when loss or norm are
  *  not finite: the weights are those before the step, and report tells what was found. */
 int pc_trainer_step(struct pc_trainer *t, const struct pc_progress *progress, struct pc_train_report *report,
     struct paco_error *err);

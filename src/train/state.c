@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/journal.h"
 #include "base/memory.h"
+#include "train/whole.h"
 #include "weights/manifest_read.h"
 #include "weights/scan.h"
 #include "weights/source.h"
@@ -66,8 +67,9 @@ static int add_moment(struct pc_checkpoint *ck, const struct pc_trainer *t, cons
     return rc;
 }
 
-/* All of t that changes, tensor by tensor, where it lies. */
-static int state_checkpoint(const struct pc_trainer *t, struct pc_checkpoint **out, struct paco_error *err)
+/* All of t that changes, tensor by tensor, in the arrays it lies in. */
+static int state_checkpoint(const struct pc_trainer *t, const struct pc_whole *arrays,
+    struct pc_checkpoint **out, struct paco_error *err)
 {
     const struct pc_params *p = t->setup.params;
     struct pc_checkpoint *ck = pc_checkpoint_new("training state", &g_ops, NULL, err);
@@ -77,13 +79,13 @@ static int state_checkpoint(const struct pc_trainer *t, struct pc_checkpoint **o
     int rc = ck->impl ? 0 : pc_error_mem(err, 5 * p->n * sizeof(void *), "a table of tensors");
     for (size_t i = 0; i < p->n && rc == 0; i++) {
         const struct pc_tensor *w = &p->ck->tensors[i];
-        rc = add(ck, w->name, PC_F32, w->n_dims, w->shape, p->w + p->v[i].offset, err);
+        rc = add(ck, w->name, PC_F32, w->n_dims, w->shape, arrays->w + p->v[i].offset, err);
     }
     for (size_t i = 0; i < p->n && rc == 0; i++) {
         const struct pc_tensor *w = &p->ck->tensors[i];
-        rc = add_moment(ck, t, "exp_avg", &t->optimizer->m, &p->v[i], w, err);
+        rc = add_moment(ck, t, "exp_avg", &arrays->m, &p->v[i], w, err);
         if (rc == 0)
-            rc = add_moment(ck, t, "exp_avg_sq", &t->optimizer->v, &p->v[i], w, err);
+            rc = add_moment(ck, t, "exp_avg_sq", &arrays->v, &p->v[i], w, err);
     }
     if (rc < 0)
         return pc_checkpoint_close(ck), rc;
@@ -126,12 +128,9 @@ static int write_state(const struct pc_trainer *t, const struct pc_train_saving 
     return rc;
 }
 
-int pc_train_state_save(
-    const struct pc_trainer *t, const struct pc_train_saving *s, const char *dir, struct paco_error *err)
+static int save_arrays(const struct pc_trainer *t, const struct pc_whole *arrays,
+    const struct pc_train_saving *s, const char *dir, struct paco_error *err)
 {
-    uint64_t step;
-    if (pc_path_exists(dir) && pc_train_state_peek(dir, s->identity, &step, NULL) == 0 && step == t->step)
-        return 0;
     struct pc_checkpoint *ck = NULL;
     struct pc_buf text;
     pc_buf_init(&text, MAX_STATE_FILE);
@@ -145,7 +144,7 @@ int pc_train_state_save(
         if (s->n_files)
             memcpy(files, s->files, s->n_files * sizeof *files);
         files[s->n_files] = (struct pc_write_file){PC_TRAIN_STATE_NAME, text.data, text.len};
-        rc = state_checkpoint(t, &ck, err);
+        rc = state_checkpoint(t, arrays, &ck, err);
     }
     if (rc == 0)
         rc = write_state(t, s, dir, ck, files, s->n_files + 1, err);
@@ -154,6 +153,50 @@ int pc_train_state_save(
     pc_buf_release(&text);
     json_decref(state);
     return rc;
+}
+
+/* The directory that dir is in. */
+static char *above(const char *dir)
+{
+    const char *slash = strrchr(dir, '/');
+    if (!slash)
+        return pc_strdup(".");
+    return slash == dir ? pc_strdup("/") : pc_strndup(dir, (size_t)(slash - dir));
+}
+
+/* Ranks put together what they share, and rank 0 writes it. */
+static int save_shared(
+    const struct pc_trainer *t, const struct pc_train_saving *s, const char *dir, struct paco_error *err)
+{
+    struct pc_ranks *ranks = t->setup.ranks;
+    struct pc_whole arrays;
+    char *parent = above(dir);
+    int rc = parent ? 0 : pc_error_mem(err, strlen(dir), "a path");
+    rc = pc_ranks_follow(ranks, rc, err);
+    if (rc == 0) {
+        rc = pc_whole_gather(&arrays, t, parent, err);
+        if (rc == 0 && ranks->rank == 0)
+            rc = save_arrays(t, &arrays, s, dir, err);
+        pc_whole_release(&arrays);
+        rc = pc_ranks_follow(ranks, rc, err);
+    }
+    pc_free(parent);
+    return rc;
+}
+
+int pc_train_state_save(
+    const struct pc_trainer *t, const struct pc_train_saving *s, const char *dir, struct paco_error *err)
+{
+    uint64_t step;
+    int64_t there =
+        pc_path_exists(dir) && pc_train_state_peek(dir, s->identity, &step, NULL) == 0 && step == t->step;
+    if (t->setup.ranks) {
+        int rc = pc_ranks_most(t->setup.ranks, t->setup.ranks->rank == 0 && there, &there, err);
+        return rc < 0 || there ? rc : save_shared(t, s, dir, err);
+    }
+    struct pc_whole arrays;
+    int rc = there ? 0 : pc_whole_gather(&arrays, t, dir, err);
+    return rc < 0 || there ? rc : save_arrays(t, &arrays, s, dir, err);
 }
 
 int pc_train_state_remove(const char *dir, struct paco_error *err)
@@ -360,8 +403,19 @@ static int check_digests(
 }
 
 struct loading {
+    struct pc_trainer *t;
     const struct pc_checkpoint *to, *from;
 };
+
+/* Tensor i of `to`, which follows the weights, belongs to one of the moments: this rank's share of it. */
+static int load_share(const struct loading *l, size_t i, const struct pc_tensor *from, struct paco_error *err)
+{
+    struct pc_optimizer *o = l->t->optimizer;
+    const struct pc_params *p = l->t->setup.params;
+    size_t each = o->m.scale ? 2 : 1, k = i - p->n;
+    struct pc_optim_moment *moment = k / each % 2 ? &o->v : &o->m;
+    return pc_whole_read_share(l->t, moment, k % each == 1, &p->v[k / each / 2], from, err);
+}
 
 static int load_tensor(void *ctx, size_t i, struct pc_sweep *sweep, struct paco_error *err)
 {
@@ -371,14 +425,16 @@ static int load_tensor(void *ctx, size_t i, struct pc_sweep *sweep, struct paco_
         return pc_error_set(err, PACO_EFORMAT, "tensor '%s' is missing", to->name);
     if (from->dtype != to->dtype || !pc_tensor_same_shape(from, to))
         return pc_error_set(err, PACO_EFORMAT, "tensor '%s' has another type or shape", to->name);
-    int rc = pc_tensor_read(from, 0, from->n_rows, ((void **)to->owner->impl)[i], err);
+    bool shared = i >= l->t->setup.params->n && pc_ranks_shard(l->t->setup.ranks);
+    int rc = shared ? load_share(l, i, from, err)
+                    : pc_tensor_read(from, 0, from->n_rows, ((void **)to->owner->impl)[i], err);
     return rc < 0 ? rc : pc_sweep_step(sweep, to->name, to->size, err);
 }
 
 static int load_tensors(struct pc_trainer *t, const struct pc_checkpoint *to,
     const struct pc_checkpoint *from, struct paco_error *err)
 {
-    struct loading l = {to, from};
+    struct loading l = {t, to, from};
     uint64_t *sizes = pc_alloc(to->n_tensors, sizeof *sizes);
     if (!sizes)
         return pc_error_mem(err, to->n_tensors * sizeof *sizes, "a table of tensors");
@@ -395,7 +451,7 @@ static int load_tensors(struct pc_trainer *t, const struct pc_checkpoint *to,
     return rc;
 }
 
-int pc_train_state_load(struct pc_trainer *t, const char *dir, const json_t *identity, struct paco_error *err)
+static int load_state(struct pc_trainer *t, const char *dir, const json_t *identity, struct paco_error *err)
 {
     uint64_t step;
     struct pc_source source = {.ck = NULL};
@@ -410,10 +466,11 @@ int pc_train_state_load(struct pc_trainer *t, const char *dir, const json_t *ide
         return rc;
     }
     rc = pc_source_open_tensors(dir, &source, err);
-    if (rc == 0)
+    if (rc == 0 && (!t->setup.ranks || t->setup.ranks->rank == 0))
         rc = check_digests(source.ck, dir, t->setup.pool, err);
+    const struct pc_whole arrays = {.w = t->setup.params->w, .m = t->optimizer->m, .v = t->optimizer->v};
     if (rc == 0)
-        rc = state_checkpoint(t, &to, err);
+        rc = state_checkpoint(t, &arrays, &to, err);
     if (rc == 0) {
         rc = load_tensors(t, to, source.ck, err);
         if (rc < 0)
@@ -424,4 +481,10 @@ int pc_train_state_load(struct pc_trainer *t, const char *dir, const json_t *ide
     pc_checkpoint_close(to);
     pc_source_close(&source);
     return rc;
+}
+
+int pc_train_state_load(struct pc_trainer *t, const char *dir, const json_t *identity, struct paco_error *err)
+{
+    int rc = load_state(t, dir, identity, err);
+    return t->setup.ranks ? pc_ranks_agree(t->setup.ranks, rc, err) : rc;
 }

@@ -51,6 +51,18 @@ struct run {
     uint64_t n_epoch;
 };
 
+/* Rank 0, or who is alone: the log, and what is removed, is its business. */
+static bool leads(const struct pc_trainer *t)
+{
+    return !t->setup.ranks || t->setup.ranks->rank == 0;
+}
+
+/* What rank 0 did before the others go on; all get an error when it met one. */
+static int after_leader(const struct pc_trainer *t, int rc, struct paco_error *err)
+{
+    return t->setup.ranks ? pc_ranks_follow(t->setup.ranks, rc, err) : rc;
+}
+
 /* Load one of found, the latest that is whole. */
 static int load_latest(struct run *r, const struct pc_train_states *found, struct paco_error *err)
 {
@@ -77,7 +89,13 @@ static int go_on(struct run *r, struct paco_error *err)
     struct pc_train_states found;
     if (r->o->resume_from)
         return pc_train_state_load(r->t, r->o->resume_from, r->o->saving.identity, err);
-    int rc = pc_train_states_find(r->o->out_dir, &found, err);
+    // What an interruption left half removed is cleared away by the first search.
+    int rc = leads(r->t) ? pc_train_states_find(r->o->out_dir, &found, err) : 0;
+    if (leads(r->t))
+        pc_train_states_release(&found);
+    rc = after_leader(r->t, rc, err);
+    if (rc == 0)
+        rc = pc_train_states_find(r->o->out_dir, &found, err);
     if (rc == 0 && found.n == 0)
         pc_note(r->o->saving.notes, "there is no checkpoint yet: the run begins at its first step");
     if (rc == 0)
@@ -90,7 +108,7 @@ static int go_on(struct run *r, struct paco_error *err)
 static int drop_old(const struct run *r, struct paco_error *err)
 {
     struct pc_train_states found;
-    if (!r->o->keep)
+    if (!r->o->keep || !leads(r->t))
         return 0;
     int rc = pc_train_states_find(r->o->out_dir, &found, err);
     for (size_t i = (size_t)r->o->keep; i < found.n && rc == 0; i++)
@@ -109,8 +127,9 @@ static int save(struct run *r, const char *kind, uint64_t number, struct paco_er
     pc_buf_init(&dir, 1 << 16);
     pc_buf_printf(&dir, "%s/%s_%llu", r->o->out_dir, kind, (unsigned long long)number);
     int rc = pc_buf_check(&dir, "a path", err);
-    if (rc == 0)
+    if (rc == 0 && leads(r->t))
         rc = pc_train_log_sync(r->log, err);
+    rc = after_leader(r->t, rc, err);
     if (rc == 0)
         rc = pc_train_state_save(r->t, &saving, dir.data, err);
     if (rc == 0) {
@@ -148,10 +167,13 @@ static void count(struct run *r, const struct pc_train_report *report)
     result->loss = r->epoch_loss / (double)r->n_epoch;
 }
 
-/* A step that did not come about: its weights were not touched, and are kept. */
+/* A step that did not come about: its weights were not touched, and are kept. Where a rank is gone, so is its
+ * share of them. */
 static int stop(struct run *r, int why, struct paco_error *err)
 {
     struct paco_error saving = {0};
+    if (r->t->setup.ranks && why != PACO_ECANCELLED && why != PACO_EVERIFY)
+        return why;
     int rc = r->t->step ? save(r, "step", r->t->step, &saving) : 0;
     char text[600];
     if (rc < 0)
@@ -165,37 +187,51 @@ static int steps(struct run *r, struct paco_error *err)
     int rc = 0;
     while (r->t->step < r->t->course.n_updates && rc == 0) {
         struct pc_train_report report;
+        *r->result->saved = '\0';
         rc = pc_trainer_step(r->t, o->saving.progress, &report, err);
         if (rc < 0)
             return stop(r, rc, err);
         count(r, &report);
-        rc = pc_train_log_add(r->log, &report, o->peak_memory ? o->peak_memory() : 0, err);
+        if (leads(r->t))
+            rc = pc_train_log_add(r->log, &report, o->peak_memory ? o->peak_memory() : 0, err);
         if (rc == 0 && o->on_step)
             o->on_step(o->ctx, &report);
         if (rc == 0)
             rc = save_if_due(r, err);
     }
-    return rc < 0 ? rc : pc_train_log_sync(r->log, err);
+    return rc < 0 || !leads(r->t) ? rc : pc_train_log_sync(r->log, err);
+}
+
+static int begin(const struct pc_training_options *o, struct paco_error *err)
+{
+    int rc = pc_training_check(o, err);
+    return rc < 0 ? rc : pc_training_directory(o->out_dir, err);
+}
+
+static int open_log(struct run *r, struct paco_error *err)
+{
+    const struct pc_training_options *o = r->o;
+    uint64_t missing = 0;
+    int rc = pc_train_log_open(o->out_dir, r->t->step, &r->log, &missing, err);
+    if (rc == 0 && o->force && !o->resume && !o->resume_from)
+        rc = pc_training_clear(o->out_dir, err);
+    if (rc == 0 && missing)
+        pc_note(o->saving.notes, "%s: %llu of the first %llu steps have no line", PC_TRAIN_LOG_NAME,
+            (unsigned long long)missing, (unsigned long long)r->t->step);
+    return rc;
 }
 
 int pc_training_run(struct pc_trainer *t, const struct pc_training_options *o,
     struct pc_training_result *result, struct paco_error *err)
 {
     struct run r = {.t = t, .o = o, .result = result};
-    uint64_t missing = 0;
     *result = (struct pc_training_result){.first_step = 0};
-    int rc = pc_training_check(o, err);
-    if (rc == 0)
-        rc = pc_training_directory(o->out_dir, err);
+    int rc = leads(t) ? begin(o, err) : 0;
+    rc = after_leader(t, rc, err);
     if (rc == 0 && (o->resume || o->resume_from))
         rc = go_on(&r, err);
-    if (rc == 0)
-        rc = pc_train_log_open(o->out_dir, t->step, &r.log, &missing, err);
-    if (rc == 0 && o->force && !o->resume && !o->resume_from)
-        rc = pc_training_clear(o->out_dir, err);
-    if (rc == 0 && missing)
-        pc_note(o->saving.notes, "%s: %llu of the first %llu steps have no line", PC_TRAIN_LOG_NAME,
-            (unsigned long long)missing, (unsigned long long)t->step);
+    if (rc == 0 && leads(t))
+        rc = open_log(&r, err);
     result->first_step = t->step;
     if (rc == 0)
         rc = steps(&r, err);

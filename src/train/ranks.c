@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/ranks.h"
+
+#include "base/memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the parts of a model ---- */
+
+/* The layer a tensor belongs to by its name, "model.layers.7.mlp.up_proj.weight"; -1: none. */
+static int32_t layer_of(const char *name)
+{
+    const char *at = strstr(name, "layers.");
+    char *end;
+    long n = at ? strtol(at + strlen("layers."), &end, 10) : -1;
+    return at && *end == '.' && n >= 0 && n < INT32_MAX ? (int32_t)n : -1;
+}
+
+/* Where the parts begin: a new one wherever the layer changes. */
+static int find_parts(
+    struct pc_ranks *r, const struct pc_params *p, uint64_t **begin, size_t *n_parts, struct paco_error *err)
+{
+    int32_t most = -1, before = -2;
+    for (size_t i = 0; i < p->n; i++)
+        most = layer_of(p->v[i].name) > most ? layer_of(p->v[i].name) : most;
+    r->n_layers = most + 1;
+    r->group_of_layer = pc_alloc_zero((size_t)r->n_layers + 1, sizeof *r->group_of_layer);
+    *begin = pc_alloc(p->n + 1, sizeof **begin);
+    if (!r->group_of_layer || !*begin)
+        return pc_error_mem(err, (p->n + 1) * sizeof **begin, "the parts of the model");
+    *n_parts = 0;
+    for (size_t i = 0; i < p->n; i++) {
+        int32_t layer = layer_of(p->v[i].name);
+        if (layer != before)
+            (*begin)[(*n_parts)++] = p->v[i].offset;
+        before = layer;
+        if (layer >= 0)
+            r->group_of_layer[layer] = *n_parts - 1;
+    }
+    r->group_of_end = before < 0 && *n_parts > 1 ? *n_parts - 1 : *n_parts;
+    return 0;
+}
+
+int pc_ranks_new(struct pc_ranks **out, struct pc_collect *collect, const struct pc_params *params, int zero,
+    struct paco_error *err)
+{
+    if (zero < 0 || zero > 3)
+        return pc_error_set(err, PACO_EINVAL, "--zero %d: 0, 1, 2 or 3", zero);
+    struct pc_ranks *r = pc_alloc_zero(1, sizeof *r);
+    uint64_t *begin = NULL;
+    size_t n_parts = 0;
+    if (!r)
+        return pc_error_mem(err, sizeof *r, "ranks");
+    r->collect = collect;
+    r->rank = pc_collect_rank(collect);
+    r->size = pc_collect_size(collect);
+    r->zero = zero;
+    r->bounds = pc_alloc((size_t)r->size + 1, sizeof *r->bounds);
+    r->packed = pc_alloc((size_t)pc_params_n_chunks(params), sizeof *r->packed);
+    int rc = r->bounds && r->packed ? find_parts(r, params, &begin, &n_parts, err)
+                                    : pc_error_mem(err, pc_params_n_chunks(params), "ranks");
+    if (rc == 0)
+        rc = pc_shard_init(&r->shard, params->n_flat, begin, n_parts, r->rank, r->size, err);
+    pc_free(begin);
+    if (rc < 0)
+        return pc_ranks_free(r), rc;
+    *out = r;
+    return 0;
+}
+
+void pc_ranks_free(struct pc_ranks *r)
+{
+    if (!r)
+        return;
+    pc_shard_release(&r->shard);
+    pc_free(r->group_of_layer);
+    pc_free(r->bounds);
+    pc_free(r->packed);
+    pc_free(r);
+}
+
+const struct pc_shard *pc_ranks_shard(const struct pc_ranks *r)
+{
+    return r && r->zero > 0 ? &r->shard : NULL;
+}
+
+/* ---- gradients ---- */
+
+void pc_ranks_begin(struct pc_ranks *r, float *g)
+{
+    r->g = g;
+    r->n_waiting = r->shard.n_groups;
+    r->rc = 0;
+}
+
+/* Begin the groups from i_group on that have not. Behind an addition its gather, where all are to know. */
+static void begin_from(struct pc_ranks *r, size_t i_group)
+{
+    while (r->n_waiting > i_group && r->rc == 0) {
+        pc_shard_bounds(&r->shard, --r->n_waiting, r->bounds);
+        r->rc = pc_collect_add(r->collect, r->g, r->bounds, &r->ticket, &r->err);
+        if (r->rc == 0 && r->zero == 0)
+            r->rc = pc_collect_gather(r->collect, r->g, r->bounds, sizeof *r->g, &r->ticket, &r->err);
+    }
+}
+
+void pc_ranks_ready(struct pc_ranks *r, int32_t i_layer)
+{
+    begin_from(r, i_layer < r->n_layers ? r->group_of_layer[i_layer] : r->group_of_end);
+}
+
+/* Zeros where others own. */
+static void forget_others(const struct pc_ranks *r, float *g)
+{
+    uint64_t at = 0;
+    for (size_t i = 0; i < r->shard.n_groups; i++) {
+        uint64_t first, end;
+        pc_shard_range(&r->shard, i, r->rank, &first, &end);
+        memset(g + at, 0, (size_t)(first - at) * sizeof *g);
+        at = end;
+    }
+    memset(g + at, 0, (size_t)(r->shard.n_flat - at) * sizeof *g);
+}
+
+int pc_ranks_add(struct pc_ranks *r, float *g, struct paco_error *err)
+{
+    if (r->g != g)
+        pc_ranks_begin(r, g);
+    begin_from(r, 0);
+    r->g = NULL;
+    if (r->rc < 0 && err)
+        *err = r->err;
+    int rc = r->rc < 0 ? r->rc : pc_collect_wait(r->collect, r->ticket, err);
+    if (rc == 0 && r->zero > 0)
+        forget_others(r, g);
+    return rc;
+}
+
+int pc_ranks_spread(struct pc_ranks *r, float *w, struct paco_error *err)
+{
+    int64_t ticket = 0;
+    int rc = 0;
+    for (size_t i = 0; i < r->shard.n_groups && rc == 0 && r->zero > 0; i++) {
+        pc_shard_bounds(&r->shard, i, r->bounds);
+        rc = pc_collect_gather(r->collect, w, r->bounds, sizeof *w, &ticket, err);
+    }
+    return rc < 0 ? rc : pc_collect_wait(r->collect, ticket, err);
+}
+
+/* ---- small things ---- */
+
+int pc_ranks_squares(struct pc_ranks *r, double *partial, struct paco_error *err)
+{
+    const struct pc_shard *s = &r->shard;
+    int64_t at = 0, ticket;
+    if (r->zero == 0)
+        return 0;
+    // Together by owner, then apart again: one message for each pair of ranks.
+    for (int pass = 0; pass < 2; pass++) {
+        at = 0;
+        for (int k = 0; k < s->size; k++) {
+            r->bounds[k] = at;
+            for (size_t i = 0; i < s->n_groups; i++) {
+                uint64_t first, end;
+                pc_shard_range(s, i, k, &first, &end);
+                for (uint64_t c = first / PC_PARAM_CHUNK; first < end && c * PC_PARAM_CHUNK < end; c++, at++)
+                    *(pass ? &partial[c] : &r->packed[at]) = pass ? r->packed[at] : partial[c];
+            }
+        }
+        r->bounds[s->size] = at;
+        int rc =
+            pass ? 0 : pc_collect_gather(r->collect, r->packed, r->bounds, sizeof *partial, &ticket, err);
+        if (rc == 0 && !pass)
+            rc = pc_collect_wait(r->collect, ticket, err);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+int pc_ranks_share(struct pc_ranks *r, double *values, const uint64_t *bounds, struct paco_error *err)
+{
+    int64_t ticket;
+    for (int k = 0; k <= r->size; k++)
+        r->bounds[k] = (int64_t)bounds[k];
+    int rc = pc_collect_gather(r->collect, values, r->bounds, sizeof *values, &ticket, err);
+    return rc < 0 ? rc : pc_collect_wait(r->collect, ticket, err);
+}
+
+int pc_ranks_most(struct pc_ranks *r, int64_t mine, int64_t *most, struct paco_error *err)
+{
+    int64_t *all = pc_alloc((size_t)r->size, sizeof *all);
+    if (!all)
+        return pc_error_mem(err, (size_t)r->size * sizeof *all, "what ranks say");
+    all[r->rank] = mine;
+    int rc = pc_collect_all(r->collect, all, sizeof *all, err);
+    *most = mine;
+    for (int k = 0; k < r->size && rc == 0; k++)
+        *most = all[k] > *most ? all[k] : *most;
+    pc_free(all);
+    return rc;
+}
+
+int pc_ranks_agree(struct pc_ranks *r, int rc, struct paco_error *err)
+{
+    int64_t worst = 0;
+    struct paco_error why = {0};
+    int sent = pc_ranks_most(r, -rc, &worst, &why);
+    if (rc < 0)
+        return sent < 0 ? rc : (int)-worst;
+    if (sent < 0 && err)
+        *err = why;
+    return sent < 0 || worst == 0 ? sent : pc_error_set(err, (int)-worst, "another rank met an error");
+}
+
+int pc_ranks_follow(struct pc_ranks *r, int rc, struct paco_error *err)
+{
+    int all = pc_ranks_agree(r, rc, err);
+    if (rc < 0 || all == 0 || pc_collect_lost(r->collect) >= 0)
+        return rc < 0 ? rc : all;
+    return pc_error_set(err, PACO_ECANCELLED, "another rank met an error");
+}

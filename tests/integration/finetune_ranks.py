@@ -1,0 +1,173 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Training under mpirun: the same bytes for 1, 2 and 4 ranks, going on with another number of them, a rank that dies."""
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from counting import V, tokenizer_json  # noqa: E402
+from tiny import PACO, case, config, finish, llama, save, work  # noqa: E402
+
+MODULES = os.environ["PACO_MODULES"]
+ENV = {**{k: v for k, v in os.environ.items() if not k.startswith("PACO_")}, "PACO_MODULES": MODULES, "OMPI_ALLOW_RUN_AS_ROOT": "1",
+       "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_btl_vader_single_copy_mechanism": "none"}
+STEPS = 14
+
+
+def inputs():
+    """A model of several chunks of parameters, and words to be turned round."""
+    cfg = dict(config(vocab=V, hidden=128, layers=3, heads=4, kv_heads=2, ff=352), max_position_embeddings=256)
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    m = save(work("model"), llama(cfg), cfg, {"tokenizer.json": tokenizer_json(), "tokenizer_config.json": settings})
+    rng = random.Random(3)
+    with open(work("data.jsonl"), "w", encoding="utf-8") as f:
+        for _ in range(37):
+            word = "".join(rng.choice("abcdefgh") for _ in range(rng.randint(2, 40)))
+            f.write(json.dumps({"prompt": word + " ", "completion": word[::-1]}) + "\n")
+    return m
+
+
+def command(n, out, *more):
+    args = [PACO, "finetune", "-m", work("model"), "--train_file", work("data.jsonl"), "--output_dir", out, "--learning_rate", "1e-3",
+            "--num_train_epochs", "2", "--per_device_train_batch_size", "3", "--gradient_accumulation_steps", "2", "--warmup_ratio", "0.1",
+            "--clip_grad_norm", "1", "--weight_decay", "0.1", *more]
+    return ["mpirun", "--oversubscribe", "-n", str(n), *args] if n > 1 else args
+
+
+def train(n, out, *more):
+    return subprocess.run(command(n, out, *more), env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
+
+
+def read(*path):
+    try:
+        with open(os.path.join(*path), "rb") as f:
+            return f.read()
+    except OSError as e:
+        return str(e)
+
+
+def log(out):
+    return [(s["step"], s["loss"], s["grad_norm"], s["learning_rate"], s["tokens"])
+            for s in map(json.loads, (read(out, "train_log.jsonl") or b"").splitlines())]
+
+
+def same(a, b):
+    return read(a, "model.safetensors") == read(b, "model.safetensors") and log(a) == log(b)
+
+
+def equal_ranks():
+    one = work("one")
+    r = train(1, one, "--dtype", "f32")
+    case("one process trains", r.returncode == 0 and len(log(one)) == STEPS, r)
+    for n in (2, 4):
+        for zero in ("0", "1"):
+            out = work(f"f32-{n}-{zero}")
+            r = train(n, out, "--dtype", "f32", "--zero", zero)
+            case(f"F32, {n} ranks, --zero {zero}: the same weights and log", r.returncode == 0 and same(out, one), r)
+            case(f"{n} ranks print one result", r.stdout.count(f"{STEPS} steps") == 1, r.stdout)
+    r = train(3, work("three"), "--dtype", "f32")
+    case("three ranks cannot share four slots", r.returncode != 0 and "1, 2 or 4 ranks" in r.stderr and r.stderr.count("3 ranks:") == 1, r.stderr)
+    case("nothing is left of what could not begin", not os.path.exists(work("three")), r)
+
+
+def bf16_ranks():
+    for n in (2, 3):
+        a, b = work(f"bf16-{n}-a"), work(f"bf16-{n}-b")
+        r, again = train(n, a, "--zero", "1"), train(n, b, "--zero", "0", "-t", "2")
+        case(f"BF16, {n} ranks: the same bytes each time", (r.returncode, again.returncode) == (0, 0) and same(a, b), (r, again))
+    lr = ("--dtype", "f32", "--optim_states", "8bit")
+    a, b = work("8bit-1"), work("8bit-2")
+    case("8-bit states, 2 ranks: the same as one", (train(1, a, *lr).returncode, train(2, b, *lr).returncode) == (0, 0) and same(a, b))
+
+
+def other_ranks():
+    whole, parts = work("whole"), work("parts")
+    more = ("--dtype", "f32", "--checkpointing_steps", "5", "--keep", "0")
+    r = train(1, whole, *more)
+    s = train(2, parts, *more)
+    case("checkpoints are the same bytes with 1 and 2 ranks", (r.returncode, s.returncode) == (0, 0) and
+         all(read(whole, f"step_{k}", "model.safetensors") == read(parts, f"step_{k}", "model.safetensors") for k in (5, 10)), (r, s))
+    for n in (1, 2, 4):
+        out = work(f"on-{n}")
+        os.makedirs(out)
+        shutil.copytree(os.path.join(parts, "step_5"), os.path.join(out, "step_5"))
+        shutil.copy(os.path.join(parts, "train_log.jsonl"), out)
+        r = train(n, out, *more, "--resume")
+        case(f"what 2 ranks began, {n} end with the same bytes", r.returncode == 0 and same(out, whole), r)
+
+
+def wait_for(path, p, seconds=60):
+    end = time.time() + seconds
+    while not os.path.exists(path) and p.poll() is None and time.time() < end:
+        time.sleep(0.01)
+    return os.path.exists(path)
+
+
+def children(pid):
+    """Processes whose command is paco's, below pid, by rank."""
+    found = {}
+    for p in filter(str.isdigit, os.listdir("/proc")):
+        env = read("/proc", p, "environ")
+        stat = read("/proc", p, "stat")
+        if isinstance(env, bytes) and isinstance(stat, bytes) and int(stat.rsplit(b")", 1)[1].split()[1]) == pid:
+            rank = re.search(rb"OMPI_COMM_WORLD_RANK=(\d+)", env)
+            if rank:
+                found[int(rank.group(1))] = int(p)
+    return found
+
+
+def dead_rank():
+    for victim in (1, 0):
+        out = work(f"dead-{victim}")
+        more = ("--dtype", "f32", "--checkpointing_steps", "5", "--num_train_epochs", "400")
+        p = subprocess.Popen(command(2, out, *more), env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        begun = wait_for(os.path.join(out, "step_5"), p)
+        try:
+            os.kill(children(p.pid)[victim], signal.SIGKILL)
+        except (KeyError, ProcessLookupError) as e:
+            begun = f"{begun}, {e!r}"
+        _, err = p.communicate(timeout=60)
+        case(f"rank {victim} dies: the job ends, and says who and how to go on",
+             begun is True and p.returncode != 0 and re.search(rf"rank {victim} \(process \d+ on .*\) is gone", err) and
+             re.search(r"The same command with --resume goes on from .*/step_\d+", err) and err.count("is gone") == 1, (begun, p.returncode, err))
+        steps = [s for s in os.listdir(out) if s.startswith("step_") and "." not in s]
+        r = train(4, out, *more, "--max_train_steps", "1")
+        case("a rank that died left checkpoints", bool(steps), os.listdir(out))
+        case("another run does not take their place unasked", r.returncode != 0 and "is there already" in r.stderr, r.stderr)
+
+
+def asked_to_stop():
+    out = work("stopped")
+    whole = work("whole-6")
+    more = ("--dtype", "f32", "--num_train_epochs", "30")
+    p = subprocess.Popen(command(2, out, *more), env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    begun = wait_for(os.path.join(out, "train_log.jsonl"), p)
+    time.sleep(0.2)
+    p.send_signal(signal.SIGUSR1)
+    _, err = p.communicate(timeout=60)
+    case("SIGUSR1 saves and stops all ranks", begun and p.returncode != 0 and "is kept in" in err and len(log(out)) < 210, (p.returncode, err))
+    r, s = train(4, out, *more, "--resume"), train(1, whole, *more)
+    case("going on from there ends with the same bytes", (r.returncode, s.returncode) == (0, 0) and same(out, whole), (r, s))
+
+
+def main():
+    inputs()
+    if not shutil.which("mpirun") or not os.path.exists(os.path.join(MODULES, "libpaco-mpi.so")):
+        print("ok - training on several ranks # SKIP no mpirun, or built without MPI: install openmpi-bin and libopenmpi-dev")
+        return finish()
+    equal_ranks()
+    bf16_ranks()
+    other_ranks()
+    dead_rank()
+    asked_to_stop()
+    return finish()
+
+
+main()
