@@ -4,10 +4,9 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "cli/command.h"
+#include "cli/vocab_files.h"
 #include "prompt/format.h"
 #include "prompt/vocabulary.h"
-#include "weights/meta_layout.h"
-#include "weights/source.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -262,29 +261,10 @@ static int read_stdin(struct pc_buf *b, struct paco_error *err)
     }
 }
 
-/* Where the vocabulary of a model is: a lone weights file has it in its folder. */
-static char *find_vocabulary(const char *model, struct paco_error *err)
-{
-    static const char *const suffixes[] = {".safetensors", ".bin", ".pth", ".pt"};
-    char *path = pc_source_find(model, err);
-    for (size_t i = 0; path && i < sizeof suffixes / sizeof *suffixes; i++)
-        if (pc_ends_with(path, suffixes[i]) && !pc_path_is_dir(path)) {
-            size_t n = (size_t)(pc_path_base(path) - path);
-            memcpy(path, n ? path : ".", n ? n : 1);
-            path[n ? n : 1] = '\0';
-        }
-    char *of_meta = path && pc_meta_is(path) ? pc_meta_vocabulary(path) : NULL;
-    if (of_meta) {
-        pc_free(path);
-        path = of_meta;
-    }
-    return path;
-}
-
 /* A diff brings the tokenizer of the model it makes. */
 static int open_model(struct job *j)
 {
-    j->path = find_vocabulary(j->v->diff ? j->v->diff : j->v->model, &j->err);
+    j->path = pc_vocabulary_find(j->v->diff ? j->v->diff : j->v->model, &j->err);
     return j->path ? pc_vocabulary_open(j->path, &j->tok, &j->err) : j->err.code;
 }
 

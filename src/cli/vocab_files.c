@@ -7,6 +7,7 @@
 #include "prompt/vocab_gguf_write.h"
 #include "prompt/vocab_sources.h"
 #include "prompt/vocabulary.h"
+#include "weights/meta_layout.h"
 #include "weights/source.h"
 
 #include <string.h>
@@ -147,4 +148,22 @@ void pc_vocab_output_release(struct pc_vocab_output *out)
     pc_buf_release(&out->gguf);
     pc_free(out->chat_template);
     *out = (struct pc_vocab_output){.n_files = 0};
+}
+
+char *pc_vocabulary_find(const char *model, struct paco_error *err)
+{
+    static const char *const suffixes[] = {".safetensors", ".bin", ".pth", ".pt"};
+    char *path = pc_source_find(model, err);
+    for (size_t i = 0; path && i < sizeof suffixes / sizeof *suffixes; i++)
+        if (pc_ends_with(path, suffixes[i]) && !pc_path_is_dir(path)) {
+            size_t n = (size_t)(pc_path_base(path) - path);
+            memcpy(path, n ? path : ".", n ? n : 1);
+            path[n ? n : 1] = '\0';
+        }
+    char *of_meta = path && pc_meta_is(path) ? pc_meta_vocabulary(path) : NULL;
+    if (of_meta) {
+        pc_free(path);
+        path = of_meta;
+    }
+    return path;
 }

@@ -34,4 +34,8 @@ int pc_vocab_output_gguf(const struct pc_command *self, const char *model, const
     uint64_t n_rows, struct pc_vocab_output *out, struct paco_error *err);
 void pc_vocab_output_release(struct pc_vocab_output *out);
 
+/** Where the vocabulary of a model is, for pc_vocabulary_open: of a lone weights file in its folder, of
+ * Meta's weights beside or above them. *owned*; NULL with err set when there is no such model. */
+char *pc_vocabulary_find(const char *model, struct paco_error *err);
+
 #endif
