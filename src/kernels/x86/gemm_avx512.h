@@ -10,6 +10,7 @@
 #define PC_KERNELS_GEMM_AVX512_H
 
 #include "kernels/x86/gemm_fetch.h"
+#include "kernels/x86/transpose_avx512.h"
 
 #include <string.h>
 
@@ -146,33 +147,6 @@ INLINE void multiply(enum operand t, const struct pc_gemm_call *call)
 
 /* ---- packing ---- */
 
-/* Lane l of vector i becomes lane i of vector l. */
-INLINE void transpose(__m512 v[LANES])
-{
-    __m512 t[LANES];
-#pragma GCC unroll 4
-    for (int i = 0; i < LANES; i += 4) { /* 4 x 4 within quarters */
-        __m512d a = _mm512_castps_pd(_mm512_unpacklo_ps(v[i], v[i + 1]));
-        __m512d b = _mm512_castps_pd(_mm512_unpackhi_ps(v[i], v[i + 1]));
-        __m512d c = _mm512_castps_pd(_mm512_unpacklo_ps(v[i + 2], v[i + 3]));
-        __m512d d = _mm512_castps_pd(_mm512_unpackhi_ps(v[i + 2], v[i + 3]));
-        t[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c));
-        t[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
-        t[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d));
-        t[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(b, d));
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) { /* quarters */
-        __m512 a = _mm512_shuffle_f32x4(t[i], t[i + 4], 0x88), b = _mm512_shuffle_f32x4(t[i], t[i + 4], 0xdd);
-        __m512 c = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0x88),
-               d = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0xdd);
-        v[i] = _mm512_shuffle_f32x4(a, c, 0x88);
-        v[i + 4] = _mm512_shuffle_f32x4(b, d, 0x88);
-        v[i + 8] = _mm512_shuffle_f32x4(a, c, 0xdd);
-        v[i + 12] = _mm512_shuffle_f32x4(b, d, 0xdd);
-    }
-}
-
 INLINE __m512 widen(__m256i h)
 {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
@@ -225,7 +199,7 @@ INLINE void turn(
 #pragma GCC unroll 16
         for (int i = 0; i < LANES; i++)
             v[i] = (size_t)i < n ? load_steps(t, dtype, from + (size_t)i * stride, k) : _mm512_setzero_ps();
-    transpose(v);
+    pc_transpose_avx512(v);
     size_t steps = (k + (size_t)t - 1) / (size_t)t;
 #pragma GCC unroll 16
     for (int s = 0; s < LANES; s++)
