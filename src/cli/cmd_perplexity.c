@@ -178,29 +178,37 @@ static int measure(struct job *j, struct pc_perplexity *p)
     return rc;
 }
 
+static int put_divergence(json_t *o, const struct pc_perplexity *p)
+{
+    int bad = json_object_set_new(o, "reference_perplexity", pc_json_number(exp(p->reference_nll.mean)));
+    bad |= json_object_set_new(o, "kl_mean", pc_json_number(p->kl.mean));
+    bad |= json_object_set_new(o, "kl_error", pc_json_number(p->kl.error));
+    bad |= json_object_set_new(o, "kl_median", pc_json_number(p->kl_median));
+    bad |= json_object_set_new(o, "kl_p99", pc_json_number(p->kl_p99));
+    bad |= json_object_set_new(o, "kl_max", pc_json_number(p->kl_max));
+    return bad | json_object_set_new(o, "same_top", pc_json_number(p->same_top));
+}
+
 static int print_result_json(struct job *j, const struct pc_perplexity *p)
 {
     json_t *o = json_object();
-    json_object_set_new(o, "perplexity", pc_json_number(exp(p->nll.mean)));
-    json_object_set_new(o, "perplexity_error", pc_json_number(exp(p->nll.mean) * p->nll.error));
-    json_object_set_new(o, "nll", pc_json_number(p->nll.mean));
-    json_object_set_new(o, "n_tokens", json_integer((json_int_t)j->model.ids.n));
-    json_object_set_new(o, "n_scored", json_integer(p->n_scored));
-    json_object_set_new(o, "n_windows", json_integer(p->n_windows));
-    json_object_set_new(o, "context", json_integer(j->o.context));
-    json_object_set_new(o, "stride", json_integer(j->o.stride));
-    if (j->v->reference.model) {
-        json_object_set_new(o, "reference_perplexity", pc_json_number(exp(p->reference_nll.mean)));
-        json_object_set_new(o, "kl_mean", pc_json_number(p->kl.mean));
-        json_object_set_new(o, "kl_error", pc_json_number(p->kl.error));
-        json_object_set_new(o, "kl_median", pc_json_number(p->kl_median));
-        json_object_set_new(o, "kl_p99", pc_json_number(p->kl_p99));
-        json_object_set_new(o, "kl_max", pc_json_number(p->kl_max));
-        json_object_set_new(o, "same_top", pc_json_number(p->same_top));
+    int bad = json_object_set_new(o, "perplexity", pc_json_number(exp(p->nll.mean)));
+    bad |= json_object_set_new(o, "perplexity_error", pc_json_number(exp(p->nll.mean) * p->nll.error));
+    bad |= json_object_set_new(o, "nll", pc_json_number(p->nll.mean));
+    bad |= json_object_set_new(o, "n_tokens", json_integer((json_int_t)j->model.ids.n));
+    bad |= json_object_set_new(o, "n_scored", json_integer(p->n_scored));
+    bad |= json_object_set_new(o, "n_windows", json_integer(p->n_windows));
+    bad |= json_object_set_new(o, "context", json_integer(j->o.context));
+    bad |= json_object_set_new(o, "stride", json_integer(j->o.stride));
+    if (j->v->reference.model)
+        bad |= put_divergence(o, p);
+    bad |= json_object_set_new(o, "seconds", pc_json_number(j->seconds));
+    bad |= json_object_set_new(o, "tok_s", pc_json_number((double)p->n_computed / j->seconds));
+    bad |= json_object_set_new(o, "peak_rss_bytes", json_integer((json_int_t)pc_peak_rss()));
+    if (bad) {
+        json_decref(o);
+        o = NULL; // pc_print_json says what that means
     }
-    json_object_set_new(o, "seconds", pc_json_number(j->seconds));
-    json_object_set_new(o, "tok_s", pc_json_number((double)p->n_computed / j->seconds));
-    json_object_set_new(o, "peak_rss_bytes", json_integer((json_int_t)pc_peak_rss()));
     return pc_print_json(o, &j->err);
 }
 
