@@ -58,10 +58,10 @@ static int add_moment(struct pc_checkpoint *ck, const struct pc_trainer *t, cons
     enum pc_dtype type = types[t->options.optimizer.states];
     char name[PC_MAX_NAME];
     uint64_t n_scales = (p->n + PC_PARAM_ALIGN - 1) / PC_PARAM_ALIGN;
-    snprintf(name, sizeof name, "optimizer.%s.%s", kind, p->name);
+    snprintf(name, sizeof name, "%s.%s", p->name, kind);
     int rc = add(ck, name, type, like->n_dims, like->shape,
         m->data + p->offset * pc_dtype_traits(type)->block_size, err);
-    snprintf(name, sizeof name, "optimizer.%s_scale.%s", kind, p->name);
+    snprintf(name, sizeof name, "%s.%s_scale", p->name, kind);
     if (rc == 0 && m->scale)
         rc = add(ck, name, PC_F32, 1, &n_scales, m->scale + p->offset / PC_PARAM_ALIGN, err);
     return rc;

@@ -1,0 +1,276 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""paco finetune, undisturbed and disturbed: killed, told to stop, out of space, over changed data, from damaged checkpoints. What
+should be the same bytes is, whatever the threads, the micro-batches and the interruptions."""
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from counting import V, tokenizer_json  # noqa: E402
+from tiny import PACO, SANITIZED, case, config, finish, llama, paco, paco_json, save, until_caught, work, write  # noqa: E402
+
+STEPS = 24
+TIMES = ("seconds", "tokens_per_s", "peak_rss_bytes")
+
+
+def make_base():
+    cfg = dict(config(vocab=V, hidden=32, layers=2, heads=4, kv_heads=2, ff=64), max_position_embeddings=256)
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>",
+                "pad_token": "<end>"}
+    return save(work("base"), llama(cfg), cfg, {"tokenizer.json": tokenizer_json(), "tokenizer_config.json": settings})
+
+
+def make_data(name, n, seed=3):
+    draw, path = random.Random(seed), work(name)
+    with open(path, "w") as f:
+        for _ in range(n):
+            word = "".join(draw.choice("abcdefgh") for _ in range(draw.randint(2, 30)))
+            f.write(json.dumps({"prompt": word, "completion": " " + word[::-1]}) + "\n")
+    return path
+
+
+BASE, DATA = make_base(), make_data("data.jsonl", 37)
+
+
+def flags(out, *more, data=DATA, dtype="f32", batch=2, accumulation=2):
+    return ["finetune", "-m", BASE, "--train_file", data, "-o", out, "--dtype", dtype, "--per_device_train_batch_size", str(batch),
+            "--gradient_accumulation_steps", str(accumulation), "--max_train_steps", str(STEPS), "--learning_rate", "1e-3",
+            "--warmup_ratio", "0.1", "--seed", "5", "-t", "2", *map(str, more)]
+
+
+def log_of(out):
+    with open(os.path.join(out, "train_log.jsonl")) as f:
+        return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in f]
+
+
+def files_of(out):
+    """Every file of a finished run but the log's times, by its bytes."""
+    found = {}
+    for top, _, names in os.walk(out):
+        for name in names:
+            path = os.path.join(top, name)
+            if name != "train_log.jsonl":
+                with open(path, "rb") as f:
+                    found[os.path.relpath(path, out)] = f.read()
+    return found
+
+
+def same(a, b):
+    x, y = files_of(a), files_of(b)
+    apart = sorted(k for k in set(x) | set(y) if x.get(k) != y.get(k))
+    lines = [pair for pair in zip(log_of(a), log_of(b)) if pair[0] != pair[1]][:1]
+    return not apart and not lines and len(log_of(a)) == len(log_of(b)), "differ: %s" % (apart or lines)
+
+
+def weights(out):
+    with open(os.path.join(out, "model.safetensors"), "rb") as f:
+        return f.read()
+
+
+def runs(name, *more, **kw):
+    out = work(name)
+    done = paco(*flags(out, *more, **kw))
+    if done.returncode:
+        case("paco finetune " + name, False, done.stderr)
+    return out
+
+
+def undisturbed():
+    out = work("whole")
+    r = paco_json(*flags(out, "--checkpointing_steps", 4))
+    case("a run ends", r and r["steps"] == STEPS and r["loss"] < 5 and r["out"] == out, r)
+    log = log_of(out)
+    want = {"step", "loss", "learning_rate", "grad_norm", "tokens"}
+    case("the log has a line for each step", [row["step"] for row in log] == list(range(1, STEPS + 1)), log[:2])
+    case("a line has its fields", want <= set(log[0]) and log[0]["learning_rate"] == 0 and log[2]["learning_rate"] == 1e-3, log[:3])
+    case("it learned", log[-1]["loss"] < log[0]["loss"], (log[0], log[-1]))
+    case("the last two checkpoints stay", sorted(n for n in os.listdir(out) if n.startswith("step_")) == ["step_20", "step_24"], os.listdir(out))
+    case("the model verifies", paco("verify", out).returncode == 0)
+    case("the model answers", paco("generate", "-m", out, "-p", "abc", "-n", 4).returncode == 0)
+    done = paco("generate", "-m", os.path.join(out, "step_20"), "-p", "abc", "-n", 4)
+    case("a checkpoint is a model too", done.returncode == 0, done.stderr)
+    return out
+
+
+WHOLE = undisturbed()
+
+
+def equalities():
+    for dtype in ("f32", "bf16"):
+        for accum in ((4, 1), (1, 4)) if dtype == "f32" else ((2, 2),):
+            first = None
+            for threads in (1, 2, 3):
+                out = runs("%s-%d-%d" % (dtype, accum[0], threads), "-t", threads, dtype=dtype, batch=accum[0], accumulation=accum[1])
+                first = first or out
+                case("%s, %d x %d: %d threads" % (dtype, *accum, threads),
+                     weights(first) == weights(out) and log_of(first) == log_of(out), out)
+            if dtype == "f32":
+                case("f32: %d x %d is 2 x 2" % accum, weights(first) == weights(WHOLE) and log_of(first) == log_of(WHOLE), accum)
+
+
+def start(*args):
+    return subprocess.Popen([PACO, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def killed(name, whole, *more):
+    """Twenty kills at any moment; each time the same command goes on."""
+    out, draw, n_killed = work(name), random.Random(11), 0
+    began = time.monotonic()
+    runs(name + "-timed", "--checkpointing_steps", 1, *more)
+    took = time.monotonic() - began
+    shutil.rmtree(work(name + "-timed"))
+    command = flags(out, "--checkpointing_steps", 4, "--resume", *more)
+    for _ in range(20):
+        p = start(*command)
+        time.sleep(draw.uniform(0, took))
+        p.kill()
+        p.communicate()
+        n_killed += p.returncode == -signal.SIGKILL
+        if any(os.path.exists(os.path.join(out, n)) for n in ("config.json", "adapter_config.json")):
+            shutil.rmtree(out)
+    done = paco(*command)
+    ok, why = same(whole, out)
+    case("%s: killed %d times, then done" % (name, n_killed), done.returncode == 0 and ok and n_killed >= 5, done.stderr + why)
+    done = paco(*command)
+    case("%s: nothing is left to do" % name, done.returncode == 0 and "nothing left" in done.stderr and same(whole, out)[0], done.stderr)
+
+
+def stopped():
+    """SIGTERM in the middle: a checkpoint, and how to go on."""
+    out = work("stopped")
+    p = start(*flags(out, "--keep", 0))
+    until_caught(p, signal.SIGTERM)
+    while p.poll() is None and not os.path.exists(os.path.join(out, "train_log.jsonl")):
+        time.sleep(0.002)
+    while p.poll() is None and os.path.getsize(os.path.join(out, "train_log.jsonl")) < 300:
+        time.sleep(0.002)
+    p.send_signal(signal.SIGTERM)
+    _, text = p.communicate()
+    left = [n for n in os.listdir(out) if n.startswith("step_")]
+    case("told to stop", p.returncode not in (0, None) and len(left) == 1 and "--resume" in text and not os.path.exists(os.path.join(out, "config.json")),
+         (p.returncode, text, os.listdir(out)))
+    done = paco(*flags(out, "--resume"))
+    case("and gone on", done.returncode == 0 and weights(out) == weights(WHOLE) and log_of(out) == log_of(WHOLE), done.stderr)
+
+
+def other_runs():
+    """A checkpoint belongs to one run."""
+    out = work("other")
+    shutil.copytree(WHOLE, out)
+    for name in ("config.json", "paco-manifest.json"):
+        os.remove(os.path.join(out, name))
+    changed = make_data("changed.jsonl", 37, seed=4)
+    done = paco(*flags(out, "--resume", data=changed))
+    case("other data", done.returncode == 1 and "train_file" in done.stderr and "another run" in done.stderr, done.stderr)
+    done = paco(*flags(out, "--resume", "--learning_rate", "2e-3"))
+    case("another learning rate", done.returncode == 1 and "learning_rate (was 0.001, is 0.002)" in done.stderr, done.stderr)
+    state = os.path.join(out, "step_24", "paco-training.json")
+    with open(state) as f:
+        text = f.read()
+    write(state, text.replace('"format": 1', '"format": 2').encode())
+    done = paco(*flags(out, "--resume"))
+    case("another version", done.returncode == 1 and "has format 2, this program reads 1" in done.stderr, done.stderr)
+    write(state, text.encode())
+    done = paco(*flags(out, "--resume", "--per_device_train_batch_size", 4, "--gradient_accumulation_steps", 1))
+    case("other micro-batches of the same steps", done.returncode == 0 and weights(out) == weights(WHOLE), done.stderr)
+
+
+def damaged():
+    """A checkpoint whose bytes changed is found out, and the one before it taken."""
+    out = work("damaged")
+    shutil.copytree(WHOLE, out)
+    os.remove(os.path.join(out, "paco-manifest.json"))
+    with open(os.path.join(out, "step_24", "model.safetensors"), "r+b") as f:
+        f.seek(-100, os.SEEK_END)
+        byte = f.read(1)
+        f.seek(-100, os.SEEK_END)
+        f.write(bytes([byte[0] ^ 1]))
+    done = paco(*flags(out, "--resume", "--checkpointing_steps", 4))
+    case("a damaged checkpoint", done.returncode == 0 and "damaged" in done.stderr and weights(out) == weights(WHOLE), done.stderr)
+
+
+def refused():
+    out = work("refused")
+    done = paco(*flags(WHOLE))
+    case("an output that is there", done.returncode == 1 and "a training run is there already" in done.stderr, done.stderr)
+    os.makedirs(out)
+    write(os.path.join(out, "note.txt"), b"mine")
+    done = paco(*flags(out))
+    case("a folder with something in it", done.returncode == 1 and "note.txt is there already" in done.stderr, done.stderr)
+    done = paco(*flags(out, "--force"))
+    case("--force leaves what is not a run's", done.returncode == 0 and os.path.exists(os.path.join(out, "note.txt")), done.stderr)
+    done = paco(*flags(out, "--force", "--max_train_steps", 2))
+    case("--force begins anew", done.returncode == 0 and len(log_of(out)) == 2, done.stderr)
+    for more, text in ((["--checkpointing_steps", "often"], "a number of steps, or epoch"), (["--lora_targets", "lm_head"], "'lm_head' is no matrix"),
+                       (["--lr_scheduler_type", "polynomial", "--learning_rate", "0"], "ends at 1e-7")):
+        done = paco(*flags(work("never"), *more))
+        case("refused: " + " ".join(more), done.returncode == 2 and text in done.stderr and not os.path.exists(work("never")), done.stderr)
+
+
+def not_a_number():
+    out = work("nan")
+    done = paco(*flags(out, "--learning_rate", 1000, "--weight_decay", 1000, "--lr_scheduler_type", "constant"))
+    left = [n for n in os.listdir(out) if n.startswith("step_")]
+    case("a loss that is no number", done.returncode == 1 and "left as they were" in done.stderr and len(left) == 1 and
+         not os.path.exists(os.path.join(out, "config.json")), (done.stderr, os.listdir(out)))
+
+
+def full_disk():
+    """A limit on file sizes stands for a disk that fills up at the first checkpoint, and then has room again."""
+    out = work("full")
+    size = os.path.getsize(os.path.join(WHOLE, "step_24", "model.safetensors"))
+
+    def limit():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, size // 2))
+    done = paco(*flags(out, "--checkpointing_steps", 4), preexec_fn=limit)
+    case("a full disk", done.returncode == 1 and "saving step 4" in done.stderr and
+         not [n for n in os.listdir(out) if n.startswith("step_") and not n.endswith("partial")], (done.stderr, os.listdir(out)))
+    done = paco(*flags(out, "--checkpointing_steps", 4, "--resume"))
+    case("and room again", done.returncode == 0 and same(WHOLE, out)[0], (done.stderr, same(WHOLE, out)))
+
+
+def adapters():
+    more = ["--use_lora", "--lora_rank", 4, "--lora_targets", "all", "--learning_rate", "1e-2"]
+    out, merged = work("adapter"), work("merged")
+    paco(*flags(out, *more, "--checkpointing_steps", 4))
+    case("an adapter learns", log_of(out)[-1]["loss"] < log_of(out)[0]["loss"], log_of(out)[-1])
+    with open(os.path.join(out, "adapter_config.json")) as f:
+        c = json.load(f)
+    case("its configuration is PEFT's", c["peft_type"] == "LORA" and c["r"] == 4 and c["lora_alpha"] == 16 and len(c["target_modules"]) == 7, c)
+    done = paco("merge", "-m", BASE, "--adapter", out, "--out", merged)
+    case("it merges", done.returncode == 0, done.stderr)
+    killed("adapter-killed", out, *more)
+    further = work("further")
+    done = paco(*flags(further, "--init_adapter", out, "--learning_rate", "1e-3"))
+    case("it goes on from there", done.returncode == 0 and log_of(further)[0]["loss"] < log_of(out)[0]["loss"], done.stderr)
+
+
+def planned():
+    r = paco_json("finetune", "-m", BASE, "--train_file", DATA, "--plan", "--max_train_steps", 10)
+    case("a plan", r and r["steps"] == 10 and r["memory"]["total"] > r["memory"]["gradients"] > 0 and r["tokens_per_s"] > 0 and
+         r["disk"]["total"] > 0, r)
+
+
+if len(sys.argv) > 1:  # by name, while working on one
+    for name in sys.argv[1:]:
+        globals()[name]()
+    finish()
+equalities()
+killed("killed", WHOLE)
+stopped()
+other_runs()
+damaged()
+refused()
+not_a_number()
+full_disk()
+adapters()
+planned()
+finish()
