@@ -53,7 +53,7 @@ def evaluate():
         out = work(f"ranks{n}")
         r = paco_eval(out, n)
         case(f"{n} ranks leave the same bytes", r.returncode == 0 and files(out) == files(alone), (r, files(out), files(alone)))
-        case(f"{n} ranks print one table", r.stdout.count("bbh_direct ") == 1, r.stdout)
+        case(f"{n} ranks print one table", sum(line.startswith("bbh_direct ") for line in r.stdout.splitlines()) == 1, r.stdout)
     r = paco_eval(work("ranks2"), 2)
     case("what is done is not asked again", r.returncode == 0 and "done already" in r.stderr, r)
     r = paco_eval(work("none"), 2, "--model", "no-such-model")
