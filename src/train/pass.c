@@ -220,12 +220,11 @@ static void point_gradients(struct pc_pass *pass, float *g)
 
 /* ---- there and back ---- */
 
-static void embed_rows(void *arg, int64_t first, int64_t end, int i_worker)
+/* One row after the other: an embedding that is not filled is read by way of one buffer, and it is little. */
+static void embed_rows(struct pc_pass *pass)
 {
-    (void)i_worker;
-    struct pc_pass *pass = arg;
     size_t width = (size_t)pass->model->config.hidden_size;
-    for (size_t t = (size_t)first; t < (size_t)end; t++)
+    for (size_t t = 0; t < pass->n_rows; t++)
         (void)pc_llama_embed(pass->model, pass->id[t], pass->x + t * width, NULL); /* filled: cannot fail */
 }
 
@@ -253,8 +252,7 @@ static void forward(struct pc_pass *pass, bool training)
     const struct pc_config *c = &pass->model->config;
     struct pc_llama_weights weights = pc_llama_weights(pass->model);
     set_rows(pass, training);
-    pc_pool_share(pass->options.pool, (int64_t)pass->n_rows,
-        pc_compute_workers(&pass->compute, (double)pass->n_rows * c->hidden_size), embed_rows, pass);
+    embed_rows(pass);
     for (int32_t i = 0; i < c->n_layers; i++)
         pc_llama_block_forward(&pass->compute, c, &weights, i, &pass->rows, pass->x, &pass->scratch.forward,
             training ? &pass->tapes[i] : NULL);
