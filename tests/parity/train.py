@@ -84,12 +84,14 @@ def trained(labels):
     return sum(label != -100 for label in labels[1:])
 
 
-def reference(model, examples, batch, accumulation, quirks, rate, schedule, warmup, decay, clip):
+def reference(model, examples, batch, accumulation, quirks=False, rate=1e-3, schedule="linear", warmup=0.0, decay=0.0, clip=0.0):
     """Loss, norm and learning rate of each step."""
     per_epoch = math.ceil(math.ceil(len(examples) / batch) / accumulation)
-    groups = [[], []]
+    groups, learned = [[], []], []
     for key, p in model.named_parameters():
-        groups["bias" in key or (not quirks and "norm" in key)].append(p)
+        if p.requires_grad:
+            learned.append(p)
+            groups["bias" in key or (not quirks and "norm" in key)].append(p)
     adam = torch.optim.AdamW([{"params": groups[0], "weight_decay": decay}, {"params": groups[1], "weight_decay": 0.0}], lr=rate)
     ticks = get_scheduler(schedule, adam, int(STEPS * warmup), STEPS)
     for k in range(STEPS):
@@ -103,45 +105,87 @@ def reference(model, examples, batch, accumulation, quirks, rate, schedule, warm
                 loss = losses_of(model, ids, labels) / n
                 loss.backward()
                 total += float(loss.detach().double())
-        norm = math.sqrt(sum(float(p.grad.double().square().sum()) for p in model.parameters()))
-        if clip:
-            for p in model.parameters():
-                p.grad.mul_(min(1.0, clip / (norm + 1e-6)))
+        norm = math.sqrt(sum(float(p.grad.double().square().sum()) for p in learned))
+        for p in learned if clip else []:
+            p.grad.mul_(min(1.0, clip / (norm + 1e-6)))
         yield total, norm, adam.param_groups[0]["lr"]
         adam.step()
         ticks.step()
         adam.zero_grad()
 
 
-def hold(name, changes, batch, accumulation, quirks=False, rate=1e-3, schedule="linear", warmup=0.0, decay=0.0, clip=0.0, longest=512):
-    where, model, tok = make_model(name, changes)
-    data, rows = make_data(len(name), 61)
-    examples = [e for e in (encode(tok, row, longest) for row in rows) if trained(e[1])]
+def tune(where, name, data, batch, accumulation, quirks=False, rate=1e-3, schedule="linear", warmup=0.0, decay=0.0, clip=0.0, more=()):
+    """The folder that paco finetune makes with the same settings."""
     out = work() / (name + "-tuned")
-    more = ["--upstream-quirks"] if quirks else []
     paco("finetune", "-m", where, "--train_file", data, "-o", out, "--dtype", "f32", "--no_shuffle", "--max_train_steps", STEPS,
          "--per_device_train_batch_size", batch, "--gradient_accumulation_steps", accumulation, "--learning_rate", rate,
          "--lr_scheduler_type", schedule, "--warmup_ratio", warmup, "--weight_decay", decay, "--clip_grad_norm", clip,
-         "--max_seq_length", longest, *more, json=False)
+         *(["--upstream-quirks"] if quirks else []), *more, json=False)
+    return out
+
+
+def follow(model, examples, out, batch, accumulation, rate=1e-3, **settings):
+    """Hold the log in out against the reference, step by step."""
     log = [json.loads(line) for line in (out / "train_log.jsonl").read_text().splitlines()]
     expect(len(log) == STEPS, "%d lines in the log" % len(log))
-    worst = [0.0, 0.0, 0.0]
-    for k, (loss, norm, lr) in enumerate(reference(model, examples, batch, accumulation, quirks, rate, schedule, warmup, decay, clip)):
+    worst = [0.0, 0.0]
+    for k, (loss, norm, lr) in enumerate(reference(model, examples, batch, accumulation, rate=rate, **settings)):
         off = [abs(log[k]["loss"] / loss - 1), abs(log[k]["grad_norm"] / norm - 1), abs(log[k]["learning_rate"] - lr) / rate]
         worst = [max(a, b) for a, b in zip(worst, off)]
         expect(off[0] < 1e-4, "step %d: loss %.9g, the reference has %.9g" % (k + 1, log[k]["loss"], loss))
         expect(off[1] < 1e-3, "step %d: norm %.9g, the reference has %.9g" % (k + 1, log[k]["grad_norm"], norm))
         expect(off[2] < 1e-9, "step %d: rate %.9g, the reference has %.9g" % (k + 1, log[k]["learning_rate"], lr))
-    tuned = load_file(out / "model.safetensors")
+    return worst + [log[0]["loss"], log[-1]["loss"]]
+
+
+def compare(before, tuned, want):
+    """How far apart the weights end, of the way they went."""
     apart = moved = 0.0
-    before = load_file(where / "model.safetensors")
-    for key, p in model.named_parameters():
+    for key, p in want.items():
         expect(tuned[key].dtype == torch.float32, "%s is %s" % (key, tuned[key].dtype))
         apart += float((tuned[key].double() - p.detach().double()).square().sum())
         moved += float((tuned[key].double() - before[key].double()).square().sum())
     expect(apart < 1e-4 * moved, "the weights end %g of their way apart" % math.sqrt(apart / moved))
-    note("loss off by %.1e, norm by %.1e; weights apart by %.1e of their way; loss %.3f to %.3f"
-         % (worst[0], worst[1], math.sqrt(apart / moved), log[0]["loss"], log[-1]["loss"]))
+    return math.sqrt(apart / moved)
+
+
+def hold(name, changes, batch, accumulation, longest=512, **settings):
+    where, model, tok = make_model(name, changes)
+    data, rows = make_data(len(name), 61)
+    examples = [e for e in (encode(tok, row, longest) for row in rows) if trained(e[1])]
+    out = tune(where, name, data, batch, accumulation, more=["--max_seq_length", longest], **settings)
+    off = follow(model, examples, out, batch, accumulation, **settings)
+    apart = compare(load_file(where / "model.safetensors"), load_file(out / "model.safetensors"), dict(model.named_parameters()))
+    note("loss off by %.1e, norm by %.1e; weights apart by %.1e of their way; loss %.3f to %.3f" % (*off[:2], apart, *off[2:]))
+
+
+def hold_adapter(name, changes, targets, rank, alpha, batch, accumulation, **settings):
+    """From an adapter that PEFT made, and back into PEFT."""
+    from peft import LoraConfig, PeftModel, get_peft_model
+    where, model, tok = make_model(name, changes)
+    data, rows = make_data(len(name), 61)
+    examples = [e for e in (encode(tok, row, 512) for row in rows) if trained(e[1])]
+    tuned = get_peft_model(model, LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=targets, task_type="CAUSAL_LM"))
+    with torch.no_grad():
+        for key, p in tuned.named_parameters():
+            if "lora_B" in key:
+                p.copy_(0.05 * torch.randn_like(p))
+    first = work() / (name + "-first")
+    tuned.save_pretrained(first)
+    out = tune(where, name, data, batch, accumulation, more=["--init_adapter", first, "--lora_dropout", 0], **settings)
+    off = follow(tuned, examples, out, batch, accumulation, **settings)
+    want = {key.replace(".default", ""): p for key, p in tuned.named_parameters() if p.requires_grad}
+    apart = compare(load_file(first / "adapter_model.safetensors"), load_file(out / "adapter_model.safetensors"), want)
+    again = PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(where), out).eval()
+    merged = work() / (name + "-merged")
+    paco("merge", "-m", where, "--adapter", out, "--out", merged, json=False)
+    with torch.no_grad():
+        ids = torch.tensor([examples[0][0]])
+        far = float((again(ids).logits - LlamaForCausalLM.from_pretrained(merged)(ids).logits).abs().max())
+        near = float((again(ids).logits - tuned.eval()(ids).logits).abs().max())
+    expect(far < 1e-4 and near < 1e-3, "logits: merged %g, PEFT's own %g apart" % (far, near))
+    note("loss off by %.1e, norm by %.1e; factors apart by %.1e of their way; loss %.3f to %.3f; PEFT loads it: logits within %.1e"
+         % (*off[:2], apart, *off[2:], far))
 
 
 with case("tied, one example a micro-batch"):
@@ -154,4 +198,9 @@ with case("cut off at 12 tokens, one key/value head"):
     hold("short", dict(num_key_value_heads=1), 3, 2, longest=12, schedule="constant")
 with case("upstream's quirks"):
     hold("quirks", dict(num_attention_heads=3, num_key_value_heads=3), 2, 3, quirks=True, decay=0.1, schedule="polynomial", warmup=0.03)
+with case("an adapter beside q and v"):
+    hold_adapter("adapter", {}, ["q_proj", "v_proj"], 4, 8, 2, 2, schedule="cosine", warmup=0.03)
+with case("an adapter beside everything, biases, clipping, decay"):
+    hold_adapter("adapters", dict(attention_bias=True, mlp_bias=True, tie_word_embeddings=False),
+                 ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"], 6, 3, 4, 1, rate=5e-3, clip=0.5, decay=0.1)
 finish()
