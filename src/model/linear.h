@@ -68,10 +68,11 @@ struct pc_linear_dx {
     const struct pc_input *dy;
 };
 
-/** dx (T, n_in) = or, with add, += the sum of dY W over n_jobs products (at most 3) with the same input, each
- * total added once, in the jobs' order. In F32 by gemm.h's f32, whatever the type of the weights; class
- * PANELS by its bf16. Row i of dx depends on row i of the dys alone. Scratch: pc_linear_backward_scratch.
- * Allocates nothing. */
+/** dx (T, n_in) = or, with add, += the sum of dY W over n_jobs products (at most 3) with the same input. Each
+ * sums its outputs in pieces of 1024 (class PANELS: 2048), one of gemm.h's chains each, whose totals are
+ * added in their order, the jobs in theirs: the head sums over a vocabulary, where one chain would lose two
+ * digits. In F32 by gemm.h's f32, whatever the type of the weights; class PANELS by its bf16. Row i of dx
+ * depends on row i of the dys alone. Scratch: pc_linear_backward_scratch. Allocates nothing. */
 void pc_linear_backward_input(
     const struct pc_compute *compute, const struct pc_linear_dx *jobs, int n_jobs, float *dx, bool add);
 

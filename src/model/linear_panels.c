@@ -13,17 +13,15 @@ enum {
      * with blocks that are cut at both ends. */
     SLAB_ROWS = PC_GEMM_LANES,
     SLAB_FLOATS = SLAB_ROWS * 2 * STEPS,
-    /* Totals waiting for the next piece of K. */
-    WAITING_FLOATS = 64 * 1024,
 };
 
 struct scratch {
-    float *group, *slab, *waiting;
+    float *group, *slab;
 };
 
 size_t pc_panels_scratch(void)
 {
-    return GROUP_FLOATS + SLAB_FLOATS + WAITING_FLOATS;
+    return GROUP_FLOATS + SLAB_FLOATS;
 }
 
 const struct pc_gemm_type *pc_panels_type(const struct pc_kernels *kernels, const struct pc_weight *weight)
@@ -119,45 +117,40 @@ static struct pc_gemm_fetch sources(const struct pc_panels_product *p, struct pi
         .n = n};
 }
 
-/* All of K for one group of columns and rows [row, row + n_rows). */
-static void run_group(const struct pc_panels_product *p, struct piece at, size_t row, size_t n_rows,
-    size_t n_k, const struct scratch *s)
+/* All of K for one group of columns: the totals of its pieces, added in their order. (One chain over all of a
+ * vocabulary would lose two digits.) */
+static void run_group(const struct pc_panels_product *p, struct piece at, size_t n_k, const struct scratch *s)
 {
     size_t most = STEPS * p->type->step;
     struct pc_gemm_call call = {
-        .a_row = p->a_row, .a_step = sizeof(float), .panels = s->group, .n_rows = n_rows};
+        .a_row = p->a_row, .a_step = sizeof(float), .panels = s->group, .n_rows = p->n_rows};
     call.n_columns = at.n;
-    float *c = p->c + row * p->c_stride + at.first;
     for (at.k = 0; at.k == 0 || at.k < n_k; at.k += most) {
         bool last = n_k - at.k <= most;
         at.n_k = call.k = last ? n_k - at.k : most;
         (p->columns ? pack_columns : pack_rows)(p, at, s);
-        call.a = (const char *)p->a + row * p->a_row + at.k / p->type->step * sizeof(float);
-        call.c = p->add && !last ? s->waiting : c;
-        call.c_stride = p->add && !last ? at.n : p->c_stride;
-        call.add = p->add && last;
+        call.a = (const char *)p->a + at.k / p->type->step * sizeof(float);
+        call.c = p->c + at.first;
+        call.c_stride = p->c_stride;
+        call.add = p->add || at.k > 0;
         struct piece next = at;
         next.k = last ? 0 : at.k + most;
         next.n_k = least(n_k - next.k, most);
         next.first += last ? at.n : 0;
         call.fetch = sources(p, next);
         p->type->multiply(&call);
-        call.start = call.c;
-        call.start_stride = call.c_stride;
     }
 }
 
 void pc_panels_run(const struct pc_panels_product *p, float *scratch)
 {
-    const struct scratch s = {scratch, scratch + GROUP_FLOATS, scratch + GROUP_FLOATS + SLAB_FLOATS};
+    const struct scratch s = {scratch, scratch + GROUP_FLOATS};
     size_t n_k = p->columns ? p->weight->n_out : p->weight->n_in, most_k = STEPS * p->type->step;
     size_t panel = pc_gemm_panel_size(p->type, least(n_k, most_k));
     size_t n_panels = panel ? least(PC_PANELS_GROUP_SIZE / panel, MOST_PANELS) : MOST_PANELS;
-    size_t most_rows = p->add && n_k > most_k ? WAITING_FLOATS / (n_panels * PC_GEMM_PANEL) : p->n_rows;
     struct piece at = {.first = p->first};
     for (; at.first < p->first + p->n; at.first += at.n) {
         at.n = least(p->first + p->n - at.first, n_panels * PC_GEMM_PANEL);
-        for (size_t row = 0; row < p->n_rows; row += most_rows)
-            run_group(p, at, row, least(p->n_rows - row, most_rows), n_k, &s);
+        run_group(p, at, n_k, &s);
     }
 }

@@ -10,7 +10,7 @@
 #include "model/linear.h"
 
 enum {
-    PC_PANELS_STEPS = 1024,           /* of a panel at most: longer sums go in pieces */
+    PC_PANELS_STEPS = 1024, /* of a panel at most: longer sums go in pieces, whose totals are added */
     PC_PANELS_GROUP_SIZE = 384 * 1024 /* bytes of panels that all rows pass over */
 };
 
