@@ -72,6 +72,8 @@ int pc_finetune_open(struct pc_finetune *f, struct paco_error *err)
     f->encode.progress = pc_progress_bar(f->self);
     f->encode.notes = &f->notes;
     rc = pc_examples_read(f->v->train_file, &f->encode, &f->examples, err);
+    if (f->new_pad && f->examples.encoding == PC_ENCODING_STANFORD)
+        f->new_pad = "[PAD]";
     if (rc == 0)
         note_examples(f);
     return rc;
@@ -92,7 +94,7 @@ static int settle_vocabulary(struct pc_finetune *f, struct paco_error *err)
             n_tokens, have);
     pc_command_note(f->self,
         "the tokenizer has no pad token: %s becomes token %d, as upstream does, and its row %s", f->new_pad,
-        have, f->encode.encoding == PC_ENCODING_STANFORD ? "the mean of the others" : "is drawn at random");
+        have, f->examples.encoding == PC_ENCODING_STANFORD ? "the mean of the others" : "is drawn at random");
     f->config.vocab_size = n_tokens;
     return 0;
 }
@@ -251,8 +253,16 @@ static int make_model_files(struct pc_finetune *f, struct paco_error *err)
         if (rc == 0)
             rc = pc_vocab_output_make(f->v->diff ? f->v->diff : f->v->model, &f->vocab, err);
     }
+    if (rc == 0 && f->new_pad)
+        rc = pc_pad_files_make(lead->dir, f->new_pad, pc_tokenizer_n_tokens(f->tok), &f->pad, err);
+    struct paco_file files[PC_VOCAB_FILES + PC_PAD_FILES];
+    size_t n = 0;
+    for (size_t i = 0; i < f->vocab.n_files; i++)
+        files[n++] = f->vocab.files[i];
+    for (size_t i = 0; i < f->pad.n_files; i++)
+        files[n++] = (struct paco_file){f->pad.files[i].name, f->pad.files[i].bytes, f->pad.files[i].len};
     if (rc == 0)
-        rc = pc_job_files(&f->made, f->vocab.files, f->vocab.n_files, &f->files, &f->n_files, err);
+        rc = pc_job_files(&f->made, files, n, &f->files, &f->n_files, err);
     f->run.saving.files_from = lead->kind == PC_SOURCE_GGUF ? NULL : lead->dir;
     return rc;
 }
@@ -278,7 +288,7 @@ static int make_files(struct pc_finetune *f, struct paco_error *err)
 static int read_params(struct pc_finetune *f, struct paco_error *err)
 {
     const struct pc_progress *bar = pc_progress_bar(f->self);
-    enum pc_new_rows how = f->encode.encoding == PC_ENCODING_STANFORD ? PC_ROWS_MEAN : PC_ROWS_RANDOM;
+    enum pc_new_rows how = f->examples.encoding == PC_ENCODING_STANFORD ? PC_ROWS_MEAN : PC_ROWS_RANDOM;
     if (f->is_lora && !f->adapter)
         return pc_params_init_lora(f->params, f->train.seed), 0;
     int rc = pc_params_read(f->params, f->adapter ? f->adapter->ck : f->model.weights, f->pool, bar, err);
@@ -317,6 +327,7 @@ void pc_finetune_close(struct pc_finetune *f)
     pc_notes_release(&f->notes);
     json_decref(f->identity);
     pc_gguf_files_release(&f->made);
+    pc_pad_files_release(&f->pad);
     pc_vocab_output_release(&f->vocab);
     pc_free(f->files);
 }

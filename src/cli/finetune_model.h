@@ -10,6 +10,7 @@
 #include "train/lora.h"
 #include "weights/adapter.h"
 #include "weights/gguf_files.h"
+#include "weights/pad_token.h"
 
 /** Everything is *owned*: pc_finetune_close. Start from zero. */
 struct pc_finetune {
@@ -41,6 +42,7 @@ struct pc_finetune {
 
     struct pc_gguf_files made; /* the files beside the weights, where the model has none of that kind */
     struct pc_vocab_output vocab;
+    struct pc_pad_files pad;
     struct pc_write_file *files;
     size_t n_files;
 };

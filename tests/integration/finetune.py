@@ -256,6 +256,27 @@ def adapters():
     case("it goes on from there", done.returncode == 0 and log_of(further)[0]["loss"] < log_of(out)[0]["loss"], done.stderr)
 
 
+def new_pad():
+    """LLaMA's tokenizer has no pad token: the model gets one, and a row for it, as upstream's scripts do."""
+    spm = os.path.join(os.environ.get("PACO_DATA", "../shared/data"), "tokenizer", "tokenizer.model")
+    if not os.path.exists(spm):
+        print("ok - # SKIP no %s (set PACO_DATA)" % spm)
+        return
+    cfg = config(vocab=32000, hidden=8, layers=1, heads=2, kv_heads=2, ff=16)
+    base, out = save(work("llama"), llama(cfg), cfg, {}), work("padded")
+    shutil.copy(spm, base)
+    done = paco("finetune", "-m", base, "--train_file", DATA, "-o", out, "--dtype", "f32", "--max_train_steps", 2)
+    case("a model without a pad token", done.returncode == 0 and "<pad> becomes token 32000" in done.stderr, done.stderr)
+    r = paco_json("inspect", out)
+    shapes = {t["name"]: t["shape"] for t in r["tensors"]} if r else {}
+    case("it has a row for it", shapes.get("model.embed_tokens.weight") == shapes.get("lm_head.weight") == [32001, 8], shapes)
+    with open(os.path.join(out, "added_tokens.json")) as f:
+        case("and its name", json.load(f) == {"<pad>": 32000})
+    case("nothing is wrong with it", r and not r["problems"], r and r["problems"])
+    done = paco("finetune", "-m", out, "--train_file", DATA, "-o", work("padded-again"), "--dtype", "f32", "--max_train_steps", 1)
+    case("it can be tuned again", done.returncode == 0 and "becomes token" not in done.stderr, done.stderr)
+
+
 def planned():
     r = paco_json("finetune", "-m", BASE, "--train_file", DATA, "--plan", "--max_train_steps", 10)
     case("a plan", r and r["steps"] == 10 and r["memory"]["total"] > r["memory"]["gradients"] > 0 and r["tokens_per_s"] > 0 and
@@ -275,5 +296,6 @@ refused()
 not_a_number()
 full_disk()
 adapters()
+new_pad()
 planned()
 finish()
