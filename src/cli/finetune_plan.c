@@ -95,14 +95,17 @@ static int plan_course(const struct pc_finetune *f, struct pc_course *course, st
     return pc_course_plan(f->examples.n, o->batch, o->accumulation, o->n_epochs, o->max_updates, course, err);
 }
 
-static int check_disk(const struct pc_finetune *f, struct paco_error *err)
+static int check_disk(struct pc_finetune *f, struct paco_error *err)
 {
     struct disk d;
     struct pc_course course;
     int rc = plan_course(f, &course, err);
-    if (rc < 0 || !f->v->out || f->run.resume || f->run.resume_from)
+    if (rc < 0 || !f->v->out)
         return rc;
     plan_disk(f, &course, &d);
+    f->run.model_size = d.total - d.states;
+    if (f->run.resume || f->run.resume_from) // much of it is there already
+        return 0;
     d.free = disk_left(f->v->out);
     if (d.total <= d.free)
         return 0;

@@ -14,6 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define RESERVED ".paco-reserved"
+
 enum { MAX_MANIFEST = 1 << 28 };
 
 static int fail(const char *path, const char *what, struct paco_error *err)
@@ -38,6 +40,34 @@ int pc_training_directory(const char *dir, struct paco_error *err)
         if (slash)
             *slash = '/';
     }
+    pc_free(path);
+    return rc;
+}
+
+static int resize(const char *path, uint64_t size, struct paco_error *err)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666), rc = 0;
+    if (fd < 0 || ftruncate(fd, 0) < 0)
+        rc = fail(path, "disk space cannot be reserved", err);
+    if (rc == 0 && fallocate(fd, 0, 0, (off_t)size) < 0 && (errno == ENOSPC || errno == EDQUOT)) {
+        (void)ftruncate(fd, 0);
+        rc = pc_error_set(err, PACO_ENOSPC,
+            "%.2f GB for the next checkpoint and the model are not free on the disk", (double)size * 1e-9);
+        pc_error_path(err, path);
+    }
+    if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
+int pc_training_reserve(const char *dir, uint64_t size, struct paco_error *err)
+{
+    char *path = pc_path_join(dir, RESERVED);
+    int rc = path ? 0 : pc_error_mem(err, strlen(dir), "a path");
+    if (rc == 0 && size)
+        rc = resize(path, size, err);
+    if (rc == 0 && !size && unlink(path) < 0 && errno != ENOENT)
+        rc = fail(path, "reserved disk space cannot be given back", err);
     pc_free(path);
     return rc;
 }

@@ -14,6 +14,10 @@
 /** Make dir, and what is above it. */
 int pc_training_directory(const char *dir, struct paco_error *err);
 
+/** Hold size bytes of the disk below dir for what is to come, more or fewer than before; 0: none. PACO_ENOSPC
+ * when there is not so much. A file system that cannot promise is believed. */
+int pc_training_reserve(const char *dir, uint64_t size, struct paco_error *err);
+
 /** Remove an earlier run's states and model, and no other file. The log is the caller's. */
 int pc_training_clear(const char *dir, struct paco_error *err);
 

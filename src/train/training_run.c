@@ -117,6 +117,18 @@ static int drop_old(const struct run *r, struct paco_error *err)
     return rc;
 }
 
+/* Hold room for the model at the end and, but while one is being written, for a state. */
+static int reserve(const struct run *r, bool with_state, struct paco_error *err)
+{
+    const struct pc_trainer *t = r->t;
+    uint64_t size = r->o->model_size;
+    if (!leads(t))
+        return 0;
+    if (with_state)
+        size += pc_train_state_size(t->setup.params, t->options.optimizer.states);
+    return pc_training_reserve(r->o->out_dir, size, err);
+}
+
 /* The log first: lines that a state knows of must not be missing. Once begun, a save is not interrupted. */
 static int save(struct run *r, const char *kind, uint64_t number, struct paco_error *err)
 {
@@ -129,12 +141,16 @@ static int save(struct run *r, const char *kind, uint64_t number, struct paco_er
     int rc = pc_buf_check(&dir, "a path", err);
     if (rc == 0 && leads(r->t))
         rc = pc_train_log_sync(r->log, err);
+    if (rc == 0)
+        rc = reserve(r, false, err);
     rc = after_leader(r->t, rc, err);
     if (rc == 0)
         rc = pc_train_state_save(r->t, &saving, dir.data, err);
     if (rc == 0) {
         snprintf(r->result->saved, sizeof r->result->saved, "%s", dir.data);
         rc = drop_old(r, err);
+        if (reserve(r, true, NULL) < 0)
+            pc_note(r->o->saving.notes, "the disk has no room for another checkpoint");
     } else {
         pc_error_prefix(err, "saving step %llu", (unsigned long long)r->t->step);
     }
@@ -230,11 +246,17 @@ int pc_training_run(struct pc_trainer *t, const struct pc_training_options *o,
     rc = after_leader(t, rc, err);
     if (rc == 0 && (o->resume || o->resume_from))
         rc = go_on(&r, err);
-    if (rc == 0 && leads(t))
-        rc = open_log(&r, err);
+    if (rc == 0) {
+        rc = leads(t) ? open_log(&r, err) : 0;
+        if (rc == 0)
+            rc = reserve(&r, true, err);
+        rc = after_leader(t, rc, err);
+    }
     result->first_step = t->step;
     if (rc == 0)
         rc = steps(&r, err);
+    if (rc < 0 && r.log)
+        (void)pc_training_reserve(o->out_dir, 0, NULL);
     pc_train_log_close(r.log);
     return rc;
 }
@@ -259,8 +281,9 @@ int pc_training_finish(const struct pc_trainer *t, const struct pc_training_opti
         .force = true,
         .pool = t->setup.pool,
         .notes = s->notes};
-    int rc =
-        dir && settings ? pc_write_checkpoint(ck, &w, written, err) : pc_error_mem(err, 4096, "the model");
+    int rc = dir && settings ? pc_training_reserve(o->out_dir, 0, err) : pc_error_mem(err, 4096, "the model");
+    if (rc == 0)
+        rc = pc_write_checkpoint(ck, &w, written, err);
     if (rc == 0)
         rc = pc_training_move(o->out_dir, err);
     json_decref(settings);

@@ -23,6 +23,7 @@ struct pc_training_options {
     const char *resume_from;       /* go on from this one; implies resume */
     bool force;                    /* forget what an earlier run left in out_dir */
     struct pc_train_saving saving; /* its progress is that of the steps */
+    uint64_t model_size;           /* bytes of what is written at the end: held from the beginning */
     uint64_t (*peak_memory)(void); /* bytes, for the log */
     void (*on_step)(void *ctx, const struct pc_train_report *report); /* may be NULL */
     void *ctx;

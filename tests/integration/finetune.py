@@ -240,6 +240,24 @@ def full_disk():
     case("and room again", done.returncode == 0 and same(WHOLE, out)[0], (done.stderr, same(WHOLE, out)))
 
 
+def small_disk():
+    """What will not fit is refused before the first step; what is reserved is given back."""
+    top = work("small", "x")[:-2]
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "none", top], capture_output=True).returncode != 0:
+        print("ok - # SKIP a small disk needs root")
+        return
+    try:
+        out = os.path.join(top, "out")
+        done = paco(*flags(out))
+        case("a small disk", done.returncode == 1 and "free there" in done.stderr and not os.path.exists(out), done.stderr)
+        subprocess.run(["mount", "-o", "remount,size=40m", top], check=True)
+        done = paco(*flags(out, "--checkpointing_steps", 8))
+        case("a larger one", done.returncode == 0 and weights(out) == weights(WHOLE) and ".paco-reserved" not in os.listdir(out),
+             (done.stderr, os.listdir(top)))
+    finally:
+        subprocess.run(["umount", top], check=True)
+
+
 def adapters():
     more = ["--use_lora", "--lora_rank", 4, "--lora_targets", "all", "--learning_rate", "1e-2"]
     out, merged = work("adapter"), work("merged")
@@ -295,6 +313,7 @@ damaged()
 refused()
 not_a_number()
 full_disk()
+small_disk()
 adapters()
 new_pad()
 planned()
