@@ -5,6 +5,7 @@
 #include "kernels/vmath.h"
 
 #include <stddef.h>
+#include <string.h>
 
 struct pc_silu {
     /** The gate of SwiGLU: out = gate * sigmoid(gate) * up, n elements; out may be gate or up.
@@ -30,16 +31,45 @@ static inline void pc_silu_loop(float *out, const float *gate, const float *up, 
         out[i] = gate[i] / (1.0f + pc_expf(-gate[i])) * up[i];
 }
 
+enum { PC_SILU_RUN = 16 };
+
+/* A run by way of copies: outputs may be inputs, and compilers make no vectors of what may overlap. */
+static inline void pc_silu_backward_run(
+    float *d_gate, float *d_up, float *act, const float *gate, const float *up, const float *d_act)
+{
+    float gated[PC_SILU_RUN], slope[PC_SILU_RUN], u[PC_SILU_RUN], d[PC_SILU_RUN];
+    memcpy(u, up, sizeof u);
+    memcpy(d, d_act, sizeof d);
+    for (size_t i = 0; i < PC_SILU_RUN; i++) {
+        float g = gate[i], below = 1.0f + pc_expf(-g), s = 1.0f / below;
+        gated[i] = g / below;
+        slope[i] = d[i] * u[i] * (s * fmaf(g, 1.0f - s, 1.0f));
+    }
+    for (size_t i = 0; i < PC_SILU_RUN; i++) {
+        u[i] = gated[i] * u[i];
+        d[i] = d[i] * gated[i];
+    }
+    memcpy(act, u, sizeof u);
+    memcpy(d_up, d, sizeof d);
+    memcpy(d_gate, slope, sizeof slope);
+}
+
 static inline void pc_silu_backward_loop(
     float *d_gate, float *d_up, float *act, const float *gate, const float *up, const float *d_act, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        float g = gate[i], u = up[i], d = d_act[i];
-        float below = 1.0f + pc_expf(-g), s = 1.0f / below, gated = g / below;
-        act[i] = gated * u;
-        d_up[i] = d * gated;
-        d_gate[i] = d * u * (s * fmaf(g, 1.0f - s, 1.0f));
-    }
+    size_t i = 0;
+    for (; i + PC_SILU_RUN <= n; i += PC_SILU_RUN)
+        pc_silu_backward_run(d_gate + i, d_up + i, act + i, gate + i, up + i, d_act + i);
+    if (i == n)
+        return;
+    float last[3][PC_SILU_RUN] = {0};
+    memcpy(last[0], gate + i, (n - i) * sizeof(float));
+    memcpy(last[1], up + i, (n - i) * sizeof(float));
+    memcpy(last[2], d_act + i, (n - i) * sizeof(float));
+    pc_silu_backward_run(last[0], last[1], last[2], last[0], last[1], last[2]);
+    memcpy(d_gate + i, last[0], (n - i) * sizeof(float));
+    memcpy(d_up + i, last[1], (n - i) * sizeof(float));
+    memcpy(act + i, last[2], (n - i) * sizeof(float));
 }
 
 void pc_silu_init_avx2(struct pc_silu *table);
