@@ -110,12 +110,12 @@ void pc_comm_abort(struct pc_comm *comm, int code)
 
 int pc_comm_rank(const struct pc_comm *comm)
 {
-    return comm->rank;
+    return comm ? comm->rank : 0;
 }
 
 int pc_comm_size(const struct pc_comm *comm)
 {
-    return comm->size;
+    return comm ? comm->size : 1;
 }
 
 int pc_comm_send(struct pc_comm *comm, int to, const void *bytes, size_t len, struct paco_error *err)

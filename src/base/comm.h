@@ -42,6 +42,7 @@ int pc_comm_close(struct pc_comm *comm, struct paco_error *err);
  * is but one. */
 void pc_comm_abort(struct pc_comm *comm, int code);
 
+/** NULL is a process that works alone, whoever else was started with it. */
 int pc_comm_rank(const struct pc_comm *comm);
 int pc_comm_size(const struct pc_comm *comm);
 

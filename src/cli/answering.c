@@ -163,15 +163,12 @@ static int open_tokenizer(
     return 0;
 }
 
-int pc_answering_open(
+int pc_answering_settle(
     const struct pc_command *self, const struct pc_wishes *w, struct pc_answering *a, struct paco_error *err)
 {
     struct pc_generation_config defaults;
-    int rc = pc_model_open(w->model, &a->model, err);
     const struct pc_source *lead = a->model.lead;
-    pc_model_say(self, &a->model);
-    if (rc == 0)
-        rc = read_defaults(lead, &defaults, err);
+    int rc = read_defaults(lead, &defaults, err);
     if (rc == 0)
         rc = open_tokenizer(a, w, lead->vocabulary, err);
     if (rc == 0)
@@ -181,6 +178,14 @@ int pc_answering_open(
     if (rc == 0)
         choose_sampling(a, w, &defaults);
     return rc;
+}
+
+int pc_answering_open(
+    const struct pc_command *self, const struct pc_wishes *w, struct pc_answering *a, struct paco_error *err)
+{
+    int rc = pc_model_open(w->model, &a->model, err);
+    pc_model_say(self, &a->model);
+    return rc == 0 ? pc_answering_settle(self, w, a, err) : rc;
 }
 
 void pc_answering_close(struct pc_answering *a)

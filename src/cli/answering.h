@@ -45,6 +45,10 @@ struct pc_answering {
  * diff. */
 int pc_answering_open(const struct pc_command *self, const struct pc_wishes *wishes, struct pc_answering *out,
     struct paco_error *err);
+/** The same for a model that is open: out->model is set, and pc_answering_close closes it. What is to be said
+ * of the model was said. */
+int pc_answering_settle(const struct pc_command *self, const struct pc_wishes *wishes,
+    struct pc_answering *out, struct paco_error *err);
 void pc_answering_close(struct pc_answering *a);
 
 #endif

@@ -1,49 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 /* paco finetune: from a base and examples to a tuned model. */
 #include "base/memory.h"
-#include "cli/finetune_bar.h"
 #include "cli/finetune_model.h"
 #include "cli/finetune_plan.h"
+#include "cli/finetune_watch.h"
 #include "cli/job_args.h"
-#include "weights/narrow.h"
 
 #include <stdio.h>
 #include <string.h>
 
 static struct pc_finetune_values g_values;
 
-/* ---- while it runs ---- */
-
-struct watch {
-    struct pc_finetune *f;
-    struct pc_finetune_bar bar;
-    double loss; /* the sum over steps since the last line of --logging_steps */
-    uint64_t n;
-};
-
-static void on_step(void *ctx, const struct pc_train_report *r)
-{
-    struct watch *w = ctx;
-    int64_t every = w->f->v->logging;
-    pc_finetune_bar_step(&w->bar, r->loss, r->rate, (double)r->n_tokens / (r->seconds > 0 ? r->seconds : 1));
-    w->loss += r->loss;
-    w->n++;
-    if (every == 0 || r->step % (uint64_t)every)
-        return;
-    char line[160];
-    snprintf(line, sizeof line, "  Step: %llu, LR: %g, Loss: %g", (unsigned long long)r->step, r->rate,
-        w->loss / (double)w->n);
-    w->bar.progress.note(w->bar.progress.ctx, line);
-    w->loss = 0, w->n = 0;
-}
-
 /* ---- afterwards ---- */
 
 static int finish(struct pc_finetune *f, struct pc_write_result *written, struct paco_error *err)
 {
     struct pc_checkpoint *narrow = NULL;
-    enum paco_dtype dtype = f->train.bf16 && !f->is_lora ? PACO_DTYPE_BF16 : PACO_DTYPE_F32;
-    int rc = pc_narrow(f->params->ck, dtype, f->params->ck, f->pool, NULL, &narrow, err);
+    int rc = pc_finetune_narrow(f, &narrow, err);
     if (rc == 0)
         rc = pc_training_finish(f->trainer, &f->run, narrow, written, err);
     pc_checkpoint_close(narrow);
@@ -144,18 +117,19 @@ static void add_way_on(const struct pc_finetune *f, struct paco_error *err)
     pc_train_states_release(&found);
 }
 
-static int train(struct pc_finetune *f, struct paco_error *err)
+static int train(struct pc_finetune *f, struct pc_finetune_watch *w, struct paco_error *err)
 {
     struct pc_training_result result;
     struct pc_write_result written = {0};
-    struct watch w = {.f = f};
-    pc_finetune_bar_init(&w.bar, f->self);
-    f->run.saving.progress = &w.bar.progress;
+    pc_progress_bar(f->self); // hears of signals again: the one of the preparations has ended
+    f->run.saving.progress = &w->bar.progress;
     f->run.peak_memory = pc_peak_rss;
-    f->run.on_step = on_step;
-    f->run.ctx = &w;
+    f->run.on_begin = pc_finetune_watch_begin;
+    f->run.on_step = pc_finetune_watch_step;
+    f->run.ctx = w;
     int rc = pc_training_run(f->trainer, &f->run, &result, err);
     pc_progress_bar_end();
+    pc_finetune_watch_end(w, rc == 0);
     if (rc < 0 && *result.saved)
         pc_command_warn(f->self, "step %llu is kept in %s: the same command with --resume goes on from there",
             (unsigned long long)f->trainer->step, result.saved);
@@ -169,7 +143,7 @@ static int train(struct pc_finetune *f, struct paco_error *err)
     return rc < 0 || f->party.rank > 0 ? rc : print_result(f, &result, &written, err);
 }
 
-static int prepare(struct pc_finetune *f, struct paco_error *err)
+static int prepare(struct pc_finetune *f, struct pc_finetune_watch *w, struct paco_error *err)
 {
     f->is_lora = f->v->use_lora || f->v->init_adapter;
     int rc = f->v->plan ? 0 : pc_training_check(&f->run, err);
@@ -177,6 +151,8 @@ static int prepare(struct pc_finetune *f, struct paco_error *err)
         rc = pc_finetune_open(f, err);
     if (rc == 0)
         rc = pc_finetune_bind(f, err);
+    if (rc == 0)
+        rc = pc_finetune_watch_open(w, f, err);
     if (rc == 0)
         rc = pc_finetune_check(f, err);
     if (rc == 0)
@@ -188,11 +164,11 @@ static int prepare(struct pc_finetune *f, struct paco_error *err)
 }
 
 /* Everything up to the first step; then all ranks agree that they can begin. */
-static int set_up(struct pc_finetune *f, struct paco_error *err)
+static int set_up(struct pc_finetune *f, struct pc_finetune_watch *w, struct paco_error *err)
 {
     int rc = pc_finetune_settle(f->v, &f->train, &f->encode, &f->run, &f->lora_options, err);
     if (rc == 0)
-        rc = prepare(f, err);
+        rc = prepare(f, w, err);
     rc = pc_finetune_agree(&f->party, rc, err);
     pc_progress_bar_end();
     if (rc == 0 && f->ranks)
@@ -201,7 +177,7 @@ static int set_up(struct pc_finetune *f, struct paco_error *err)
     return rc;
 }
 
-static int run_all(struct pc_finetune *f, struct paco_error *err)
+static int run_all(struct pc_finetune *f, struct pc_finetune_watch *w, struct paco_error *err)
 {
     pc_model_say(f->self, &f->model);
     if (f->v->plan)
@@ -211,32 +187,39 @@ static int run_all(struct pc_finetune *f, struct paco_error *err)
             f->self, "%s holds the model of this run already: there is nothing left to do", f->v->out);
         return 0;
     }
-    return train(f, err);
+    return train(f, w, err);
 }
 
 static int run(const struct pc_command *self, int argc, char **argv)
 {
     struct pc_finetune_values *v = &g_values;
     struct pc_finetune f = {.self = self, .v = v};
+    struct pc_finetune_watch w = {.f = &f};
     struct pc_args args;
     struct paco_error err = {0};
     *v = pc_finetune_values_default();
     int code = pc_command_parse(self, argc, argv, v, &args);
     if (code >= 0)
         return code;
-    code =
-        args.positional.n ? pc_command_misuse(self, "'%s' belongs to no option", args.positional.v[0]) : -1;
+    if (v->report)
+        code = pc_finetune_report(self, v, &args.positional);
+    else if (args.positional.n)
+        code = pc_command_misuse(self, "'%s' belongs to no option", args.positional.v[0]);
+    else if (!v->model || !v->train_file)
+        code = pc_command_misuse(self, v->model ? "--train_file FILE is missing: examples of what?"
+                                                : "-m MODEL is missing: which model?");
     if (code < 0) {
         int rc = pc_finetune_join(&f.party, &err);
         bool alike = rc == 0;
-        if (rc == 0 && (rc = set_up(&f, &err)) == 0) {
-            rc = run_all(&f, &err);
+        if (rc == 0 && (rc = set_up(&f, &w, &err)) == 0) {
+            rc = run_all(&f, &w, &err);
             alike = rc == PACO_ECANCELLED || rc == PACO_EVERIFY;
         }
         pc_progress_bar_end();
         code = PC_EXIT_OK;
         if (rc < 0)
             code = alike ? pc_command_fail(self, &err) : pc_finetune_fail(self, &f.party, &err);
+        pc_finetune_watch_close(&w);
         pc_finetune_close(&f);
         pc_finetune_leave(&f.party);
     }

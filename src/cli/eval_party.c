@@ -101,7 +101,7 @@ static void remark_on_format(struct pc_party *p)
 static int open_party(struct pc_party *p, struct paco_error *err)
 {
     p->notes.progress = pc_progress_bar(p->self);
-    int rc = p->v->api ? open_endpoint(p, err) : open_model(p, err);
+    int rc = p->given ? 0 : p->v->api ? open_endpoint(p, err) : open_model(p, err);
     if (rc == 0)
         rc = open_tasks(p, err);
     pc_progress_bar_end();
@@ -143,7 +143,7 @@ static int look(struct pc_party *p, struct paco_error *err)
         rc = pc_error_os(err, errno, "the results cannot be written here");
         pc_error_path(err, p->v->out);
     }
-    if (rc == 0 && !all_done)
+    if (rc == 0 && !all_done && !p->given)
         remark_on_format(p);
     return rc;
 }
@@ -279,6 +279,7 @@ void pc_party_close(struct pc_party *p)
         pc_eval_close(p->evals[i]);
     pc_party_rest(p);
     json_decref(p->identity);
-    pc_answering_close(&p->a);
+    if (!p->given)
+        pc_answering_close(&p->a);
     pc_notes_release(&p->notes);
 }

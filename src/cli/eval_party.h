@@ -20,11 +20,13 @@ struct pc_party {
     /* Borrowed, set by the caller: */
     const struct pc_command *self;
     const struct pc_eval_values *v; /* the model, or the endpoint; --outputs for judges */
-    struct pc_comm *comm;           /* the ranks that share the questions out */
+    struct pc_comm *comm;           /* the ranks that share the questions out; NULL: this process alone */
     bool chat;                      /* the endpoint is spoken to by chat */
     const char *data;               /* folder */
     const struct pc_task *tasks[PC_MAX_TASKS];
     size_t n_tasks;
+    bool
+        given; /* a and name are the caller's, open already, and stay so; v->model's model is not looked at */
     /* Owned: */
     struct pc_eval *evals[PC_MAX_TASKS]; /* by task */
     struct pc_answering a;

@@ -37,3 +37,13 @@ void pc_finetune_bar_step(struct pc_finetune_bar *bar, double loss, double rate,
         snprintf(bar->status + n, sizeof bar->status - (size_t)n, " (%.0f %% of memory)",
             100 * (double)resident / (double)bar->limit);
 }
+
+void pc_finetune_bar_note(struct pc_finetune_bar *bar, const char *fmt, ...)
+{
+    char text[200];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    note(bar, text);
+}

@@ -24,4 +24,7 @@ void pc_finetune_bar_init(struct pc_finetune_bar *bar, const struct pc_command *
 /** A step is done: loss in nats per token, its learning rate, its tokens a second. */
 void pc_finetune_bar_step(struct pc_finetune_bar *bar, double loss, double rate, double tokens_per_s);
 
+/** A remark above the bar, of a line. */
+void pc_finetune_bar_note(struct pc_finetune_bar *bar, const char *fmt, ...) PC_PRINTF(2, 3);
+
 #endif

@@ -4,6 +4,7 @@
 #include "base/cpu.h"
 #include "base/memory.h"
 #include "prompt/vocabulary.h"
+#include "weights/narrow.h"
 #include "weights/scan.h"
 #include "weights/special_tokens.h"
 
@@ -51,6 +52,27 @@ static int threads_of(const struct pc_finetune *f)
     return n > n_local ? n / n_local : 1;
 }
 
+/* --validation_file, or a share of the training file. */
+static int open_validation(struct pc_finetune *f, struct paco_error *err)
+{
+    struct pc_examples *v = &f->validation;
+    double share = f->v->validation_share / 100;
+    int rc = 0;
+    if (f->v->validation_file) {
+        struct pc_examples_options o = f->encode;
+        o.encoding = f->examples.encoding;
+        o.limit = 0;
+        rc = pc_examples_read(f->v->validation_file, &o, v, err);
+    } else if (share > 0) {
+        size_t n = (size_t)((double)f->examples.n * share + 0.5);
+        rc = pc_examples_hold_out(&f->examples, n ? n : 1, f->train.seed, v, err);
+    }
+    if (rc == 0 && v->n)
+        pc_command_note(
+            f->self, "%zu examples of %llu tokens are for validation", v->n, (unsigned long long)v->n_ids);
+    return rc;
+}
+
 int pc_finetune_open(struct pc_finetune *f, struct paco_error *err)
 {
     const struct pc_model_args args = {.model = f->v->model, .diff = f->v->diff, .type = f->v->type};
@@ -74,6 +96,8 @@ int pc_finetune_open(struct pc_finetune *f, struct paco_error *err)
     rc = pc_examples_read(f->v->train_file, &f->encode, &f->examples, err);
     if (f->new_pad && f->examples.encoding == PC_ENCODING_STANFORD)
         f->new_pad = "[PAD]";
+    if (rc == 0)
+        rc = open_validation(f, err);
     if (rc == 0)
         note_examples(f);
     return rc;
@@ -204,6 +228,8 @@ static int make_identity(struct pc_finetune *f, struct paco_error *err)
     put(id, "warmup_ratio", pc_json_number(v->warmup_ratio), &good);
     put(id, "weight_decay", pc_json_number(v->weight_decay), &good);
     put(id, "clip_grad_norm", pc_json_number(v->clip), &good);
+    if (v->validation_share > 0)
+        put(id, "validation_split_percentage", pc_json_number(v->validation_share), &good);
     put(id, "seed", json_integer(v->seed), &good);
     put(id, "shuffle", json_boolean(f->train.shuffle), &good);
     put(id, "optim_states", json_string(states[f->train.optimizer.states]), &good);
@@ -297,6 +323,12 @@ static int read_params(struct pc_finetune *f, struct paco_error *err)
     return rc;
 }
 
+int pc_finetune_narrow(const struct pc_finetune *f, struct pc_checkpoint **out, struct paco_error *err)
+{
+    enum paco_dtype dtype = f->train.bf16 && !f->is_lora ? PACO_DTYPE_BF16 : PACO_DTYPE_F32;
+    return pc_narrow(f->params->ck, dtype, f->params->ck, f->pool, NULL, out, err);
+}
+
 int pc_finetune_load(struct pc_finetune *f, struct paco_error *err)
 {
     int rc = make_identity(f, err);
@@ -320,6 +352,7 @@ void pc_finetune_close(struct pc_finetune *f)
     pc_ranks_free(f->ranks);
     pc_llama_free(f->llama);
     pc_params_free(f->params);
+    pc_examples_release(&f->validation);
     pc_examples_release(&f->examples);
     pc_tokenizer_free(f->tok);
     pc_model_close(&f->model);

@@ -29,7 +29,7 @@ struct pc_finetune {
     struct pc_kernels kernels;
     struct pc_pool *pool;
     struct pc_notes notes;
-    struct pc_examples examples;
+    struct pc_examples examples, validation; /* validation: never trained; none without being asked for */
     struct pc_params *params;
     struct pc_llama *llama;
     struct pc_adapter *adapter; /* to begin with, or NULL */
@@ -52,6 +52,9 @@ int pc_finetune_open(struct pc_finetune *f, struct paco_error *err);
 
 /** Lay out what is trained and bind the model to it: nothing is read yet, and little memory taken. */
 int pc_finetune_bind(struct pc_finetune *f, struct paco_error *err);
+
+/** The weights as they are saved, at this moment: *owned* (pc_checkpoint_close), over f's memory. */
+int pc_finetune_narrow(const struct pc_finetune *f, struct pc_checkpoint **out, struct paco_error *err);
 
 /** Read the weights, and say who this run is. */
 int pc_finetune_load(struct pc_finetune *f, struct paco_error *err);

@@ -17,6 +17,10 @@ struct pc_finetune_values {
     double lora_alpha, lora_dropout;
     int64_t lora_rank;
     double learning_rate, weight_decay, warmup_ratio, clip;
+    const char *validation_file, *sample_prompts, *eval_tasks, *eval_data, *report_to;
+    double validation_share; /* per cent */
+    int64_t eval_steps, eval_limit, sample_length;
+    bool report;
     int64_t batch, accumulation, epochs, steps, max_length, seed, logging, keep, threads, limit, zero;
     bool use_lora, no_shuffle, quirks, resume, plan, force, recompute, json;
 };

@@ -19,7 +19,8 @@ struct pc_train_setup pc_finetune_setup(const struct pc_finetune *f)
         .examples = &f->examples,
         .kernels = &f->kernels,
         .pool = f->pool,
-        .ranks = f->ranks};
+        .ranks = f->ranks,
+        .validation = f->validation.n ? &f->validation : NULL};
 }
 
 static double gigabytes(uint64_t bytes)

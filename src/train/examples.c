@@ -8,8 +8,10 @@
 void pc_examples_release(struct pc_examples *set)
 {
     pc_free(set->examples);
-    pc_free(set->ids);
-    pc_free(set->mask);
+    if (!set->is_part) {
+        pc_free(set->ids);
+        pc_free(set->mask);
+    }
     *set = (struct pc_examples){0};
 }
 
@@ -66,4 +68,54 @@ void pc_examples_order(uint64_t seed, uint64_t i_epoch, bool shuffle, uint32_t *
         order[i] = order[j];
         order[j] = held;
     }
+}
+
+/* ---- held out ---- */
+
+static void count(struct pc_examples *set)
+{
+    set->n_ids = set->n_trained = 0;
+    set->longest = 0;
+    for (size_t i = 0; i < set->n; i++) {
+        const struct pc_example *e = &set->examples[i];
+        set->n_ids += e->n_ids;
+        set->n_trained += e->n_trained;
+        if (e->n_ids > set->longest)
+            set->longest = e->n_ids;
+    }
+}
+
+int pc_examples_hold_out(
+    struct pc_examples *set, size_t n, uint64_t seed, struct pc_examples *part, struct paco_error *err)
+{
+    if (n == 0 || n >= set->n)
+        return pc_error_set(err, PACO_EINVAL,
+            "%zu of %zu examples cannot be held out: one at least must be, and one be left", n, set->n);
+    uint32_t *order = pc_alloc(set->n, sizeof *order);
+    bool *held = pc_alloc_zero(set->n, sizeof *held);
+    struct pc_example *examples = pc_alloc(n, sizeof *examples);
+    int rc = order && held && examples ? 0 : pc_error_mem(err, set->n * sizeof *order, "held-out examples");
+    if (rc == 0) {
+        // An epoch that training never reaches.
+        pc_examples_order(seed, UINT64_MAX - 1, true, order, set->n);
+        for (size_t i = 0; i < n; i++)
+            held[order[i]] = true;
+        *part = *set;
+        part->examples = examples;
+        part->is_part = true;
+        part->n = n;
+        part->n_read = part->n_dropped = part->n_truncated = 0;
+        part->n_no_eos = part->n_masked = part->n_empty = 0;
+        size_t n_held = 0, n_left = 0;
+        for (size_t i = 0; i < set->n; i++)
+            *(held[i] ? &examples[n_held++] : &set->examples[n_left++]) = set->examples[i];
+        set->n = n_left;
+        count(set);
+        count(part);
+    } else {
+        pc_free(examples);
+    }
+    pc_free(order);
+    pc_free(held);
+    return rc;
 }

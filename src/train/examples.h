@@ -77,6 +77,7 @@ struct pc_examples {
     void *ids;     /* uint16_t or int32_t */
     uint8_t *mask; /* bit i: id i is trained */
     bool wide;
+    bool is_part; /* ids and mask are those of the set it was taken from */
 };
 
 struct pc_examples_options {
@@ -103,6 +104,12 @@ struct pc_examples_options {
 int pc_examples_read(const char *path, const struct pc_examples_options *options, struct pc_examples *out,
     struct paco_error *err);
 void pc_examples_release(struct pc_examples *set);
+
+/** Take n examples, chosen by seed, out of set and into part, in the file's order each: held out, never
+ * trained. part refers to set's ids, so it is to be released first; counts of the file stay with set. At
+ * least one example must be left: PACO_EINVAL. */
+int pc_examples_hold_out(
+    struct pc_examples *set, size_t n, uint64_t seed, struct pc_examples *part, struct paco_error *err);
 
 static inline const struct pc_example *pc_example_at(const struct pc_examples *set, size_t i)
 {

@@ -37,6 +37,8 @@ static int n_gradients(const struct pc_train_setup *s, const struct pc_train_opt
 static struct pc_pass_options pass_options(const struct pc_train_setup *s, const struct pc_train_options *o)
 {
     size_t longest = s->examples->longest;
+    if (s->validation && s->validation->longest > longest)
+        longest = s->validation->longest;
     struct pc_pass_options p = {.kernels = s->kernels,
         .pool = s->pool,
         .max_rows = longest,

@@ -61,7 +61,8 @@ struct pc_train_setup {
     const struct pc_examples *examples;
     const struct pc_kernels *kernels;
     struct pc_pool *pool;
-    struct pc_ranks *ranks; /* who trains with us; NULL: nobody */
+    struct pc_ranks *ranks;               /* who trains with us; NULL: nobody */
+    const struct pc_examples *validation; /* passes have room for these too (train/validate.h); or NULL */
 };
 
 struct pc_trainer {

@@ -238,7 +238,7 @@ static int read_about(struct pc_run_log *log, const char *dir, struct paco_error
 int pc_run_log_read(const char *dir, struct pc_run_log *out, struct paco_error *err)
 {
     *out = (struct pc_run_log){.text.limit = MAX_TEXT};
-    int rc = read_file(out, dir, PC_RUN_LOG_NAME, true, take_step, err);
+    int rc = read_file(out, dir, PC_TRAIN_LOG_NAME, true, take_step, err);
     if (rc == 0)
         rc = read_file(out, dir, PC_RUN_EVALS_NAME, false, take_score, err);
     if (rc == 0)

@@ -22,11 +22,11 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/memory.h"
+#include "train/log.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
-#define PC_RUN_LOG_NAME "train_log.jsonl"
 #define PC_RUN_EVALS_NAME "eval_log.jsonl"
 #define PC_RUN_SAMPLES_NAME "samples.jsonl"
 #define PC_RUN_ABOUT_NAME "train_run.json"

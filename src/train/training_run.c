@@ -210,8 +210,8 @@ static int steps(struct run *r, struct paco_error *err)
         count(r, &report);
         if (leads(r->t))
             rc = pc_train_log_add(r->log, &report, o->peak_memory ? o->peak_memory() : 0, err);
-        if (rc == 0 && o->on_step)
-            o->on_step(o->ctx, &report);
+        if (rc == 0 && o->on_step && (rc = after_leader(r->t, o->on_step(o->ctx, &report, err), err)) < 0)
+            return stop(r, rc, err);
         if (rc == 0)
             rc = save_if_due(r, err);
     }
@@ -253,6 +253,8 @@ int pc_training_run(struct pc_trainer *t, const struct pc_training_options *o,
         rc = after_leader(t, rc, err);
     }
     result->first_step = t->step;
+    if (rc == 0 && o->on_begin)
+        rc = after_leader(t, o->on_begin(o->ctx, t->step, err), err);
     if (rc == 0)
         rc = steps(&r, err);
     if (rc < 0 && r.log)

@@ -25,7 +25,11 @@ struct pc_training_options {
     struct pc_train_saving saving; /* its progress is that of the steps */
     uint64_t model_size;           /* bytes of what is written at the end: held from the beginning */
     uint64_t (*peak_memory)(void); /* bytes, for the log */
-    void (*on_step)(void *ctx, const struct pc_train_report *report); /* may be NULL */
+    /** Before the first step, and after each: may be NULL. step: where the run goes on, 0 where it begins;
+     * out_dir is there and locked. What they return below 0 on the first rank ends the run of all, as
+     * what a step does; there alone they may fail. */
+    int (*on_begin)(void *ctx, uint64_t step, struct paco_error *err);
+    int (*on_step)(void *ctx, const struct pc_train_report *report, struct paco_error *err);
     void *ctx;
 };
 

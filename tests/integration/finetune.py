@@ -51,12 +51,12 @@ def log_of(out):
 
 
 def files_of(out):
-    """Every file of a finished run but the log's times, by its bytes."""
+    """Every file of a finished run but those with times in them, by its bytes."""
     found = {}
     for top, _, names in os.walk(out):
         for name in names:
             path = os.path.join(top, name)
-            if name != "train_log.jsonl":
+            if name not in ("train_log.jsonl", "train_run.json", "report.html") and "tfevents" not in name:
                 with open(path, "rb") as f:
                     found[os.path.relpath(path, out)] = f.read()
     return found

@@ -86,7 +86,11 @@ static void open_bench(struct bench *b, const struct pc_train_options *o, int n_
         0);
     assert_int_equal(pc_llama_load(b->model, &err), 0);
     pc_params_attach(b->params, b->model);
-    const struct pc_train_setup setup = {b->params, b->model, NULL, &b->examples, &b->kernels, b->pool, NULL};
+    const struct pc_train_setup setup = {.params = b->params,
+        .model = b->model,
+        .examples = &b->examples,
+        .kernels = &b->kernels,
+        .pool = b->pool};
     if (pc_trainer_new(&setup, o, &b->t, &err) < 0)
         fail_msg("%s", err.message);
 }

@@ -31,7 +31,7 @@ static const char *run_with(const char *name, const char *log)
 {
     static char dir[1100];
     char file[256];
-    snprintf(file, sizeof file, "%s/" PC_RUN_LOG_NAME, name);
+    snprintf(file, sizeof file, "%s/" PC_TRAIN_LOG_NAME, name);
     scratch_text(&g_s, file, log);
     snprintf(dir, sizeof dir, "%s/%s", g_s.dir, name);
     return dir;
