@@ -56,7 +56,8 @@ def files_of(out):
     for top, _, names in os.walk(out):
         for name in names:
             path = os.path.join(top, name)
-            if name not in ("train_log.jsonl", "train_run.json", "report.html") and "tfevents" not in name:
+            # with what a kill left of a file of notes that was being replaced: NAME.XXXXXX
+            if not name.startswith(("train_log.jsonl", "train_run.json", "report.html")) and "tfevents" not in name:
                 with open(path, "rb") as f:
                     found[os.path.relpath(path, out)] = f.read()
     return found
