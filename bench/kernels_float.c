@@ -301,7 +301,7 @@ static void layer(const struct pc_compute *compute, enum pc_weight_class arithme
 static void training(void)
 {
     static const size_t shapes[][3] = {{512, 576, 576}, {512, 576, 192}, {512, 576, 1536}, {512, 1536, 576},
-        {512, 576, 49152}, {128, 576, 49152}, {64, 576, 49152}};
+        {512, 576, 49152}, {256, 576, 49152}, {64, 576, 49152}};
     static const enum pc_weight_class classes[] = {PC_CLASS_PANELS, PC_CLASS_F32};
     struct pc_kernels kernels;
     pc_kernels_init(&kernels, pc_cpu_flags());
