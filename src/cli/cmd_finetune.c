@@ -3,8 +3,8 @@
 #include "base/memory.h"
 #include "cli/finetune_model.h"
 #include "cli/finetune_plan.h"
+#include "cli/finetune_save.h"
 #include "cli/finetune_watch.h"
-#include "cli/job_args.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -22,52 +22,6 @@ static int finish(struct pc_finetune *f, struct pc_write_result *written, struct
     pc_checkpoint_close(narrow);
     if (rc < 0)
         pc_error_prefix(err, "saving the model");
-    return rc;
-}
-
-static int save_diff(const struct pc_finetune *f, struct paco_error *err)
-{
-    struct paco_job_result result = {.n_tensors = 0};
-    const struct pc_job_args args = {.out = f->v->save_diff, .threads = f->v->threads, .force = f->v->force};
-    struct paco_diff_options o = paco_diff_options_default();
-    o.job = pc_job_options(f->self, &args);
-    o.raw = f->v->model;
-    o.tuned = f->v->out;
-    int rc = paco_diff(&o, &result, err);
-    paco_job_result_release(&result);
-    return rc;
-}
-
-static int save_gguf(const struct pc_finetune *f, struct paco_error *err)
-{
-    struct paco_job_result result = {.n_tensors = 0};
-    struct pc_vocab_output vocab = {.n_files = 0};
-    const struct pc_job_args args = {.out = f->v->save_gguf,
-        .dtype = "keep",
-        .format = "gguf",
-        .threads = f->v->threads,
-        .force = f->v->force};
-    struct paco_convert_options o = paco_convert_options_default();
-    o.job = pc_job_options(f->self, &args);
-    o.source = f->v->out;
-    int rc = pc_vocab_output_gguf(f->self, f->v->out, NULL, 0, &vocab, err);
-    o.job.vocabulary = vocab.gguf.data;
-    o.job.vocabulary_size = vocab.gguf.len;
-    if (rc == 0)
-        rc = paco_convert(&o, &result, err);
-    pc_vocab_output_release(&vocab);
-    paco_job_result_release(&result);
-    return rc;
-}
-
-static int also_save(const struct pc_finetune *f, struct paco_error *err)
-{
-    int rc = f->v->save_diff ? save_diff(f, err) : 0;
-    if (rc < 0)
-        return pc_error_prefix(err, "the model is saved, but not --save_diff"), rc;
-    rc = f->v->save_gguf ? save_gguf(f, err) : 0;
-    if (rc < 0)
-        pc_error_prefix(err, "the model is saved, but not --save_gguf");
     return rc;
 }
 
@@ -138,7 +92,7 @@ static int train(struct pc_finetune *f, struct pc_finetune_watch *w, struct paco
     if (rc == 0 && f->party.rank == 0)
         rc = finish(f, &written, err);
     if (rc == 0 && f->party.rank == 0)
-        rc = also_save(f, err);
+        rc = pc_finetune_also_save(f, err);
     pc_progress_bar_end();
     return rc < 0 || f->party.rank > 0 ? rc : print_result(f, &result, &written, err);
 }
@@ -148,7 +102,11 @@ static int prepare(struct pc_finetune *f, struct pc_finetune_watch *w, struct pa
     f->is_lora = f->v->use_lora || f->v->init_adapter;
     int rc = f->v->plan ? 0 : pc_training_check(&f->run, err);
     if (rc == 0)
+        rc = pc_finetune_check_saves(f, err);
+    if (rc == 0)
         rc = pc_finetune_open(f, err);
+    if (rc == 0 && f->v->show_examples && f->party.rank == 0)
+        rc = pc_finetune_show(f, err);
     if (rc == 0)
         rc = pc_finetune_bind(f, err);
     if (rc == 0)

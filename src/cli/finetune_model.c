@@ -4,10 +4,12 @@
 #include "base/cpu.h"
 #include "base/memory.h"
 #include "prompt/vocabulary.h"
+#include "train/show.h"
 #include "weights/narrow.h"
 #include "weights/scan.h"
 #include "weights/special_tokens.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -100,6 +102,25 @@ int pc_finetune_open(struct pc_finetune *f, struct paco_error *err)
         rc = open_validation(f, err);
     if (rc == 0)
         note_examples(f);
+    return rc;
+}
+
+int pc_finetune_show(const struct pc_finetune *f, struct paco_error *err)
+{
+    enum { MAX_TEXT = 1 << 28 };
+    struct pc_buf text;
+    size_t n = f->examples.n < (size_t)f->v->show_examples ? f->examples.n : (size_t)f->v->show_examples;
+    uint32_t *order = pc_alloc(f->examples.n, sizeof *order);
+    if (!order)
+        return pc_error_mem(err, f->examples.n * sizeof *order, "the order of examples");
+    pc_progress_bar_end();
+    pc_buf_init(&text, MAX_TEXT);
+    pc_examples_order(f->train.seed, 0, f->train.shuffle, order, f->examples.n);
+    int rc = pc_examples_show(&f->examples, f->tok, order, n, pc_command_color(true), &text, err);
+    if (rc == 0 && text.len)
+        fwrite(text.data, 1, text.len, stderr);
+    pc_buf_release(&text);
+    pc_free(order);
     return rc;
 }
 

@@ -50,6 +50,9 @@ struct pc_finetune {
 /** Open the model and its tokenizer, and read the examples. */
 int pc_finetune_open(struct pc_finetune *f, struct paco_error *err);
 
+/** Print v->show_examples of the examples on stderr, as training sees them. f is open. */
+int pc_finetune_show(const struct pc_finetune *f, struct paco_error *err);
+
 /** Lay out what is trained and bind the model to it: nothing is read yet, and little memory taken. */
 int pc_finetune_bind(struct pc_finetune *f, struct paco_error *err);
 

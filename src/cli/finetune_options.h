@@ -21,7 +21,8 @@ struct pc_finetune_values {
     double validation_share; /* per cent */
     int64_t eval_steps, eval_limit, sample_length;
     bool report;
-    int64_t batch, accumulation, epochs, steps, max_length, seed, logging, keep, threads, limit, zero;
+    int64_t show_examples, batch, accumulation, epochs, steps, max_length, seed, logging, keep, threads,
+        limit, zero;
     bool use_lora, no_shuffle, quirks, resume, plan, force, recompute, json;
 };
 extern const struct pc_option pc_finetune_rows[];

@@ -275,6 +275,20 @@ def adapters():
     case("it goes on from there", done.returncode == 0 and log_of(further)[0]["loss"] < log_of(out)[0]["loss"], done.stderr)
 
 
+def besides():
+    """--save_diff and --save_gguf, refused beforehand or written afterwards; --show-examples."""
+    diff, gguf, again = work("besides-diff"), work("besides.gguf"), work("besides-again")
+    done = paco(*flags(work("besides"), "--save_diff", BASE))
+    case("a diff where something is", done.returncode == 1 and not os.path.exists(work("besides")), done.stderr)
+    out = runs("besides", "--save_diff", diff, "--save_gguf", gguf)
+    paco("recover", "--raw", BASE, "--diff", diff, "--out", again)
+    answers = [paco("generate", "-m", m, "-p", "abc", "-n", 8, "--dtype", "f32").stdout for m in (out, again, gguf)]
+    case("base and diff answer as the model", answers[0] == answers[1] and answers[0], answers)
+    case("the GGUF file too", answers[0] == answers[2], answers)
+    done = paco(*flags(work("shown"), "--show-examples", 2, "--max_train_steps", 1))
+    case("two examples are shown", done.stderr.count("{+") >= 2, done.stderr)
+
+
 def new_pad():
     """LLaMA's tokenizer has no pad token: the model gets one, and a row for it, as upstream's scripts do."""
     spm = os.path.join(os.environ.get("PACO_DATA", "../shared/data"), "tokenizer", "tokenizer.model")
@@ -316,6 +330,7 @@ not_a_number()
 full_disk()
 small_disk()
 adapters()
+besides()
 new_pad()
 planned()
 finish()
