@@ -24,7 +24,8 @@ static const struct pc_option g_options[] = {
         .type = PC_OPT_STRING,
         .offset = offsetof(struct values, out),
         .arg = "DIR",
-        .help = "the data folder (data/eval): what eval takes as --data"},
+        .help = "the data folder (data/eval, what eval takes as --data; data/raw_train for what is "
+                "tuned on, which data reformat takes)"},
     {.name = "from",
         .type = PC_OPT_STRING,
         .offset = offsetof(struct values, from),
@@ -54,6 +55,11 @@ static uint64_t size_of(const struct pc_data_set *s)
     return size;
 }
 
+static const char *digest(const struct pc_data_file *file, size_t n_digits)
+{
+    return file->digest && strlen(file->digest) == n_digits ? file->digest : NULL;
+}
+
 static void list_sets(bool json)
 {
     char size[32];
@@ -61,28 +67,33 @@ static void list_sets(bool json)
         if (json) {
             json_t *files = json_array();
             for (size_t i = 0; i < s->n_files; i++)
-                json_array_append_new(files,
-                    json_pack("{s:s, s:s, s:I, s:s?}", "path", s->files[i].path, "url", s->files[i].url,
-                        "size", (json_int_t)s->files[i].size, "sha256", s->files[i].sha256));
-            (void)pc_print_json(json_pack("{s:s, s:s, s:s, s:b, s:o}", "set", s->name, "summary", s->summary,
-                                    "licence", s->licence, "eval", s->card, "files", files),
+                json_array_append_new(
+                    files, json_pack("{s:s, s:s, s:I, s:s?, s:s?}", "path", s->files[i].path, "url",
+                               s->files[i].url, "size", (json_int_t)s->files[i].size, "sha256",
+                               digest(&s->files[i], 64), "git_blob", digest(&s->files[i], 40)));
+            (void)pc_print_json(
+                json_pack("{s:s, s:s, s:s, s:b, s:b, s:o}", "set", s->name, "summary", s->summary, "licence",
+                    s->licence, "eval", s->card, "train", s->training, "files", files),
                 NULL);
             continue;
         }
-        printf("%-16s %c %9s  %s (%s)\n", s->name, s->card ? '*' : ' ',
+        printf("%-22s %c %9s  %s (%s)\n", s->name,
+            s->card       ? '*'
+            : s->training ? '+'
+                          : ' ',
             size_of(s) ? pc_human_bytes(size_of(s), size) : "", s->summary, s->licence);
     }
     if (!json)
-        printf("eval fetches those marked *, all fetches every one\n");
+        printf("eval fetches those marked *, train those marked +, all all but these\n");
 }
 
 /* What a mistyped name may have meant, or NULL. */
 static const char *nearest_to(const char *name)
 {
-    const char *nearest = NULL, *const words[] = {"eval", "all"};
+    const char *nearest = NULL, *const words[] = {"eval", "train", "all"};
     int best = 1 + (int)strlen(name) / 3;
-    for (size_t i = 0; i < 2 || pc_data_sets[i - 2].name; i++) {
-        const char *word = i < 2 ? words[i] : pc_data_sets[i - 2].name;
+    for (size_t i = 0; i < 3 || pc_data_sets[i - 3].name; i++) {
+        const char *word = i < 3 ? words[i] : pc_data_sets[i - 3].name;
         bool part = strlen(name) >= 3 && strcasestr(word, name);
         int d = part ? 0 : pc_edit_distance(word, name);
         if (d < best) {
@@ -93,6 +104,21 @@ static const char *nearest_to(const char *name)
     return nearest;
 }
 
+/* By its name, or as one of many. */
+static bool is_meant(const struct pc_data_set *s, const char *word)
+{
+    return strcmp(word, s->name) == 0 || (!s->training && strcmp(word, "all") == 0) ||
+           (s->card && strcmp(word, "eval") == 0) || (s->training && strcmp(word, "train") == 0);
+}
+
+static bool is_known(const char *word)
+{
+    for (const struct pc_data_set *s = pc_data_sets; s->name; s++)
+        if (is_meant(s, word))
+            return true;
+    return false;
+}
+
 /* The sets that words name, each once. -1 when one is none. */
 static int choose(
     const struct pc_command *self, const struct pc_strings *words, const struct pc_data_set *sets[MAX_SETS])
@@ -100,14 +126,12 @@ static int choose(
     int n = 0;
     for (const struct pc_data_set *s = pc_data_sets; s->name; s++)
         for (size_t i = 1; i < words->n; i++)
-            if (strcmp(words->v[i], s->name) == 0 || strcmp(words->v[i], "all") == 0 ||
-                (s->card && strcmp(words->v[i], "eval") == 0)) {
+            if (is_meant(s, words->v[i])) {
                 sets[n++] = s;
                 break;
             }
     for (size_t i = 1; i < words->n; i++)
-        if (!pc_data_set_find(words->v[i]) && strcmp(words->v[i], "all") != 0 &&
-            strcmp(words->v[i], "eval") != 0) {
+        if (!is_known(words->v[i])) {
             const char *near = nearest_to(words->v[i]);
             pc_command_misuse(self, "there is no data set '%s'%s%s%s", words->v[i],
                 near ? " (did you mean " : ": --list shows them", near ? near : "", near ? "?)" : "");
@@ -138,7 +162,16 @@ static void print_urls(const struct pc_data_set *const *sets, size_t n)
             printf("%s\n", sets[i]->files[k].url);
 }
 
-static int fetch(const struct pc_command *self, const struct values *v, const struct pc_strings *words)
+/* Where to, when it is not said: the two kinds go apart. NULL: sets are of both. */
+static const char *default_folder(const struct pc_data_set *const *sets, int n)
+{
+    for (int i = 1; i < n; i++)
+        if (sets[i]->training != sets[0]->training)
+            return NULL;
+    return sets[0]->training ? "data/raw_train" : "data/eval";
+}
+
+static int fetch(const struct pc_command *self, struct values *v, const struct pc_strings *words)
 {
     const struct pc_data_set *sets[MAX_SETS];
     struct paco_error err = {0};
@@ -158,6 +191,9 @@ static int fetch(const struct pc_command *self, const struct values *v, const st
         pc_error_path(&err, v->from);
         return pc_command_fail(self, &err);
     }
+    if (!v->out && !(v->out = default_folder(sets, n)))
+        return pc_command_misuse(self, "some of these are scored with and others tuned on: fetch them apart, "
+                                       "or say where to with --out");
     const struct pc_fetch_options o = {.dir = v->out,
         .from = v->from,
         .force = v->force,
@@ -220,7 +256,7 @@ static int run(const struct pc_command *self, int argc, char **argv)
     const struct pc_command *part = argc > 0 ? pc_command_part(self, argv[0]) : NULL;
     if (part)
         return part->run(part, argc - 1, argv + 1);
-    struct values v = {.out = "data/eval"};
+    struct values v = {.out = NULL};
     struct pc_args args;
     int code = pc_command_parse(self, argc, argv, &v, &args);
     if (code >= 0)
@@ -242,18 +278,21 @@ static const struct pc_command *const g_parts[] = {
 
 const struct pc_command pc_cmd_data = {
     .name = "data",
-    .summary = "fetch the data that models are scored with",
+    .summary = "the data that models are scored with and tuned on",
     .usage = "fetch SET... [--out DIR] [options]",
     .description =
         "fetch downloads data sets from where their authors keep them into DIR, in the layout that eval's\n"
         "--data takes: eval for all that the card is measured on, all for every one, or single ones by name\n"
-        "(--list). Sizes and SHA-256 are checked where they are known; a download that was interrupted goes\n"
-        "on; what is there already is not asked for, so that nothing needs the network the second time.\n"
+        "(--list). What models are tuned on (train for all of it) goes where data reformat looks for it.\n"
+        "Sizes and digests are checked where they are known; a download that was interrupted goes on; what "
+        "is\n"
+        "there already is not asked for, so that nothing needs the network the second time.\n"
         "\n"
         "gsm/exemplars.jsonl is made from upstream's Python file, which is read, not run. On a machine\n"
         "without a network: --urls lists the addresses, `wget -x -i LIST` fetches them elsewhere, and\n"
         "--from DIR takes the folder that leaves.",
-    .examples = "$ paco data fetch eval\n$ paco data fetch mmlu gsm --out data/eval\n"
+    .examples = "$ paco data fetch eval\n$ paco data fetch stanford_alpaca dolly\n$ paco data fetch mmlu gsm "
+                "--out data/eval\n"
                 "$ paco data fetch eval --urls >list   # elsewhere: wget -x -i list -P mirror\n"
                 "$ paco data fetch eval --from mirror\n"
                 "$ paco data fetch eval --from http://mirror.example.org/eval",

@@ -62,6 +62,23 @@ static int sha256_of(const char *path, char hex[PC_SHA256_HEX], struct paco_erro
     return rc;
 }
 
+static bool is_git_name(const struct pc_data_file *file)
+{
+    return file->digest && strlen(file->digest) == PC_GIT_BLOB_HEX - 1;
+}
+
+static const char *kind_of_digest(const struct pc_data_file *file)
+{
+    return is_git_name(file) ? "name in git" : "SHA-256";
+}
+
+/* Of the kind that is known of file. */
+static int digest_of(
+    const struct pc_data_file *file, const char *path, char hex[PC_SHA256_HEX], struct paco_error *err)
+{
+    return is_git_name(file) ? pc_git_blob(path, hex, err) : sha256_of(path, hex, err);
+}
+
 static size_t count_files(const char *dir, const char *folder)
 {
     char **names = NULL;
@@ -81,16 +98,16 @@ static int is_there(const struct download *d, struct paco_error *err)
         return 0;
     if (d->file->kind == PC_DATA_MMLU_TAR)
         return count_files(d->path, "test") >= N_SUBJECTS && count_files(d->path, "dev") >= N_SUBJECTS;
-    if (d->file->kind != PC_DATA_PLAIN || !d->file->sha256)
+    if (d->file->kind != PC_DATA_PLAIN || !d->file->digest)
         return 1;
-    int rc = sha256_of(d->path, hex, err);
+    int rc = digest_of(d->file, d->path, hex, err);
     if (rc < 0)
         return rc;
-    if (strcmp(hex, d->file->sha256) == 0)
+    if (strcmp(hex, d->file->digest) == 0)
         return 1;
     pc_error_set(err, PACO_EVERIFY,
-        "is another file than its source's (SHA-256 %.12s..., not %.12s...): force replaces it", hex,
-        d->file->sha256);
+        "is another file than its source's (%s %.12s..., not %.12s...): force replaces it",
+        kind_of_digest(d->file), hex, d->file->digest);
     pc_error_path(err, d->path);
     return PACO_EVERIFY;
 }
@@ -150,7 +167,7 @@ static int open_part(struct download *d, char mark[256], struct paco_error *err)
         if (rc < 0)
             return rc;
         d->len = (uint64_t)st.st_size;
-        if ((d->file->size && d->len >= d->file->size) || (!d->file->sha256 && !mark[0]))
+        if ((d->file->size && d->len >= d->file->size) || (!d->file->digest && !mark[0]))
             d->len = 0;
         if (ftruncate(d->fd, (off_t)d->len) == 0)
             return 0;
@@ -238,13 +255,13 @@ static int check(const struct download *d, struct paco_error *err)
     if (d->file->size && d->len != d->file->size)
         return pc_error_set(err, PACO_EVERIFY, "%s: %llu bytes came, and the file has %llu", d->url,
             (unsigned long long)d->len, (unsigned long long)d->file->size);
-    int rc = sha256_of(d->part, hex, err);
+    int rc = digest_of(d->file, d->part, hex, err);
     if (rc < 0)
         return rc;
-    if (d->file->sha256 && strcmp(hex, d->file->sha256) != 0)
-        return pc_error_set(err, PACO_EVERIFY, "%s: another file came: its SHA-256 is %s, and should be %s",
-            d->url, hex, d->file->sha256);
-    if (!d->file->sha256)
+    if (d->file->digest && strcmp(hex, d->file->digest) != 0)
+        return pc_error_set(err, PACO_EVERIFY, "%s: another file came: its %s is %s, and should be %s",
+            d->url, kind_of_digest(d->file), hex, d->file->digest);
+    if (!d->file->digest)
         pc_note(d->job->o->notes, "%s: its digest was not known before; it is %s", d->file->path, hex);
     return 0;
 }
@@ -263,6 +280,8 @@ static int install(struct download *d, struct paco_error *err)
     case PC_DATA_MMLU_TAR: rc = pc_unpack_mmlu(d->part, d->path, &n, err); break;
     case PC_DATA_GSM_EXEMPLARS: rc = pc_unpack_exemplars(d->part, d->path, &n, err); break;
     case PC_DATA_MGSM_EXEMPLARS: rc = pc_unpack_mgsm(d->part, d->path, &n, err); break;
+    case PC_DATA_GZIP: rc = pc_unpack_gzip(d->part, d->path, err); break;
+    case PC_DATA_ZIP: rc = pc_unpack_zip(d->part, pc_path_base(d->path), d->path, err); break;
     }
     if (rc == 0)
         drop_part(d); // of a plain file only the mark is left
@@ -358,7 +377,7 @@ static int start(struct fetch *job, size_t i, struct paco_error *err)
             .sink = &d->sink,
             .offset = d->len,
             .validator = mark[0] ? mark : NULL,
-            .is_verified = d->file->sha256 != NULL},
+            .is_verified = d->file->digest != NULL},
         err);
 }
 

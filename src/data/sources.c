@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Where the data of the benchmarks come from: their authors' own places, at the commits whose files were
- * checked, with sizes and SHA-256. A file without a digest is at an address that its authors may change; what
- * came is recorded. */
+/* Where the data of the benchmarks, and those to be tuned on, come from: their authors' own places, at the
+ * commits whose files were checked, with sizes and SHA-256, or with the name git has for them in that commit.
+ * A file without either is at an address that its authors may change; what came is recorded. */
 #include "data/sources.h"
 
 #include <string.h>
@@ -234,6 +234,100 @@ static const struct pc_data_file g_creative[] = {
         "590c39157bc561eadd7f03cad4be18c2b597f93029780af65f86718f39eafa87", PC_DATA_PLAIN},
 };
 
+/* ---- to be tuned on: upstream's data/raw_train ---- */
+
+#define STANFORD                                                                                             \
+    "https://raw.githubusercontent.com/tatsu-lab/stanford_alpaca/761dc5bfbdeeffa89b8bff5d038781a4055f796a/"
+#define CODE_ALPACA                                                                                          \
+    "https://raw.githubusercontent.com/sahil280114/codealpaca/2f78ddc5c682ed6738ad092bbbfa59ba915afcb0/"
+#define GPT4_LLM                                                                                             \
+    "https://raw.githubusercontent.com/Instruction-Tuning-with-GPT-4/GPT-4-LLM/"                             \
+    "80cda626ea305004be42426671c66efebbf22144/"
+#define BAIZE                                                                                                \
+    "https://raw.githubusercontent.com/project-baize/baize-chatbot/"                                         \
+    "4fae6c4e550f087958c1f60746f0e6290e6b9f02/"
+#define UNNATURAL                                                                                            \
+    "https://raw.githubusercontent.com/orhonovich/unnatural-instructions/"                                   \
+    "22a41c945a8b0f88d8254def75d574c53f1221be/"
+#define HUB "https://huggingface.co/datasets/"
+#define BEAKER "https://beaker.org/api/v3/datasets/"
+
+static const struct pc_data_file g_stanford_alpaca[] = {
+    {.path = "stanford_alpaca/alpaca_data.json",
+        .url = STANFORD "alpaca_data.json",
+        .digest = "3779ddbc040543ab1834ef216c983d6fcc06cc9a"},
+};
+
+static const struct pc_data_file g_code_alpaca[] = {
+    {.path = "code_alpaca/code_alpaca_20k.json",
+        .url = CODE_ALPACA "data/code_alpaca_20k.json",
+        .digest = "4599591b17572755907bd945e34d25a956dcab09"},
+};
+
+static const struct pc_data_file g_gpt4_alpaca[] = {
+    {.path = "gpt4_alpaca/alpaca_gpt4_data.json",
+        .url = GPT4_LLM "data/alpaca_gpt4_data.json",
+        .digest = "25508714b7879a1e5a6764ba7f979a980f549f1a"},
+};
+
+static const struct pc_data_file g_dolly[] = {
+    {.path = "dolly/databricks-dolly-15k.jsonl",
+        .url = HUB "databricks/databricks-dolly-15k/resolve/main/databricks-dolly-15k.jsonl"},
+};
+
+static const struct pc_data_file g_oasst1[] = {
+    {.path = "oasst1/2023-04-12_oasst_ready.trees.jsonl",
+        .url = HUB "OpenAssistant/oasst1/resolve/main/2023-04-12_oasst_ready.trees.jsonl.gz",
+        .kind = PC_DATA_GZIP},
+};
+
+static const struct pc_data_file g_self_instruct[] = {
+    {.path = "self_instruct/all_instances_82K.jsonl",
+        .url = SELF_INSTRUCT "data/gpt3_generations/batch_221203/all_instances_82K.jsonl",
+        .digest = "ccceb2677cbafcac4c996be47520b5581dd10295"},
+};
+
+static const struct pc_data_file g_unnatural[] = {
+    {.path = "unnatural_instructions/core_data.jsonl",
+        .url = UNNATURAL "data/core_data.zip",
+        .kind = PC_DATA_ZIP,
+        .digest = "037b95e773c5d050d025b1d012180c42fa63d13f"},
+};
+
+static const struct pc_data_file g_cot[] = {
+    {.path = "cot/cot_zsopt.jsonl", .url = BEAKER "01GXZ52K2Q932H6KZY499A7FE8/files/cot_zsopt.jsonl"},
+    {.path = "cot/cot_fsopt.jsonl", .url = BEAKER "01GXZ51ZV283RAZW7J3ECM4S58/files/cot_fsopt.jsonl"},
+};
+
+static const struct pc_data_file g_flan_v2[] = {
+    {.path = "flan_v2/flan_v2_resampled_100k.jsonl",
+        .url = BEAKER "01GZTTS2EJFPA83PXS4FQCS1SA/files/flan_v2_resampled_100k.jsonl"},
+};
+
+static const struct pc_data_file g_baize[] = {
+    {.path = "baize/alpaca_chat_data.json",
+        .url = BAIZE "data/alpaca_chat_data.json",
+        .digest = "511cdcd5760834db0ca3e9d16aa79a03041c820d"},
+    {.path = "baize/medical_chat_data.json",
+        .url = BAIZE "data/medical_chat_data.json",
+        .digest = "3a2ac3a399db14126efe04f1bf1075ed8c6cf96d"},
+    {.path = "baize/quora_chat_data.json",
+        .url = BAIZE "data/quora_chat_data.json",
+        .digest = "42acd0fbc5573ad5eb0e2df360689381cc415c65"},
+    {.path = "baize/stackoverflow_chat_data.json",
+        .url = BAIZE "data/stackoverflow_chat_data.json",
+        .digest = "68c1a93b63ae919c48fb0f84fe787a9538f732e5"},
+};
+
+static const struct pc_data_file g_sharegpt[] = {
+    {.path = "sharegpt/sg_90k_part1_html_cleaned.json",
+        .url = HUB "anon8231489123/ShareGPT_Vicuna_unfiltered/resolve/main/HTML_cleaned_raw_dataset/"
+                   "sg_90k_part1_html_cleaned.json"},
+    {.path = "sharegpt/sg_90k_part2_html_cleaned.json",
+        .url = HUB "anon8231489123/ShareGPT_Vicuna_unfiltered/resolve/main/HTML_cleaned_raw_dataset/"
+                   "sg_90k_part2_html_cleaned.json"},
+};
+
 #define FILES(list) .files = list, .n_files = sizeof(list) / sizeof *(list)
 
 const struct pc_data_set pc_data_sets[] = {
@@ -250,6 +344,27 @@ const struct pc_data_set pc_data_sets[] = {
         false, FILES(g_mgsm)},
     {"creative_tasks", "instructions of self-instruct, Koala and Vicuna", "Apache-2.0", false,
         FILES(g_creative)},
+    {"stanford_alpaca", "Stanford Alpaca: 52,002 instructions, text-davinci-003's answers", "CC BY-NC 4.0",
+        false, FILES(g_stanford_alpaca), .training = true},
+    {"gpt4_alpaca", "the same instructions, GPT-4's answers", "CC BY-NC 4.0", false, FILES(g_gpt4_alpaca),
+        .training = true},
+    {"code_alpaca", "Code Alpaca: 20,022 instructions about programs", "CC BY-NC 4.0", false,
+        FILES(g_code_alpaca), .training = true},
+    {"dolly", "Dolly: 15,011 instructions and answers by people", "CC BY-SA 3.0", false, FILES(g_dolly),
+        .training = true},
+    {"oasst1", "OpenAssistant: trees of conversations by people", "Apache-2.0", false, FILES(g_oasst1),
+        .training = true},
+    {"self_instruct", "self-instruct: 82,439 instances by GPT-3", "Apache-2.0", false, FILES(g_self_instruct),
+        .training = true},
+    {"unnatural_instructions", "unnatural instructions: the core, by text-davinci-002", "MIT", false,
+        FILES(g_unnatural), .training = true},
+    {"cot", "chains of thought of FLAN v2, with and without examples", "Apache-2.0", false, FILES(g_cot),
+        .training = true},
+    {"flan_v2", "100,000 tasks of FLAN v2", "Apache-2.0", false, FILES(g_flan_v2), .training = true},
+    {"baize", "Baize: four sets of conversations with ChatGPT itself", "research use only", false, FILES(g_baize),
+        .training = true},
+    {"sharegpt", "conversations with ChatGPT, before paco data split-sharegpt", "not stated", false,
+        FILES(g_sharegpt), .training = true},
     {0},
 };
 

@@ -19,4 +19,15 @@ int pc_unpack_exemplars(const char *path, const char *out, size_t *n, struct pac
  * that name of a JSON object at out. *n: how many languages. */
 int pc_unpack_mgsm(const char *path, const char *out, size_t *n, struct paco_error *err);
 
+/** The gzip file at path, unpacked to out. PACO_EFORMAT for what is no gzip, or damaged. */
+int pc_unpack_gzip(const char *path, const char *out, struct paco_error *err);
+
+/** The entry of the zip archive at path whose last part is name, unpacked to out. PACO_EFORMAT for what is no
+ * zip, an entry that is damaged, and when there is none. */
+int pc_unpack_zip(const char *path, const char *name, const char *out, struct paco_error *err);
+
+/** The name git has for a file of these bytes: SHA-1 of "blob SIZE", a NUL, and the bytes. */
+#define PC_GIT_BLOB_HEX 41
+int pc_git_blob(const char *path, char hex[PC_GIT_BLOB_HEX], struct paco_error *err);
+
 #endif

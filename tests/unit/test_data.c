@@ -8,6 +8,7 @@
 #include "data/unpack.h"
 #include "http_server.h"
 #include "scratch.h"
+#include "zip_build.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -213,13 +214,110 @@ static void only_the_csv_files_of_mmlu_leave_the_tar(void **state)
 
 /* ---- downloads ---- */
 
+static void expect_content(const char *path, const char *want)
+{
+    struct pc_buf b;
+    assert_int_equal(pc_file_slurp(path, 1 << 20, &b, NULL), 0);
+    assert_string_equal(b.data, want);
+    pc_buf_release(&b);
+}
+
+static void what_comes_packed_is_unpacked(void **state)
+{
+    struct scratch *s = *state;
+    struct paco_error err = {0};
+    // `printf 'line\n' | gzip -n`, twice: the members of a file follow one another.
+    static const uint8_t member[] = {0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0xcb, 0xc9, 0xcc, 0x4b, 0xe5, 2, 0,
+        0x0e, 0x45, 0xd8, 0x66, 5, 0, 0, 0};
+    uint8_t two[2 * sizeof member];
+    char in[1024], out[1024], hex[PC_GIT_BLOB_HEX];
+    memcpy(two, member, sizeof member);
+    memcpy(two + sizeof member, member, sizeof member);
+    snprintf(out, sizeof out, "%s", scratch_path(s, "unpacked"));
+    snprintf(in, sizeof in, "%s", scratch_write(s, "two.gz", two, sizeof two));
+    assert_int_equal(pc_unpack_gzip(in, out, &err), 0);
+    expect_content(out, "line\nline\n");
+    scratch_write(s, "two.gz", two, sizeof two - 3);
+    assert_int_equal(pc_unpack_gzip(in, out, &err), PACO_EFORMAT);
+    assert_contains(err.message, "it ends too early");
+    scratch_text(s, "two.gz", "not packed");
+    err = (struct paco_error){0};
+    assert_int_equal(pc_unpack_gzip(in, out, &err), PACO_EFORMAT);
+    expect_content(out, "line\nline\n");
+
+    snprintf(in, sizeof in, "%s", scratch_text(s, "hello.txt", "hello\n"));
+    assert_int_equal(pc_git_blob(in, hex, &err), 0);
+    assert_string_equal(hex, "ce013625030ba8dba906f756967f9e9ca394464a");
+}
+
+static void one_entry_leaves_a_zip(void **state)
+{
+    struct scratch *s = *state;
+    struct paco_error err = {0};
+    char in[1024], out[1024];
+    for (int deflated = 0; deflated < 2; deflated++) {
+        struct zb z = {0};
+        zb_add(&z, "data/other.jsonl", "other", 5, false);
+        struct zb_entry *e = zb_add(&z, "data/core.jsonl", "core core core core\n", 20, deflated);
+        zb_finish(&z);
+        snprintf(in, sizeof in, "%s", scratch_write(s, "x.zip", z.b.data, z.b.len));
+        snprintf(out, sizeof out, "%s", scratch_path(s, "core.jsonl"));
+        assert_int_equal(pc_unpack_zip(in, "core.jsonl", out, &err), 0);
+        expect_content(out, "core core core core\n");
+        assert_int_equal(pc_unpack_zip(in, "none.jsonl", out, &err), PACO_EFORMAT);
+        assert_contains(err.message, "the archive holds no none.jsonl");
+        z.b.data[e->data_at + (deflated ? 2 : 0)] ^= 1;
+        scratch_write(s, "x.zip", z.b.data, z.b.len);
+        err = (struct paco_error){0};
+        assert_int_equal(pc_unpack_zip(in, "core.jsonl", out, &err), PACO_EFORMAT);
+        assert_contains(err.message, "bad packed data");
+        expect_content(out, "core core core core\n");
+        pc_buf_release(&z.b);
+    }
+}
+
+/* A file that is known by its name in git alone. */
+static void names_in_git_are_checked(void **state)
+{
+    struct scratch *s = *state;
+    struct paco_error err = {0};
+    static const struct pc_data_file files[] = {{.path = "g/hello.txt",
+        .url = "https://host.example/x/hello.txt",
+        .digest = "ce013625030ba8dba906f756967f9e9ca394464a"}};
+    static const struct pc_data_set set = {.name = "g",
+                                        .summary = "",
+                                        .licence = "",
+                                        .files = files,
+                                        .n_files = 1,
+                                        .training = true},
+                                    *const sets = &set;
+    char mirror[1024], out[1024];
+    struct pc_fetch_result result;
+    scratch_text(s, "mirror/host.example/x/hello.txt", "hello\n");
+    snprintf(mirror, sizeof mirror, "%s", scratch_path(s, "mirror"));
+    snprintf(out, sizeof out, "%s", scratch_path(s, "out"));
+    const struct pc_fetch_options o = {.dir = out, .from = mirror};
+    assert_int_equal(pc_data_fetch(&sets, 1, &o, &result, &err), 0);
+    assert_int_equal(result.n_fetched, 1);
+    assert_int_equal(pc_data_fetch(&sets, 1, &o, &result, &err), 0);
+    assert_int_equal(result.n_there, 1);
+    scratch_text(s, "out/g/hello.txt", "other\n");
+    assert_int_equal(pc_data_fetch(&sets, 1, &o, &result, &err), PACO_EVERIFY);
+    assert_contains(err.message, "is another file than its source's (name in git ");
+    unlink(scratch_path(s, "out/g/hello.txt"));
+    scratch_text(s, "mirror/host.example/x/hello.txt", "hullo\n");
+    err = (struct paco_error){0};
+    assert_int_equal(pc_data_fetch(&sets, 1, &o, &result, &err), PACO_EVERIFY);
+    assert_contains(err.message, "another file came: its name in git is ");
+}
+
 #define SHA_OF_HELLO "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03" /* "hello\n" */
 
 static const struct pc_data_file g_files[] = {
     {"a/hello.txt", "https://host.example/x/hello.txt", 6, SHA_OF_HELLO, PC_DATA_PLAIN},
     {"a/other.txt", "https://host.example/x/other.txt", 0, NULL, PC_DATA_PLAIN},
 };
-static const struct pc_data_set g_set = {"a", "two files", "none", true, g_files, 2};
+static const struct pc_data_set g_set = {"a", "two files", "none", true, g_files, 2, false};
 
 struct site {
     const char *hello, *other; /* NULL: 404 */
@@ -374,7 +472,8 @@ static bool serve_faulty(void *ctx, const struct http_asked *asked, int fd)
 static struct paco_error fetch_other(
     struct scratch *s, const struct line *lines, int n_tries, const char *const *asked, const char *want)
 {
-    static const struct pc_data_set set = {"a", "one file", "none", true, g_files + 1, 1}, *const sets = &set;
+    static const struct pc_data_set set = {"a", "one file", "none", true, g_files + 1, 1, false},
+                                    *const sets = &set;
     struct faulty f = {.lines = lines};
     struct http_server server;
     struct pc_notes notes = {0};
@@ -584,11 +683,11 @@ static void the_table_makes_sense(void **state)
             const struct pc_data_file *f = &set->files[i];
             assert_true(strncmp(f->url, "https://", 8) == 0);
             assert_true(strncmp(f->path, set->name, strlen(set->name)) == 0);
-            assert_true(!f->sha256 || (strlen(f->sha256) == 64 && f->size > 0));
+            assert_true(!f->digest || strlen(f->digest) == 40 || (strlen(f->digest) == 64 && f->size > 0));
         }
         n_files += set->n_files;
     }
-    assert_int_equal(n_files, 1 + 2 + 54 + 2 + 1 + 1 + 5 + 12 + 3);
+    assert_int_equal(n_files, 1 + 2 + 54 + 2 + 1 + 1 + 5 + 12 + 3 + 16);
     assert_null(pc_data_set_find("nothing"));
 }
 
@@ -602,6 +701,9 @@ int main(void)
         WITH(exemplars_become_lines),
         WITH(exemplars_of_languages_become_an_object),
         WITH(only_the_csv_files_of_mmlu_leave_the_tar),
+        WITH(what_comes_packed_is_unpacked),
+        WITH(one_entry_leaves_a_zip),
+        WITH(names_in_git_are_checked),
         WITH(files_are_fetched_once),
         WITH(what_was_under_way_goes_on),
         WITH(an_empty_answer_does_not_make_a_part_whole),
