@@ -238,11 +238,24 @@ static int keep_scores(
     return rc;
 }
 
+/* The configuration beside the saved weights says their type; where it is made, not copied, that of the
+ * weights that are trained. */
+static struct pc_config saved_config(const struct pc_finetune *f, const struct pc_checkpoint *weights)
+{
+    struct pc_config config = f->config;
+    bool made = pc_source_makes_files(f->model.lead);
+    config.has_dtype |= made;
+    if (config.has_dtype)
+        config.dtype = pc_widest_float(made && !f->is_lora ? f->params->ck : weights);
+    return config;
+}
+
 static int ask_tasks(
     struct pc_finetune_watch *w, struct pc_checkpoint *weights, uint64_t step, struct paco_error *err)
 {
     struct pc_eval_values v = pc_eval_values_default();
     struct pc_party p = {.self = w->f->self, .v = &v, .data = w->f->v->eval_data, .given = true, .a = w->a};
+    struct pc_config config = saved_config(w->f, weights);
     struct pc_buf out;
     pc_buf_init(&out, 1 << 16);
     pc_buf_printf(&out, "%s/eval/step_%llu", w->f->v->out, (unsigned long long)step);
@@ -250,6 +263,7 @@ static int ask_tasks(
     v.model.threads = w->f->v->threads;
     v.flags.limit = w->f->v->eval_limit;
     v.force = true; // what lies there is of another run
+    p.a.model.config = &config;
     p.a.model.weights = p.a.model.source.ck = weights;
     snprintf(p.name, sizeof p.name, "%s", pc_path_base(w->f->v->out));
     p.n_tasks = w->n_tasks;
