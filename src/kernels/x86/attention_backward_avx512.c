@@ -1,31 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* All five products are one: rows of sums, each a chain of steps that multiply a number of theirs with a row
- * of x. Eight rows by 32 columns are in registers. A tile of 32 keys meets 32 queries at a time: what they
- * need lies in the first level cache, or close by. */
-#include "kernels/attention_backward.h"
-
-#include "kernels/rmsnorm.h"
+#include "kernels/x86/attention_backward_blocks.h"
 #include "kernels/x86/exp_avx512.h"
 #include "kernels/x86/transpose_avx512.h"
 
-#include <stdbool.h>
-#include <stdint.h>
-#include <string.h>
-
-#define INLINE static inline __attribute__((always_inline))
-
-enum { LANES = 16, KEYS = 32, QUERIES = 32, ROWS = 8, WIDE = 2 };
-
-/* out (n_rows, width) = or += for each row i the sum over steps ascending of a[i * a_row + s * a_step] x[s].
- */
-struct product {
-    float *out;
-    size_t out_stride;
-    const float *a;
-    size_t a_row, a_step;
-    const float *x;
-    size_t x_stride, n_rows, n_steps, width;
-};
+enum { LANES = 16, ROWS = 8, WIDE = 2 };
 
 /* n_rows and n_wide are constants after inlining; last masks the columns of the last vector. */
 INLINE void block(
@@ -92,13 +70,6 @@ static void multiply_add(const struct product *p)
     multiply(false, p);
 }
 
-/* A tile of keys: n of them from row first on. */
-struct tile {
-    float *k, *v;     /* (D, 32) transposed, zeros for keys that are not there */
-    float *d_k, *d_v; /* (32, D) */
-    size_t first, n;
-};
-
 static void turn(float *to, const float *from, size_t stride, size_t n, size_t head_dim)
 {
     for (size_t j = 0; j < KEYS; j += LANES)
@@ -118,7 +89,6 @@ static void turn(float *to, const float *from, size_t stride, size_t n, size_t h
         }
 }
 
-/* Scores and their gradients become p and g of queries [first, first + n). */
 static void weigh(const struct pc_attention_head *h, const struct tile *tile, size_t first, size_t n,
     float p[][KEYS], float g[][KEYS])
 {
@@ -140,47 +110,10 @@ static void weigh(const struct pc_attention_head *h, const struct tile *tile, si
     }
 }
 
-/* Queries [first, first + n) against the tile. */
-static void fold(const struct pc_attention_head *h, const struct tile *tile, size_t first, size_t n)
-{
-    _Alignas(64) float p[QUERIES][KEYS], g[QUERIES][KEYS];
-    size_t d = h->head_dim, at = first * h->q_stride;
-    const float *q = h->q + at, *d_out = h->d_out + at;
-    multiply_new(&(struct product){p[0], KEYS, q, h->q_stride, 1, tile->k, KEYS, n, d, KEYS});
-    multiply_new(&(struct product){g[0], KEYS, d_out, h->q_stride, 1, tile->v, KEYS, n, d, KEYS});
-    weigh(h, tile, first, n, p, g);
-    multiply_add(&(struct product){tile->d_v, d, p[0], 1, KEYS, d_out, h->q_stride, tile->n, n, d});
-    multiply_add(&(struct product){tile->d_k, d, g[0], 1, KEYS, q, h->q_stride, tile->n, n, d});
-    multiply_add(&(struct product){h->d_q + at, h->q_stride, g[0], KEYS, 1, h->k + tile->first * h->kv_stride,
-        h->kv_stride, n, tile->n, d});
-}
-
 static void head(const struct pc_attention_head *h, float *scratch)
 {
-    size_t d = h->head_dim, size = KEYS * d;
-    struct tile tile = {scratch, scratch + size, scratch + 2 * size, scratch + 3 * size, 0, 0};
-    for (size_t i = 0; i < h->n; i++) {
-        size_t at = i * h->q_stride;
-        h->dot[i * h->row_stride] = pc_rmsnorm_dot(h->d_out + at, h->out + at, d);
-        memset(h->d_q + at, 0, d * sizeof(float));
-    }
-    for (; tile.first < h->n; tile.first += KEYS) {
-        tile.n = h->n - tile.first < KEYS ? h->n - tile.first : KEYS;
-        turn(tile.k, h->k + tile.first * h->kv_stride, h->kv_stride, tile.n, d);
-        turn(tile.v, h->v + tile.first * h->kv_stride, h->kv_stride, tile.n, d);
-        memset(tile.d_k, 0, 2 * size * sizeof(float));
-        for (size_t i = tile.first; i < h->n; i += QUERIES)
-            fold(h, &tile, i, h->n - i < QUERIES ? h->n - i : QUERIES);
-        for (size_t j = 0; j < tile.n; j++)
-            for (size_t c = 0; c < d; c++) {
-                size_t at = (tile.first + j) * h->q_stride + c;
-                h->d_k[at] = tile.d_k[j * d + c] * h->scale;
-                h->d_v[at] = tile.d_v[j * d + c];
-            }
-    }
-    for (size_t i = 0; i < h->n; i++)
-        for (size_t c = 0; c < d; c++)
-            h->d_q[i * h->q_stride + c] *= h->scale;
+    static const struct back_ops ops = {multiply_new, multiply_add, turn, weigh};
+    back_head(&ops, h, scratch);
 }
 
 void pc_attention_backward_init_avx512(struct pc_attention_backward *table)

@@ -3,6 +3,7 @@
  * into floats in registers and multiplied odd ones first; the flushing that belongs to them is the
  * processor's own mode, switched on around a block's sums and off before anything else is computed. */
 #include "kernels/x86/gemm_fetch.h"
+#include "kernels/x86/transpose_avx2.h"
 
 #include <string.h>
 
@@ -207,26 +208,6 @@ INLINE __m256i load_steps(enum operand t, enum pc_dtype dtype, const char *from,
     return _mm256_permute4x64_epi64(_mm256_castps_si256(both), 0xd8);
 }
 
-/* Lane l of vector i becomes lane i of vector l. */
-INLINE void transpose(__m256i v[LANES])
-{
-    __m256i t[LANES];
-#pragma GCC unroll 2
-    for (int i = 0; i < LANES; i += 4) {
-        __m256i a = _mm256_unpacklo_epi32(v[i], v[i + 1]), b = _mm256_unpackhi_epi32(v[i], v[i + 1]);
-        __m256i c = _mm256_unpacklo_epi32(v[i + 2], v[i + 3]), d = _mm256_unpackhi_epi32(v[i + 2], v[i + 3]);
-        t[i] = _mm256_unpacklo_epi64(a, c);
-        t[i + 1] = _mm256_unpackhi_epi64(a, c);
-        t[i + 2] = _mm256_unpacklo_epi64(b, d);
-        t[i + 3] = _mm256_unpackhi_epi64(b, d);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        v[i] = _mm256_permute2x128_si256(t[i], t[i + 4], 0x20);
-        v[i + 4] = _mm256_permute2x128_si256(t[i], t[i + 4], 0x31);
-    }
-}
-
 INLINE void store(float *to, __m256i v)
 {
     _mm256_store_si256((__m256i *)to, v);
@@ -245,7 +226,7 @@ INLINE void turn_rows(
             for (size_t r = 0; r < LANES; r++)
                 v[r] = i + r < n ? load_steps(t, dtype, from + (i + r) * stride + at * size_of(dtype), some)
                                  : _mm256_setzero_si256();
-            transpose(v);
+            pc_transpose_avx2(v);
             for (size_t s = 0; s < steps; s++)
                 store(to + s * PC_GEMM_PANEL, v[s]);
         }
