@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/host.h"
+#include "cli/finetune_weights.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -28,11 +29,35 @@ static double gigabytes(uint64_t bytes)
     return (double)bytes * 1e-9;
 }
 
+/* Benchmarks and answers: the weights as they are run, but those that are multiplied where they lie, and keys
+ * and values of some prompts at once. */
+static uint64_t measuring(const struct pc_finetune *f)
+{
+    enum { POSITIONS = 16 * 512 };
+    struct pc_finetune_weights w = {.ck = NULL};
+    const struct pc_config *c = &f->config;
+    uint64_t n = (uint64_t)POSITIONS * 2 * (uint64_t)c->n_layers * (uint64_t)c->n_kv_heads *
+                 (uint64_t)c->head_dim * (f->train.bf16 ? 2 : 4);
+    if (!f->v->eval_tasks && !f->v->sample_prompts)
+        return 0;
+    if ((f->train.bf16 || f->is_lora) && pc_finetune_weights_open(f, &w, NULL) == 0)
+        for (uint32_t i = 0; i < w.ck->n_tensors; i++)
+            n += w.ck->tensors[i].size;
+    pc_finetune_weights_close(&w);
+    return n;
+}
+
+static void plan_memory(const struct pc_finetune *f, struct pc_train_memory *m)
+{
+    const struct pc_train_setup setup = pc_finetune_setup(f);
+    pc_train_memory(&setup, &f->train, m);
+    m->measuring = measuring(f);
+}
+
 static int check_memory(const struct pc_finetune *f, struct paco_error *err)
 {
     struct pc_train_memory m;
-    const struct pc_train_setup setup = pc_finetune_setup(f);
-    pc_train_memory(&setup, &f->train, &m);
+    plan_memory(f, &m);
     uint64_t need = pc_train_memory_total(&m) - m.examples,
              left = pc_host_memory_available() / (uint64_t)f->party.n_local;
     if (need <= left)
@@ -42,11 +67,11 @@ static int check_memory(const struct pc_finetune *f, struct paco_error *err)
                                                                     : "a smaller --max_seq_length takes less";
     return pc_error_set(err, PACO_EMEM,
         "needs %.2f GB: model %.2f, trained weights %.2f, gradients %.2f, optimiser states %.2f, activations "
-        "%.2f, scratch %.2f; "
+        "%.2f, scratch %.2f, measuring between steps %.2f; "
         "%.2f GB "
         "are available%s (%s)",
         gigabytes(need), gigabytes(m.base), gigabytes(m.weights), gigabytes(m.gradients), gigabytes(m.states),
-        gigabytes(m.activations), gigabytes(m.scratch), gigabytes(left),
+        gigabytes(m.activations), gigabytes(m.scratch), gigabytes(m.measuring), gigabytes(left),
         f->party.n_local > 1 ? " to each rank on this machine" : "", advice);
 }
 
@@ -130,11 +155,11 @@ static json_t *plan_json(const struct pc_finetune *f, const struct pc_train_memo
 {
     const struct pc_course *c = &f->trainer->course;
     const struct pc_examples *e = &f->examples;
-    json_t *memory = json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "model", (json_int_t)m->base,
+    json_t *memory = json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "model", (json_int_t)m->base,
         "weights", (json_int_t)m->weights, "gradients", (json_int_t)m->gradients, "optimizer_states",
         (json_int_t)m->states, "activations", (json_int_t)m->activations, "scratch", (json_int_t)m->scratch,
-        "examples", (json_int_t)m->examples, "total", (json_int_t)pc_train_memory_total(m), "available",
-        (json_int_t)pc_host_memory_available());
+        "examples", (json_int_t)m->examples, "measuring", (json_int_t)m->measuring, "total",
+        (json_int_t)pc_train_memory_total(m), "available", (json_int_t)pc_host_memory_available());
     json_t *disk = json_pack("{s:I,s:I,s:I}", "checkpoint", (json_int_t)d->state, "model",
         (json_int_t)d->model, "total", (json_int_t)d->total);
     return json_pack("{s:o,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f}", "memory", memory, "disk", disk,
@@ -163,6 +188,8 @@ static void print_text(const struct pc_finetune *f, const struct pc_train_memory
     line("activations", m->activations);
     line("scratch", m->scratch);
     line("examples", m->examples);
+    if (m->measuring)
+        line("measuring", m->measuring);
     line("together", pc_train_memory_total(m));
     printf("disk\n");
     line("a checkpoint", d->state);
@@ -181,7 +208,6 @@ int pc_finetune_print_plan(struct pc_finetune *f, struct paco_error *err)
     struct pc_train_memory m;
     struct pc_buf text;
     struct disk d = {0};
-    const struct pc_train_setup setup = pc_finetune_setup(f);
     uint64_t n_tokens = 0;
     double took = 0, tokens;
     int rc = 0;
@@ -196,7 +222,7 @@ int pc_finetune_print_plan(struct pc_finetune *f, struct paco_error *err)
         return rc;
     const struct pc_course *c = &f->trainer->course;
     tokens = (double)f->examples.n_ids * (double)c->n_updates / (double)c->updates_per_epoch;
-    pc_train_memory(&setup, &f->train, &m);
+    plan_memory(f, &m);
     plan_disk(f, c, &d);
     double rate = took > 0 ? (double)n_tokens / took : 0, seconds = rate > 0 ? tokens / rate : 0;
     if (!f->v->json) {

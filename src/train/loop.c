@@ -83,7 +83,8 @@ void pc_train_memory(
 
 uint64_t pc_train_memory_total(const struct pc_train_memory *m)
 {
-    return m->base + m->weights + m->gradients + m->states + m->activations + m->scratch + m->examples;
+    return m->base + m->weights + m->gradients + m->states + m->activations + m->scratch + m->examples +
+           m->measuring;
 }
 
 /* ---- life ---- */

@@ -99,6 +99,7 @@ struct pc_train_memory {
     uint64_t base;    /* the model's own: weights that are not trained, copies of vectors */
     uint64_t weights; /* trained, F32 */
     uint64_t gradients, states, activations, scratch, examples;
+    uint64_t measuring; /* what is run of the model between steps; the caller's to fill in */
 };
 void pc_train_memory(
     const struct pc_train_setup *setup, const struct pc_train_options *options, struct pc_train_memory *out);
