@@ -137,13 +137,16 @@ static int set_up(struct pc_finetune *f, struct pc_finetune_watch *w, struct pac
 
 static int run_all(struct pc_finetune *f, struct pc_finetune_watch *w, struct paco_error *err)
 {
+    int rc;
     pc_model_say(f->self, &f->model);
     if (f->v->plan)
         return pc_finetune_print_plan(f, err);
     if ((f->run.resume || f->run.resume_from) && pc_training_is_done(&f->run, f->trainer->course.n_updates)) {
         pc_command_note(
             f->self, "%s holds the model of this run already: there is nothing left to do", f->v->out);
-        return 0;
+        rc = f->party.rank == 0 ? pc_finetune_also_save(f, err) : 0;
+        pc_progress_bar_end();
+        return rc;
     }
     return train(f, w, err);
 }

@@ -1,14 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/finetune_save.h"
 
+#include "base/file.h"
 #include "base/journal.h"
 #include "cli/job_args.h"
+
+/* Whether path is still to be written: a run that goes on may have done it. */
+static bool is_wanted(const struct pc_finetune *f, const char *path)
+{
+    bool resumes = f->run.resume || f->run.resume_from;
+    return path && !(resumes && pc_path_exists(path));
+}
 
 int pc_finetune_check_saves(const struct pc_finetune *f, struct paco_error *err)
 {
     unsigned force = f->v->force ? PC_JOURNAL_FORCE : 0;
-    int rc = f->v->save_diff ? pc_journal_check(f->v->save_diff, force, err) : 0;
-    if (rc == 0 && f->v->save_gguf)
+    int rc = is_wanted(f, f->v->save_diff) ? pc_journal_check(f->v->save_diff, force, err) : 0;
+    if (rc == 0 && is_wanted(f, f->v->save_gguf))
         rc = pc_journal_check(f->v->save_gguf, force | PC_JOURNAL_FILE, err);
     return rc;
 }
@@ -50,10 +58,10 @@ static int save_gguf(const struct pc_finetune *f, struct paco_error *err)
 
 int pc_finetune_also_save(const struct pc_finetune *f, struct paco_error *err)
 {
-    int rc = f->v->save_diff ? save_diff(f, err) : 0;
+    int rc = is_wanted(f, f->v->save_diff) ? save_diff(f, err) : 0;
     if (rc < 0)
         return pc_error_prefix(err, "the model is saved, but not --save_diff"), rc;
-    rc = f->v->save_gguf ? save_gguf(f, err) : 0;
+    rc = is_wanted(f, f->v->save_gguf) ? save_gguf(f, err) : 0;
     if (rc < 0)
         pc_error_prefix(err, "the model is saved, but not --save_gguf");
     return rc;

@@ -139,7 +139,7 @@ static int save(struct run *r, const char *kind, uint64_t number, struct paco_er
     pc_buf_init(&dir, 1 << 16);
     pc_buf_printf(&dir, "%s/%s_%llu", r->o->out_dir, kind, (unsigned long long)number);
     int rc = pc_buf_check(&dir, "a path", err);
-    if (rc == 0 && leads(r->t))
+    if (rc == 0 && r->log)
         rc = pc_train_log_sync(r->log, err);
     if (rc == 0)
         rc = reserve(r, false, err);
@@ -265,7 +265,24 @@ int pc_training_run(struct pc_trainer *t, const struct pc_training_options *o,
 
 /* ---- the model ---- */
 
-int pc_training_finish(const struct pc_trainer *t, const struct pc_training_options *o,
+/* The model could not be written: what was trained must not be lost with it. */
+static void keep_trained(struct pc_trainer *t, const struct pc_training_options *o)
+{
+    struct pc_training_result result = {.first_step = 0};
+    struct run r = {.t = t, .o = o, .result = &result};
+    struct paco_error why = {0};
+    char text[1200];
+    if (t->setup.ranks || !t->step)
+        return;
+    if (save(&r, "step", t->step, &why) == 0)
+        pc_note(o->saving.notes, "step %llu is kept in %s: the same command with --resume writes the model",
+            (unsigned long long)t->step, result.saved);
+    else
+        pc_note(o->saving.notes, "%s", pc_error_format(&why, text, sizeof text));
+    (void)pc_training_reserve(o->out_dir, 0, NULL);
+}
+
+int pc_training_finish(struct pc_trainer *t, const struct pc_training_options *o,
     const struct pc_checkpoint *ck, struct pc_write_result *written, struct paco_error *err)
 {
     const struct pc_train_saving *s = &o->saving;
@@ -288,6 +305,8 @@ int pc_training_finish(const struct pc_trainer *t, const struct pc_training_opti
         rc = pc_write_checkpoint(ck, &w, written, err);
     if (rc == 0)
         rc = pc_training_move(o->out_dir, err);
+    if (rc < 0)
+        keep_trained(t, o);
     json_decref(settings);
     pc_free(dir);
     return rc;

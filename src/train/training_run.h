@@ -54,8 +54,9 @@ int pc_training_run(struct pc_trainer *t, const struct pc_training_options *opti
     struct pc_training_result *result, struct paco_error *err);
 
 /** Write ck as the run's model into out_dir, whole: into out_dir/final first, then every file gets its place,
- *  config.json (of an adapter adapter_config.json) last. */
-int pc_training_finish(const struct pc_trainer *t, const struct pc_training_options *options,
+ *  config.json (of an adapter adapter_config.json) last. When that fails, the
+ *  state is saved. */
+int pc_training_finish(struct pc_trainer *t, const struct pc_training_options *options,
     const struct pc_checkpoint *ck, struct pc_write_result *written, struct paco_error *err);
 
 #endif

@@ -259,6 +259,22 @@ def small_disk():
         subprocess.run(["umount", top], check=True)
 
 
+def no_place():
+    """The model cannot get its name at the end: what was trained is kept, and the model written when it can be."""
+    out = work("no-place")
+    os.makedirs(os.path.join(out, "config.json", "in the way"))
+    done = paco(*flags(out, "--force"))
+    left = [n for n in os.listdir(out) if n.startswith("step_")]
+    case("no place for the model", done.returncode == 1 and left == ["step_24"] and "--resume writes the model" in done.stderr, (done.stderr, left))
+    shutil.rmtree(os.path.join(out, "config.json"))
+    diff = work("no-place-diff")
+    done = paco(*flags(out, "--resume"))
+    case("and then a place", done.returncode == 0 and weights(out) == weights(WHOLE) and not os.path.exists(os.path.join(out, "final")), done.stderr)
+    for _ in range(2):
+        done = paco(*flags(out, "--resume", "--save_diff", diff))
+        case("a diff afterwards", done.returncode == 0 and os.path.exists(os.path.join(diff, "model.safetensors")), done.stderr)
+
+
 def adapters():
     more = ["--use_lora", "--lora_rank", 4, "--lora_targets", "all", "--learning_rate", "1e-2"]
     out, merged = work("adapter"), work("merged")
@@ -329,6 +345,7 @@ refused()
 not_a_number()
 full_disk()
 small_disk()
+no_place()
 adapters()
 besides()
 new_pad()
