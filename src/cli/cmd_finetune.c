@@ -219,12 +219,26 @@ const struct pc_command pc_cmd_finetune = {
         "rank\n"
         "that dies ends the job; the same command with --resume goes on. kill -USR1 of mpirun saves and "
         "stops.\n"
+        "\n"
+        "Before the first step, after the last and every --eval_steps the loss on held-out examples, "
+        "answers\n"
+        "to --sample_prompts and the benchmarks of --eval_tasks are measured: what paco eval and paco "
+        "generate\n"
+        "would find in the model saved at that moment. DIR/report.html shows curves and answers, and "
+        "DIR/tensorboard\n"
+        "is for TensorBoard. --report makes that page of runs that are there, of several with their curves\n"
+        "over each other.\n"
+        "\n"
         "At the end DIR is a Hugging Face folder with the model, in BF16, or with --dtype f32 in F32.",
     .examples =
         "$ paco finetune -m llama-7b --train_file data.jsonl --output_dir tuned --plan\n"
         "$ paco finetune -m smollm2.gguf --train_file data.jsonl --output_dir tuned \\\n"
         "      --learning_rate 2e-5 --warmup_ratio 0.03 --num_train_epochs 2 --checkpointing_steps 100\n"
-        "$ paco finetune -m smollm2.gguf --train_file data.jsonl --output_dir tuned --resume ...",
+        "$ paco finetune -m smollm2.gguf --train_file data.jsonl --output_dir tuned --resume ...\n"
+        "$ paco finetune -m smollm2.gguf --train_file data.jsonl --output_dir tuned --eval_steps 50 \\\n"
+        "      --validation_split_percentage 5 --sample_prompts prompts.jsonl \\\n"
+        "      --eval_tasks mmlu_0shot --eval_limit 10 --eval_data data/eval\n"
+        "$ paco finetune --report tuned other -o runs.html",
     .options = pc_finetune_rows,
     .run = run,
 };
