@@ -52,10 +52,10 @@ static bool is_adapted(int layer, int k)
     return layer ? k != PC_LLAMA_K : k == PC_LLAMA_UP;
 }
 
-static void make_adapter(struct adapter *a, const struct tiny *base, float dropout)
+static void make_adapter(struct adapter *a, const struct tiny *base, float dropout, uint64_t seed)
 {
     struct paco_error err = {0};
-    *a = (struct adapter){.t = {.dtype = PC_F32, .mapped = true, .random = 77}, .dropout = dropout};
+    *a = (struct adapter){.t = {.dtype = PC_F32, .mapped = true, .random = seed}, .dropout = dropout};
     a->t.ck = pc_checkpoint_new("memory", &tiny_ops, "adapter", &err);
     a->t.ck->impl = &a->t;
     for (int l = 0; l < base->config.n_layers; l++)
@@ -408,7 +408,7 @@ static void check_adapter(struct tiny *t, const struct double_batch *batch, floa
     static const struct way ways[] = {
         {.n_threads = 2}, {.n_threads = 3, .recompute = true}, {.n_threads = 2, .scalar = true}};
     struct adapter a;
-    make_adapter(&a, t, dropout);
+    make_adapter(&a, t, dropout, 77);
     struct result want = adapter_gradients(t, &a, *batch, (struct way){.n_threads = 1});
     struct double_model m = double_model(t);
     double **values = malloc(a.t.n * sizeof *values);
@@ -457,6 +457,92 @@ static void test_adapters(void **state)
     check_adapter(&t, &batch, 0);
     check_adapter(&t, &batch, 0.3f);
     tiny_release(&t);
+}
+
+/* The stream of one example, alone with its adapter. */
+static void check_alone(
+    struct tiny *t, const struct adapter *a, const struct double_batch *batch, size_t i, const float *want)
+{
+    struct rig r = {.t = t, .adapter = a, .batch = {.n = 1}, .way = {.n_threads = 1}};
+    size_t first = 0, n = r.batch.n_rows = r.batch.lengths[0] = batch->lengths[i],
+           width = (size_t)t->config.hidden_size;
+    for (size_t k = 0; k < i; k++)
+        first += batch->lengths[k];
+    memcpy(r.batch.token, batch->token + first, n * sizeof *batch->token);
+    begin(&r);
+    float *x = forward(&r);
+    finish(&r);
+    assert_memory_equal(x, want + first * width, n * width * sizeof *x);
+    free(x);
+}
+
+/* Three examples in one pass: with an adapter, without, with another. */
+static void test_adapters_in_company(void **state)
+{
+    (void)state;
+    struct tiny t = {.config = g_gqa, .dtype = PC_F32, .mapped = true, .random = 13};
+    struct adapter a, b;
+    struct paco_error err = {0};
+    tiny_make(&t);
+    make_adapter(&a, &t, 0, 1);
+    make_adapter(&b, &t, 0, 2);
+    struct rig r = {.t = &t, .adapter = &a, .batch = make_batch(&g_gqa), .way = {.n_threads = 2}};
+    begin(&r);
+    struct pc_lora *other;
+    assert_int_equal(pc_lora_bind(b.t.ck, &g_gqa, &r.kernels, PC_PRODUCTS_F32, g_scale, &other, &err), 0);
+    size_t second = r.batch.lengths[0] + r.batch.lengths[1];
+    const struct pc_lora_span spans[] = {
+        {0, r.batch.lengths[0], r.lora}, {second, r.batch.lengths[2], other}};
+    r.lora_rows.spans = spans;
+    r.lora_rows.n_spans = 2;
+    float *x = forward(&r);
+    check_alone(&t, &a, &r.batch, 0, x);
+    check_alone(&t, NULL, &r.batch, 1, x);
+    check_alone(&t, &b, &r.batch, 2, x);
+    free(x);
+    pc_lora_free(other);
+    finish(&r);
+    tiny_release(&a.t);
+    tiny_release(&b.t);
+    tiny_release(&t);
+}
+
+/* Factors that do not fit, are half there, or not at all. */
+static void test_adapter_refusals(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *a, *b;
+        int64_t r, n_in, n_out, r_b;
+        int code;
+        const char *says;
+    } cases[] = {
+        {"lora_A", "lora_B", 3, 21, 24, 3, PACO_EMISMATCH, "do not make a matrix of [24,20]"},
+        {"lora_A", "lora_B", 3, 20, 25, 3, PACO_EMISMATCH, "[3,20] and [25,3]"},
+        {"lora_A", "lora_B", 3, 20, 24, 4, PACO_EMISMATCH, "[24,4]"},
+        {"lora_A", "lora_C", 3, 20, 24, 3, PACO_ENOENT, "without its lora_B"},
+        {"lora_C", "lora_B", 3, 20, 24, 3, PACO_ENOENT, "without its lora_A"},
+        {"lora_C", "lora_D", 3, 20, 24, 3, PACO_ENOENT, "no adapter of a LLaMA"},
+    };
+    struct pc_kernels kernels;
+    pc_kernels_init(&kernels, 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct adapter a = {.t = {.dtype = PC_F32, .mapped = true, .random = 3}};
+        struct paco_error err = {0};
+        struct pc_lora *lora = NULL;
+        char name[160];
+        a.t.ck = pc_checkpoint_new("memory", &tiny_ops, "adapter", &err);
+        a.t.ck->impl = &a.t;
+        snprintf(name, sizeof name, "base_model.model.model.layers.1.self_attn.q_proj.%s.weight", cases[i].a);
+        tiny_add(&a.t, name, PC_F32, cases[i].r, cases[i].n_in, 0, 1);
+        snprintf(name, sizeof name, "base_model.model.model.layers.1.self_attn.q_proj.%s.weight", cases[i].b);
+        tiny_add(&a.t, name, PC_F32, cases[i].n_out, cases[i].r_b, 0, 1);
+        assert_int_equal(
+            pc_lora_bind(a.t.ck, &g_gqa, &kernels, PC_PRODUCTS_F32, 1, &lora, &err), cases[i].code);
+        assert_contains(err.message, cases[i].says);
+        assert_null(lora);
+        tiny_release(&a.t);
+    }
 }
 
 /* What is frozen changes no bit of the rest; gradients are added to. */
@@ -604,6 +690,8 @@ int main(void)
         cmocka_unit_test(test_full_heads_tied_biases),
         cmocka_unit_test(test_one_kv_head),
         cmocka_unit_test(test_adapters),
+        cmocka_unit_test(test_adapters_in_company),
+        cmocka_unit_test(test_adapter_refusals),
         cmocka_unit_test(test_frozen),
         cmocka_unit_test(test_loss_rows),
         cmocka_unit_test(test_company),
