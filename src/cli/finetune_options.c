@@ -170,8 +170,9 @@ const struct pc_option pc_finetune_rows[] = {
         .offset = AT(zero),
         .arg = "N",
         .min = 0,
-        .max = 1,
-        .help = "under mpirun, what ranks keep a share of: 1 (default) optimiser states, 0 nothing"},
+        .max = 2,
+        .help = "under mpirun, what ranks keep a share of: 1 (default) optimiser states, 2 and gradients, 0 "
+                "nothing"},
     {.name = "gradient_checkpointing",
         .type = PC_OPT_FLAG,
         .offset = AT(recompute),

@@ -34,6 +34,11 @@ static int n_gradients(const struct pc_train_setup *s, const struct pc_train_opt
     return o->bf16 || n <= 1 ? 1 : n < PC_SLOTS ? 2 : 3;
 }
 
+static void ready(void *ctx, int32_t part)
+{
+    pc_ranks_ready(ctx, part);
+}
+
 static struct pc_pass_options pass_options(const struct pc_train_setup *s, const struct pc_train_options *o)
 {
     size_t longest = s->examples->longest;
@@ -47,6 +52,8 @@ static struct pc_pass_options pass_options(const struct pc_train_setup *s, const
         .lora = s->lora,
         .dropout = (float)o->dropout,
         .recompute = o->recompute};
+    if (s->ranks)
+        p.hooks = (struct pc_pass_hooks){.ready = ready, .ctx = s->ranks};
     if (!o->bf16)
         return p;
     if (p.max_rows < PC_TRAIN_ROWS)
@@ -55,14 +62,18 @@ static struct pc_pass_options pass_options(const struct pc_train_setup *s, const
     return p;
 }
 
-/* Elements whose states are here; on the rank that has most. */
+/* Elements of the optimiser's states and of gradients that are in memory; on the rank that has most. */
 static uint64_t own_states(const struct pc_train_setup *s)
 {
     const struct pc_shard *shard = pc_ranks_shard(s->ranks);
-    uint64_t most = shard ? 0 : s->params->n_flat;
-    for (int k = 0; shard && k < shard->size; k++)
-        most = pc_shard_n_own(shard, k) > most ? pc_shard_n_own(shard, k) : most;
-    return most;
+    return shard ? pc_shard_most_own(shard) : s->params->n_flat;
+}
+
+static uint64_t own_gradients(const struct pc_train_setup *s, const struct pc_train_options *o)
+{
+    if (s->ranks && s->ranks->zero >= 2 && o->bf16)
+        return pc_shard_n_passing(&s->ranks->shard);
+    return s->params->n_flat * (uint64_t)n_gradients(s, o);
 }
 
 void pc_train_memory(
@@ -73,7 +84,7 @@ void pc_train_memory(
     uint64_t flat = s->params->n_flat * sizeof(float);
     *out = (struct pc_train_memory){.base = s->lora ? s->model->weights_size : s->model->own_size,
         .weights = flat,
-        .gradients = flat * (uint64_t)n_gradients(s, o),
+        .gradients = own_gradients(s, o) * sizeof(float),
         .states = pc_optimizer_size(own_states(s), o->optimizer.states),
         .activations = pass.activations,
         .scratch = pass.scratch,
@@ -88,6 +99,14 @@ uint64_t pc_train_memory_total(const struct pc_train_memory *m)
 }
 
 /* ---- life ---- */
+
+static void clear(const struct pc_trainer *t, float *g)
+{
+    if (t->setup.ranks)
+        pc_ranks_clear(t->setup.ranks, g);
+    else
+        memset(g, 0, (size_t)t->setup.params->n_flat * sizeof *g);
+}
 
 static int make_buffers(struct pc_trainer *t, struct paco_error *err)
 {
@@ -104,7 +123,7 @@ static int make_buffers(struct pc_trainer *t, struct paco_error *err)
         t->gradient[i] = pc_alloc_huge(size);
         if (!t->gradient[i])
             return pc_error_mem(err, size, "gradients");
-        memset(t->gradient[i], 0, size);
+        clear(t, t->gradient[i]);
     }
     return 0;
 }
@@ -234,6 +253,50 @@ static int ask(const struct step *s, struct paco_error *err)
     return 0;
 }
 
+/* Where the pass that begins with example i ends, in BF16. */
+static uint64_t end_of_pass(const struct step *s, uint64_t i, uint64_t end)
+{
+    uint64_t rows = example_at(s, i++)->n_ids;
+    while (i < end && rows + example_at(s, i)->n_ids <= PC_TRAIN_ROWS)
+        rows += example_at(s, i++)->n_ids;
+    return i;
+}
+
+/* In BF16: where the last pass of examples [first, end) begins; how many there are in *n. */
+static uint64_t last_pass(const struct step *s, uint64_t first, uint64_t end, int64_t *n)
+{
+    uint64_t begin = first, next;
+    *n = 0;
+    for (uint64_t i = first; i < end; i = next, ++*n)
+        begin = i, next = end_of_pass(s, i, end);
+    return begin;
+}
+
+/* Ranks: the last pass of the step, or with --zero 2 each, hands its gradients to their owners as it goes.
+ * Where others have more passes, this one lends its hand to theirs. */
+static int run_shared(struct step *s, uint64_t first, uint64_t end, float *g, struct paco_error *err)
+{
+    struct pc_ranks *ranks = s->t->setup.ranks;
+    int64_t n, most;
+    uint64_t last = last_pass(s, first, end, &n);
+    bool each = ranks->zero >= 2;
+    int rc = pc_ranks_most(ranks, n, &most, err);
+    for (uint64_t i = first; i < end && rc == 0 && (rc = ask(s, err)) == 0;) {
+        uint64_t next = fill_pass(s, i, end);
+        if (each || i == last)
+            pc_ranks_begin(ranks, g);
+        pc_pass_run(s->t->pass, g, s->t->loss + i);
+        if (each || i == last)
+            rc = pc_ranks_add(ranks, g, err);
+        i = next;
+    }
+    if (!each)
+        most = 1;
+    for (n = each ? n : n > 0; n < most && rc == 0; n++)
+        rc = pc_ranks_add(ranks, g, err);
+    return rc;
+}
+
 /* Add the gradients of examples [first, end) to g. */
 static int run_examples(struct step *s, uint64_t first, uint64_t end, float *g, struct paco_error *err)
 {
@@ -271,7 +334,7 @@ static void clear_gradients(struct pc_trainer *t)
 {
     for (size_t i = 0; i < sizeof t->gradient / sizeof *t->gradient; i++)
         if (t->gradient[i])
-            memset(t->gradient[i], 0, (size_t)t->setup.params->n_flat * sizeof(float));
+            clear(t, t->gradient[i]);
 }
 
 /* ---- a step ---- */
@@ -332,13 +395,16 @@ static int compute(struct step *s, struct paco_error *err)
     struct pc_ranks *ranks = t->setup.ranks;
     int rank = ranks ? ranks->rank : 0;
     deal(s);
-    int rc = t->options.bf16 ? run_examples(s, t->bounds[rank], t->bounds[rank + 1], t->gradient[0], err)
-                             : run_slots(s, err);
-    if (rc == 0 && ranks)
-        rc = pc_ranks_share(ranks, t->loss, t->bounds, err);
-    if (rc == 0 && ranks)
-        rc = pc_ranks_add(ranks, t->gradient[0], err);
-    return rc;
+    if (!t->options.bf16) {
+        int rc = run_slots(s, err);
+        if (rc == 0 && ranks)
+            rc = pc_ranks_add(ranks, t->gradient[0], err);
+        return rc < 0 || !ranks ? rc : pc_ranks_share(ranks, t->loss, t->bounds, err);
+    }
+    if (!ranks)
+        return run_examples(s, 0, s->n, t->gradient[0], err);
+    int rc = run_shared(s, t->bounds[rank], t->bounds[rank + 1], t->gradient[0], err);
+    return rc < 0 ? rc : pc_ranks_share(ranks, t->loss, t->bounds, err);
 }
 
 static int norm_of(struct pc_trainer *t, double *norm, struct paco_error *err)

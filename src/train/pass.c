@@ -247,15 +247,34 @@ static void set_rows(struct pc_pass *pass, bool training)
 
 /* x = the stream behind the last block; training: with dropout, and what backward needs of the way is kept.
  */
+static void need(const struct pc_pass *pass, int32_t part, bool back)
+{
+    if (pass->options.hooks.need)
+        pass->options.hooks.need(pass->options.hooks.ctx, part, back);
+}
+
+static void done(const struct pc_pass *pass, int32_t part, bool back)
+{
+    if (pass->options.hooks.done)
+        pass->options.hooks.done(pass->options.hooks.ctx, part, back);
+    if (pass->options.hooks.ready && back && part >= 0)
+        pass->options.hooks.ready(pass->options.hooks.ctx, part);
+}
+
 static void forward(struct pc_pass *pass, bool training)
 {
     const struct pc_config *c = &pass->model->config;
     struct pc_llama_weights weights = pc_llama_weights(pass->model);
     set_rows(pass, training);
+    need(pass, -1, false);
     embed_rows(pass);
-    for (int32_t i = 0; i < c->n_layers; i++)
+    done(pass, -1, false);
+    for (int32_t i = 0; i < c->n_layers; i++) {
+        need(pass, i, false);
         pc_llama_block_forward(&pass->compute, c, &weights, i, &pass->rows, pass->x, &pass->scratch.forward,
             training ? &pass->tapes[i] : NULL);
+        done(pass, i, false);
+    }
 }
 
 static void sum_losses(const struct pc_pass *pass, double *loss)
@@ -275,11 +294,16 @@ void pc_pass_run(struct pc_pass *pass, float *gradients, double *loss)
     struct pc_llama_weights weights = pc_llama_weights(pass->model);
     point_gradients(pass, gradients);
     forward(pass, true);
+    need(pass, c->n_layers, true);
     pc_llama_loss_backward(&pass->compute, pass->model, pass->n_rows, pass->x, &targets, &pass->ends,
         pass->row_loss, &pass->scratch);
-    for (int32_t i = c->n_layers; i-- > 0;)
+    done(pass, c->n_layers, true);
+    for (int32_t i = c->n_layers; i-- > 0;) {
+        need(pass, i, true);
         pc_llama_block_backward(&pass->compute, c, &weights, i, &pass->rows, &pass->tapes[i], pass->x,
             &pass->gradients[i], &pass->scratch);
+        done(pass, i, true);
+    }
     if (pass->ends.embedding)
         pc_llama_embed_backward(&pass->compute, c, pass->n_rows, pass->id, pass->x, pass->ends.embedding);
     sum_losses(pass, loss);
@@ -288,8 +312,11 @@ void pc_pass_run(struct pc_pass *pass, float *gradients, double *loss)
 void pc_pass_measure(struct pc_pass *pass, double *loss)
 {
     const struct pc_llama_targets targets = {pass->label, pass->weight};
+    int32_t end = pass->model->config.n_layers;
     forward(pass, false);
+    need(pass, end, false);
     pc_llama_loss(
         &pass->compute, pass->model, pass->n_rows, pass->x, &targets, pass->row_loss, &pass->scratch);
+    done(pass, end, false);
     sum_losses(pass, loss);
 }

@@ -16,6 +16,17 @@
 #include "model/llama_lora.h"
 #include "train/params.h"
 
+/** What a pass tells ranks that share gradients or weights. Parts of the model: its layers, -1 before them,
+ * and n_layers behind. */
+struct pc_pass_hooks {
+    /** Weights of part are about to be used, on the way there or back; and have been. */
+    void (*need)(void *ctx, int32_t part, bool back);
+    void (*done)(void *ctx, int32_t part, bool back);
+    /** Gradients of part and of all behind it are complete. Not called for part -1. */
+    void (*ready)(void *ctx, int32_t part);
+    void *ctx;
+};
+
 struct pc_pass_options {
     const struct pc_kernels *kernels;
     struct pc_pool *pool;
@@ -24,6 +35,7 @@ struct pc_pass_options {
     const struct pc_lora *lora;    /* bound to params->ck: then its factors are trained; or NULL */
     float dropout;                 /* of its inputs */
     bool recompute; /* keep the streams between layers alone, and compute the rest again on the way back */
+    struct pc_pass_hooks hooks; /* all of them, or none */
 };
 
 struct pc_pass;

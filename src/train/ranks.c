@@ -5,6 +5,9 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+
+enum { PAGE = 4096, UNDER_WAY = 2 };
 
 /* ---- the parts of a model ---- */
 
@@ -63,6 +66,8 @@ int pc_ranks_new(struct pc_ranks **out, struct pc_collect *collect, const struct
     if (rc == 0)
         rc = pc_shard_init(&r->shard, params->n_flat, begin, n_parts, r->rank, r->size, err);
     pc_free(begin);
+    if (rc == 0 && !(r->ticket = pc_alloc_zero(r->shard.n_groups, sizeof *r->ticket)))
+        rc = pc_error_mem(err, r->shard.n_groups * sizeof *r->ticket, "ranks");
     if (rc < 0)
         return pc_ranks_free(r), rc;
     *out = r;
@@ -76,6 +81,7 @@ void pc_ranks_free(struct pc_ranks *r)
     pc_shard_release(&r->shard);
     pc_free(r->group_of_layer);
     pc_free(r->bounds);
+    pc_free(r->ticket);
     pc_free(r->packed);
     pc_free(r);
 }
@@ -90,37 +96,76 @@ const struct pc_shard *pc_ranks_shard(const struct pc_ranks *r)
 void pc_ranks_begin(struct pc_ranks *r, float *g)
 {
     r->g = g;
-    r->n_waiting = r->shard.n_groups;
+    r->n_waiting = r->n_forgotten = r->shard.n_groups;
     r->rc = 0;
 }
 
-/* Begin the groups from i_group on that have not. Behind an addition its gather, where all are to know. */
+/* Zeros in elements [first, end): whole pages by giving them back. */
+static void give_back(float *g, uint64_t first, uint64_t end)
+{
+    uintptr_t from = (uintptr_t)(g + first), to = (uintptr_t)(g + end);
+    uintptr_t page = (from + PAGE - 1) / PAGE * PAGE, page_end = to / PAGE * PAGE;
+    if (page >= page_end || madvise((void *)page, page_end - page, MADV_DONTNEED) < 0) {
+        memset(g + first, 0, (size_t)(end - first) * sizeof *g);
+        return;
+    }
+    memset(g + first, 0, page - from);
+    memset((void *)page_end, 0, to - page_end);
+}
+
+void pc_ranks_clear(const struct pc_ranks *r, float *g)
+{
+    give_back(g, 0, r->shard.n_flat);
+}
+
+/* Zeros where others own a group. */
+static void forget_others(const struct pc_ranks *r, float *g, size_t i_group)
+{
+    const struct pc_shard *s = &r->shard;
+    uint64_t begin = s->group[i_group] * PC_PARAM_CHUNK, stop = s->group[i_group + 1] * PC_PARAM_CHUNK, first,
+             end;
+    stop = stop < s->n_flat ? stop : s->n_flat;
+    pc_shard_range(s, i_group, r->rank, &first, &end);
+    if (begin >= stop)
+        return;
+    if (r->zero < 2) {
+        memset(g + begin, 0, (size_t)(first - begin) * sizeof *g);
+        memset(g + end, 0, (size_t)(stop - end) * sizeof *g);
+        return;
+    }
+    give_back(g, begin, first);
+    give_back(g, end, stop);
+}
+
+/* Forget the groups from i_group on, when they are added. */
+static void forget_from(struct pc_ranks *r, size_t i_group)
+{
+    while (r->n_forgotten > i_group && r->rc == 0) {
+        r->rc = pc_collect_wait(r->collect, r->ticket[--r->n_forgotten], &r->err);
+        if (r->rc == 0)
+            forget_others(r, r->g, r->n_forgotten);
+    }
+}
+
+/* Begin the groups from i_group on that have not. Behind an addition its gather, where all are to know. With
+ * two on their way, memory is only given back when the first of them has arrived. */
 static void begin_from(struct pc_ranks *r, size_t i_group)
 {
     while (r->n_waiting > i_group && r->rc == 0) {
-        pc_shard_bounds(&r->shard, --r->n_waiting, r->bounds);
-        r->rc = pc_collect_add(r->collect, r->g, r->bounds, &r->ticket, &r->err);
+        size_t i = --r->n_waiting;
+        pc_shard_bounds(&r->shard, i, r->bounds);
+        r->rc = pc_collect_add(r->collect, r->g, r->bounds, &r->ticket[i], &r->err);
         if (r->rc == 0 && r->zero == 0)
-            r->rc = pc_collect_gather(r->collect, r->g, r->bounds, sizeof *r->g, &r->ticket, &r->err);
+            r->rc = pc_collect_gather(r->collect, r->g, r->bounds, sizeof *r->g, &r->ticket[i], &r->err);
+        if (r->rc == 0 && r->zero >= 2)
+            forget_from(r, i + UNDER_WAY < r->shard.n_groups ? i + UNDER_WAY : r->shard.n_groups);
     }
 }
 
-void pc_ranks_ready(struct pc_ranks *r, int32_t i_layer)
+void pc_ranks_ready(struct pc_ranks *r, int32_t part)
 {
-    begin_from(r, i_layer < r->n_layers ? r->group_of_layer[i_layer] : r->group_of_end);
-}
-
-/* Zeros where others own. */
-static void forget_others(const struct pc_ranks *r, float *g)
-{
-    uint64_t at = 0;
-    for (size_t i = 0; i < r->shard.n_groups; i++) {
-        uint64_t first, end;
-        pc_shard_range(&r->shard, i, r->rank, &first, &end);
-        memset(g + at, 0, (size_t)(first - at) * sizeof *g);
-        at = end;
-    }
-    memset(g + at, 0, (size_t)(r->shard.n_flat - at) * sizeof *g);
+    if (r->g)
+        begin_from(r, part < r->n_layers ? r->group_of_layer[part] : r->group_of_end);
 }
 
 int pc_ranks_add(struct pc_ranks *r, float *g, struct paco_error *err)
@@ -128,13 +173,14 @@ int pc_ranks_add(struct pc_ranks *r, float *g, struct paco_error *err)
     if (r->g != g)
         pc_ranks_begin(r, g);
     begin_from(r, 0);
+    if (r->zero > 0)
+        forget_from(r, 0);
+    else if (r->rc == 0)
+        r->rc = pc_collect_wait(r->collect, r->ticket[0], &r->err);
     r->g = NULL;
     if (r->rc < 0 && err)
         *err = r->err;
-    int rc = r->rc < 0 ? r->rc : pc_collect_wait(r->collect, r->ticket, err);
-    if (rc == 0 && r->zero > 0)
-        forget_others(r, g);
-    return rc;
+    return r->rc;
 }
 
 int pc_ranks_spread(struct pc_ranks *r, float *w, struct paco_error *err)

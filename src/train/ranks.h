@@ -27,11 +27,12 @@ struct pc_ranks {
     size_t *group_of_layer; /* (n_layers) */
     size_t group_of_end;    /* what comes after the layers */
 
-    float *g;         /* being added, or NULL */
-    size_t n_waiting; /* groups [0, n_waiting) have not begun */
-    int rc;           /* of what began meanwhile, and err */
+    float *g;           /* being added, or NULL */
+    size_t n_waiting;   /* groups [0, n_waiting) have not begun */
+    size_t n_forgotten; /* with --zero 2, groups from here on are zeros again where others own */
+    int rc;             /* of what began meanwhile, and err */
     struct paco_error err;
-    int64_t ticket;
+    int64_t *ticket; /* (groups) */
     int64_t *bounds; /* (size + 1) */
     double *packed;  /* (chunks) */
 };
@@ -44,13 +45,16 @@ void pc_ranks_free(struct pc_ranks *r);
 /** The shard an optimiser keeps states of, or NULL: of everything. */
 const struct pc_shard *pc_ranks_shard(const struct pc_ranks *r);
 
-/** Backward of the step's last pass begins to write into g: pc_ranks_ready may be called. */
+/** The backward whose gradients complete g begins: pc_ranks_ready may be called. */
 void pc_ranks_begin(struct pc_ranks *r, float *g);
 /** Gradients of layer i_layer and all behind it are complete (n_layers: of what is behind the layers); their
  *  sums begin. What fails is told by pc_ranks_add. */
 void pc_ranks_ready(struct pc_ranks *r, int32_t i_layer);
 /** g becomes the sum of all ranks': with zero 0 all of it, else its own pieces, and zeros elsewhere. */
 int pc_ranks_add(struct pc_ranks *r, float *g, struct paco_error *err);
+
+/** Zeros in all of g, by giving its memory back to the system. */
+void pc_ranks_clear(const struct pc_ranks *r, float *g);
 
 /** partial (chunks): the own ones, to which the others' are added. */
 int pc_ranks_squares(struct pc_ranks *r, double *partial, struct paco_error *err);

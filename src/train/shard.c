@@ -118,6 +118,14 @@ uint64_t pc_shard_n_own(const struct pc_shard *s, int rank)
     return n;
 }
 
+uint64_t pc_shard_most_own(const struct pc_shard *s)
+{
+    uint64_t most = 0;
+    for (int r = 0; r < s->size; r++)
+        most = larger(most, pc_shard_n_own(s, r));
+    return most;
+}
+
 int pc_shard_slots(int rank, int size, int *first, int *end, struct paco_error *err)
 {
     if (PC_SLOTS % size != 0)
@@ -152,18 +160,13 @@ void pc_shard_deal(const uint32_t *n_rows, uint64_t n, int size, uint64_t *bound
     bounds[size] = n;
 }
 
-struct pc_shard_memory pc_shard_memory(const struct pc_shard *s, int zero, int n_buffers,
-    uint64_t (*state_bytes)(uint64_t n, int kind), int kind)
+uint64_t pc_shard_n_passing(const struct pc_shard *s)
 {
-    uint64_t own = 0, group = 0;
-    for (int r = 0; r < s->size; r++)
-        own = larger(own, pc_shard_n_own(s, r));
-    for (size_t i = 0; i < s->n_groups; i++)
-        group = larger(
-            group, smaller(s->group[i + 1] * PC_PARAM_CHUNK, s->n_flat) - s->group[i] * PC_PARAM_CHUNK);
-    // What is not kept whole is whole for two groups at a time: the one in use and the one under way.
-    uint64_t passing = smaller(own + 2 * group, s->n_flat);
-    return (struct pc_shard_memory){.weights = 4 * (zero >= 3 ? passing : s->n_flat),
-        .gradients = 4 * (zero >= 2 ? passing : (uint64_t)n_buffers * s->n_flat),
-        .states = state_bytes(zero >= 1 ? own : s->n_flat, kind)};
+    uint64_t group = 0;
+    for (size_t i = 0; i < s->n_groups; i++) {
+        uint64_t end = smaller(s->group[i + 1] * PC_PARAM_CHUNK, s->n_flat),
+                 begin = s->group[i] * PC_PARAM_CHUNK;
+        group = larger(group, end > begin ? end - begin : 0);
+    }
+    return smaller(pc_shard_most_own(s) + 3 * group, s->n_flat);
 }

@@ -52,8 +52,9 @@ size_t pc_shard_group_of(const struct pc_shard *s, uint64_t i_chunk);
  */
 bool pc_shard_owns(const struct pc_shard *s, uint64_t i_chunk, uint64_t *local);
 
-/** Elements rank owns, in all groups. */
+/** Elements rank owns, in all groups; and those of the rank that has most. */
 uint64_t pc_shard_n_own(const struct pc_shard *s, int rank);
+uint64_t pc_shard_most_own(const struct pc_shard *s);
 
 /** Slots [*first, *end) are rank's. PACO_EINVAL, saying what to do, when size does not divide PC_SLOTS. */
 int pc_shard_slots(int rank, int size, int *first, int *end, struct paco_error *err);
@@ -65,14 +66,8 @@ void pc_shard_slot(uint64_t n, int n_slots, int i, uint64_t *first, uint64_t *en
 /** Deal n examples of so many rows each to size ranks, in runs of about equal rows: bounds (size + 1). */
 void pc_shard_deal(const uint32_t *n_rows, uint64_t n, int size, uint64_t *bounds);
 
-/** Bytes on the rank that has most, of what is trained. */
-struct pc_shard_memory {
-    uint64_t weights, gradients, states;
-};
-
-/** zero 0 to 3. n_buffers: gradients that live at once where they are whole (1; up to 3 in F32). state_bytes:
- * of the optimiser's states of n elements (pc_optimizer_size). */
-struct pc_shard_memory pc_shard_memory(const struct pc_shard *s, int zero, int n_buffers,
-    uint64_t (*state_bytes)(uint64_t n, int kind), int kind);
+/** Elements that are in memory at once, on the rank that has most, of an array of which a rank keeps what it
+ * owns and the rest passes by group by group: one in use, two on their way. */
+uint64_t pc_shard_n_passing(const struct pc_shard *s);
 
 #endif

@@ -132,31 +132,19 @@ static void test_examples_are_dealt_by_rows(void **state)
     check_deal(NULL, 0, 2, (const uint64_t[]){0, 0, 0});
 }
 
-static uint64_t eight_bytes(uint64_t n, int kind)
-{
-    assert_int_equal(kind, 7);
-    return 8 * n;
-}
-
-static void test_memory_by_class(void **state)
+static void test_what_passes_by(void **state)
 {
     (void)state;
-    static const uint64_t begin[] = {0, 100 * CHUNK, 200 * CHUNK, 300 * CHUNK};
+    static const uint64_t begin[] = {
+        0, 100 * CHUNK, 200 * CHUNK, 300 * CHUNK, 400 * CHUNK, 500 * CHUNK, 600 * CHUNK, 700 * CHUNK};
     struct pc_shard s;
-    uint64_t n = UINT64_C(400) * CHUNK;
-    assert_int_equal(pc_shard_init(&s, n, begin, 4, 0, 4, NULL), 0);
-    struct pc_shard_memory m = pc_shard_memory(&s, 0, 3, eight_bytes, 7);
-    assert_int_equal(m.weights, 4 * n);
-    assert_int_equal(m.gradients, 12 * n);
-    assert_int_equal(m.states, 8 * n);
-    m = pc_shard_memory(&s, 1, 1, eight_bytes, 7);
-    assert_int_equal(m.gradients, 4 * n);
-    assert_int_equal(m.states, 2 * n); // a quarter
-    m = pc_shard_memory(&s, 2, 1, eight_bytes, 7);
-    assert_int_equal(m.weights, 4 * n);
-    assert_int_equal(m.gradients, 3 * n); // a quarter and two groups
-    m = pc_shard_memory(&s, 3, 1, eight_bytes, 7);
-    assert_int_equal(m.weights, 3 * n);
+    uint64_t n = UINT64_C(800) * CHUNK;
+    assert_int_equal(pc_shard_init(&s, n, begin, 8, 0, 4, NULL), 0);
+    assert_int_equal(pc_shard_most_own(&s), n / 4);
+    assert_int_equal(pc_shard_n_passing(&s), n / 4 + 300 * CHUNK); // a quarter and three groups
+    pc_shard_release(&s);
+    assert_int_equal(pc_shard_init(&s, n, begin, 2, 0, 4, NULL), 0);
+    assert_int_equal(pc_shard_n_passing(&s), n); // never more than there is
     pc_shard_release(&s);
 }
 
@@ -169,7 +157,7 @@ int main(void)
         cmocka_unit_test(test_slots),
         cmocka_unit_test(test_examples_fill_slots_evenly),
         cmocka_unit_test(test_examples_are_dealt_by_rows),
-        cmocka_unit_test(test_memory_by_class),
+        cmocka_unit_test(test_what_passes_by),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
