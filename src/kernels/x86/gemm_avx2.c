@@ -2,6 +2,7 @@
 /* gemm.h in 256 bits: blocks of four rows by half a panel, twelve accumulators. Pairs of BF16 are taken apart
  * into floats in registers and multiplied odd ones first; the flushing that belongs to them is the
  * processor's own mode, switched on around a block's sums and off before anything else is computed. */
+#include "kernels/x86/flush_mode.h"
 #include "kernels/x86/gemm_fetch.h"
 #include "kernels/x86/transpose_avx2.h"
 
@@ -13,14 +14,6 @@ enum { LANES = 8, ROWS = 4, WIDTH = 3, HALF = LANES * WIDTH, STEPS = 8 };
 enum operand { FLOATS = 1, PAIRS = 2 };
 
 /* ---- products ---- */
-
-enum { FLUSH = 0x8040 }; /* flush-to-zero, denormals-are-zero */
-
-/* A barrier too: loads before sums and stores after them stay on their side. */
-INLINE void set_mode(unsigned mode)
-{
-    __asm__ volatile("ldmxcsr %0" : : "m"(mode) : "memory");
-}
 
 INLINE __m256 odd(__m256i pairs)
 {
@@ -119,14 +112,14 @@ INLINE void half_panel(enum operand t, const struct pc_gemm_call *call, size_t i
     }
     unsigned mode = _mm_getcsr();
     if (t == PAIRS)
-        set_mode(mode | FLUSH);
+        pc_set_mode(mode | PC_FLUSH);
     switch ((n + LANES - 1) / LANES) {
     case 3: block_of(t, n_rows, 3, call, a, panel, total, next); break;
     case 2: block_of(t, n_rows, 2, call, a, panel, total, next); break;
     default: block_of(t, n_rows, 1, call, a, panel, total, next); break;
     }
     if (t == PAIRS)
-        set_mode(mode);
+        pc_set_mode(mode);
     for (size_t r = 0; r < n_rows; r++) {
         float *c = call->c + (i + r) * call->c_stride + j;
         if (call->add)

@@ -4,11 +4,13 @@
  * the second level cache, eight rows at a time wait in the first. c is sent for when a block begins; what the
  * next call wants is fetched a few lines every so many steps, for in bursts it would wait for itself. An
  * output is one lane of one accumulator: its chain is the contract's by itself.
+ * Without BF16 products a step of pairs is two, as in 256 bits.
  *
  * Packing turns 16 vectors by 16 steps at a time in registers, or copies what lies right already. */
 #ifndef PC_KERNELS_GEMM_AVX512_H
 #define PC_KERNELS_GEMM_AVX512_H
 
+#include "kernels/x86/flush_mode.h"
 #include "kernels/x86/gemm_fetch.h"
 #include "kernels/x86/transpose_avx512.h"
 
@@ -19,7 +21,28 @@ enum { LANES = PC_GEMM_LANES, ROWS = 8, WIDTH = PC_GEMM_PANEL / LANES };
 /* Elements of a step: one float, or a pair of BF16. */
 enum operand { FLOATS = 1, PAIRS = 2 };
 
-INLINE __m512 step(enum operand t, __m512 total, __m512 a, __m512 b)
+#ifdef __AVX512BF16__
+enum { HAS_PAIRS = 1 };
+#else
+enum { HAS_PAIRS = 0 };
+#endif
+
+/* A step of pairs that the processor cannot multiply is two: the odd elements', then the even ones'. */
+INLINE int parts_of(enum operand t)
+{
+    return t == PAIRS && !HAS_PAIRS ? 2 : 1;
+}
+
+INLINE __m512 part_of(enum operand t, int part, __m512 v)
+{
+    if (parts_of(t) == 1)
+        return v;
+    __m512i bits = _mm512_castps_si512(v);
+    return _mm512_castsi512_ps(
+        part == 0 ? _mm512_and_si512(bits, _mm512_set1_epi32((int)0xffff0000)) : _mm512_slli_epi32(bits, 16));
+}
+
+INLINE __m512 multiply_part(enum operand t, __m512 total, __m512 a, __m512 b)
 {
 #ifdef __AVX512BF16__
     if (t == PAIRS)
@@ -42,6 +65,26 @@ INLINE __m512 broadcast_half(const char *a)
     uint16_t x;
     memcpy(&x, a, sizeof x);
     return _mm512_castsi512_ps(_mm512_set1_epi32(x));
+}
+
+/* Step at of every row; half: it is one element. */
+INLINE void step(enum operand t, int n_rows, int n_wide, __m512 sum[ROWS][WIDTH], const char *const row[ROWS],
+    size_t at, const float *panel, bool half)
+{
+#pragma GCC unroll 2
+    for (int part = 0; part < parts_of(t); part++) {
+        __m512 b[WIDTH];
+#pragma GCC unroll 3
+        for (int j = 0; j < n_wide; j++)
+            b[j] = part_of(t, part, _mm512_load_ps(panel + j * LANES));
+#pragma GCC unroll 8
+        for (int i = 0; i < n_rows; i++) {
+            __m512 x = part_of(t, part, half ? broadcast_half(row[i] + at) : broadcast(row[i] + at));
+#pragma GCC unroll 3
+            for (int j = 0; j < n_wide; j++)
+                sum[i][j] = multiply_part(t, sum[i][j], x, b[j]);
+        }
+    }
 }
 
 /* One block of c. n_rows and n_wide are constants after inlining, so that sums live in registers; last masks
@@ -67,31 +110,26 @@ INLINE void block(enum operand t, int n_rows, int n_wide, const struct pc_gemm_c
             _mm_prefetch((const char *)(c + (size_t)i * call->c_stride) + j * LINE, _MM_HINT_T0);
     const size_t a_step = call->a_step;
     size_t at = 0;
+    unsigned mode = parts_of(t) == 2 ? _mm_getcsr() : 0;
+    if (parts_of(t) == 2)
+        pc_set_mode(mode | PC_FLUSH);
     for (size_t left = call->k / (size_t)t; left > 0;) {
         size_t n = left < STRETCH ? left : STRETCH;
         left -= n;
         fetch_lines(next);
-        for (; n > 0; n--, at += a_step, panel += PC_GEMM_PANEL) {
-            __m512 b[WIDTH];
-#pragma GCC unroll 3
-            for (int j = 0; j < n_wide; j++)
-                b[j] = _mm512_load_ps(panel + j * LANES);
-#pragma GCC unroll 8
-            for (int i = 0; i < n_rows; i++) {
-                __m512 x = broadcast(row[i] + at);
-#pragma GCC unroll 3
-                for (int j = 0; j < n_wide; j++)
-                    sum[i][j] = step(t, sum[i][j], x, b[j]);
-            }
-        }
+        for (; n > 0; n--, at += a_step, panel += PC_GEMM_PANEL)
+            step(t, n_rows, n_wide, sum, row, at, panel, false);
     }
     if (t == PAIRS && call->k % 2)
+        step(t, n_rows, n_wide, sum, row, at, panel, true);
+    if (parts_of(t) == 2) {
 #pragma GCC unroll 8
         for (int i = 0; i < n_rows; i++)
 #pragma GCC unroll 3
             for (int j = 0; j < n_wide; j++)
-                sum[i][j] =
-                    step(t, sum[i][j], broadcast_half(row[i] + at), _mm512_load_ps(panel + j * LANES));
+                __asm__ volatile("" : "+v"(sum[i][j])); /* no sum after the mode has changed */
+        pc_set_mode(mode);
+    }
 #pragma GCC unroll 8
     for (int i = 0; i < n_rows; i++)
 #pragma GCC unroll 3
@@ -159,7 +197,30 @@ INLINE __m512 load_floats(enum pc_dtype dtype, const char *from, size_t n)
     return dtype == PC_F32 ? _mm512_maskz_loadu_ps(mask, from) : widen(_mm256_maskz_loadu_epi16(mask, from));
 }
 
+/* Two vectors in BF16, low first, as bf16.h's round. */
+INLINE __m512i narrow(__m512 high, __m512 low)
+{
 #ifdef __AVX512BF16__
+    return (__m512i)_mm512_cvtne2ps_pbh(high, low);
+#else
+    const __m512i upper = _mm512_set_epi16(63, 61, 59, 57, 55, 53, 51, 49, 47, 45, 43, 41, 39, 37, 35, 33, 31,
+        29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
+    __m512i v[2] = {_mm512_castps_si512(low), _mm512_castps_si512(high)};
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) {
+        const __m512i size = _mm512_set1_epi32(0x7fffffff);
+        __m512i x = v[i], magnitude = _mm512_and_si512(x, size);
+        __m512i least = _mm512_and_si512(_mm512_srli_epi32(x, 16), _mm512_set1_epi32(1));
+        __mmask16 nan = _mm512_cmpgt_epi32_mask(magnitude, _mm512_set1_epi32(0x7f800000));
+        __mmask16 tiny = _mm512_cmplt_epi32_mask(magnitude, _mm512_set1_epi32(0x00800000));
+        v[i] = _mm512_add_epi32(x, _mm512_add_epi32(least, _mm512_set1_epi32(0x7fff)));
+        v[i] = _mm512_mask_or_epi32(v[i], nan, x, _mm512_set1_epi32(0x00400000));
+        v[i] = _mm512_mask_andnot_epi32(v[i], tiny, size, x);
+    }
+    return _mm512_permutex2var_epi16(v[0], upper, v[1]);
+#endif
+}
+
 /* 32 elements as pairs. */
 INLINE __m512 load_pairs(enum pc_dtype dtype, const char *from, size_t n)
 {
@@ -167,18 +228,12 @@ INLINE __m512 load_pairs(enum pc_dtype dtype, const char *from, size_t n)
         return _mm512_castsi512_ps(
             _mm512_maskz_loadu_epi16(n < 32 ? (UINT32_C(1) << n) - 1 : UINT32_MAX, from));
     size_t low = n < 16 ? n : 16;
-    return (__m512)_mm512_cvtne2ps_pbh(load_floats(dtype, from + 64, n - low), load_floats(dtype, from, low));
+    return _mm512_castsi512_ps(narrow(load_floats(dtype, from + 64, n - low), load_floats(dtype, from, low)));
 }
-#endif
 
 INLINE __m512 load_steps(enum operand t, enum pc_dtype dtype, const char *from, size_t n)
 {
-#ifdef __AVX512BF16__
-    if (t == PAIRS)
-        return load_pairs(dtype, from, n);
-#endif
-    (void)t;
-    return load_floats(dtype, from, n);
+    return t == PAIRS ? load_pairs(dtype, from, n) : load_floats(dtype, from, n);
 }
 
 INLINE size_t size_of(enum pc_dtype dtype)
@@ -226,24 +281,20 @@ INLINE void turn_rows(
 INLINE __m512 load_columns(
     enum operand t, enum pc_dtype dtype, const char *from, size_t stride, size_t n, bool odd)
 {
-#ifdef __AVX512BF16__
-    if (t == PAIRS) {
-        const __m512i alternate = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24,
-            8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-        __m512i both;
-        if (dtype == PC_F32) {
-            __m512 second = odd ? _mm512_setzero_ps() : load_floats(dtype, from + stride, n);
-            both = (__m512i)_mm512_cvtne2ps_pbh(second, load_floats(dtype, from, n));
-        } else {
-            __mmask16 mask = (__mmask16)((1u << n) - 1);
-            both = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_maskz_loadu_epi16(mask, from)),
-                _mm256_maskz_loadu_epi16(odd ? 0 : mask, from + stride), 1);
-        }
-        return _mm512_castsi512_ps(_mm512_permutexvar_epi16(alternate, both));
+    const __m512i alternate = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8,
+        23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    if (t == FLOATS)
+        return load_floats(dtype, from, n);
+    __m512i both;
+    if (dtype == PC_F32) {
+        __m512 second = odd ? _mm512_setzero_ps() : load_floats(dtype, from + stride, n);
+        both = narrow(second, load_floats(dtype, from, n));
+    } else {
+        __mmask16 mask = (__mmask16)((1u << n) - 1);
+        both = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_maskz_loadu_epi16(mask, from)),
+            _mm256_maskz_loadu_epi16(odd ? 0 : mask, from + stride), 1);
     }
-#endif
-    (void)t, (void)stride, (void)odd;
-    return load_floats(dtype, from, n);
+    return _mm512_castsi512_ps(_mm512_permutexvar_epi16(alternate, both));
 }
 
 INLINE void copy_columns(
@@ -264,9 +315,9 @@ INLINE void copy_columns(
     }
 }
 
-/* The functions of one operand; T is FLOATS or PAIRS. */
-#define GEMM(T)                                                                                              \
-    static void pack_rows(                                                                                   \
+/* The functions of one operand as g_NAME; T is FLOATS or PAIRS. */
+#define GEMM(T, NAME)                                                                                        \
+    static void pack_rows_##NAME(                                                                            \
         void *panel, const void *rows, enum pc_dtype dtype, size_t stride, size_t n, size_t k)               \
     {                                                                                                        \
         if (dtype == PC_F32)                                                                                 \
@@ -274,7 +325,7 @@ INLINE void copy_columns(
         else                                                                                                 \
             turn_rows(T, PC_BF16, panel, rows, stride, n, k);                                                \
     }                                                                                                        \
-    static void pack_columns(                                                                                \
+    static void pack_columns_##NAME(                                                                         \
         void *panel, const void *rows, enum pc_dtype dtype, size_t stride, size_t n, size_t k)               \
     {                                                                                                        \
         if (dtype == PC_F32)                                                                                 \
@@ -282,11 +333,13 @@ INLINE void copy_columns(
         else                                                                                                 \
             copy_columns(T, PC_BF16, panel, rows, stride, n, k);                                             \
     }                                                                                                        \
-    static void multiply_call(const struct pc_gemm_call *call)                                               \
+    static void multiply_##NAME(const struct pc_gemm_call *call)                                             \
     {                                                                                                        \
         multiply(T, call);                                                                                   \
     }                                                                                                        \
-    static const struct pc_gemm_type g_type = {                                                              \
-        .step = T, .pack_rows = pack_rows, .pack_columns = pack_columns, .multiply = multiply_call};
+    static const struct pc_gemm_type g_##NAME = {.step = T,                                                  \
+        .pack_rows = pack_rows_##NAME,                                                                       \
+        .pack_columns = pack_columns_##NAME,                                                                 \
+        .multiply = multiply_##NAME};
 
 #endif
