@@ -7,7 +7,6 @@
 
 #include <assert.h>
 #include <math.h>
-#include <string.h>
 
 /* ---- planning ---- */
 
@@ -160,7 +159,7 @@ int pc_trainer_new(const struct pc_train_setup *setup, const struct pc_train_opt
     if (rc == 0)
         rc = make_buffers(t, err);
     if (rc == 0)
-        rc = pc_optimizer_new(setup->params, &t->options.optimizer, &t->optimizer, err);
+        rc = pc_optimizer_new(setup->params, &t->options.optimizer, setup->pool, &t->optimizer, err);
     if (rc == 0)
         rc = pc_pass_new(setup->model, setup->params, &p, &t->pass, err);
     if (rc < 0)

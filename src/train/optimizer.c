@@ -39,13 +39,35 @@ uint64_t pc_optimizer_size(uint64_t n_flat, enum pc_optim_states states)
     return 2 * (n_flat * state_size(states) + scales);
 }
 
-static int new_moment(const struct pc_optimizer *o, struct pc_optim_moment *m, struct paco_error *err)
+enum { CLEAR = 1 << 22 }; /* bytes at a time */
+
+struct clearing {
+    char *memory;
+    uint64_t size;
+};
+
+static void clear_piece(void *arg, int64_t i, int i_worker)
+{
+    (void)i_worker;
+    const struct clearing *c = arg;
+    uint64_t first = (uint64_t)i * CLEAR, left = c->size - first;
+    memset(c->memory + first, 0, left < CLEAR ? (size_t)left : CLEAR);
+}
+
+void pc_clear_flat(void *memory, uint64_t size, struct pc_pool *pool)
+{
+    struct clearing c = {memory, size};
+    pc_pool_run(pool, (int64_t)((size + CLEAR - 1) / CLEAR), clear_piece, &c);
+}
+
+static int new_moment(
+    const struct pc_optimizer *o, struct pc_optim_moment *m, struct pc_pool *pool, struct paco_error *err)
 {
     uint64_t n = o->n_own, size = n * state_size(o->options.states);
     m->data = pc_alloc_huge((size_t)size);
     if (!m->data)
         return pc_error_mem(err, size, "the optimiser's states");
-    memset(m->data, 0, (size_t)size);
+    pc_clear_flat(m->data, size, pool);
     if (o->options.states != PC_STATES_8BIT)
         return 0;
     m->scale = pc_alloc_zero((size_t)(n / BLOCK), sizeof *m->scale);
@@ -53,7 +75,7 @@ static int new_moment(const struct pc_optimizer *o, struct pc_optim_moment *m, s
 }
 
 int pc_optimizer_new(const struct pc_params *params, const struct pc_optimizer_options *options,
-    struct pc_optimizer **out, struct paco_error *err)
+    struct pc_pool *pool, struct pc_optimizer **out, struct paco_error *err)
 {
     struct pc_optimizer *o = pc_alloc_zero(1, sizeof *o);
     if (!o)
@@ -62,9 +84,9 @@ int pc_optimizer_new(const struct pc_params *params, const struct pc_optimizer_o
     o->options = *options;
     o->n_own = options->shard ? pc_shard_n_own(options->shard, options->shard->rank) : params->n_flat;
     o->partial = pc_alloc((size_t)pc_params_n_chunks(params), sizeof *o->partial);
-    int rc = o->partial ? new_moment(o, &o->m, err) : pc_error_mem(err, 0, "the optimiser");
+    int rc = o->partial ? new_moment(o, &o->m, pool, err) : pc_error_mem(err, 0, "the optimiser");
     if (rc == 0)
-        rc = new_moment(o, &o->v, err);
+        rc = new_moment(o, &o->v, pool, err);
     if (rc < 0)
         return pc_optimizer_free(o), rc;
     *out = o;

@@ -3,7 +3,7 @@
  * norm of gradients.
  *
  *     struct pc_optimizer *o;
- *     pc_optimizer_new(params, &options, &o, &err);
+ *     pc_optimizer_new(params, &options, pool, &o, &err);
  *     double norm = pc_optimizer_norm(o, g, pool);
  *     pc_optimizer_update(o, g, rate, norm > clip ? clip / norm : 1, pool);   and g is zeros again
  *     pc_optimizer_free(o);
@@ -58,7 +58,7 @@ struct pc_optimizer {
 
 /** States of zeros. params is allocated and *borrowed*. *owned*: pc_optimizer_free. */
 int pc_optimizer_new(const struct pc_params *params, const struct pc_optimizer_options *options,
-    struct pc_optimizer **out, struct paco_error *err);
+    struct pc_pool *pool, struct pc_optimizer **out, struct paco_error *err);
 void pc_optimizer_free(struct pc_optimizer *o);
 
 /** Bytes of the states of n_flat elements. */
@@ -75,6 +75,10 @@ double pc_optimizer_norm_of_squares(const struct pc_optimizer *o);
 
 /** One update of params->w with gradients g (n_flat), which become zeros; of the own chunks only. */
 void pc_optimizer_update(struct pc_optimizer *o, float *g, double rate, double scale, struct pc_pool *pool);
+
+/** Make size bytes zeros. All of the pool does it: where the system has to find the pages first, that takes
+ * long. */
+void pc_clear_flat(void *memory, uint64_t size, struct pc_pool *pool);
 
 /** into += from, which becomes zeros, both of n elements: how gradients of slots join. */
 void pc_gradients_join(float *into, float *from, uint64_t n, struct pc_pool *pool);

@@ -338,6 +338,8 @@ if len(sys.argv) > 1:  # by name, while working on one
     finish()
 equalities()
 killed("killed", WHOLE)
+NARROW = ["--dtype", "bf16", "--optim_states", "8bit"]
+killed("killed-narrow", runs("narrow", *NARROW, "--checkpointing_steps", 4), *NARROW)
 stopped()
 other_runs()
 damaged()

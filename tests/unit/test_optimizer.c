@@ -41,8 +41,8 @@ static void make(struct space *s, const struct pc_optimizer_options *options, in
     for (uint64_t i = 0; i < s->p->n; i++)
         for (uint64_t k = 0; k < s->p->v[i].n; k++)
             s->p->w[s->p->v[i].offset + k] = uniform(7, s->p->v[i].offset + k);
-    assert_int_equal(pc_optimizer_new(s->p, options, &s->o, &err), 0);
     s->pool = pc_pool_new(n_threads, &err);
+    assert_int_equal(pc_optimizer_new(s->p, options, s->pool, &s->o, &err), 0);
     s->g = pc_alloc((size_t)s->p->n_flat, sizeof *s->g);
     assert_non_null(s->pool);
     assert_non_null(s->g);
