@@ -651,6 +651,23 @@ static void test_company(void **state)
     tiny_release(&t);
 }
 
+/* What 512 rows of SmolLM2-135M take: 30 tapes, whole or to be computed again. */
+static void test_memory(void **state)
+{
+    (void)state;
+    struct pc_config c = g_gqa;
+    c.n_layers = 30;
+    c.hidden_size = 576;
+    c.intermediate_size = 1536;
+    c.n_heads = 9;
+    c.n_kv_heads = 3;
+    c.head_dim = 64;
+    size_t whole = pc_llama_tape_size(&c, 512, false), again = pc_llama_tape_size(&c, 512, true);
+    assert_int_equal(whole, 512 * (2 * 576 + 2 * 576 + 2 * 192 + 2 * 1536 + 2 * 9));
+    assert_true(30 * whole * sizeof(float) < 356 * 1000 * 1000);
+    assert_int_equal(again, 512 * 576);
+}
+
 /* With BF16 operands: near the gradients of F32, and the same bytes whatever the threads. */
 static void test_bf16(void **state)
 {
@@ -695,6 +712,7 @@ int main(void)
         cmocka_unit_test(test_frozen),
         cmocka_unit_test(test_loss_rows),
         cmocka_unit_test(test_company),
+        cmocka_unit_test(test_memory),
         cmocka_unit_test(test_bf16),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
