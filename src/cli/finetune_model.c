@@ -2,6 +2,7 @@
 #include "cli/finetune_model.h"
 
 #include "base/cpu.h"
+#include "base/host.h"
 #include "base/memory.h"
 #include "prompt/vocabulary.h"
 #include "train/show.h"
@@ -171,11 +172,29 @@ static int bind_lora(struct pc_finetune *f, enum pc_products products, struct pa
     return rc;
 }
 
+/* The least that training every weight takes, before any of it is asked for; pc_finetune_check knows the
+ * rest. */
+static int check_least(const struct pc_finetune *f, struct paco_error *err)
+{
+    const struct pc_params *p = f->params;
+    double flat = (double)p->n_flat * sizeof *p->w * 1e-9;
+    double left = (double)pc_host_memory_available() * 1e-9 / f->party.n_local;
+    if (2 * flat <= left)
+        return 0;
+    return pc_error_set(err, PACO_EMEM,
+        "needs more than %.2f GB: weights %.2f, gradients %.2f, optimiser states and activations besides; "
+        "%.2f GB are "
+        "available (--use_lora trains an adapter, and takes far less)",
+        2 * flat, flat, flat, left);
+}
+
 static int bind_model(struct pc_finetune *f, enum pc_products products, struct paco_error *err)
 {
     int rc = settle_vocabulary(f, err);
     if (rc == 0)
         rc = pc_params_add_llama(f->params, &f->config, err);
+    if (rc == 0)
+        rc = check_least(f, err);
     if (rc == 0)
         rc = pc_params_allocate(f->params, err);
     return rc < 0 ? rc : pc_llama_bind(f->params->ck, &f->config, &f->kernels, products, &f->llama, err);

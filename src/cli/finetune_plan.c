@@ -64,6 +64,7 @@ static int check_memory(const struct pc_finetune *f, struct paco_error *err)
         return 0;
     const char *advice = f->train.optimizer.states == PC_STATES_F32 ? "--optim_states 8bit takes less"
                          : !f->train.recompute                      ? "--gradient_checkpointing takes less"
+                         : !f->is_lora                              ? "--use_lora takes far less"
                                                                     : "a smaller --max_seq_length takes less";
     return pc_error_set(err, PACO_EMEM,
         "needs %.2f GB: model %.2f, trained weights %.2f, gradients %.2f, optimiser states %.2f, activations "

@@ -275,6 +275,17 @@ def no_place():
         case("a diff afterwards", done.returncode == 0 and os.path.exists(os.path.join(diff, "model.safetensors")), done.stderr)
 
 
+def too_large():
+    """More than the machine has: refused with the sums, before anything is read."""
+    cfg = config(vocab=V, hidden=16384, layers=500, heads=128, kv_heads=128, ff=65536)
+    huge = work("huge")
+    shutil.copytree(BASE, huge)
+    write(os.path.join(huge, "config.json"), cfg)
+    done = paco("finetune", "-m", huge, "--train_file", DATA, "-o", work("never"))
+    case("a model that is too large", done.returncode == 1 and "--use_lora trains an adapter" in done.stderr and
+         not os.path.exists(work("never")), done.stderr)
+
+
 def adapters():
     more = ["--use_lora", "--lora_rank", 4, "--lora_targets", "all", "--learning_rate", "1e-2"]
     out, merged = work("adapter"), work("merged")
@@ -286,6 +297,13 @@ def adapters():
     done = paco("merge", "-m", BASE, "--adapter", out, "--out", merged)
     case("it merges", done.returncode == 0, done.stderr)
     killed("adapter-killed", out, *more)
+    quantised, gguf = work("quantised"), work("base.gguf")
+    paco("convert", BASE, "--out", gguf, "--type", "q8_0")
+    done = paco(*flags(quantised, *more, "--type", "q8_0"))
+    case("beside a base that is quantised while it is read", done.returncode == 0, done.stderr)
+    done = paco("finetune", "-m", gguf, *flags(work("quantised-file"), *more)[3:])
+    one, other = (log_of(work(name)) for name in ("quantised", "quantised-file"))
+    case("as beside one that is a file", done.returncode == 0 and one == other and one != log_of(out), done.stderr)
     further = work("further")
     done = paco(*flags(further, "--init_adapter", out, "--learning_rate", "1e-3"))
     case("it goes on from there", done.returncode == 0 and log_of(further)[0]["loss"] < log_of(out)[0]["loss"], done.stderr)
@@ -348,6 +366,7 @@ not_a_number()
 full_disk()
 small_disk()
 no_place()
+too_large()
 adapters()
 besides()
 new_pad()
