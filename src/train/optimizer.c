@@ -338,9 +338,12 @@ static void update_chunk(void *arg, int64_t i_chunk, int i_worker)
 static double power(double x, uint64_t n)
 {
     double result = 1;
-    for (; n; n >>= 1, x *= x)
+    while (n) {
         if (n & 1)
             result *= x;
+        x *= x;
+        n >>= 1;
+    }
     return result;
 }
 

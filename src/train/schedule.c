@@ -25,6 +25,7 @@ bool pc_schedule_parse(const char *name, enum pc_schedule_type *out)
 
 static uint64_t ceil_div(uint64_t a, uint64_t b)
 {
+    assert(b);
     return a / b + (a % b != 0);
 }
 

@@ -322,6 +322,54 @@ static void states_go_on_where_they_were_left(void **state)
     }
 }
 
+/* Each allocation fails in turn: what was made is taken apart, and the error says so. */
+static void memory_may_run_out(void **state)
+{
+    (void)state;
+    struct pc_train_options o = options();
+    struct bench b;
+    struct pc_train_report r;
+    struct scratch scratch;
+    json_t *id = identity("aa");
+    const struct pc_train_saving saving = {.identity = id};
+    open_bench(&b, &o, 1);
+    const struct pc_train_setup setup = b.t->setup;
+    int rc = PACO_EMEM;
+    int64_t n = 0;
+    for (; rc < 0; n++) {
+        struct pc_trainer *t = NULL;
+        struct paco_error err = {0};
+        pc_alloc_fail_after(n);
+        rc = pc_trainer_new(&setup, &o, &t, &err);
+        pc_alloc_fail_after(-1);
+        assert_true(rc == 0 || (rc == PACO_EMEM && err.code == PACO_EMEM));
+        pc_trainer_free(t);
+    }
+    assert_true(n > 20);
+    scratch_open(&scratch);
+    steps(&b, 1, &r);
+    for (n = 0, rc = PACO_EMEM; rc < 0; n++) {
+        struct paco_error err = {0};
+        pc_alloc_fail_after(n);
+        rc = pc_train_state_save(b.t, &saving, scratch_path(&scratch, "step_1"), &err);
+        pc_alloc_fail_after(-1);
+        if (rc < 0 && rc != PACO_EMEM)
+            fail_msg("saving, after %d: %s", (int)n, err.message);
+    }
+    for (n = 0, rc = PACO_EMEM; rc < 0; n++) {
+        struct paco_error err = {0};
+        pc_alloc_fail_after(n);
+        rc = pc_train_state_load(b.t, scratch_path(&scratch, "step_1"), id, &err);
+        pc_alloc_fail_after(-1);
+        if (rc < 0 && rc != PACO_EMEM)
+            fail_msg("loading, after %d: %s", (int)n, err.message);
+    }
+    assert_int_equal(b.t->step, 1);
+    scratch_close(&scratch);
+    json_decref(id);
+    close_bench(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(losses_fall),
@@ -329,6 +377,6 @@ int main(void)
         cmocka_unit_test(quirks_weigh_micro_batches), cmocka_unit_test(recomputing_changes_no_bit),
         cmocka_unit_test(nothing_is_updated_by_what_is_not_finite),
         cmocka_unit_test(a_step_that_is_stopped_leaves_no_trace),
-        cmocka_unit_test(states_go_on_where_they_were_left)};
+        cmocka_unit_test(states_go_on_where_they_were_left), cmocka_unit_test(memory_may_run_out)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
