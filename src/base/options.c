@@ -11,7 +11,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { MAX_OPTIONS = 64, HELP_WIDTH = 100, HELP_COLUMN = 30, MAX_REMARKS = 64 * 1024 };
+enum { HELP_WIDTH = 100, HELP_COLUMN = 30, MAX_REMARKS = 64 * 1024 };
 
 static char fold_dash(char c)
 {
@@ -270,7 +270,7 @@ struct parse {
 
 static void mark_given(struct parse *p, const struct pc_option *o)
 {
-    p->args->given |= (uint64_t)1 << (o - p->table);
+    p->args->given[o - p->table] = true;
 }
 
 /* Set o's value; a list is remembered, for pc_args_release. */
@@ -390,7 +390,7 @@ static int take_environment(struct parse *p)
 {
     int rc = 0;
     for (const struct pc_option *o = p->table; o->name && rc == 0; o++)
-        if (o->type != PC_OPT_IGNORED && !(p->args->given >> (o - p->table) & 1))
+        if (o->type != PC_OPT_IGNORED && !p->args->given[o - p->table])
             rc = take_variable(p, o);
     return rc;
 }
@@ -413,7 +413,7 @@ static int take_arguments(struct parse *p)
 
 static bool is_missing(const struct parse *p, const struct pc_option *o)
 {
-    return o->required && !(p->args->given >> (o - p->table) & 1);
+    return o->required && !p->args->given[o - p->table];
 }
 
 /* Several options were left out. If there are as many words that belong to none, they are probably what the

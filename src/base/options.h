@@ -57,22 +57,22 @@ struct pc_option {
     bool required;
 };
 
-enum { PC_MAX_LIST_OPTIONS = 8 };
+enum { PC_MAX_LIST_OPTIONS = 8, PC_MAX_OPTIONS = 128 };
 
 /** What a parse leaves behind besides the struct. Release with pc_args_release. */
 struct pc_args {
     struct pc_strings positional;
-    struct pc_strings ignored; /* notes about PC_OPT_IGNORED options that were given: their .help texts */
-    struct pc_buf remarks;     /* on the environment: lines */
-    bool help;                 /* -h or --help was there; nothing else was checked */
-    uint64_t given;            /* bit i: option i was on the command line or in the environment */
+    struct pc_strings ignored;  /* notes about PC_OPT_IGNORED options that were given: their .help texts */
+    struct pc_buf remarks;      /* on the environment: lines */
+    bool help;                  /* -h or --help was there; nothing else was checked */
+    bool given[PC_MAX_OPTIONS]; /* option i was on the command line or in the environment */
     struct pc_strings *lists[PC_MAX_LIST_OPTIONS]; /* the values of PC_OPT_LIST options, for the release */
     int n_lists;
 };
 
-/** Parse argv[0..argc) (no program or command name) into values. table ends with a row of zeros, at most 64
- * rows; command is the COMMAND of environment variables, or NULL. Unknown options come back as PACO_EINVAL
- * with the nearest name; so do missing required ones, bad numbers and choices.
+/** Parse argv[0..argc) (no program or command name) into values. table ends with a row of zeros, at most
+ * PC_MAX_OPTIONS rows; command is the COMMAND of environment variables, or NULL. Unknown options come back as
+ * PACO_EINVAL with the nearest name; so do missing required ones, bad numbers and choices.
  *  "--" ends options; a lone "-" is positional. After a failure args is empty. */
 int pc_options_parse(const struct pc_option *table, const char *command, int argc, char **argv, void *values,
     struct pc_args *args, struct paco_error *err);

@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_ROWS = 64 };
+enum { MAX_ROWS = PC_MAX_OPTIONS };
 
 static struct {
     bool quiet, verbose, json;

@@ -344,6 +344,18 @@ def new_pad():
     case("it can be tuned again", done.returncode == 0 and "becomes token" not in done.stderr, done.stderr)
 
 
+def upstream_s_command():
+    """The words of Open-Instruct's scripts, as they stand there."""
+    out = work("upstream")
+    done = paco("finetune", "--model_name_or_path", BASE, "--use_flash_attn", "--tokenizer_name", BASE, "--use_slow_tokenizer", "--train_file", DATA,
+                "--max_seq_length", 2048, "--preprocessing_num_workers", 16, "--per_device_train_batch_size", 2, "--gradient_accumulation_steps", 16,
+                "--learning_rate", "2e-5", "--lr_scheduler_type", "linear", "--warmup_ratio", "0.03", "--weight_decay", "0.", "--num_train_epochs", 2,
+                "--use_lora", "--lora_rank", 8, "--lora_alpha", 8, "--lora_dropout", "0.05", "--save_merged_lora_model", "--checkpointing_steps", "epoch",
+                "--output_dir", out, "--with_tracking", "--report_to", "tensorboard", "--logging_steps", 1, "--low_cpu_mem_usage", "--seed", 1)
+    case("upstream's command line", done.returncode == 0 and done.stderr.count("Step: ") == 4 and
+         {"epoch_0", "epoch_1", "adapter_config.json"} <= set(os.listdir(out)), done.stderr)
+
+
 def planned():
     r = paco_json("finetune", "-m", BASE, "--train_file", DATA, "--plan", "--max_train_steps", 10)
     case("a plan", r and r["steps"] == 10 and r["memory"]["total"] > r["memory"]["gradients"] > 0 and r["tokens_per_s"] > 0 and
@@ -369,6 +381,7 @@ no_place()
 too_large()
 adapters()
 besides()
+upstream_s_command()
 new_pad()
 planned()
 finish()
