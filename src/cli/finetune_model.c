@@ -4,6 +4,7 @@
 #include "base/cpu.h"
 #include "base/host.h"
 #include "base/memory.h"
+#include "prompt/format.h"
 #include "prompt/vocabulary.h"
 #include "train/show.h"
 #include "weights/narrow.h"
@@ -291,19 +292,33 @@ static int make_identity(struct pc_finetune *f, struct paco_error *err)
     return good ? 0 : pc_error_mem(err, 4096, "the run's identity");
 }
 
+/* What was tuned in a chat format is asked in it: the base may have had another. */
+static size_t put_template(const struct pc_finetune *f, struct paco_file *file)
+{
+    enum pc_encoding encoding = f->examples.encoding;
+    const char *text = pc_format_template(encoding == PC_ENCODING_MESSAGES   ? PC_FORMAT_TULU
+                                          : encoding == PC_ENCODING_STANFORD ? PC_FORMAT_ALPACA
+                                                                             : PC_FORMAT_RAW);
+    if (!text)
+        return 0;
+    *file = (struct paco_file){"chat_template.jinja", text, strlen(text)};
+    return 1;
+}
+
 /* An adapter's folder has its own configuration, and its base's tokenizer. */
 static int make_adapter_files(struct pc_finetune *f, struct paco_error *err)
 {
-    struct paco_file files[PC_VOCAB_FILES + 1] = {
+    struct paco_file files[PC_VOCAB_FILES + 2] = {
         {"adapter_config.json", f->adapter_config.data, f->adapter_config.len}};
+    size_t n = 1 + put_template(f, &files[1]);
     struct pc_training_options *run = &f->run;
     int rc = 0;
     if (pc_source_makes_files(f->model.lead))
         rc = pc_vocab_output_make(f->v->diff ? f->v->diff : f->v->model, &f->vocab, err);
     for (size_t i = 0; i < f->vocab.n_files; i++)
-        files[1 + i] = f->vocab.files[i];
+        files[n++] = f->vocab.files[i];
     if (rc == 0)
-        rc = pc_job_files(&f->made, files, 1 + f->vocab.n_files, &f->files, &f->n_files, err);
+        rc = pc_job_files(&f->made, files, n, &f->files, &f->n_files, err);
     run->saving.tokenizer_from = f->model.lead->kind == PC_SOURCE_DIR ? f->model.lead->dir : NULL;
     run->saving.file_name = "adapter_model.safetensors";
     return rc;
@@ -321,8 +336,8 @@ static int make_model_files(struct pc_finetune *f, struct paco_error *err)
     }
     if (rc == 0 && f->new_pad)
         rc = pc_pad_files_make(lead->dir, f->new_pad, pc_tokenizer_n_tokens(f->tok), &f->pad, err);
-    struct paco_file files[PC_VOCAB_FILES + PC_PAD_FILES];
-    size_t n = 0;
+    struct paco_file files[PC_VOCAB_FILES + PC_PAD_FILES + 1];
+    size_t n = put_template(f, &files[0]);
     for (size_t i = 0; i < f->vocab.n_files; i++)
         files[n++] = f->vocab.files[i];
     for (size_t i = 0; i < f->pad.n_files; i++)

@@ -49,6 +49,10 @@ int pc_format_render(enum pc_format format, const struct pc_message *messages, s
 int pc_format_encode(enum pc_format format, const struct pc_tokenizer *tok, const struct pc_message *messages,
     size_t n, int bos, struct pc_ids *out, struct paco_error *err);
 
+/** A chat template in Transformers' Jinja that renders as this format does, and that pc_format_detect knows
+ * again: for a model that was tuned in it. tulu and alpaca (without inputs) have one, others NULL. Static. */
+const char *pc_format_template(enum pc_format format);
+
 /** Texts that end an answer in this format besides EOS ("<|user|>", "</s>", "<|im_end|>"...):
  * NULL-terminated, static. */
 const char *const *pc_format_stops(enum pc_format format);

@@ -84,6 +84,23 @@ enum pc_format pc_format_of_text(const char *text)
     return PC_FORMAT_AUTO;
 }
 
+const char *pc_format_template(enum pc_format format)
+{
+    static const char tulu[] =
+        "{% for message in messages %}{% if message['role'] == 'system' %}{{ '<|system|>\\n' + "
+        "message['content'] "
+        "+ '\\n' }}{% elif message['role'] == 'user' %}{{ '<|user|>\\n' + message['content'] + '\\n' }}"
+        "{% elif message['role'] == 'assistant' %}{{ '<|assistant|>\\n' + message['content'] + eos_token + "
+        "'\\n' }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}";
+    static const char alpaca[] =
+        "{% for message in messages %}{% if message['role'] == 'user' %}{{ 'Below is an instruction that "
+        "describes a task. Write a response that appropriately completes the request.\\n\\n"
+        "### Instruction:\\n' + message['content'] + '\\n\\n### Response:' }}"
+        "{% elif message['role'] == 'assistant' %}{{ message['content'] + eos_token }}{% endif %}{% endfor "
+        "%}";
+    return format == PC_FORMAT_TULU ? tulu : format == PC_FORMAT_ALPACA ? alpaca : NULL;
+}
+
 const char *const *pc_format_stops(enum pc_format format)
 {
     static const char *const tulu[] = {"<|user|>", "<|assistant|>", "<|system|>", "</s>", NULL};

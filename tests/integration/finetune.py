@@ -309,6 +309,19 @@ def adapters():
     case("it goes on from there", done.returncode == 0 and log_of(further)[0]["loss"] < log_of(out)[0]["loss"], done.stderr)
 
 
+def templates():
+    """What was tuned in a chat format says so; prompts of one's own leave the base's."""
+    chats, out = work("chats.jsonl"), work("chats")
+    with open(chats, "w") as f:
+        for word in ("ab", "cd", "ef"):
+            f.write(json.dumps({"messages": [{"role": "user", "content": word}, {"role": "assistant", "content": word}]}) + "\n")
+    for more in ([], ["--use_lora"]):
+        done = paco(*flags(out, "--force", *more, data=chats))
+        with open(os.path.join(out, "chat_template.jinja")) as f:
+            case("the format it was tuned in %s" % more, "'<|user|>\\n' + message" in f.read(), done.stderr)
+    case("a prompt is no format", not os.path.exists(os.path.join(WHOLE, "chat_template.jinja")), files_of(WHOLE).keys())
+
+
 def besides():
     """--save_diff and --save_gguf, refused beforehand or written afterwards; --show-examples."""
     diff, gguf, again = work("besides-diff"), work("besides.gguf"), work("besides-again")
@@ -380,6 +393,7 @@ small_disk()
 no_place()
 too_large()
 adapters()
+templates()
 besides()
 upstream_s_command()
 new_pad()

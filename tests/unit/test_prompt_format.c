@@ -137,7 +137,7 @@ static struct pc_tokenizer *tiny(const char *at_32000)
 static void templates_are_recognised(void **state)
 {
     (void)state;
-    static const struct {
+    const struct {
         const char *text;
         enum pc_format format;
         bool certain;
@@ -158,6 +158,8 @@ static void templates_are_recognised(void **state)
         {"### Instruction:\n ### Response:\n", PC_FORMAT_ALPACA, true},
         {"USER: {{ }} ASSISTANT:", PC_FORMAT_VICUNA, true},
         {"{{ messages }}", PC_FORMAT_RAW, false},
+        {pc_format_template(PC_FORMAT_TULU), PC_FORMAT_TULU, true},
+        {pc_format_template(PC_FORMAT_ALPACA), PC_FORMAT_ALPACA, true},
     };
     struct pc_tokenizer *tok = tiny("x");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -170,6 +172,7 @@ static void templates_are_recognised(void **state)
     assert_int_equal(pc_format_detect(tok, NULL, &certain), PC_FORMAT_RAW);
     assert_false(certain);
     assert_int_equal(pc_format_detect(tok, "", NULL), PC_FORMAT_RAW);
+    assert_null(pc_format_template(PC_FORMAT_RAW));
     pc_tokenizer_free(tok);
 }
 
