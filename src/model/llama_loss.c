@@ -143,7 +143,7 @@ static void run(struct loss *l, size_t n_rows, const struct pc_llama_end_gradien
         l->row = l->s->starts + first;
         l->n = n_trained - first < l->s->n_loss_rows ? n_trained - first : l->s->n_loss_rows;
         run_forward(l);
-        if (l->to)
+        if (gradients)
             run_backward(l, gradients);
     }
 }
