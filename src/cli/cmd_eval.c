@@ -29,8 +29,9 @@ struct job {
     const struct pc_command *self;
     const struct pc_eval_values *v;
     bool is_card;
-    char *data;    /* the folder */
-    char *outputs; /* what the judge judges */
+    char *data;            /* the folder */
+    const char *data_file; /* what --data names, where that is a file */
+    char *outputs;         /* what the judge judges */
     struct pc_eval_values judge_values;
     struct pc_comm *comm;
     struct pc_party party, judge;
@@ -135,7 +136,10 @@ static int find_data(struct job *j)
         pc_error_path(&j->err, given);
         return PACO_ENOENT;
     }
+    j->data_file = pc_path_is_dir(given) ? NULL : given;
     size_t n = pc_path_is_dir(given) || base == given ? strlen(given) : (size_t)(base - given);
+    while (j->data_file && n > 1 && given[n - 1] == '/')
+        n--;
     j->data = pc_path_is_dir(given) || base != given ? pc_strndup(given, n) : pc_strdup(".");
     return j->data ? 0 : pc_error_mem(&j->err, n, "a path");
 }
@@ -313,6 +317,7 @@ static int run_judge(struct job *j, int rc)
         .comm = j->comm,
         .chat = v->api != NULL,
         .data = j->data,
+        .data_file = j->data_file,
         .tasks = {v->api ? &pc_task_alpaca_judge_text : &pc_task_alpaca_judge},
         .n_tasks = 1};
     rc = pc_party_run(p, rc, &j->err);
@@ -335,6 +340,7 @@ static int run_job(struct job *j)
     j->party.self = j->self;
     j->party.v = j->v;
     j->party.data = j->data;
+    j->party.data_file = j->data_file;
     if (rc == 0 && has_judge(j->v))
         rc = look_for_judge(j);
     // With an error too: other ranks wait to hear of it.
@@ -448,6 +454,10 @@ const struct pc_command pc_cmd_eval = {
         "annotations.json is such a file. Their scores are not to be compared with the card's, which is\n"
         "GPT-4's.\n"
         "\n"
+        "perplexity tells how well texts are predicted (DIR/perplexity/*.txt, or the text that --data "
+        "names),\n"
+        "in windows of -c tokens, as paco perplexity does.\n"
+        "\n"
         "Upstream's quirks are kept. --fix undoes one: mmlu-none, gsm-quesion, gsm-sign, bbh-stop,\n"
         "bbh-match, tydiqa-bos, codex-stop.",
     .examples =
@@ -460,6 +470,7 @@ const struct pc_command pc_cmd_eval = {
         "$ paco eval --compare results alpaca\n"
         "$ paco eval alpaca_farm -m tulu-7b --judge vicuna-13b.gguf --data data/eval --out results\n"
         "$ paco eval --annotations alpaca-7b/annotations.json\n"
+        "$ paco eval perplexity -m tuned-q4_k.gguf --data wiki.test.raw --out results\n"
         "$ paco eval --list",
     .options = pc_eval_rows,
     .run = run,

@@ -62,6 +62,7 @@ static int open_tasks(struct pc_party *p, struct paco_error *err)
         const struct pc_eval_options o = {.task = p->tasks[i],
             .flags = &p->v->flags,
             .data_dir = p->data,
+            .data_file = p->data_file,
             .out = p->v->out,
             .tok = p->a.tok,
             .format = p->a.prompter.tuned,
@@ -84,7 +85,10 @@ static int open_tasks(struct pc_party *p, struct paco_error *err)
 static void remark_on_format(struct pc_party *p)
 {
     enum pc_format own = p->a.prompter.tuned;
-    if (p->v->flags.use_chat_format >= 0 || own == PC_FORMAT_TULU || p->v->outputs)
+    bool any = false; // of the tasks has prompts to wrap
+    for (size_t i = 0; i < p->n_tasks; i++)
+        any |= !p->tasks[i]->is_perplexity;
+    if (!any || p->v->flags.use_chat_format >= 0 || own == PC_FORMAT_TULU || p->v->outputs)
         return;
     if (own == PC_FORMAT_AUTO || own == PC_FORMAT_RAW)
         pc_note(&p->notes, "%s, so prompts are plain (--use_chat_format wraps them in the card's)",

@@ -22,7 +22,7 @@ struct pc_party {
     const struct pc_eval_values *v; /* the model, or the endpoint; --outputs for judges */
     struct pc_comm *comm;           /* the ranks that share the questions out; NULL: this process alone */
     bool chat;                      /* the endpoint is spoken to by chat */
-    const char *data;               /* folder */
+    const char *data, *data_file;   /* folder; the file in it that --data names, or NULL */
     const struct pc_task *tasks[PC_MAX_TASKS];
     size_t n_tasks;
     bool

@@ -18,12 +18,6 @@ struct score {
     bool same_top;
 };
 
-struct window {
-    size_t start;  /* of its first token in the text */
-    int32_t n;     /* tokens */
-    int32_t first; /* the first position whose prediction counts; the last is n - 2 */
-};
-
 struct reader {
     const struct pc_perplexity_options *o;
     const int32_t *tokens;
@@ -37,7 +31,7 @@ struct reader {
     struct score *scores;
     int64_t n_scores, max_scores;
     /* the piece being scored: predictions of positions [from, ...) of a window */
-    struct window window;
+    struct pc_window window;
     int32_t from;
 };
 
@@ -60,19 +54,19 @@ int64_t pc_perplexity_windows(const struct pc_perplexity_options *o, size_t n)
     return o->max_windows > 0 && (uint64_t)o->max_windows < all ? o->max_windows : (int64_t)all;
 }
 
-static struct window window_at(const struct pc_perplexity_options *o, size_t n_tokens, int64_t i)
+struct pc_window pc_perplexity_window(const struct pc_perplexity_options *o, size_t n_tokens, int64_t i)
 {
     size_t context = (size_t)o->context, index = (size_t)i;
     if (o->stride == 0)
-        return (struct window){index * context, o->context, o->context / 2};
+        return (struct pc_window){index * context, o->context, o->context / 2};
     size_t stride = (size_t)o->stride, start = index * stride, end = smaller(start + context, n_tokens);
     size_t done =
         index ? smaller(start - stride + context, n_tokens) : start + 1; /* tokens already predicted */
     int32_t known = (int32_t)(done - start); /* of this window; none where windows do not overlap */
-    return (struct window){start, (int32_t)(end - start), known > 0 ? known - 1 : 0};
+    return (struct pc_window){start, (int32_t)(end - start), known > 0 ? known - 1 : 0};
 }
 
-static int32_t token_at(const struct reader *r, const struct window *w, int32_t pos)
+static int32_t token_at(const struct reader *r, const struct pc_window *w, int32_t pos)
 {
     bool replaced = pos == 0 && r->o->stride == 0 && r->o->bos >= 0;
     return replaced ? r->o->bos : r->tokens[w->start + (size_t)pos];
@@ -84,9 +78,7 @@ static int32_t token_at(const struct reader *r, const struct window *w, int32_t 
 static double negative_log(
     const struct reader *r, const float *x, int32_t target, float *p, double *sum, double *log_sum)
 {
-    float max;
-    *sum = pc_softmax_forward(&r->softmax, p, x, r->n_vocab, &max);
-    *log_sum = (double)max + pc_log(*sum);
+    *log_sum = pc_softmax_log_sum(&r->softmax, p, x, r->n_vocab, sum);
     return *log_sum - (double)x[target];
 }
 
@@ -136,7 +128,7 @@ static int check_scores(const struct reader *r, int64_t n, struct paco_error *er
 /* ---- reading ---- */
 
 /* Positions [from, from + n) of the window through both models. */
-static int step(struct reader *r, const struct window *w, int32_t from, int32_t n, bool want_logits,
+static int step(struct reader *r, const struct pc_window *w, int32_t from, int32_t n, bool want_logits,
     struct paco_error *err)
 {
     int rc = 0;
@@ -154,7 +146,7 @@ static int step(struct reader *r, const struct window *w, int32_t from, int32_t 
 }
 
 static int read_piece(
-    struct reader *r, const struct window *w, int32_t from, int32_t n, bool counts, struct paco_error *err)
+    struct reader *r, const struct pc_window *w, int32_t from, int32_t n, bool counts, struct paco_error *err)
 {
     int rc = step(r, w, from, n, counts, err);
     if (rc < 0 || !counts)
@@ -168,7 +160,7 @@ static int read_piece(
 }
 
 static int read_window(
-    struct reader *r, const struct window *w, uint64_t done, uint64_t total, struct paco_error *err)
+    struct reader *r, const struct pc_window *w, uint64_t done, uint64_t total, struct paco_error *err)
 {
     for (int32_t at = 0; at < w->n - 1;) {
         bool counts = at >= w->first;
@@ -188,17 +180,23 @@ static int read_window(
 
 /* ---- sums ---- */
 
-static struct pc_mean mean_of(const struct score *s, int64_t n, size_t field)
+static struct pc_mean mean_of(const struct reader *r, int64_t n_windows, size_t field)
 {
-    double sum = 0, squares = 0;
-    for (int64_t i = 0; i < n; i++) {
-        double x;
-        memcpy(&x, (const char *)&s[i] + field, sizeof x);
-        sum += x;
-        squares += x * x;
+    const char *at = (const char *)r->scores + field;
+    double sum = 0, squares = 0, n = (double)r->n_scores;
+    for (int64_t w = 0; w < n_windows; w++) {
+        struct pc_window window = pc_perplexity_window(r->o, r->n_tokens, w);
+        double of_window = 0;
+        for (int32_t i = window.first; i < window.n - 1; i++, at += sizeof *r->scores) {
+            double x;
+            memcpy(&x, at, sizeof x);
+            of_window += x;
+            squares += x * x;
+        }
+        sum += of_window;
     }
-    double mean = sum / (double)n, variance = squares / (double)n - mean * mean;
-    return (struct pc_mean){mean, n > 1 && variance > 0 ? sqrt(variance / (double)(n - 1)) : 0};
+    double mean = sum / n, variance = squares / n - mean * mean;
+    return (struct pc_mean){mean, n > 1 && variance > 0 ? sqrt(variance / (n - 1)) : 0};
 }
 
 static int by_kl(const void *a, const void *b)
@@ -207,18 +205,18 @@ static int by_kl(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void add_up(struct reader *r, struct pc_perplexity *out)
+static void add_up(struct reader *r, int64_t n_windows, struct pc_perplexity *out)
 {
     int64_t n = r->n_scores, same = 0;
     out->n_scored = n;
-    out->nll = mean_of(r->scores, n, offsetof(struct score, nll));
+    out->nll = mean_of(r, n_windows, offsetof(struct score, nll));
     if (!r->engine[1])
         return;
     for (int64_t i = 0; i < n; i++)
         same += r->scores[i].same_top;
     out->same_top = (double)same / (double)n;
-    out->reference_nll = mean_of(r->scores, n, offsetof(struct score, reference_nll));
-    out->kl = mean_of(r->scores, n, offsetof(struct score, kl));
+    out->reference_nll = mean_of(r, n_windows, offsetof(struct score, reference_nll));
+    out->kl = mean_of(r, n_windows, offsetof(struct score, kl));
     qsort(r->scores, (size_t)n, sizeof *r->scores, by_kl);
     out->kl_median = r->scores[n / 2].kl;
     out->kl_p99 = r->scores[(n * 99) / 100].kl;
@@ -245,7 +243,7 @@ static int check(const struct reader *r, int64_t n_windows, struct paco_error *e
 
 static int prepare(struct reader *r, int64_t n_windows, struct paco_error *err)
 {
-    struct window last = window_at(r->o, r->n_tokens, n_windows - 1);
+    struct pc_window last = pc_perplexity_window(r->o, r->n_tokens, n_windows - 1);
     r->max_scores = n_windows * (int64_t)(r->o->stride ? 0 : last.n - 1 - last.first);
     if (r->o->stride)
         r->max_scores = (int64_t)(last.start + (size_t)last.n) - 1;
@@ -269,10 +267,10 @@ static int read_all(struct reader *r, int64_t n_windows, struct pc_perplexity *o
 {
     uint64_t total = 0, done = 0;
     for (int64_t i = 0; i < n_windows; i++)
-        total += (uint64_t)window_at(r->o, r->n_tokens, i).n - 1;
+        total += (uint64_t)pc_perplexity_window(r->o, r->n_tokens, i).n - 1;
     int rc = 0;
     for (int64_t i = 0; i < n_windows && rc == 0; i++) {
-        struct window w = window_at(r->o, r->n_tokens, i);
+        struct pc_window w = pc_perplexity_window(r->o, r->n_tokens, i);
         rc = read_window(r, &w, done, total, err);
         done += (uint64_t)w.n - 1;
     }
@@ -280,7 +278,7 @@ static int read_all(struct reader *r, int64_t n_windows, struct pc_perplexity *o
         return rc;
     out->n_windows = n_windows;
     out->n_computed = (int64_t)done;
-    add_up(r, out);
+    add_up(r, n_windows, out);
     return 0;
 }
 

@@ -38,7 +38,8 @@ struct pc_perplexity_options {
     const struct pc_progress *progress; /* may be NULL */
 };
 
-/** A mean over positions and its standard error, in nats. */
+/** A mean over positions and its standard error, in nats. What a window's positions have is added up first,
+ * then the windows', so that who knows the windows' sums has the same mean to the last bit. */
 struct pc_mean {
     double mean, error;
 };
@@ -55,6 +56,15 @@ struct pc_perplexity {
 
 /** How many windows n tokens make. 0 when they are too few. */
 int64_t pc_perplexity_windows(const struct pc_perplexity_options *o, size_t n);
+
+struct pc_window {
+    size_t start;  /* of its first token in the text */
+    int32_t n;     /* tokens */
+    int32_t first; /* the first position whose prediction counts; the last is n - 2 */
+};
+
+/** Window i of those that n tokens make. */
+struct pc_window pc_perplexity_window(const struct pc_perplexity_options *o, size_t n, int64_t i);
 
 /** Read n tokens with engine and, unless NULL, with reference. Both must have been opened with
  * PC_PERPLEXITY_LOGITS logits, and are used from the calling thread only.

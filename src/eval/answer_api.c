@@ -11,7 +11,12 @@
 /* Tries: two minutes in all, since a rate limit is counted by the minute. */
 enum { MAX_SILENT = 8, MAX_TRIES = 8, MAX_PROMPT = 64 << 20 };
 
-/* A question under way. Requests of it are told apart by their tag: its slot, and the candidate + 1 or 0. */
+/* A question under way. Requests of it are told apart by their tag: its slot, and a number. That is 0, and
+ * for choices the candidate + 1 where one is asked by echo. How likely a text's end is takes two echoes, one
+ * after the other: of the beginning alone (HEAD), which tells how many tokens it has, since what endpoints
+ * call a token's text does not always add up; and of all. */
+enum { WHOLE, HEAD };
+
 struct item {
     bool used;
     size_t i_item;
@@ -21,6 +26,8 @@ struct item {
     uint64_t seed;
     struct pc_candidates candidates;
     const char *choices[PC_MAX_CHOICES];
+    size_t n_head;    /* tokens of the beginning, of which the last is: */
+    char *head_last;  /* owned */
     size_t n_waiting; /* requests under way */
     struct pc_reply reply;
 };
@@ -45,6 +52,7 @@ static struct api *api_of(struct pc_answerer *a)
 static void item_release(struct item *it)
 {
     pc_free(it->prompt);
+    pc_free(it->head_last);
     pc_reply_release(&it->reply);
     *it = (struct item){0};
 }
@@ -134,6 +142,18 @@ static int request_choice(struct api *api, struct item *it, struct paco_error *e
         api, it, 0, (struct pc_openai_request){.max_tokens = 1, .logprobs = api->can.logprobs}, err);
 }
 
+static int request_text_echo(
+    struct api *api, struct item *it, size_t part, const char *text, size_t len, struct paco_error *err)
+{
+    return request(api, it, part,
+        (struct pc_openai_request){.prompt = text,
+            .prompt_len = len,
+            .max_tokens = api->can.echo_max_tokens,
+            .logprobs = 1,
+            .echo = true},
+        err);
+}
+
 static int request_echo(struct api *api, struct item *it, size_t i, struct paco_error *err)
 {
     struct pc_buf b;
@@ -142,13 +162,7 @@ static int request_echo(struct api *api, struct item *it, size_t i, struct paco_
     pc_candidates_spell(&it->candidates, i, &b);
     int rc = pc_buf_check(&b, "a prompt", err);
     if (rc == 0)
-        rc = request(api, it, i + 1,
-            (struct pc_openai_request){.prompt = b.data,
-                .prompt_len = b.len,
-                .max_tokens = api->can.echo_max_tokens,
-                .logprobs = 1,
-                .echo = true},
-            err);
+        rc = request_text_echo(api, it, i + 1, b.data, b.len, err);
     pc_buf_release(&b);
     return rc;
 }
@@ -168,6 +182,8 @@ static int fill_item(struct api *api, struct item *it, const struct pc_question 
         return rc;
     if (q->ask->kind == PC_ASK_CHOICE)
         return request_choice(api, it, err);
+    if (q->ask->kind == PC_ASK_NATS)
+        return request_text_echo(api, it, HEAD, it->prompt, it->prompt_len - it->ask.tail_len, err);
     it->reply.texts = pc_alloc_zero((size_t)q->ask->n_samples, sizeof *it->reply.texts);
     it->reply.lens = pc_alloc_zero((size_t)q->ask->n_samples, sizeof *it->reply.lens);
     if (!it->reply.texts || !it->reply.lens)
@@ -273,6 +289,39 @@ static void take_echo(struct api *api, struct item *it, size_t i, const struct p
     it->candidates.logprob[i] = logprob;
 }
 
+static void fail_echo(const struct api *api, struct item *it)
+{
+    pc_error_set(&it->reply.error, PACO_EUNSUPPORTED,
+        "%s: the echo of the text's beginning is not the beginning of the echo of all of it",
+        pc_openai_shown(api->openai));
+}
+
+static int take_head(
+    struct api *api, struct item *it, const struct pc_openai_reply *r, struct paco_error *err)
+{
+    it->n_head = pc_echo_n_tokens(&api->can, r);
+    if (it->n_head == 0) {
+        fail_echo(api, it);
+        return 0;
+    }
+    it->head_last = pc_strdup(r->choices[0].tokens[it->n_head - 1].text);
+    if (!it->head_last)
+        return pc_error_mem(err, 64, "an echo");
+    return request_text_echo(api, it, WHOLE, it->prompt, it->prompt_len, err);
+}
+
+static void take_whole(const struct api *api, struct item *it, const struct pc_openai_reply *r)
+{
+    const struct pc_openai_choice *echo = &r->choices[0];
+    size_t n = pc_echo_n_tokens(&api->can, r);
+    if (n <= it->n_head || strcmp(echo->tokens[it->n_head - 1].text, it->head_last) != 0)
+        fail_echo(api, it);
+    else if (!pc_echo_nats(echo, it->n_head, n, &it->reply.nats))
+        pc_error_set(&it->reply.error, PACO_EFORMAT, "%s: an echo without log-probabilities",
+            pc_openai_shown(api->openai));
+    it->reply.nats.n_bytes = (int64_t)it->ask.tail_len;
+}
+
 static void count_tokens(struct item *it, const struct pc_openai_reply *r, size_t part)
 {
     if (part == 0 && r->prompt_tokens >= 0)
@@ -317,6 +366,12 @@ static int hear(struct api *api, struct item *it, const struct pc_openai_reply *
     count_tokens(it, r, part);
     if (it->reply.error.code < 0)
         return 0;
+    if (it->ask.kind == PC_ASK_NATS && part == HEAD)
+        return take_head(api, it, r, err);
+    if (it->ask.kind == PC_ASK_NATS) {
+        take_whole(api, it, r);
+        return 0;
+    }
     if (part > 0) {
         take_echo(api, it, part - 1, r);
         return 0;
@@ -438,6 +493,11 @@ int pc_answer_api_can(const struct pc_answerer *a, const struct pc_ask *ask, str
         return pc_error_set(err, PACO_EUNSUPPORTED,
             "%s gives no log-probabilities, and this task compares those of the candidates: it cannot be "
             "done there",
+            pc_openai_shown(api->openai));
+    if (ask->kind == PC_ASK_NATS && !api->can.echo)
+        return pc_error_set(err, PACO_EUNSUPPORTED,
+            "%s does not tell how likely the tokens of a prompt are (completions with echo and logprobs), "
+            "and this task adds those up: it cannot be done there",
             pc_openai_shown(api->openai));
     return 0;
 }

@@ -38,6 +38,11 @@ void pc_candidates_spell(const struct pc_candidates *c, size_t i, struct pc_buf 
 /** The log-probability of the last tail_len bytes of text (prompt and candidate) in an echo of it, or NAN
  * when the tokens do not divide there. */
 double pc_echo_logprob(const struct pc_openai_choice *echo, size_t text_len, size_t tail_len);
+/** How many tokens of an echo are the text's own: with echo_max_tokens one was generated behind them. */
+size_t pc_echo_n_tokens(const struct pc_endpoint *e, const struct pc_openai_reply *reply);
+/** What tokens [i_first, n_tokens) of an echo say: false when one has no log-probability, or there are none.
+ */
+bool pc_echo_nats(const struct pc_openai_choice *echo, size_t i_first, size_t n_tokens, struct pc_nats *out);
 /** Probabilities that sum to 1; what is not known is 0. */
 void pc_candidates_probs(const struct pc_candidates *c, double *probs);
 

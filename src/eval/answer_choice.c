@@ -73,6 +73,25 @@ double pc_echo_logprob(const struct pc_openai_choice *echo, size_t text_len, siz
     return n == behind + tail_len ? sum : NAN;
 }
 
+size_t pc_echo_n_tokens(const struct pc_endpoint *e, const struct pc_openai_reply *reply)
+{
+    size_t n = reply->choices[0].n_tokens;
+    bool behind = e->echo_max_tokens > 0 && reply->completion_tokens != 0;
+    return n - (behind && n > 0);
+}
+
+bool pc_echo_nats(const struct pc_openai_choice *echo, size_t i_first, size_t n_tokens, struct pc_nats *out)
+{
+    *out = (struct pc_nats){0};
+    for (size_t i = i_first; i < n_tokens; i++) {
+        if (!isfinite(echo->tokens[i].logprob))
+            return false;
+        out->sum -= echo->tokens[i].logprob;
+        out->n_tokens++;
+    }
+    return out->n_tokens > 0;
+}
+
 void pc_candidates_probs(const struct pc_candidates *c, double *probs)
 {
     double most = -INFINITY, sum = 0;

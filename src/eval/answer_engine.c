@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "eval/answer_engine.h"
 
+#include "base/cpu.h"
 #include "base/host.h"
 #include "base/memory.h"
 #include "base/utf8.h"
 #include "engine/scheduler.h"
+#include "kernels/softmax.h"
 #include "kernels/vmath.h"
 #include "model/llama_attention.h"
 
@@ -50,6 +52,8 @@ struct engine_answerer {
     int32_t *eos_ids;
     size_t n_eos;
     size_t vocab_size;
+    struct pc_softmax softmax;
+    float *p;                      /* (vocab_size) room */
     struct job *done, **last_done; /* answered, not yet polled */
     struct job **jobs;             /* (max_jobs) all of them */
     size_t n_jobs, max_jobs;
@@ -98,8 +102,26 @@ static void fail_job(struct job *j, const struct paco_error *error)
 
 /* ---- what comes back ---- */
 
+/* A token that counts; they come in order. */
+static void on_prediction(void *ctx, int32_t i_sample, int32_t pos, const float *logits)
+{
+    (void)i_sample;
+    struct job *j = ctx;
+    struct engine_answerer *a = j->owner;
+    double sum, log_sum = pc_softmax_log_sum(&a->softmax, a->p, logits, a->vocab_size, &sum);
+    double nats = log_sum - (double)logits[j->ask.ids[pos + 1]];
+    struct paco_error error = {0};
+    if (!isfinite(nats)) {
+        pc_error_set(&error, PACO_EFORMAT,
+            "token %d: the model gives no probabilities there (are the weights damaged?)", pos + 1);
+        fail_job(j, &error);
+    }
+    j->reply.nats.sum += nats;
+    j->reply.nats.n_tokens++;
+}
+
 /* Choices: softmax over the candidates alone, rounded to float32 where PyTorch rounds. */
-static void on_logits(void *ctx, int32_t i_sample, int32_t pos, const float *logits)
+static void on_choice(void *ctx, int32_t i_sample, int32_t pos, const float *logits)
 {
     (void)i_sample, (void)pos;
     struct job *j = ctx;
@@ -274,6 +296,19 @@ static int encode_choices(struct job *j, struct paco_error *err)
     return rc == 0 && !j->reply.probs ? pc_error_mem(err, sizeof *j->reply.probs, "probabilities") : rc;
 }
 
+static int check_ids(struct job *j, struct paco_error *err)
+{
+    const struct pc_ask *ask = &j->ask;
+    assert(ask->first + 1 < ask->n_ids);
+    for (size_t i = 0; i < ask->n_ids; i++)
+        if (ask->ids[i] < 0 || (size_t)ask->ids[i] >= j->owner->vocab_size)
+            return pc_error_set(err, PACO_EMISMATCH, "token %zu is %d, the model's vocabulary has %zu", i,
+                ask->ids[i], j->owner->vocab_size);
+    j->reply.n_prompt_tokens = (int64_t)ask->n_ids;
+    j->reply.nats.n_bytes = (int64_t)ask->tail_len;
+    return 0;
+}
+
 /* A decoder that has seen the prompt, where that decides how the answer is shown. */
 static int start_stream(struct job *j, struct stream *t, struct paco_error *err)
 {
@@ -310,9 +345,9 @@ static int prepare_text(struct job *j, struct paco_error *err)
 static int ask_scheduler(struct job *j, const struct pc_question *q, struct paco_error *err)
 {
     const struct engine_answerer *a = j->owner;
-    bool text = j->ask.kind == PC_ASK_TEXT;
-    const struct pc_request r = {.prompt = j->prompt.v,
-        .n_prompt = j->prompt.n,
+    bool text = j->ask.kind == PC_ASK_TEXT, nats = j->ask.kind == PC_ASK_NATS;
+    const struct pc_request r = {.prompt = nats ? j->ask.ids : j->prompt.v,
+        .n_prompt = nats ? j->ask.n_ids - 1 : j->prompt.n, // what the last predicts is not asked
         .max_tokens = text ? j->ask.max_tokens : 0,
         .n_samples = (int32_t)j->n_samples,
         .sampler = {.temperature = j->ask.temperature,
@@ -326,16 +361,21 @@ static int ask_scheduler(struct job *j, const struct pc_question *q, struct paco
         .n_stops = j->ask.texts_only ? 0 : j->ask.n_stop_ids,
         .ctx = j,
         .is_over = j->streams ? is_over : NULL,
-        .on_logits = text ? NULL : on_logits,
-        .n_logits = text ? 0 : 1,
+        .on_logits = text   ? NULL
+                     : nats ? on_prediction
+                            : on_choice,
+        .n_logits = text   ? 0
+                    : nats ? j->ask.n_ids - 1 - j->ask.first
+                           : 1,
         .on_done = on_done};
     return pc_scheduler_submit(a->scheduler, &r, NULL, err);
 }
 
 static int prepare(struct job *j, const struct pc_question *q, struct paco_error *err)
 {
-    int rc = encode_prompt(j, q->ask, err);
-    if (rc == 0)
+    bool nats = j->ask.kind == PC_ASK_NATS;
+    int rc = nats ? check_ids(j, err) : encode_prompt(j, q->ask, err);
+    if (rc == 0 && !nats)
         rc = j->ask.kind == PC_ASK_CHOICE ? encode_choices(j, err) : prepare_text(j, err);
     return rc < 0 ? rc : ask_scheduler(j, q, err);
 }
@@ -420,6 +460,7 @@ static void answerer_close(struct pc_answerer *base)
         free_job(a->jobs[i]);
     pc_free(a->jobs);
     pc_free(a->eos_ids);
+    pc_free(a->p);
     pc_free(a);
 }
 
@@ -448,8 +489,10 @@ static int open_all(struct engine_answerer *a, struct pc_engine *engine,
     a->max_jobs = pc_scheduler_room(a->scheduler);
     a->jobs = pc_alloc(a->max_jobs, sizeof(void *));
     a->eos_ids = pc_alloc(o->n_eos, sizeof *a->eos_ids);
-    if (!a->jobs || !a->eos_ids)
+    a->p = pc_alloc(a->vocab_size, sizeof *a->p);
+    if (!a->jobs || !a->eos_ids || !a->p)
         return pc_error_mem(err, a->max_jobs * sizeof(void *), "the questions under way");
+    pc_softmax_init(&a->softmax, pc_cpu_flags());
     if (o->n_eos)
         memcpy(a->eos_ids, o->eos_ids, o->n_eos * sizeof *a->eos_ids);
     a->n_eos = o->n_eos;

@@ -10,6 +10,7 @@
  * choice is the softmax of the candidates' logits behind the prompt, in float32 as PyTorch gives it
  * (reference 1.4). A text is what the decoding of prompt and answer has more than that of the prompt, counted
  * in characters, special tokens left out of both (1.3, step 5), or the decoding of the new ids alone.
+ * How likely a text is is read from its ids, as engine/perplexity.h reads a window, to the last bit.
  *
  * A prompt may be longer than the positions the model was trained for, as upstream's may: rotations go on.
  * What memory cannot hold is that item's error; nothing is cut. */

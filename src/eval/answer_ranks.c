@@ -24,11 +24,13 @@ struct reply_head {
     struct paco_error error;
     int64_t n_prompt_tokens, n_output_tokens;
     uint64_t n_probs, n_texts;
+    struct pc_nats nats;
 };
 
 static void put_reply(struct pc_buf *b, const struct head *head, const struct pc_reply *r)
 {
-    const struct reply_head rest = {r->error, r->n_prompt_tokens, r->n_output_tokens, r->n_probs, r->n_texts};
+    const struct reply_head rest = {
+        r->error, r->n_prompt_tokens, r->n_output_tokens, r->n_probs, r->n_texts, r->nats};
     pc_buf_add(b, head, sizeof *head);
     pc_buf_add(b, &rest, sizeof rest);
     pc_buf_add(b, r->probs, r->n_probs * sizeof *r->probs);
@@ -82,6 +84,7 @@ static int get_reply(
         r->error = head.error;
         r->n_prompt_tokens = head.n_prompt_tokens;
         r->n_output_tokens = head.n_output_tokens;
+        r->nats = head.nats;
         r->n_probs = head.n_probs;
         r->probs = head.n_probs ? pc_alloc(head.n_probs, sizeof *r->probs) : NULL;
         good = !head.n_probs || (r->probs && take(&at, &left, r->probs, head.n_probs * sizeof *r->probs));

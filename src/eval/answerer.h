@@ -43,6 +43,7 @@ struct pc_reply {
     char **texts; /* n_samples; each owned and NUL-terminated, as both arrays are owned */
     size_t *lens;
     size_t n_texts;
+    struct pc_nats nats; /* PC_ASK_NATS; n_tokens 0: not one */
 };
 void pc_reply_release(struct pc_reply *r);
 

@@ -13,8 +13,10 @@
 
 enum { N_RESAMPLES = 10000 };
 
-/* A task's items on both sides. */
+/* A task's items on both sides. A text's windows are compared by their nats a token, where less is better. */
 struct pairs {
+    bool is_perplexity;
+    double scale;        /* 100, or 1 for nats */
     double *differences; /* b - a, of the items both have */
     size_t n, n_only_a, n_only_b, n_prompts_differ, n_better_a, n_better_b;
     double sum_a, sum_b;
@@ -22,9 +24,12 @@ struct pairs {
     json_t *flipped;
 };
 
-static double score_of(const json_t *record)
+static double score_of(const struct pairs *p, const json_t *record)
 {
-    return !record || json_object_get(record, "error") ? (double)NAN : pc_record_score(record);
+    if (!record || json_object_get(record, "error"))
+        return (double)NAN;
+    return p->is_perplexity ? pc_json_double(record, "nats") / pc_json_double(record, "n_scored")
+                            : pc_record_score(record);
 }
 
 static int no_memory(struct paco_error *err)
@@ -40,27 +45,27 @@ static int add_flipped(struct pairs *p, const json_t *a, double x, double y, str
 
 static int add_pair(struct pairs *p, const json_t *a, const json_t *b, struct paco_error *err)
 {
-    double x = score_of(a), y = score_of(b);
-    p->binary &= (x == 0 || x == 1) && (y == 0 || y == 1);
+    double x = score_of(p, a), y = score_of(p, b);
+    p->binary &= !p->is_perplexity && (x == 0 || x == 1) && (y == 0 || y == 1);
     p->sum_a += x;
     p->sum_b += y;
     p->differences[p->n++] = y - x;
-    p->n_better_a += x > y;
-    p->n_better_b += y > x;
+    p->n_better_a += p->is_perplexity ? x < y : x > y;
+    p->n_better_b += p->is_perplexity ? y < x : y > x;
     const json_t *one = json_object_get(a, "prompt_sha256"), *other = json_object_get(b, "prompt_sha256");
     p->n_prompts_differ += one && other && !json_equal(one, other);
     return x != y ? add_flipped(p, a, x, y, err) : 0;
 }
 
 /* b's items by key. A key twice would be the last one's; no task has one. */
-static int by_key(const json_t *records, json_t **out, struct paco_error *err)
+static int by_key(const struct pairs *p, const json_t *records, json_t **out, struct paco_error *err)
 {
     json_t *map = json_object();
     int rc = map ? 0 : no_memory(err);
     for (size_t i = 0; rc == 0 && i < json_array_size(records); i++) {
         json_t *record = json_array_get(records, i);
         const char *key = json_string_value(json_object_get(record, "key"));
-        if (key && !isnan(score_of(record)) && json_object_set(map, key, record) < 0)
+        if (key && !isnan(score_of(p, record)) && json_object_set(map, key, record) < 0)
             rc = no_memory(err);
     }
     *out = map;
@@ -74,12 +79,12 @@ static int pair_up(struct pairs *p, const json_t *a, const json_t *b, struct pac
     p->differences = pc_alloc(n, sizeof *p->differences);
     p->flipped = json_array();
     p->binary = true;
-    int rc = p->differences && p->flipped ? by_key(b, &of_b, err) : no_memory(err);
+    int rc = p->differences && p->flipped ? by_key(p, b, &of_b, err) : no_memory(err);
     for (size_t i = 0; i < n && rc == 0; i++) {
         const json_t *record = json_array_get(a, i);
         const char *key = json_string_value(json_object_get(record, "key"));
         const json_t *other = key ? json_object_get(of_b, key) : NULL;
-        if (isnan(score_of(record)))
+        if (isnan(score_of(p, record)))
             continue;
         if (other)
             rc = add_pair(p, record, other, err);
@@ -94,18 +99,19 @@ static int pair_up(struct pairs *p, const json_t *a, const json_t *b, struct pac
 /* A member that cannot be had is no smaller comparison but none. */
 static json_t *members_of(const struct pairs *p, const char *task, double low, double high)
 {
-    double n = (double)p->n;
+    double n = (double)p->n, scale = p->scale;
     json_t *o = json_object();
     int bad = json_object_set_new(o, "task", json_string(task));
+    bad |= json_object_set_new(o, "unit", json_string(p->is_perplexity ? "nats_per_token" : "percent"));
     bad |= json_object_set_new(o, "n_items", json_integer((json_int_t)p->n));
     bad |= json_object_set_new(o, "only_in_a", json_integer((json_int_t)p->n_only_a));
     bad |= json_object_set_new(o, "only_in_b", json_integer((json_int_t)p->n_only_b));
     bad |= json_object_set_new(o, "prompts_differ", json_integer((json_int_t)p->n_prompts_differ));
-    bad |= json_object_set_new(o, "mean_a", pc_json_number(100 * p->sum_a / n));
-    bad |= json_object_set_new(o, "mean_b", pc_json_number(100 * p->sum_b / n));
-    bad |= json_object_set_new(o, "difference", pc_json_number(100 * (p->sum_b - p->sum_a) / n));
+    bad |= json_object_set_new(o, "mean_a", pc_json_number(scale * p->sum_a / n));
+    bad |= json_object_set_new(o, "mean_b", pc_json_number(scale * p->sum_b / n));
+    bad |= json_object_set_new(o, "difference", pc_json_number(scale * (p->sum_b - p->sum_a) / n));
     bad |= json_object_set_new(
-        o, "ci95", json_pack("[o, o]", pc_json_number(100 * low), pc_json_number(100 * high)));
+        o, "ci95", json_pack("[o, o]", pc_json_number(scale * low), pc_json_number(scale * high)));
     bad |= json_object_set_new(o, "better_in_a", json_integer((json_int_t)p->n_better_a));
     bad |= json_object_set_new(o, "better_in_b", json_integer((json_int_t)p->n_better_b));
     bad |= json_object_set_new(o, "mcnemar_p",
@@ -130,7 +136,8 @@ static int describe(const struct pairs *p, const char *task, json_t **out, struc
 static int compare_task(
     const struct pc_run_task *a, const struct pc_run_task *b, json_t **out, struct paco_error *err)
 {
-    struct pairs p = {0};
+    bool is_perplexity = a->task && a->task->is_perplexity;
+    struct pairs p = {.is_perplexity = is_perplexity, .scale = is_perplexity ? 1 : 100};
     json_t *of_a = NULL, *of_b = NULL;
     int rc = pc_results_items(a->dir, &of_a, err);
     if (rc == 0)
@@ -231,10 +238,16 @@ static void put_p(struct pc_buf *out, double p)
         pc_buf_printf(out, p < 0.0001 ? "  < 0.0001" : " %9.4f", p);
 }
 
+static bool is_in_nats(const json_t *task)
+{
+    return strcmp(json_string_value(json_object_get(task, "unit")), "nats_per_token") == 0;
+}
+
 static void put_flipped(struct pc_buf *out, const json_t *task, bool gained, size_t most)
 {
     const json_t *flipped = json_object_get(task, "flipped");
     size_t n = 0;
+    gained ^= is_in_nats(task);
     for (size_t i = 0; i < json_array_size(flipped); i++) {
         const json_t *item = json_array_get(flipped, i);
         if ((pc_json_double(item, "b") > pc_json_double(item, "a")) != gained)
@@ -265,17 +278,22 @@ static void put_sides(struct pc_buf *out, const json_t *comparison)
 
 static void put_task(struct pc_buf *out, const json_t *t)
 {
+    int digits = is_in_nats(t) ? 4 : 2;
     const json_t *ci = json_object_get(t, "ci95");
     double low = json_number_value(json_array_get(ci, 0)), high = json_number_value(json_array_get(ci, 1));
     char interval[32] = "-";
     if (json_is_number(json_array_get(ci, 0)))
-        snprintf(interval, sizeof interval, "%+.2f to %+.2f", low, high);
-    pc_buf_printf(out, "%-22s %6.0f %7.2f %7.2f %+7.2f  %-17s %7.0f %7.0f",
-        json_string_value(json_object_get(t, "task")), pc_json_double(t, "n_items"),
-        pc_json_double(t, "mean_a"), pc_json_double(t, "mean_b"), pc_json_double(t, "difference"), interval,
-        pc_json_double(t, "better_in_a"), pc_json_double(t, "better_in_b"));
+        snprintf(interval, sizeof interval, "%+.*f to %+.*f", digits, low, digits, high);
+    pc_buf_printf(out, "%-22s %6.0f %7.*f %7.*f %+7.*f  %-17s %7.0f %7.0f",
+        json_string_value(json_object_get(t, "task")), pc_json_double(t, "n_items"), digits,
+        pc_json_double(t, "mean_a"), digits, pc_json_double(t, "mean_b"), digits,
+        pc_json_double(t, "difference"), interval, pc_json_double(t, "better_in_a"),
+        pc_json_double(t, "better_in_b"));
     put_p(out, pc_json_double(t, "mcnemar_p"));
     pc_buf_putc(out, '\n');
+    if (is_in_nats(t))
+        pc_buf_printf(out, "  nats a token, less is better: perplexities %.4f and %.4f over windows alike\n",
+            exp(pc_json_double(t, "mean_a")), exp(pc_json_double(t, "mean_b")));
     if (pc_json_double(t, "only_in_a") + pc_json_double(t, "only_in_b") > 0)
         pc_buf_printf(out, "  left out: %.0f items only A has, %.0f only B\n", pc_json_double(t, "only_in_a"),
             pc_json_double(t, "only_in_b"));

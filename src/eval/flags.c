@@ -24,7 +24,7 @@ static const struct number {
     {"max_num_examples_per_task", offsetof(struct pc_task_flags, max_num_examples_per_task), 0, "bbh "},
     {"max_num_examples_per_lang", offsetof(struct pc_task_flags, max_num_examples_per_lang), 0,
         "tydiqa mgsm "},
-    {"max_context_length", offsetof(struct pc_task_flags, max_context_length), 0, "tydiqa "},
+    {"max_context_length", offsetof(struct pc_task_flags, max_context_length), 0, "tydiqa perplexity "},
     {"unbiased_sampling_size_n", offsetof(struct pc_task_flags, unbiased_sampling_size_n), 0, "codex "},
     {"limit", offsetof(struct pc_task_flags, limit), 0, NULL},
 };

@@ -65,7 +65,8 @@ static void judge(const struct pc_judges *j, struct item *it)
         .n_probs = it->reply.n_probs,
         .texts = (const char *const *)it->reply.texts,
         .lens = it->reply.lens,
-        .n_texts = it->reply.n_texts};
+        .n_texts = it->reply.n_texts,
+        .nats = it->reply.nats};
     struct pc_judgement *v = &it->verdict;
     v->rc = j->task->judge(j->data, it->reply.i_item, &answers, v->record, &v->err);
 }

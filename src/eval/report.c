@@ -91,8 +91,12 @@ static void put_cell(struct report *r, const struct pc_card_cell *c)
     char text[16];
     double low, high;
     bool any = c->n_items > 0;
-    pc_buf_printf(&r->page, "<td>%s%s", any ? pc_card_round(c->score, text) : "",
-        c->differs && !isnan(c->score) ? "<sup title=\"not comparable\">*</sup>" : "");
+    pc_buf_puts(&r->page, "<td>");
+    if (any && c->is_perplexity)
+        pc_buf_printf(&r->page, "%.2f", c->score);
+    else if (any)
+        pc_buf_puts(&r->page, pc_card_round(c->score, text));
+    pc_buf_puts(&r->page, c->differs && !isnan(c->score) ? "<sup title=\"not comparable\">*</sup>" : "");
     if (any && pc_report_interval(c, &low, &high))
         pc_buf_printf(
             &r->page, "<small title=\"all questions came out alike\">%.0f&ndash;%.0f</small>", low, high);
@@ -162,7 +166,8 @@ static void put_table(struct report *r)
 {
     pc_buf_puts(&r->page, "<h2>Scores</h2>\n<p class=\"soft\">Out of 100, each with its standard error, or "
                           "Wilson's 95&nbsp;% interval "
-                          "where all questions came out alike; a star: not comparable with the card's.</p>\n"
+                          "where all questions came out alike; a star: not comparable with the card's. A "
+                          "perplexity is out of nothing, and better when lower.</p>\n"
                           "<div class=\"wide\"><table class=\"scores\" aria-label=\"Scores\">");
     put_head(r);
     pc_buf_puts(&r->page, "<tbody>\n");

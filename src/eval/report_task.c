@@ -80,6 +80,37 @@ static void chart_groups(const struct section *s)
     pc_free(bars);
 }
 
+static bool is_perplexity(const struct pc_run_task *t)
+{
+    return t->task && t->task->is_perplexity;
+}
+
+/* Where there are several texts. */
+static void chart_texts(const struct section *s)
+{
+    const json_t *metrics = json_object_get(s->t->results, "metrics");
+    struct pc_bar bars[MAX_BARS];
+    size_t n = 0;
+    double max = 0;
+    const char *name;
+    json_t *v;
+    json_object_foreach(json_object_get(metrics, "texts"), name, v)
+    {
+        struct pc_bar b = {.label = name,
+            .value = pc_json_double(v, "perplexity"),
+            .error = pc_json_double(v, "perplexity_standard_error"),
+            .n = (size_t)pc_json_double(v, "n_windows")};
+        if (n == MAX_BARS || !isfinite(b.value))
+            continue;
+        double end = b.value + (b.error > 0 ? b.error : 0);
+        max = end > max ? end : max;
+        bars[n++] = b;
+    }
+    if (n)
+        pc_chart_bars(s->page, "Perplexity by text, with standard errors over windows", bars, n, max,
+            pc_json_double(metrics, "perplexity"), "of all");
+}
+
 /* What upstream's metrics.json sums up by name ("subcat_acc": {"math": 0.3, ...}). */
 static void chart_metrics(const struct section *s)
 {
@@ -117,6 +148,9 @@ static char verdict_of(const json_t *record)
 static json_t *short_extraction(const json_t *record)
 {
     const json_t *v = json_object_get(record, json_object_get(record, "error") ? "error" : "extraction");
+    double perplexity = pc_json_double(record, "perplexity");
+    if (!v && !isnan(perplexity))
+        return json_sprintf("perplexity %.3f", perplexity);
     v = json_is_array(v) ? json_array_get(v, 0) : v;
     const char *text = json_string_value(v);
     char out[SHORT + 1];
@@ -179,6 +213,7 @@ struct pc_card_cell pc_report_cell(const struct pc_run_task *t)
     return (struct pc_card_cell){.measured = !isnan(score),
         .score = score,
         .se = pc_json_double(t->results, "standard_error"),
+        .is_perplexity = is_perplexity(t),
         .n_items = (size_t)pc_json_double(t->results, "n_items"),
         .n_failed = (size_t)pc_json_double(t->results, "n_failed")};
 }
@@ -198,7 +233,7 @@ void pc_report_add(struct pc_card *card, const struct pc_run_task *t)
 
 bool pc_report_interval(const struct pc_card_cell *c, double *low, double *high)
 {
-    if (c->se != 0 || isnan(c->score) || c->n_items <= c->n_failed)
+    if (c->se != 0 || c->is_perplexity || isnan(c->score) || c->n_items <= c->n_failed)
         return false;
     pc_wilson(c->score / 100, c->n_items - c->n_failed, low, high);
     *low *= 100;
@@ -238,6 +273,12 @@ static void put_score(const struct section *s)
     pc_buf_printf(s->page, ", %.0f items", pc_json_double(r, "n_items"));
     if (failed > 0)
         pc_buf_printf(s->page, ", <span class=\"bad\">%.0f failed</span> and are no part of it", failed);
+    if (is_perplexity(s->t)) {
+        const json_t *metrics = json_object_get(r, "metrics");
+        pc_buf_printf(s->page, ": windows of %.0f tokens; %.4f nats a token, %.4f bits a byte",
+            pc_json_double(metrics, "context"), pc_json_double(metrics, "nats_per_token"),
+            pc_json_double(metrics, "bits_per_byte"));
+    }
     if (!isnan(card))
         pc_buf_printf(s->page, "; the card says %.1f", card);
     if (why) {
@@ -264,7 +305,10 @@ int pc_report_task(struct pc_buf *page, const struct pc_run *run, const struct p
         pc_buf_puts(page, "</h3>\n");
         put_score(s);
         chart_metrics(s);
-        chart_groups(s);
+        if (is_perplexity(t))
+            chart_texts(s);
+        else
+            chart_groups(s);
         pc_buf_printf(page,
             "<details class=\"browser\" data-index=\"%s-index\"><summary>Items</summary></details>\n", id);
         rc = put_index(s, err);

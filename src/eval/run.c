@@ -44,6 +44,8 @@ static int open_data(struct pc_eval *e, struct paco_error *err)
     const struct pc_eval_options *o = &e->o;
     const struct pc_task_env env = {.flags = o->flags,
         .data_dir = o->data_dir,
+        .data_file = o->data_file,
+        .bos = o->bos,
         .tok = o->tok,
         .format = o->format,
         .model_name = o->model_name,
@@ -229,9 +231,13 @@ const struct pc_eval_result *pc_eval_result(const struct pc_eval *e)
 
 static void count_record(struct pc_eval *e, const json_t *record)
 {
-    double score = pc_record_score(record);
+    double score = pc_record_score(record), n_scored = pc_json_double(record, "n_scored");
     e->n_done++;
     e->n_failed += json_object_get(record, "error") != NULL;
+    if (e->o.task->is_perplexity && n_scored > 0) {
+        e->score_sum += pc_json_double(record, "nats");
+        e->n_scored += n_scored;
+    }
     if (!isnan(score)) {
         e->score_sum += score;
         e->n_scored++;

@@ -28,6 +28,7 @@ struct pc_eval_options {
     const struct pc_task *task;
     const struct pc_task_flags *flags;
     const char *data_dir, *out;     /* the results go to OUT/TASK */
+    const char *data_file;          /* as struct pc_task_env's; or NULL */
     const struct pc_tokenizer *tok; /* NULL behind an endpoint */
     int bos;                        /* -1 as the task says, else 0 or 1 */
     enum pc_format format;          /* as struct pc_task_env's */

@@ -106,6 +106,15 @@ static int submit(struct pc_eval *e, size_t i, struct paco_error *err)
     return e->answerer->ops->submit(e->answerer, &q, err);
 }
 
+static struct pc_nats read_nats(const json_t *record)
+{
+    const json_t *sum = json_object_get(record, "nats"), *n = json_object_get(record, "n_scored"),
+                 *bytes = json_object_get(record, "n_scored_bytes");
+    if (!json_is_number(sum) || !json_is_integer(n) || !json_is_integer(bytes))
+        return (struct pc_nats){0};
+    return (struct pc_nats){json_number_value(sum), json_integer_value(n), json_integer_value(bytes)};
+}
+
 /* The answers an earlier attempt had, from what the record says of them. False when they are not in it. */
 static bool read_answers(const json_t *record, size_t i, struct pc_reply *out)
 {
@@ -115,7 +124,9 @@ static bool read_answers(const json_t *record, size_t i, struct pc_reply *out)
     out->probs = out->n_probs ? pc_alloc(out->n_probs, sizeof *out->probs) : NULL;
     out->texts = n ? pc_alloc_zero(n, sizeof *out->texts) : NULL;
     out->lens = n ? pc_alloc_zero(n, sizeof *out->lens) : NULL;
-    bool good = (n || out->n_probs) && (!n || (out->texts && out->lens)) && (!out->n_probs || out->probs);
+    out->nats = read_nats(record);
+    bool good = (n || out->n_probs || out->nats.n_tokens > 0) && (!n || (out->texts && out->lens)) &&
+                (!out->n_probs || out->probs);
     for (size_t k = 0; k < out->n_probs && good; k++) {
         good = json_is_number(json_array_get(probs, k));
         out->probs[k] = json_number_value(json_array_get(probs, k));
@@ -171,7 +182,11 @@ static int set_counts(json_t *record, const struct pc_reply *r)
 static int set_answers(json_t *record, const struct pc_reply *r)
 {
     int bad = 0;
-    if (r->n_probs) {
+    if (r->nats.n_tokens) {
+        bad |= json_object_set_new(record, "nats", json_real(r->nats.sum));
+        bad |= json_object_set_new(record, "n_scored", json_integer(r->nats.n_tokens));
+        bad |= json_object_set_new(record, "n_scored_bytes", json_integer(r->nats.n_bytes));
+    } else if (r->n_probs) {
         json_t *list = json_array();
         for (size_t i = 0; i < r->n_probs; i++)
             bad |= json_array_append_new(list, json_real(r->probs[i]));
@@ -285,9 +300,11 @@ static int show(struct pc_eval *e, const struct pc_progress *progress, struct pa
 {
     char score[64] = "", phase[64];
     struct pc_progress_event event = how_far(e);
-    if (e->n_scored > 0)
-        snprintf(score, sizeof score, "score %.1f%s", 100 * e->score_sum / e->n_scored,
-            e->n_failed ? ", some failed" : "");
+    const char *failed = e->n_failed ? ", some failed" : "";
+    if (e->n_scored > 0 && e->o.task->is_perplexity)
+        snprintf(score, sizeof score, "perplexity %.2f%s", exp(e->score_sum / e->n_scored), failed);
+    else if (e->n_scored > 0)
+        snprintf(score, sizeof score, "score %.1f%s", 100 * e->score_sum / e->n_scored, failed);
     if (e->o.n_tasks > 1)
         snprintf(phase, sizeof phase, "%s (task %zu of %zu)", e->o.task->name, e->o.place, e->o.n_tasks);
     event.phase = e->o.n_tasks > 1 ? phase : e->o.task->name;

@@ -28,11 +28,12 @@ struct pc_eval {
     json_t **pending; /* journal lines not yet on the disk */
     size_t n_pending;
     size_t i_next, n_asked, n_done, n_failed, n_resumed;
-    size_t n_unjudged; /* answers that only the journal has */
-    size_t n_kept;     /* records on the disk */
-    size_t n_samples;  /* of each item */
-    size_t n_shown;    /* samples that progress was told of */
-    double score_sum, n_scored, last_sync, start;
+    size_t n_unjudged;          /* answers that only the journal has */
+    size_t n_kept;              /* records on the disk */
+    size_t n_samples;           /* of each item */
+    size_t n_shown;             /* samples that progress was told of */
+    double score_sum, n_scored; /* nats and tokens of a perplexity */
+    double last_sync, start;
     struct pc_buf prompt; /* of the question at hand, as are: */
     char key[96];
     const char *group;

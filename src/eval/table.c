@@ -214,7 +214,8 @@ void pc_table_results(struct pc_buf *out, const struct pc_eval_result *const *re
     }
     bool any = false;
     for (size_t i = 0; i < n; i++)
-        put_interval(out, &any, results[i]->task->name, results[i]->score, results[i]->se,
-            results[i]->n_items - results[i]->n_failed);
+        if (!results[i]->task->is_perplexity)
+            put_interval(out, &any, results[i]->task->name, results[i]->score, results[i]->se,
+                results[i]->n_items - results[i]->n_failed);
     remarks(out, &all, false);
 }

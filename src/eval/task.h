@@ -65,9 +65,12 @@ struct pc_task_flags {
 /** What open gets; everything is borrowed until close. */
 struct pc_task_env {
     const struct pc_task_flags *flags;
-    const char *data_dir; /* --data */
+    const char *data_dir;  /* --data, or the folder of the file it names */
+    const char *data_file; /* that file; NULL where it names a folder */
     const struct pc_tokenizer
         *tok;               /* NULL behind an endpoint: nothing is cut by tokens then, and that is noted */
+    int bos;                /* for tasks that encode texts themselves: -1 by the tokenizer's own settings, 0
+                               never, 1 always */
     enum pc_format format;  /* what the model was tuned on; PC_FORMAT_AUTO where nobody knows */
     const char *model_name; /* for the names of upstream's files; NULL: "model" */
     const char *outputs;    /* judges: the file of answers to be judged */
@@ -83,6 +86,13 @@ struct pc_task_env {
 enum pc_ask_kind {
     PC_ASK_CHOICE, /* which of few tokens comes next (reference 1.4) */
     PC_ASK_TEXT,   /* what comes next (reference 1.3) */
+    PC_ASK_NATS,   /* how likely the end of the prompt is behind its beginning */
+};
+
+/** How well a text was predicted. */
+struct pc_nats {
+    double sum;                /* of -log p over the tokens that count */
+    int64_t n_tokens, n_bytes; /* that count, and of the text they stand for */
 };
 
 enum { PC_MAX_CHOICES = 16, PC_MAX_STOPS = 8 };
@@ -107,6 +117,10 @@ struct pc_ask {
     const char *stop_texts[PC_MAX_STOPS];
     size_t n_stop_ids, n_stop_texts;
     bool texts_only;
+    /* PC_ASK_NATS: who has the tokenizer reads ids and not the prompt, which is the same as text. Tokens
+     * behind position first count, which stand for the last tail_len bytes of the prompt. */
+    const int32_t *ids;
+    size_t n_ids, first, tail_len;
     bool until_blank_line; /* nothing counts behind the first "\n\n" that follows something not blank: an
                               early end that changes nothing of what is extracted */
 };
@@ -118,6 +132,7 @@ struct pc_answers {
     const char *const *texts; /* n_samples of them, UTF-8, NUL-terminated; a NUL may also be inside */
     const size_t *lens;
     size_t n_texts;
+    struct pc_nats nats; /* PC_ASK_NATS */
 };
 
 struct pc_task_data; /* a task's own */
@@ -130,6 +145,9 @@ struct pc_task {
     double card_score;                /* what the card says, 0 to 100; NAN where it says nothing */
     int variant;                      /* what the benchmark's file tells its settings apart by */
     enum pc_json_style metrics_style; /* upstream's metrics.json */
+    /** The score is a perplexity, which is no share of 100 and better when lower; items have `nats` and
+     * `n_scored` in place of verdicts. */
+    bool is_perplexity;
 
     int (*open)(const struct pc_task *task, const struct pc_task_env *env, struct pc_task_data **out,
         struct paco_error *err);

@@ -21,6 +21,7 @@ const struct pc_task *const pc_tasks[] = {
     &pc_task_alpaca_judge,
     &pc_task_alpaca_judge_text,
     &pc_task_mgsm,
+    &pc_task_perplexity,
     &pc_task_koala,
     &pc_task_self_instruct,
     &pc_task_vicuna,

@@ -13,6 +13,7 @@ extern const struct pc_task pc_task_tydiqa_goldp, pc_task_tydiqa_no_context;
 extern const struct pc_task pc_task_codex_low, pc_task_codex_high;
 extern const struct pc_task pc_task_alpaca_farm, pc_task_alpaca_judge, pc_task_alpaca_judge_text;
 extern const struct pc_task pc_task_mgsm;
+extern const struct pc_task pc_task_perplexity;
 extern const struct pc_task pc_task_koala, pc_task_self_instruct, pc_task_vicuna;
 
 /** The task called name, or NULL with err naming all those of its family ("mmlu", "humaneval"), or the

@@ -60,3 +60,10 @@ double pc_softmax_forward(const struct pc_softmax *table, float *p, const float 
     }
     return sum;
 }
+
+double pc_softmax_log_sum(const struct pc_softmax *table, float *p, const float *x, size_t n, double *sum)
+{
+    float max;
+    *sum = pc_softmax_forward(table, p, x, n, &max);
+    return (double)max + pc_log(*sum);
+}

@@ -20,6 +20,9 @@ void pc_softmax_init(struct pc_softmax *table, unsigned cpu_flags);
  * and all others 0. p may be x. */
 double pc_softmax_forward(const struct pc_softmax *table, float *p, const float *x, size_t n, float *max);
 
+/** The same, returning the logarithm of all e^x[i]; the sum of p goes to *sum. */
+double pc_softmax_log_sum(const struct pc_softmax *table, float *p, const float *x, size_t n, double *sum);
+
 /* The loop every version compiles with its own flags. */
 static inline void pc_exp_shifted_loop(float *out, const float *x, float shift, size_t n)
 {

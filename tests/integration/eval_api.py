@@ -20,6 +20,14 @@ DATA = os.environ.get("PACO_DATA", "../shared/data")
 KEY = "sk-this-is-secret-0123456789"
 
 
+def words(text):
+    return re.findall(r"\s?\S+|\s", text)
+
+
+def word_logprob(word):
+    return -1 - len(word) / 8
+
+
 class Endpoint(http.server.BaseHTTPRequestHandler):
     """The class's attributes say how it behaves."""
     protocol_version = "HTTP/1.1"
@@ -95,7 +103,8 @@ class Endpoint(http.server.BaseHTTPRequestHandler):
         choice.update(extra)
         if Endpoint.logprobs and body.get("logprobs") and not chat:
             if body.get("echo"):
-                choice["logprobs"] = {"tokens": [prompt[:-1], prompt[-1:]], "token_logprobs": [None, -1.5], "top_logprobs": [None, None]}
+                tokens = words(prompt)
+                choice["logprobs"] = {"tokens": tokens, "token_logprobs": [None, *map(word_logprob, tokens[1:])], "top_logprobs": [None] * len(tokens)}
             else:
                 top = {" " + c: -1.0 - (i + h) % 4 for i, c in enumerate("ABCD")}
                 best = max(top, key=top.get)
@@ -200,6 +209,32 @@ def choices(url):
     done = paco(*gsm(url, work("chat"), limit=2))
     case("one that only chats gets messages", done.returncode == 0 and Endpoint.bodies[0]["messages"][0]["content"].endswith("Answer:") and
          "it has no completions" in done.stderr, (done, Endpoint.bodies[:1]))
+
+
+def texts(url):
+    """Perplexity, by echo: windows of four bytes a token, of which the second half's words count."""
+    prose = " ".join("word" * (i % 3) + str(i) for i in range(200))
+    args = ["eval", "perplexity", "--api", url, "--model", "m", "-c", 64, "--data", write(work("prose.txt"), prose), "--out"]
+    begin(faults=[503])
+    done = paco(*args, work("prose"))
+    items = lines(work("prose") + "/perplexity/items.jsonl")
+    with open(work("prose") + "/perplexity/results.json") as f:
+        r = json.load(f)
+    case("perplexity by echo", done.returncode == 0 and Endpoint.real == 2 * len(items) + 1 and
+         "".join(i["prompt"] for i in items) == prose[:sum(len(i["prompt"]) for i in items)], (done, items[:1]))
+    good = True
+    for i in items:
+        tail = i["prompt"][-i["n_scored_bytes"]:]
+        want = words(tail)
+        good &= tail[0] == " " and i["n_scored"] == len(want) and abs(i["nats"] + sum(map(word_logprob, want))) < 1e-9
+        good &= 100 < len(i["prompt"]) / 2 <= i["n_scored_bytes"] + 16 and len(i["prompt"]) <= 256
+    case("each window's words", good and len(items) > 3, items)
+    n = sum(i["n_scored"] for i in items)
+    case("their mean", abs(r["metrics"]["nats_per_token"] - sum(i["nats"] for i in items) / n) < 1e-9 and r["metrics"]["n_scored"] == n, r)
+    begin(logprobs=False)
+    done = paco(*args, work("prose2"))
+    case("an endpoint without echo says so before it is asked", done.returncode == 1 and Endpoint.real == 0 and
+         "perplexity" in done.stderr and "does not tell how likely the tokens of a prompt are" in done.stderr, done)
 
 
 def keys(url):
@@ -317,6 +352,7 @@ def main():
     withheld(url)
     killed(url)
     choices(url)
+    texts(url)
     keys(url)
     judges(url)
     annotations()

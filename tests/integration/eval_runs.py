@@ -4,14 +4,16 @@
 import csv
 import io
 import json
+import math
 import os
+import random
 import re
 import signal
 import subprocess
 import time
 
 from counting import V, model, tokenizer_json
-from tiny import PACO, SANITIZED, case, config, finish, llama, paco, save, until_caught, work, write
+from tiny import PACO, SANITIZED, case, config, finish, llama, paco, paco_json, save, until_caught, work, write
 
 N_BBH = 12 if SANITIZED else 200  # questions of each task: some seconds, one after the other
 
@@ -135,18 +137,18 @@ def scores(m, d):
     case("a list of subjects, ended by a task", done.returncode == 0 and len(items(work("two"), "mmlu_0shot")) == 4, done)
 
 
-def records(out):
+def records(out, task="bbh_direct"):
     """How many the journal of an unfinished run has."""
     try:
-        with open(os.path.join(out, "bbh_direct.paco-partial", ".paco-journal"), "rb") as f:
+        with open(os.path.join(out, task + ".paco-partial", ".paco-journal"), "rb") as f:
             return f.read().count(b"\n")
     except OSError:
         return 0
 
 
-def wait_for_more(out, before):
+def wait_for_more(out, before, task="bbh_direct"):
     for _ in range(4000):
-        if records(out) > before + 1:
+        if records(out, task) > before + 1:
             return True
         time.sleep(0.005)
     return False
@@ -185,6 +187,82 @@ def killed(m, d):
     case("killed and resumed: the same bytes", done.returncode == 0 and tree(out) == tree(whole), done)
     timing = json.loads(read(out, "bbh_direct", "timing.json"))
     case("and not from the beginning", timing["n_resumed"] > 0, timing)
+
+
+def prose(seed, n):
+    r = random.Random(seed)
+    return "".join(r.choice("abcdefghijklmnopqrstuvwxyz  \n") for _ in range(n))
+
+
+def texts(m):
+    """Perplexity of texts: the number paco perplexity prints, window by window."""
+    d, n = work("texts"), 4000 if SANITIZED else 40000
+    for name, seed, size in (("b.txt", 1, n), ("a.txt", 2, 700), ("short.txt", 3, 50), ("c.md", 4, 700)):
+        write(os.path.join(d, "perplexity", name), prose(seed, size))
+    one, out = os.path.join(d, "perplexity", "a.txt"), work("perplexity")
+    for what, flags, more in (("one text", (), ()), ("with BOS", ("--bos", "always"), ("--bos", "always")), ("the first three windows", ("--limit", 3), ("--chunks", 3))):
+        want = paco_json("perplexity", "-m", m, "-f", one, "-c", 64, *more)
+        done = ev("perplexity", "-m", m, "--data", one, "-c", 64, "--out", out, "--force", *flags)
+        results = json.loads(read(out, "perplexity", "results.json"))
+        got = results["metrics"]
+        case("perplexity of " + what, done.returncode == 0 and "format" not in done.stderr and got["perplexity"] == want["perplexity"] == results["score"] and
+             got["nats_per_token"] == want["nll"] and got["n_scored"] == want["n_scored"] and got["n_windows"] == want["n_windows"], (got, want, done))
+    windows = [r["nats"] / r["n_scored"] for r in items(out, "perplexity")]
+    mean = sum(windows) / 3
+    error = math.sqrt(sum((x - mean) ** 2 for x in windows) / 2 / 3)
+    case("its standard error is over windows", abs(got["nats_per_token_standard_error"] - error) < 1e-9 and
+         abs(results["standard_error"] - error * got["perplexity"]) < 1e-9 * got["perplexity"], (got, error))
+    case("a letter is a byte", abs(got["bits_per_byte"] - mean / math.log(2)) < 1e-9, got)
+    case("what it depends on", list(results["data"]) == ["a.txt"] and results["flags"]["max_context_length"] == 64, results)
+    case("a window is text", items(out, "perplexity")[1]["prompt"] == prose(2, 700)[64:128], items(out, "perplexity")[1])
+    case("metrics.json", json.loads(read(out, "perplexity", "metrics.json")) == got)
+    whole, killed_out = work("texts-whole"), work("texts-killed")
+    args = ["perplexity", "-m", m, "--data", d, "-c", 64, "-q"]
+    done = ev(*args, "--out", whole, "--batch", 1, "-t", 1)
+    keys = [r["key"] for r in items(whole, "perplexity")]
+    case("texts in the order of their names", done.returncode == 0 and keys[:11] == ["a.txt/%d" % i for i in range(10)] + ["b.txt/0"] and
+         "perplexity " in done.stdout, (done, keys[:12]))
+    results = json.loads(read(whole, "perplexity", "results.json"))
+    case("each has its numbers", sorted(results["metrics"]["texts"]) == ["a.txt", "b.txt", "short.txt"] and
+         results["metrics"]["texts"]["short.txt"]["perplexity"] is None and "short.txt has" in results["notes"][0], results)
+    done = ev(*args, "--out", work("texts-wide"), "-t", 2)
+    case("many windows at once: the same bytes", done.returncode == 0 and tree(work("texts-wide")) == tree(whole), done)
+    with subprocess.Popen([PACO, "eval", *map(str, args), "--out", killed_out, "--batch", "1", "-t", "1"], stderr=subprocess.PIPE, stdout=subprocess.PIPE) as p:
+        there = wait_for_more(killed_out, 0, "perplexity")
+        p.kill()
+        p.communicate(timeout=60)
+    done = ev(*args, "--out", killed_out)
+    timing = json.loads(read(killed_out, "perplexity", "timing.json"))
+    case("killed and resumed: the same bytes", done.returncode == 0 and tree(killed_out) == tree(whole), done)
+    case("and not from the beginning" + (" # SKIP it was done before" if p.returncode == 0 else ""),
+         p.returncode == 0 or (there and timing["n_resumed"] > 0), timing)
+    return whole
+
+
+def texts_compared(whole, other):
+    """Two models over the same windows."""
+    d, out = work("texts"), work("texts-other")
+    done = ev("perplexity", "-m", other, "--data", d, "-c", 64, "--out", out)
+    a, b = [[r["nats"] / r["n_scored"] for r in items(x, "perplexity")] for x in (whole, out)]
+    c = json.loads(ev("--compare", whole, out, "--json").stdout)["tasks"][0]
+    case("--compare by windows", done.returncode == 0 and c["unit"] == "nats_per_token" and c["n_items"] == len(a) == len(b) and
+         abs(c["mean_a"] - sum(a) / len(a)) < 1e-9 and abs(c["difference"] - (sum(b) - sum(a)) / len(a)) < 1e-9 and
+         c["better_in_a"] == sum(x < y for x, y in zip(a, b)) and c["better_in_b"] == sum(y < x for x, y in zip(a, b)) and
+         c["mcnemar_p"] is None and c["ci95"][0] <= c["difference"] <= c["ci95"][1], c)
+    done = ev("--compare", whole, out)
+    case("as text", done.returncode == 0 and "nats a token, less is better: perplexities" in done.stdout, done)
+    page = work("texts.html")
+    done = ev("--report", whole, out, "--out", page)
+    html = read(page)
+    case("--report", done.returncode == 0 and "nats a token" in html and "bits a byte" in html and "Perplexity by text" in html and
+         "Wilson's 95&nbsp;% interval:" not in html, done)
+    for what, args, part in (
+            ("no texts", ["--data", data("no-texts")], "no folder `perplexity`, and no file whose name ends in .txt"),
+            ("too short", ["--data", d], "no text is as long as a window of 65536 tokens"),
+            ("no window", ["--data", d, "-c", 2], "windows of 2 tokens (-c)")):
+        flags = ["-c", 65536] if what == "too short" else []
+        done = ev("perplexity", "-m", other, "--out", work("nowhere"), *flags, *args)
+        case("perplexity: " + what, done.returncode in (1, 2) and part in done.stderr and not os.path.exists(work("nowhere")), done)
 
 
 def bad_data(m):
@@ -245,6 +323,7 @@ def main():
     killed(m, d)
     full_disk(m, d)
     bad_data(model("counts-again"))
+    texts_compared(texts(m), model("counts-still"))
     finish()
 
 

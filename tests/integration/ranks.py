@@ -31,24 +31,25 @@ def evaluate():
         examples = [{"input": "abc"[i % 3] * (i % 5 + 1), "target": "bcd"[i % 3]} for i in range(40)]
         write(work("data", "bbh", "bbh", task + ".json"), json.dumps({"canary": "", "examples": examples}))
         write(work("data", "bbh", "cot-prompts", task + ".txt"), "canary\n-----\nDo.\n\nQ: a\nA: So the answer is b.")
+    write(work("data", "perplexity", "text.txt"), "".join("abcde fgh\n"[i * i % 10] for i in range(2000)))
     data = os.path.dirname(work("data", "x"))
 
     def paco_eval(out, n=0, *more):
-        args = [PACO, "eval", "bbh_direct", "-m", m, "--data", data, "--out", out, "--max_num_examples_per_task", "30", *more]
+        args = [PACO, "eval", "bbh_direct", "perplexity", "-c", "32", "-m", m, "--data", data, "--out", out, "--max_num_examples_per_task", "30", *more]
         return mpirun(n, *args) if n else subprocess.run(args, capture_output=True, text=True, timeout=120)
 
     def files(out):
         found = {}
-        for name in ("items.jsonl", "results.json", "metrics.json"):
+        for name in (task + "/" + file for task in ("bbh_direct", "perplexity") for file in ("items.jsonl", "results.json", "metrics.json")):
             try:
-                with open(os.path.join(out, "bbh_direct", name), "rb") as f:
+                with open(os.path.join(out, name), "rb") as f:
                     found[name] = f.read()
             except OSError as e:
                 found[name] = str(e)
         return found
     alone = work("alone")
     r = paco_eval(alone)
-    case("one process evaluates", r.returncode == 0 and "      60 " in r.stdout, r)
+    case("one process evaluates", r.returncode == 0 and "      60 " in r.stdout and "      62 " in r.stdout, r)
     for n in (2, 3):
         out = work(f"ranks{n}")
         r = paco_eval(out, n)

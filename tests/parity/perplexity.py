@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Perplexity and divergence against Transformers in float32: both ways of laying windows over a text."""
+import json
 import math
 
 import torch
@@ -72,5 +73,12 @@ for what, windows, flags in (("windows end to end", end_to_end(len(ids), 128), (
         expect(abs(got["same_top"] - same) < 1.5 / n, "same likeliest %.4f, not %.4f" % (got["same_top"], same))
         note("perplexity %.4f over %d tokens, off by %.1e; divergence %.6f, off by %.1e" %
              (math.exp(nll), n, abs(got["nll"] - nll), kl, abs(got["kl_mean"] - kl)))
+
+with case("paco eval perplexity"):
+    got = paco("perplexity", "-m", path, "-f", text, "--dtype", "f32", "-c", 128).json
+    paco("eval", "perplexity", "-m", path, "--data", text, "--dtype", "f32", "-c", 128, "--out", work("eval"))
+    mine = json.loads((work("eval") / "perplexity" / "metrics.json").read_text())
+    equal("nats a token", mine["nats_per_token"], got["nll"])
+    equal("perplexity", mine["perplexity"], got["perplexity"])
 
 finish()

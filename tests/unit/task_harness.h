@@ -200,6 +200,8 @@ static inline int harness_walk(struct harness *h, const char *dir, const char *t
             rc = pc_buf_check(&prompt, "a prompt", &h->err);
         pc_buf_release(&prompt);
         struct pc_answers answers = {.probs = probs, .n_probs = 4};
+        if (ask.kind == PC_ASK_NATS)
+            answers = (struct pc_answers){.nats = {1.5, 2, 3}};
         if (ask.kind == PC_ASK_TEXT)
             answers = (struct pc_answers){.texts = &text, .lens = &len, .n_texts = 1};
         json_t *record = rc == 0 ? json_object() : NULL;

@@ -14,7 +14,8 @@ enum kind { VLLM, OPENAI, LLAMACPP, CHAT, NO_LOGPROBS };
 struct fixture {
     struct http_server s;
     enum kind kind;
-    int fail_status; /* what real questions (longer than a probe) are answered with; 0: properly */
+    const char *one_token; /* a text that is echoed as one token, or NULL */
+    int fail_status;       /* what real questions (longer than a probe) are answered with; 0: properly */
     atomic_int n_real;
     char last[4096]; /* the last real request's body */
     struct pc_answerer *a;
@@ -81,6 +82,8 @@ static json_t *logprobs_of(const struct fixture *f, const json_t *q, const char 
     if (!json_is_true(json_object_get(q, "echo")))
         return json_pack("{s:[s], s:[f], s:[o]}", "tokens", " A", "token_logprobs", log(0.5), "top_logprobs",
             top_of(n, false));
+    if (f->one_token && strcmp(prompt, f->one_token) == 0)
+        return json_pack("{s:[s], s:[n], s:[n]}", "tokens", prompt, "token_logprobs", "top_logprobs");
     // Two tokens: all but the last two characters, and these.
     size_t len = strlen(prompt);
     return json_pack("{s:[s%, s], s:[n, f], s:[n, n]}", "tokens", prompt, len - 2, prompt + len - 2,
@@ -270,6 +273,60 @@ static void an_endpoint_without_log_probabilities_says_so_beforehand(void **stat
     assert_int_equal(f->a->ops->room(f->a), 8);
 }
 
+/* The beginning " Once upon" is asked for alone, which tells how many tokens it has; the server divides a
+ * text before its last two characters. */
+static void how_likely_a_text_is_takes_two_echoes(void **state)
+{
+    struct fixture *f = *state;
+    struct pc_reply r;
+    const struct pc_ask ask = {.kind = PC_ASK_NATS, .tail_len = 2};
+    assert_int_equal(begin(f, VLLM), 0);
+    assert_int_equal(pc_answer_api_can(f->a, &ask, &f->err), 0);
+    f->one_token = " Once upon";
+    assert_int_equal(submit(f, 3, " Once upon a", ask), 0);
+    assert_int_equal(await(f, &r), 1);
+    assert_int_equal(r.error.code, 0);
+    assert_int_equal(r.i_item, 3);
+    assert_int_equal(f->n_real, 2);
+    assert_contains(f->last, "\"prompt\":\" Once upon a\",\"max_tokens\":0");
+    assert_int_equal(r.nats.n_tokens, 1);
+    assert_int_equal(r.nats.n_bytes, 2);
+    assert_true(fabs(r.nats.sum + log(0.0001)) < 1e-12);
+    pc_reply_release(&r);
+    // An end that begins inside a token.
+    f->one_token = NULL;
+    assert_int_equal(submit(f, 3, " Once upon a", ask), 0);
+    assert_int_equal(await(f, &r), 1);
+    assert_int_equal(r.error.code, PACO_EUNSUPPORTED);
+    assert_contains(
+        r.error.message, "the echo of the text's beginning is not the beginning of the echo of all of it");
+    assert_int_equal(r.nats.n_tokens, 0);
+    pc_reply_release(&r);
+    f->fail_status = 400;
+    assert_int_equal(submit(f, 3, " Once upon a", ask), 0);
+    assert_int_equal(await(f, &r), 1);
+    assert_int_equal(r.error.code, PACO_EINVAL);
+    pc_reply_release(&r);
+}
+
+static void or_cannot_be_had(void **state)
+{
+    struct fixture *f = *state;
+    static const enum kind kinds[] = {OPENAI, LLAMACPP, NO_LOGPROBS};
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(begin(f, kinds[i]), 0);
+        assert_int_equal(
+            pc_answer_api_can(f->a, &(struct pc_ask){.kind = PC_ASK_NATS}, &f->err), PACO_EUNSUPPORTED);
+        assert_contains(
+            f->err.message, "does not tell how likely the tokens of a prompt are (completions with echo");
+        if (i == 2)
+            break; // the last is closed by teardown
+        f->a->ops->close(f->a);
+        f->a = NULL;
+        http_server_close(&f->s);
+    }
+}
+
 static const struct pc_ask g_text = {.kind = PC_ASK_TEXT,
     .max_tokens = 50,
     .n_samples = 3,
@@ -434,6 +491,8 @@ int main(void)
         WITH(or_counts_as_nothing_where_there_is_no_echo),
         WITH(no_candidate_at_all_is_an_error_of_the_item),
         WITH(an_endpoint_without_log_probabilities_says_so_beforehand),
+        WITH(how_likely_a_text_is_takes_two_echoes),
+        WITH(or_cannot_be_had),
         WITH(samples_come_in_one_request_and_are_cut_at_stops),
         WITH(or_one_by_one_where_only_one_is_given),
         WITH(chat_gets_the_prompt_as_a_users_message_without_the_cards_tags),

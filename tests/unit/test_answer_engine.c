@@ -180,6 +180,60 @@ static void test_choices(void **state)
     teardown(&r);
 }
 
+/* -log p of ids[first + 1] and on, in double. */
+static double nats_of(struct rig *r, const int32_t *ids, size_t n, size_t first)
+{
+    struct paco_error err = {0};
+    struct pc_seq *seq = NULL;
+    double nats = 0;
+    assert_int_equal(pc_seq_new(r->e, 16, &seq, &err), 0);
+    for (size_t i = 0; i + 1 < n; i++) {
+        const struct pc_row row = {.seq = seq, .pos = (int32_t)i, .token = ids[i], .want_logits = true};
+        assert_int_equal(pc_engine_step(r->e, &row, 1, &err), 0);
+        const float *logits = pc_engine_logits(r->e, 0);
+        double sum = 0;
+        for (int k = 0; k < V; k++)
+            sum += exp((double)logits[k]);
+        nats += i < first ? 0 : log(sum) - (double)logits[ids[i + 1]];
+    }
+    pc_seq_free(seq);
+    return nats;
+}
+
+/* Ten tokens of which more count than the engine gives logits at once; and what is no token of the model. */
+static void test_nats(void **state)
+{
+    (void)state;
+    struct rig r;
+    setup(&r, NULL, g_options);
+    static const int32_t ids[] = {0, 1, 2, 9, 10, 3, 3, 4, 5, THE}, beyond[] = {0, 1, V, 2};
+    static const size_t firsts[] = {0, 3, 8};
+    for (size_t i = 0; i < 3; i++)
+        submit(&r, i, "shown only",
+            (struct pc_ask){
+                .kind = PC_ASK_NATS, .ids = ids, .n_ids = 10, .first = firsts[i], .tail_len = 5 + i});
+    submit(&r, 3, "", (struct pc_ask){.kind = PC_ASK_NATS, .ids = beyond, .n_ids = 4, .first = 1});
+    for (int k = 0; k < 4; k++) {
+        struct pc_reply reply = poll_one(&r);
+        size_t i = reply.i_item;
+        if (i == 3) {
+            assert_int_equal(reply.error.code, PACO_EMISMATCH);
+            assert_string_equal(reply.error.message, "token 2 is 32, the model's vocabulary has 32");
+            assert_int_equal(reply.nats.n_tokens, 0);
+            continue;
+        }
+        assert_int_equal(reply.error.code, 0);
+        assert_int_equal(reply.nats.n_tokens, 9 - firsts[i]);
+        assert_int_equal(reply.nats.n_bytes, 5 + i);
+        assert_int_equal(reply.n_prompt_tokens, 10);
+        assert_int_equal(reply.n_output_tokens, 0);
+        assert_true(fabs(reply.nats.sum - nats_of(&r, ids, 10, firsts[i])) < 1e-5);
+        assert_true(reply.nats.sum > 1);
+        pc_reply_release(&reply);
+    }
+    teardown(&r);
+}
+
 /* Samples have streams of their own, and are the same however many are asked for at once. */
 static void test_samples(void **state)
 {
@@ -242,6 +296,7 @@ int main(void)
         cmocka_unit_test(test_characters_are_counted),
         cmocka_unit_test(test_blank_line),
         cmocka_unit_test(test_choices),
+        cmocka_unit_test(test_nats),
         cmocka_unit_test(test_samples),
         cmocka_unit_test(test_failures),
     };
