@@ -5,6 +5,7 @@
 #include "cli/finetune_plan.h"
 #include "cli/finetune_save.h"
 #include "cli/finetune_watch.h"
+#include "train/whole.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -13,7 +14,7 @@ static struct pc_finetune_values g_values;
 
 /* ---- afterwards ---- */
 
-static int finish(struct pc_finetune *f, struct pc_write_result *written, struct paco_error *err)
+static int write_model(struct pc_finetune *f, struct pc_write_result *written, struct paco_error *err)
 {
     struct pc_checkpoint *narrow = NULL;
     int rc = pc_finetune_narrow(f, &narrow, err);
@@ -22,6 +23,20 @@ static int finish(struct pc_finetune *f, struct pc_write_result *written, struct
     pc_checkpoint_close(narrow);
     if (rc < 0)
         pc_error_prefix(err, "saving the model");
+    return rc;
+}
+
+/* Where ranks share the weights, rank 0 borrows the others' shares meanwhile. */
+static int finish(struct pc_finetune *f, struct pc_write_result *written, struct paco_error *err)
+{
+    struct pc_whole whole;
+    float *own = f->params->w;
+    int rc = pc_whole_gather_weights(&whole, f->trainer, f->v->out, err);
+    f->params->w = whole.w;
+    if (rc == 0 && f->party.rank == 0)
+        rc = write_model(f, written, err);
+    f->params->w = own;
+    pc_whole_release(&whole);
     return rc;
 }
 
@@ -89,7 +104,7 @@ static int train(struct pc_finetune *f, struct pc_finetune_watch *w, struct paco
             (unsigned long long)f->trainer->step, result.saved);
     if (rc < 0 && f->ranks && !*result.saved)
         add_way_on(f, err);
-    if (rc == 0 && f->party.rank == 0)
+    if (rc == 0)
         rc = finish(f, &written, err);
     if (rc == 0 && f->party.rank == 0)
         rc = pc_finetune_also_save(f, err);

@@ -201,6 +201,12 @@ static int bind_model(struct pc_finetune *f, enum pc_products products, struct p
     return rc < 0 ? rc : pc_llama_bind(f->params->ck, &f->config, &f->kernels, products, &f->llama, err);
 }
 
+static void weights_arrived(void *ctx, uint64_t first, uint64_t end)
+{
+    const struct pc_finetune *f = ctx;
+    pc_ranks_give_back(f->ranks, f->params->w, first, end);
+}
+
 int pc_finetune_bind(struct pc_finetune *f, struct paco_error *err)
 {
     enum pc_products products = f->train.bf16 ? PC_PRODUCTS_TRAIN_BF16 : PC_PRODUCTS_F32;
@@ -210,6 +216,10 @@ int pc_finetune_bind(struct pc_finetune *f, struct paco_error *err)
     rc = f->is_lora ? bind_lora(f, products, err) : bind_model(f, products, err);
     if (rc == 0 && f->party.collect)
         rc = pc_ranks_new(&f->ranks, f->party.collect, f->params, (int)f->v->zero, err);
+    if (rc == 0 && f->ranks && f->ranks->zero >= 3) {
+        f->params->arrived = weights_arrived;
+        f->params->ctx = f;
+    }
     return rc;
 }
 

@@ -170,9 +170,10 @@ const struct pc_option pc_finetune_rows[] = {
         .offset = AT(zero),
         .arg = "N",
         .min = 0,
-        .max = 2,
-        .help = "under mpirun, what ranks keep a share of: 1 (default) optimiser states, 2 and gradients, 0 "
-                "nothing"},
+        .max = 3,
+        .help =
+            "under mpirun, what ranks keep a share of: 1 (default) optimiser states, 2 and gradients, 3 and "
+            "weights; 0 nothing"},
     {.name = "gradient_checkpointing",
         .type = PC_OPT_FLAG,
         .offset = AT(recompute),

@@ -33,9 +33,23 @@ static int n_gradients(const struct pc_train_setup *s, const struct pc_train_opt
     return o->bf16 || n <= 1 ? 1 : n < PC_SLOTS ? 2 : 3;
 }
 
+static void need(void *ctx, int32_t part, bool back)
+{
+    const struct pc_train_setup *s = ctx;
+    pc_ranks_need(s->ranks, s->params->w, part, back);
+}
+
+static void done(void *ctx, int32_t part, bool back)
+{
+    const struct pc_train_setup *s = ctx;
+    (void)back;
+    pc_ranks_done(s->ranks, s->params->w, part);
+}
+
 static void ready(void *ctx, int32_t part)
 {
-    pc_ranks_ready(ctx, part);
+    const struct pc_train_setup *s = ctx;
+    pc_ranks_ready(s->ranks, part);
 }
 
 static struct pc_pass_options pass_options(const struct pc_train_setup *s, const struct pc_train_options *o)
@@ -52,7 +66,7 @@ static struct pc_pass_options pass_options(const struct pc_train_setup *s, const
         .dropout = (float)o->dropout,
         .recompute = o->recompute};
     if (s->ranks)
-        p.hooks = (struct pc_pass_hooks){.ready = ready, .ctx = s->ranks};
+        p.hooks = (struct pc_pass_hooks){need, done, ready, (void *)s};
     if (!o->bf16)
         return p;
     if (p.max_rows < PC_TRAIN_ROWS)
@@ -68,6 +82,11 @@ static uint64_t own_states(const struct pc_train_setup *s)
     return shard ? pc_shard_most_own(shard) : s->params->n_flat;
 }
 
+static uint64_t own_weights(const struct pc_train_setup *s)
+{
+    return s->ranks && s->ranks->zero >= 3 ? pc_shard_n_passing(&s->ranks->shard) : s->params->n_flat;
+}
+
 static uint64_t own_gradients(const struct pc_train_setup *s, const struct pc_train_options *o)
 {
     if (s->ranks && s->ranks->zero >= 2 && o->bf16)
@@ -80,9 +99,8 @@ void pc_train_memory(
 {
     struct pc_pass_options p = pass_options(s, o);
     struct pc_pass_plan pass = pc_pass_plan(s->model, &p);
-    uint64_t flat = s->params->n_flat * sizeof(float);
     *out = (struct pc_train_memory){.base = s->lora ? s->model->weights_size : s->model->own_size,
-        .weights = flat,
+        .weights = own_weights(s) * sizeof(float),
         .gradients = own_gradients(s, o) * sizeof(float),
         .states = pc_optimizer_size(own_states(s), o->optimizer.states),
         .activations = pass.activations,
@@ -152,7 +170,7 @@ int pc_trainer_new(const struct pc_train_setup *setup, const struct pc_train_opt
     t->options.optimizer.seed = options->seed;
     t->options.optimizer.shard = pc_ranks_shard(setup->ranks);
     t->order_epoch = UINT64_MAX;
-    struct pc_pass_options p = pass_options(setup, options);
+    struct pc_pass_options p = pass_options(&t->setup, options);
     int first, end, rc = plan(t, err);
     if (rc == 0 && !options->bf16)
         rc = pc_shard_slots(0, n_ranks(setup), &first, &end, err);
@@ -290,9 +308,12 @@ static int run_shared(struct step *s, uint64_t first, uint64_t end, float *g, st
         i = next;
     }
     if (!each)
-        most = 1;
-    for (n = each ? n : n > 0; n < most && rc == 0; n++)
+        return rc == 0 && n == 0 ? pc_ranks_add(ranks, g, err) : rc;
+    for (; n < most && rc == 0; n++) {
+        pc_ranks_begin(ranks, g);
+        pc_ranks_idle(ranks, s->t->setup.params->w);
         rc = pc_ranks_add(ranks, g, err);
+    }
     return rc;
 }
 
@@ -387,6 +408,18 @@ static void deal(struct step *s)
         pc_shard_slots(rank, size, &s->first_slot, &s->end_slot, NULL);
 }
 
+/* In F32 with --zero 3 a pass is an example, and some ranks have more. */
+static void idle_examples(const struct step *s)
+{
+    const struct pc_trainer *t = s->t;
+    struct pc_ranks *ranks = t->setup.ranks;
+    uint64_t most = 0, own = t->bounds[ranks->rank + 1] - t->bounds[ranks->rank];
+    for (int k = 0; k < ranks->size; k++)
+        most = t->bounds[k + 1] - t->bounds[k] > most ? t->bounds[k + 1] - t->bounds[k] : most;
+    for (; own < most && ranks->zero >= 3; own++)
+        pc_ranks_idle(ranks, t->setup.params->w);
+}
+
 /* Gradients and losses of the step's examples, everyone's. */
 static int compute(struct step *s, struct paco_error *err)
 {
@@ -396,6 +429,8 @@ static int compute(struct step *s, struct paco_error *err)
     deal(s);
     if (!t->options.bf16) {
         int rc = run_slots(s, err);
+        if (rc == 0 && ranks)
+            idle_examples(s);
         if (rc == 0 && ranks)
             rc = pc_ranks_add(ranks, t->gradient[0], err);
         return rc < 0 || !ranks ? rc : pc_ranks_share(ranks, t->loss, t->bounds, err);

@@ -164,6 +164,8 @@ static int read_param(void *ctx, size_t i, struct pc_sweep *sweep, struct paco_e
             rc = pc_sweep_step(sweep, t->name, n * t->row_elems * sizeof *w, err);
     }
     zero_rest(r->p, i, t->n_rows * t->row_elems);
+    if (r->p->arrived)
+        r->p->arrived(r->p->ctx, r->p->v[i].offset, r->p->v[i].offset + r->p->v[i].n);
     return rc;
 }
 

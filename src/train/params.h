@@ -45,6 +45,10 @@ struct pc_params {
     uint64_t n_elements;      /* without the gaps */
     float *w;                 /* (n_flat), 4096-byte aligned */
     struct pc_checkpoint *ck; /* tensor i is v[i] */
+    /** Elements [first, end) have been read: where ranks share weights, others' may be given back. NULL:
+     * nobody asks. Called by the workers that read. */
+    void (*arrived)(void *ctx, uint64_t first, uint64_t end);
+    void *ctx;
 };
 
 /** An empty space. *owned*: pc_params_free. */

@@ -59,6 +59,8 @@ int pc_ranks_new(struct pc_ranks **out, struct pc_collect *collect, const struct
     r->rank = pc_collect_rank(collect);
     r->size = pc_collect_size(collect);
     r->zero = zero;
+    r->is_tied =
+        pc_params_find(params, "model.embed_tokens.weight") && !pc_params_find(params, "lm_head.weight");
     r->bounds = pc_alloc((size_t)r->size + 1, sizeof *r->bounds);
     r->packed = pc_alloc((size_t)pc_params_n_chunks(params), sizeof *r->packed);
     int rc = r->bounds && r->packed ? find_parts(r, params, &begin, &n_parts, err)
@@ -66,8 +68,13 @@ int pc_ranks_new(struct pc_ranks **out, struct pc_collect *collect, const struct
     if (rc == 0)
         rc = pc_shard_init(&r->shard, params->n_flat, begin, n_parts, r->rank, r->size, err);
     pc_free(begin);
-    if (rc == 0 && !(r->ticket = pc_alloc_zero(r->shard.n_groups, sizeof *r->ticket)))
-        rc = pc_error_mem(err, r->shard.n_groups * sizeof *r->ticket, "ranks");
+    if (rc == 0) {
+        r->ticket = pc_alloc_zero(r->shard.n_groups, sizeof *r->ticket);
+        r->gather = pc_alloc_zero(r->shard.n_groups, sizeof *r->gather);
+        r->where = pc_alloc_zero(r->shard.n_groups, sizeof *r->where);
+        if (!r->ticket || !r->gather || !r->where)
+            rc = pc_error_mem(err, r->shard.n_groups * sizeof *r->ticket, "ranks");
+    }
     if (rc < 0)
         return pc_ranks_free(r), rc;
     *out = r;
@@ -82,6 +89,8 @@ void pc_ranks_free(struct pc_ranks *r)
     pc_free(r->group_of_layer);
     pc_free(r->bounds);
     pc_free(r->ticket);
+    pc_free(r->gather);
+    pc_free(r->where);
     pc_free(r->packed);
     pc_free(r);
 }
@@ -183,11 +192,135 @@ int pc_ranks_add(struct pc_ranks *r, float *g, struct paco_error *err)
     return r->rc;
 }
 
+/* ---- weights ---- */
+
+/* The groups part uses. */
+static void groups_of(const struct pc_ranks *r, int32_t part, size_t *first, size_t *end)
+{
+    *first = part < 0 ? 0 : part < r->n_layers ? r->group_of_layer[part] : r->group_of_end;
+    *end = part < 0             ? (r->n_layers ? r->group_of_layer[0] : r->group_of_end)
+           : part < r->n_layers ? r->group_of_layer[part] + 1
+                                : r->shard.n_groups;
+}
+
+/* The chunk a group ends in, in elements; the next part may begin in it. */
+static void edge_of(const struct pc_shard *s, size_t i_group, uint64_t *first, uint64_t *end)
+{
+    *end = s->group[i_group + 1] * PC_PARAM_CHUNK;
+    *first = s->group[i_group + 1] > s->group[i_group] ? *end - PC_PARAM_CHUNK : *end;
+    *first = *first < s->n_flat ? *first : s->n_flat;
+    *end = *end < s->n_flat ? *end : s->n_flat;
+}
+
+static void fetch(struct pc_ranks *r, float *w, size_t i)
+{
+    struct paco_error *err = &r->err;
+    if (r->where[i] != PC_AWAY || r->weights_rc < 0)
+        return;
+    pc_shard_bounds(&r->shard, i, r->bounds);
+    r->weights_rc = pc_collect_gather(r->collect, w, r->bounds, sizeof *w, &r->gather[i], err);
+    r->where[i] = PC_COMING;
+}
+
+static void fetch_part(struct pc_ranks *r, float *w, int32_t part, bool wait)
+{
+    size_t first, end;
+    groups_of(r, part, &first, &end);
+    for (size_t i = first; i < end; i++)
+        fetch(r, w, i);
+    for (size_t i = first; i < end && wait && r->weights_rc == 0; i++) {
+        r->weights_rc = pc_collect_wait(r->collect, r->gather[i], &r->err);
+        r->where[i] = PC_HERE;
+    }
+}
+
+void pc_ranks_need(struct pc_ranks *r, float *w, int32_t part, bool back)
+{
+    if (r->zero < 3)
+        return;
+    fetch_part(r, w, part, false);
+    if (part == r->n_layers && r->is_tied)
+        fetch_part(r, w, -1, true);
+    int32_t next = back ? part - 1 : part + 1;
+    if (next >= 0 && next <= r->n_layers)
+        fetch_part(r, w, next, false);
+    fetch_part(r, w, part, true);
+}
+
+void pc_ranks_give_back(const struct pc_ranks *r, float *w, uint64_t first, uint64_t end)
+{
+    uint64_t c = (first + PC_PARAM_CHUNK - 1) / PC_PARAM_CHUNK, last = end / PC_PARAM_CHUNK;
+    if (end == r->shard.n_flat)
+        last = r->shard.n_chunks;
+    for (; c < last && r->zero >= 3; c++) {
+        uint64_t edge, edge_end, at = c * PC_PARAM_CHUNK;
+        edge_of(&r->shard, pc_shard_group_of(&r->shard, c), &edge, &edge_end);
+        if (at != edge && !pc_shard_owns(&r->shard, c, NULL))
+            give_back(w, at, at + PC_PARAM_CHUNK);
+    }
+}
+
+static void give_back_part(struct pc_ranks *r, float *w, int32_t part)
+{
+    size_t first, end;
+    groups_of(r, part, &first, &end);
+    for (size_t i = first; i < end; i++) {
+        uint64_t stop = r->shard.group[i + 1] * PC_PARAM_CHUNK;
+        r->where[i] = PC_AWAY;
+        pc_ranks_give_back(
+            r, w, r->shard.group[i] * PC_PARAM_CHUNK, stop < r->shard.n_flat ? stop : r->shard.n_flat);
+    }
+}
+
+void pc_ranks_done(struct pc_ranks *r, float *w, int32_t part)
+{
+    if (r->zero < 3)
+        return;
+    give_back_part(r, w, part);
+    if (part == r->n_layers && r->is_tied)
+        give_back_part(r, w, -1);
+}
+
+void pc_ranks_idle(struct pc_ranks *r, float *w)
+{
+    for (int32_t part = -1; part < r->n_layers; part++) {
+        pc_ranks_need(r, w, part, false);
+        pc_ranks_done(r, w, part);
+    }
+    for (int32_t part = r->n_layers; part >= 0; part--) {
+        pc_ranks_need(r, w, part, true);
+        pc_ranks_done(r, w, part);
+        pc_ranks_ready(r, part);
+    }
+}
+
+/* The chunks groups end in, from their owners. */
+static int spread_edges(struct pc_ranks *r, float *w, int64_t *ticket, struct paco_error *err)
+{
+    int rc = 0;
+    for (size_t i = 0; i < r->shard.n_groups && rc == 0; i++) {
+        uint64_t first, end, from, to;
+        edge_of(&r->shard, i, &first, &end);
+        for (int k = 0; k < r->size; k++) {
+            pc_shard_range(&r->shard, i, k, &from, &to);
+            bool owner = first < end && from <= first && first < to;
+            r->bounds[k] = k == 0 ? (int64_t)first : r->bounds[k];
+            r->bounds[k + 1] = owner ? (int64_t)end : r->bounds[k];
+        }
+        rc = pc_collect_gather(r->collect, w, r->bounds, sizeof *w, ticket, err);
+    }
+    return rc;
+}
+
 int pc_ranks_spread(struct pc_ranks *r, float *w, struct paco_error *err)
 {
     int64_t ticket = 0;
-    int rc = 0;
-    for (size_t i = 0; i < r->shard.n_groups && rc == 0 && r->zero > 0; i++) {
+    int rc = r->weights_rc;
+    if (rc < 0 && err)
+        *err = r->err;
+    if (rc == 0 && r->zero >= 3)
+        rc = spread_edges(r, w, &ticket, err);
+    for (size_t i = 0; i < r->shard.n_groups && rc == 0 && r->zero > 0 && r->zero < 3; i++) {
         pc_shard_bounds(&r->shard, i, r->bounds);
         rc = pc_collect_gather(r->collect, w, r->bounds, sizeof *w, &ticket, err);
     }

@@ -19,6 +19,8 @@
 #include "train/params.h"
 #include "train/shard.h"
 
+enum { PC_AWAY, PC_COMING, PC_HERE };
+
 struct pc_ranks {
     struct pc_collect *collect;
     struct pc_shard shard;
@@ -33,8 +35,13 @@ struct pc_ranks {
     int rc;             /* of what began meanwhile, and err */
     struct paco_error err;
     int64_t *ticket; /* (groups) */
-    int64_t *bounds; /* (size + 1) */
-    double *packed;  /* (chunks) */
+
+    bool is_tied;         /* the embedding is used behind the layers, too */
+    unsigned char *where; /* (groups) of the weights, with --zero 3: PC_AWAY ... */
+    int64_t *gather;      /* (groups) tickets */
+    int weights_rc;       /* of what failed meanwhile */
+    int64_t *bounds;      /* (size + 1) */
+    double *packed;       /* (chunks) */
 };
 
 /** params is allocated, all *borrowed*. *owned*: pc_ranks_free. PACO_EINVAL for a zero not in [0, 3]. */
@@ -59,7 +66,16 @@ void pc_ranks_clear(const struct pc_ranks *r, float *g);
 /** partial (chunks): the own ones, to which the others' are added. */
 int pc_ranks_squares(struct pc_ranks *r, double *partial, struct paco_error *err);
 
-/** Everyone's own pieces of w, in everyone's. */
+/** With --zero 3: the weights of part (train/pass.h) are about to be used, and have been. What fails is told
+ * by pc_ranks_spread. Else nothing. */
+void pc_ranks_need(struct pc_ranks *r, float *w, int32_t part, bool back);
+void pc_ranks_done(struct pc_ranks *r, float *w, int32_t part);
+/** With --zero 3: give back what others own of w's elements [first, end). */
+void pc_ranks_give_back(const struct pc_ranks *r, float *w, uint64_t first, uint64_t end);
+/** What a pass of other ranks asks of this one, which has none: the same calls in the same order. */
+void pc_ranks_idle(struct pc_ranks *r, float *w);
+
+/** Everyone's own pieces of w, in everyone's; with --zero 3 of those that are always everywhere. */
 int pc_ranks_spread(struct pc_ranks *r, float *w, struct paco_error *err);
 
 /** values[bounds[k] .. bounds[k + 1]) are rank k's, in everyone's. */

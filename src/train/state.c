@@ -476,6 +476,8 @@ static int load_state(struct pc_trainer *t, const char *dir, const json_t *ident
         if (rc < 0)
             pc_error_path(err, dir);
     }
+    if (t->setup.ranks)
+        pc_ranks_give_back(t->setup.ranks, t->setup.params->w, 0, t->setup.params->n_flat);
     if (rc == 0)
         t->step = t->optimizer->n_updates = step;
     pc_checkpoint_close(to);

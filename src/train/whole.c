@@ -130,15 +130,17 @@ static uint64_t place(uint64_t *at, uint64_t size)
 enum { M, V, M_SCALE, V_SCALE, W, N_ARRAYS };
 
 /* What of t is shared: size 0 for what is not. Returns bytes of the file. */
-static uint64_t lay_out(const struct pc_trainer *t, struct pieces p[N_ARRAYS])
+static uint64_t lay_out(const struct pc_trainer *t, bool moments, struct pieces p[N_ARRAYS])
 {
     uint64_t n = t->setup.params->n_flat, size = 0, blocks = n / PC_PARAM_ALIGN;
     const struct pc_optimizer *o = t->optimizer;
     size_t bytes = moment_size(o->options.states);
     memset(p, 0, N_ARRAYS * sizeof *p);
-    p[M] = (struct pieces){.own = o->m.data, .size = bytes, .per_unit = 1, .at = place(&size, n * bytes)};
-    p[V] = (struct pieces){.own = o->v.data, .size = bytes, .per_unit = 1, .at = place(&size, n * bytes)};
-    if (o->m.scale) {
+    if (moments) {
+        p[M] = (struct pieces){.own = o->m.data, .size = bytes, .per_unit = 1, .at = place(&size, n * bytes)};
+        p[V] = (struct pieces){.own = o->v.data, .size = bytes, .per_unit = 1, .at = place(&size, n * bytes)};
+    }
+    if (moments && o->m.scale) {
         const struct pieces scale = {.size = sizeof(float), .per_unit = PC_PARAM_ALIGN};
         p[M_SCALE] = p[V_SCALE] = scale;
         p[M_SCALE].own = (const unsigned char *)o->m.scale;
@@ -164,8 +166,8 @@ static int map_file(
     unsigned char *at = map;
     out->map = map;
     out->map_size = (size_t)size;
-    out->m.data = at + p[M].at;
-    out->v.data = at + p[V].at;
+    out->m.data = p[M].size ? at + p[M].at : NULL;
+    out->v.data = p[V].size ? at + p[V].at : NULL;
     out->m.scale = p[M_SCALE].size ? (float *)(void *)(at + p[M_SCALE].at) : NULL;
     out->v.scale = p[V_SCALE].size ? (float *)(void *)(at + p[V_SCALE].at) : NULL;
     if (p[W].size)
@@ -173,15 +175,13 @@ static int map_file(
     return 0;
 }
 
-int pc_whole_gather(struct pc_whole *out, const struct pc_trainer *t, const char *dir, struct paco_error *err)
+static int gather(
+    struct pc_whole *out, const struct pc_trainer *t, bool moments, const char *dir, struct paco_error *err)
 {
-    *out = (struct pc_whole){.w = t->setup.params->w, .m = t->optimizer->m, .v = t->optimizer->v};
     struct pc_ranks *ranks = t->setup.ranks;
-    if (!pc_ranks_shard(ranks))
-        return 0;
     struct pieces pieces[N_ARRAYS];
     struct gathering g = {.ranks = ranks, .fd = -1, .err = err};
-    uint64_t size = lay_out(t, pieces);
+    uint64_t size = lay_out(t, moments, pieces);
     int rc = 0;
     g.buffer = pc_alloc_pages(BUFFER);
     g.bounds = pc_alloc((size_t)ranks->size + 1, sizeof *g.bounds);
@@ -202,6 +202,19 @@ int pc_whole_gather(struct pc_whole *out, const struct pc_trainer *t, const char
     pc_free(g.buffer);
     pc_free(g.bounds);
     return rc;
+}
+
+int pc_whole_gather(struct pc_whole *out, const struct pc_trainer *t, const char *dir, struct paco_error *err)
+{
+    *out = (struct pc_whole){.w = t->setup.params->w, .m = t->optimizer->m, .v = t->optimizer->v};
+    return pc_ranks_shard(t->setup.ranks) ? gather(out, t, true, dir, err) : 0;
+}
+
+int pc_whole_gather_weights(
+    struct pc_whole *out, const struct pc_trainer *t, const char *dir, struct paco_error *err)
+{
+    *out = (struct pc_whole){.w = t->setup.params->w};
+    return t->setup.ranks && t->setup.ranks->zero >= 3 ? gather(out, t, false, dir, err) : 0;
 }
 
 void pc_whole_release(struct pc_whole *whole)

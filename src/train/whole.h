@@ -21,6 +21,9 @@ struct pc_whole {
  */
 int pc_whole_gather(
     struct pc_whole *out, const struct pc_trainer *t, const char *dir, struct paco_error *err);
+/** The same of the weights alone: m and v are NULL. */
+int pc_whole_gather_weights(
+    struct pc_whole *out, const struct pc_trainer *t, const char *dir, struct paco_error *err);
 void pc_whole_release(struct pc_whole *whole);
 
 /** Read from, a tensor of one of the moments of param, into this rank's share. scale: its blocks' magnitudes.
