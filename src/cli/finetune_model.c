@@ -207,6 +207,19 @@ static void weights_arrived(void *ctx, uint64_t first, uint64_t end)
     pc_ranks_give_back(f->ranks, f->params->w, first, end);
 }
 
+/* What is measured on the way is measured by rank 0, which has no whole model then. */
+static int check_measures(const struct pc_finetune *f, struct paco_error *err)
+{
+    const struct pc_finetune_values *v = f->v;
+    if (f->ranks->zero < 3 || f->is_lora ||
+        (!v->validation_file && v->validation_share <= 0 && !v->sample_prompts && !v->eval_tasks))
+        return 0;
+    return pc_error_set(err, PACO_EINVAL,
+        "--zero 3 keeps the whole model nowhere, so nothing can be measured on the way: --zero 2, or leave "
+        "out "
+        "validation, samples and evaluations");
+}
+
 int pc_finetune_bind(struct pc_finetune *f, struct paco_error *err)
 {
     enum pc_products products = f->train.bf16 ? PC_PRODUCTS_TRAIN_BF16 : PC_PRODUCTS_F32;
@@ -216,6 +229,8 @@ int pc_finetune_bind(struct pc_finetune *f, struct paco_error *err)
     rc = f->is_lora ? bind_lora(f, products, err) : bind_model(f, products, err);
     if (rc == 0 && f->party.collect)
         rc = pc_ranks_new(&f->ranks, f->party.collect, f->params, (int)f->v->zero, err);
+    if (rc == 0 && f->ranks)
+        rc = check_measures(f, err);
     if (rc == 0 && f->ranks && f->ranks->zero >= 3) {
         f->params->arrived = weights_arrived;
         f->params->ctx = f;

@@ -67,17 +67,28 @@ def equal_ranks():
     r = train(1, one, "--dtype", "f32")
     case("one process trains", r.returncode == 0 and len(log(one)) == STEPS, r)
     for n in (2, 4):
-        for zero in ("0", "1", "2"):
+        for zero in ("0", "1", "3"):
             out = work(f"f32-{n}-{zero}")
             r = train(n, out, "--dtype", "f32", "--zero", zero)
             case(f"F32, {n} ranks, --zero {zero}: the same weights and log", r.returncode == 0 and same(out, one), r)
             case(f"{n} ranks print one result", r.stdout.count(f"{STEPS} steps") == 1, r.stdout)
+    r = train(2, work("measured"), "--zero", "3", "--validation_split_percentage", "20")
+    case("what nobody has whole is not measured", r.returncode != 0 and r.stderr.count("--zero 3 keeps the whole model nowhere") == 1, r.stderr)
     r = train(3, work("three"), "--dtype", "f32")
     case("three ranks cannot share four slots", r.returncode != 0 and "1, 2 or 4 ranks" in r.stderr and r.stderr.count("3 ranks:") == 1, r.stderr)
     case("nothing is left of what could not begin", not os.path.exists(work("three")), r)
 
 
 def bf16_ranks():
+    a, b, more = work("passes-2"), work("passes-3"), ("--per_device_train_batch_size", "37")
+    r, s = train(2, a, "--zero", "2", *more), train(2, b, "--zero", "3", *more)
+    case("BF16, several passes a step: --zero 2 and 3 end with the same bytes", (r.returncode, s.returncode) == (0, 0) and same(a, b), (r, s))
+    lora = ("--use_lora", "--lora_rank", "4", "--dtype", "f32")
+    a, b = work("lora-1"), work("lora-4")
+    r, s = train(1, a, *lora), train(4, b, *lora)
+    case("LoRA, 4 ranks: the same adapter as one", (r.returncode, s.returncode) == (0, 0) and log(a) == log(b) and
+         isinstance(read(a, "adapter_model.safetensors"), bytes) and
+         read(a, "adapter_model.safetensors") == read(b, "adapter_model.safetensors"), (r, s))
     for n in (2, 3):
         a, b = work(f"bf16-{n}-a"), work(f"bf16-{n}-b")
         r, again = train(n, a, "--zero", "2"), train(n, b, "--zero", "0", "-t", "2")
@@ -91,7 +102,7 @@ def other_ranks():
     whole, parts = work("whole"), work("parts")
     more = ("--dtype", "f32", "--checkpointing_steps", "5", "--keep", "0")
     r = train(1, whole, *more)
-    s = train(2, parts, *more)
+    s = train(2, parts, *more, "--zero", "3")
     case("checkpoints are the same bytes with 1 and 2 ranks", (r.returncode, s.returncode) == (0, 0) and
          all(read(whole, f"step_{k}", "model.safetensors") == read(parts, f"step_{k}", "model.safetensors") for k in (5, 10)), (r, s))
     for n in (1, 2, 4):
@@ -99,7 +110,7 @@ def other_ranks():
         os.makedirs(out)
         shutil.copytree(os.path.join(parts, "step_5"), os.path.join(out, "step_5"))
         shutil.copy(os.path.join(parts, "train_log.jsonl"), out)
-        r = train(n, out, *more, "--resume")
+        r = train(n, out, *more, "--resume", "--zero", "3" if n == 2 else "1")
         case(f"what 2 ranks began, {n} end with the same bytes", r.returncode == 0 and same(out, whole), r)
 
 
