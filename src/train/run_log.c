@@ -127,8 +127,13 @@ static int take_step(struct pc_run_log *log, const json_t *line, struct paco_err
 
 static int keep(struct pc_run_log *log, const char *s, const char **out, struct paco_error *err)
 {
-    *out = pc_arena_strndup(&log->text, s, strlen(s));
-    return *out ? 0 : pc_error_set(err, PACO_ELIMIT, "more text than %d MiB, or memory", MAX_TEXT >> 20);
+    size_t len = strlen(s);
+    *out = pc_arena_strndup(&log->text, s, len);
+    if (*out)
+        return 0;
+    if (log->text.used + len >= MAX_TEXT - 16)
+        return pc_error_set(err, PACO_ELIMIT, "more text than %d MiB", MAX_TEXT >> 20);
+    return pc_error_mem(err, len, "a log's text");
 }
 
 static int find_series(

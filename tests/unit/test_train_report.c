@@ -243,8 +243,42 @@ static void test_several_runs(void **state)
     assert_contains(err.message, "1 to 12 folders");
 }
 
+/* Each allocation fails in turn: no memory and no page, or the whole page. */
+static void test_without_memory(void **state)
+{
+    (void)state;
+    struct pc_buf whole, page;
+    char log[160 * 100], path[1100];
+    size_t len = 0;
+    for (int i = 1; i <= 120; i++) // enough for a running mean
+        len += (size_t)snprintf(log + len, sizeof log - len, "{\"step\":%d,\"loss\":%d}\n", i, 200 - i);
+    const char *dir = run_with("poor", log);
+    put_file(
+        "poor", PC_RUN_SAMPLES_NAME, "{\"step\":1,\"prompt_index\":0,\"prompt\":\"p\",\"answer\":\"x\"}\n");
+    put_file("poor", PC_RUN_ABOUT_NAME, "{\"model\":\"tiny\"}");
+    report_of(&dir, 1, &whole);
+    snprintf(path, sizeof path, "%s/report.html", g_s.dir);
+    int rc = PACO_EMEM;
+    for (int64_t n = 0; rc < 0; n++) {
+        struct paco_error err = {0};
+        unlink(path);
+        pc_alloc_fail_after(n);
+        rc = pc_train_report(&dir, 1, path, &err);
+        pc_alloc_fail_after(-1);
+        // jansson takes a string it has no memory for to be bad syntax.
+        if (rc < 0 && rc != PACO_EMEM && !(rc == PACO_EFORMAT && strstr(err.message, "JSON: ")))
+            fail_msg("allocation %d: %s", (int)n, err.message);
+        assert_int_equal(pc_path_exists(path), rc == 0);
+    }
+    assert_int_equal(pc_file_slurp(path, 1 << 24, &page, NULL), 0);
+    assert_string_equal(page.data, whole.data);
+    pc_buf_release(&page);
+    pc_buf_release(&whole);
+}
+
 int main(void)
 {
+    pc_json_use_memory();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_steps),
         cmocka_unit_test(test_what_was_done_anew_counts),
@@ -253,6 +287,7 @@ int main(void)
         cmocka_unit_test(test_a_long_log),
         cmocka_unit_test(test_a_page),
         cmocka_unit_test(test_several_runs),
+        cmocka_unit_test(test_without_memory),
     };
     return cmocka_run_group_tests(tests, open_scratch, close_scratch);
 }

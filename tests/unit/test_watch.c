@@ -3,6 +3,7 @@
 #include "unit.h"
 
 #include "base/file.h"
+#include "base/journal.h"
 #include "base/memory.h"
 #include "scratch.h"
 #include "train/run_log.h"
@@ -148,6 +149,41 @@ static void test_the_end(void **state)
     json_decref(about);
 }
 
+/* Each allocation fails in turn, from opening to closing: no memory, or all of it done; and opened again. */
+static void test_without_memory(void **state)
+{
+    (void)state;
+    const struct pc_watch_score s = {.name = "a", .value = 1};
+    const struct pc_watch_answer a = {.prompt = 0, .question = "q", .answer = "a", .stop = "eos"};
+    int rc = PACO_EMEM;
+    scratch_text(&g_s, PC_TRAIN_LOG_NAME, "{\"step\":1,\"loss\":2}\n");
+    for (int64_t n = 0; rc < 0; n++) {
+        struct pc_watch *w = NULL;
+        struct paco_error err = {0};
+        json_t *about = json_pack("{s:s}", "model", "tiny");
+        const struct pc_watch_options o = {.dir = g_s.dir, .step = 1, .about = about, .events = true};
+        // Starts and what they leave would add up, and one more allocation never be enough.
+        unlink(scratch_path(&g_s, PC_RUN_ABOUT_NAME));
+        unlink(scratch_path(&g_s, PC_RUN_EVALS_NAME));
+        unlink(scratch_path(&g_s, PC_RUN_SAMPLES_NAME));
+        assert_int_equal(pc_dir_remove(scratch_path(&g_s, PC_WATCH_EVENTS), NULL), 0);
+        pc_alloc_fail_after(n);
+        rc = pc_watch_open(&o, &w, &err);
+        if (rc == 0)
+            rc = pc_watch_score(w, 1, &s, &err);
+        if (rc == 0)
+            rc = pc_watch_answer(w, 1, &a, &err);
+        if (rc == 0)
+            rc = pc_watch_end(w, true, &err);
+        pc_watch_close(w);
+        pc_alloc_fail_after(-1);
+        json_decref(about);
+        if (rc < 0 && rc != PACO_EMEM && !(rc == PACO_EFORMAT && strstr(err.message, "JSON: ")))
+            fail_msg("allocation %d: %d %s", (int)n, rc, err.message);
+    }
+    assert_true(pc_path_exists(scratch_path(&g_s, PC_WATCH_REPORT)));
+}
+
 /* ---- held out ---- */
 
 enum { N = 20 };
@@ -214,6 +250,7 @@ static void test_too_many_held_out(void **state)
 
 int main(void)
 {
+    pc_json_use_memory();
 #define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, open_scratch, close_scratch)
     const struct CMUnitTest tests[] = {
         IN_SCRATCH(test_lines),
@@ -221,6 +258,7 @@ int main(void)
         IN_SCRATCH(test_beginning_anew),
         IN_SCRATCH(test_events_that_cannot_be_written),
         IN_SCRATCH(test_the_end),
+        IN_SCRATCH(test_without_memory),
         cmocka_unit_test(test_held_out),
         cmocka_unit_test(test_too_many_held_out),
     };
