@@ -273,8 +273,8 @@ static int run(const struct pc_command *self, int argc, char **argv)
     return code;
 }
 
-static const struct pc_command *const g_parts[] = {
-    &pc_cmd_data_reformat, &pc_cmd_data_resample, &pc_cmd_data_split, &pc_cmd_data_stats, NULL};
+static const struct pc_command *const g_parts[] = {&pc_cmd_data_generate, &pc_cmd_data_reformat,
+    &pc_cmd_data_resample, &pc_cmd_data_split, &pc_cmd_data_stats, NULL};
 
 const struct pc_command pc_cmd_data = {
     .name = "data",

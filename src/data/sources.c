@@ -256,6 +256,14 @@ static const struct pc_data_file g_stanford_alpaca[] = {
     {.path = "stanford_alpaca/alpaca_data.json",
         .url = STANFORD "alpaca_data.json",
         .digest = "3779ddbc040543ab1834ef216c983d6fcc06cc9a"},
+    {.path = "stanford_alpaca/prompt.txt",
+        .url = STANFORD "prompt.txt",
+        .size = 1749,
+        .digest = "c042d2a46d3bdc4fa4406deeed5951dc2dcd4ebf29ebf8237210c384f09b5b2d"},
+    {.path = "stanford_alpaca/seed_tasks.jsonl",
+        .url = STANFORD "seed_tasks.jsonl",
+        .size = 110934,
+        .digest = "7779004fa198fdf27cf70a159363879d8a26c53329e11b436af17b3941875f48"},
 };
 
 static const struct pc_data_file g_code_alpaca[] = {

@@ -6,6 +6,7 @@
 
 #include "base/json_records.h"
 #include "base/memory.h"
+#include "base/numpy_sum.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -202,31 +203,6 @@ static int count_batch(struct stats *s)
 
 /* ---- describing ---- */
 
-/* NumPy's sum of doubles: blocks of 128 by eight accumulators, halves of more added to each other. */
-static double pairwise_sum(const double *x, size_t n)
-{
-    double r[8], sum = 0;
-    if (n < 8) {
-        for (size_t i = 0; i < n; i++)
-            sum += x[i];
-        return sum;
-    }
-    if (n > 128) {
-        size_t half = n / 2;
-        half -= half % 8;
-        return pairwise_sum(x, half) + pairwise_sum(x + half, n - half);
-    }
-    size_t i = 8;
-    memcpy(r, x, sizeof r);
-    for (; i < n - n % 8; i += 8)
-        for (int k = 0; k < 8; k++)
-            r[k] += x[i + (size_t)k];
-    sum = ((r[0] + r[1]) + (r[2] + r[3])) + ((r[4] + r[5]) + (r[6] + r[7]));
-    for (; i < n; i++)
-        sum += x[i];
-    return sum;
-}
-
 static int by_value(const void *a, const void *b)
 {
     uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
@@ -248,7 +224,7 @@ static double deviation(const struct numbers *list, double mean, double *work)
         double d = mean - list->v[i];
         work[i] = d * d;
     }
-    return list->n > 1 ? sqrt(pairwise_sum(work, list->n) / (double)(list->n - 1)) : (double)NAN;
+    return list->n > 1 ? sqrt(pc_numpy_sum(work, list->n) / (double)(list->n - 1)) : (double)NAN;
 }
 
 /* As pandas describes a series; NULL when memory is out. */

@@ -192,6 +192,8 @@ void pc_openai_write_request(struct pc_buf *b, const char *model, const struct p
     }
     if (r->n_stops)
         pc_buf_putc(b, ']');
+    if (r->logit_bias)
+        pc_buf_printf(b, ",\"logit_bias\":%s", r->logit_bias);
     put_logprobs(b, r);
     if (r->echo && !r->chat)
         pc_buf_puts(b, ",\"echo\":true");

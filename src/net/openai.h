@@ -47,9 +47,10 @@ struct pc_openai_request {
     int64_t seed;
     const char *const *stops; /* at most PC_OPENAI_MAX_STOPS, which is what OpenAI takes */
     size_t n_stops;
-    int32_t logprobs; /* alternatives wanted beside each token */
-    bool echo;        /* completions: prompt and its log-probabilities come back, too */
-    int max_tries;    /* 0: the options' */
+    const char *logit_bias; /* JSON object of biases by token id */
+    int32_t logprobs;       /* alternatives wanted beside each token */
+    bool echo;              /* completions: prompt and its log-probabilities come back, too */
+    int max_tries;          /* 0: the options' */
     uint64_t tag;
 };
 

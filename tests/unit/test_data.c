@@ -687,7 +687,7 @@ static void the_table_makes_sense(void **state)
         }
         n_files += set->n_files;
     }
-    assert_int_equal(n_files, 1 + 2 + 54 + 2 + 1 + 1 + 5 + 12 + 3 + 16);
+    assert_int_equal(n_files, 1 + 2 + 54 + 2 + 1 + 1 + 5 + 12 + 3 + 18);
     assert_null(pc_data_set_find("nothing"));
 }
 
