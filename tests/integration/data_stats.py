@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""paco data stats: upstream's JSON, what training sees, examples shown, and what goes wrong. (tests/parity/data_stats.py holds the
+"""paco data stats: upstream's JSON, what training sees, examples shown, and what goes wrong. (tests/parity/length_stats.py holds the
 numbers against pandas.)"""
 import json
 import os
