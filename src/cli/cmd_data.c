@@ -276,6 +276,15 @@ static int run(const struct pc_command *self, int argc, char **argv)
 static const struct pc_command *const g_parts[] = {&pc_cmd_data_generate, &pc_cmd_data_reformat,
     &pc_cmd_data_resample, &pc_cmd_data_split, &pc_cmd_data_stats, NULL};
 
+static void put_sets(struct pc_buf *out)
+{
+    pc_buf_puts(out, " fetch eval train all");
+    for (const struct pc_data_set *s = pc_data_sets; s->name; s++)
+        pc_buf_printf(out, " %s", s->name);
+    for (const struct pc_command *const *p = g_parts; *p; p++)
+        pc_buf_puts(out, strchr((*p)->name, ' '));
+}
+
 const struct pc_command pc_cmd_data = {
     .name = "data",
     .summary = "the data that models are scored with and tuned on",
@@ -298,5 +307,6 @@ const struct pc_command pc_cmd_data = {
                 "$ paco data fetch eval --from http://mirror.example.org/eval",
     .options = g_options,
     .parts = g_parts,
+    .put_words = put_sets,
     .run = run,
 };

@@ -424,6 +424,13 @@ static int run(const struct pc_command *self, int argc, char **argv)
     return code;
 }
 
+static void put_tasks(struct pc_buf *out)
+{
+    pc_buf_puts(out, " card");
+    for (const struct pc_task *const *t = pc_tasks; *t; t++)
+        pc_buf_printf(out, " %s", (*t)->name);
+}
+
 const struct pc_command pc_cmd_eval = {
     .name = "eval",
     .summary = "score a model on the card's benchmarks",
@@ -473,5 +480,6 @@ const struct pc_command pc_cmd_eval = {
         "$ paco eval perplexity -m tuned-q4_k.gguf --data wiki.test.raw --out results\n"
         "$ paco eval --list",
     .options = pc_eval_rows,
+    .put_words = put_tasks,
     .run = run,
 };

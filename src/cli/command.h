@@ -59,6 +59,9 @@ struct pc_command {
     const char *description; /* paragraphs for help and the man page; lines of at most 100 columns */
     const char *examples;    /* lines "$ paco ..." for help and the man page, or NULL */
     const struct pc_option *options;
+    /** Append the words that may stand without an option (names of tasks), a space before each, for
+     * completion; NULL: only files, if anything. */
+    void (*put_words)(struct pc_buf *out);
     /** Commands under this one, ending with NULL, or NULL: "paco data reformat" is the part called "data
      * reformat". run hands over to them (pc_command_part). */
     const struct pc_command *const *parts;

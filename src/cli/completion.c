@@ -81,7 +81,7 @@ static void bash(struct pc_buf *out)
 {
     pc_buf_puts(out,
         "# bash completion for paco\n_paco() {\n"
-        "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} all=\n"
+        "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} all= words=\n"
         "    if [ \"$COMP_CWORD\" -eq 1 ] || { [ \"$COMP_CWORD\" -eq 2 ] && [ \"$prev\" = help ]; }; then\n"
         "        COMPREPLY=($(compgen -W 'help");
     for (const struct pc_command *const *c = pc_commands; *c; c++)
@@ -92,10 +92,16 @@ static void bash(struct pc_buf *out)
         each_option(out, *c, bash_value);
         pc_buf_puts(out, "        esac\n        all='--help");
         each_option(out, *c, bash_name);
-        pc_buf_puts(out, "' ;;\n");
+        pc_buf_putc(out, '\'');
+        if ((*c)->put_words) {
+            pc_buf_puts(out, " words='");
+            (*c)->put_words(out);
+            pc_buf_putc(out, '\'');
+        }
+        pc_buf_puts(out, " ;;\n");
     }
     pc_buf_puts(out, "    esac\n    case $cur in -*) COMPREPLY=($(compgen -W \"$all\" -- \"$cur\")) ;; *) "
-                     "COMPREPLY=() ;; esac\n}\n"
+                     "COMPREPLY=($(compgen -W \"$words\" -- \"$cur\")) ;; esac\n}\n"
                      "complete -o default -F _paco paco\n");
 }
 
@@ -127,7 +133,14 @@ static void zsh(struct pc_buf *out)
         "    )\n    if (( CURRENT == 2 )); then\n        _describe command commands\n        return\n    fi\n"
         "    local name=$words[2]\n    shift words\n    (( CURRENT-- ))\n    case $name in\n");
     for (const struct pc_command *const *c = pc_commands; *c; c++) {
-        pc_buf_printf(out, "    %s)\n        _arguments '*:file:_files'", (*c)->name);
+        pc_buf_printf(out, "    %s)\n        _arguments '*:", (*c)->name);
+        if ((*c)->put_words) {
+            pc_buf_puts(out, "word:{ compadd --");
+            (*c)->put_words(out);
+            pc_buf_puts(out, "; _files }'");
+        } else {
+            pc_buf_puts(out, "file:_files'");
+        }
         each_option(out, *c, zsh_option);
         pc_buf_puts(out, " ;;\n");
     }
@@ -158,6 +171,11 @@ static void fish(struct pc_buf *out)
         pc_buf_printf(out, "complete -c paco -f -n __fish_use_subcommand -a %s -d '", (*c)->name);
         quoted_fish(out, (*c)->summary);
         pc_buf_puts(out, "'\n");
+        if ((*c)->put_words) {
+            pc_buf_printf(out, "complete -c paco -n '__fish_seen_subcommand_from %s' -a '", (*c)->name);
+            (*c)->put_words(out);
+            pc_buf_puts(out, "'\n");
+        }
         each_option(out, *c, fish_option);
     }
 }

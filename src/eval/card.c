@@ -64,14 +64,18 @@ static const char *flags_difference(const json_t *results, const struct pc_task 
 }
 
 /* AlpacaFarm's answers have no score before somebody judges them; who does may come in any order. */
+static bool is_judge(const struct pc_task *task)
+{
+    static const char judged[] = "alpaca_judge";
+    return strncmp(task->name, judged, sizeof judged - 1) == 0;
+}
+
 static bool is_of(
     const struct pc_card_setting *s, const struct pc_card_cell *c, const struct pc_eval_result *r)
 {
-    static const char judged[] = "alpaca_judge";
     bool own = strcmp(s->task, r->task->name) == 0;
-    bool judges =
-        strcmp(s->task, "alpaca_farm") == 0 && strncmp(r->task->name, judged, sizeof judged - 1) == 0;
-    return judges || (own && !(c->measured && isnan(r->score)));
+    bool judges = strcmp(s->task, "alpaca_farm") == 0 && is_judge(r->task);
+    return judges || (own && !((c->measured || c->judged) && isnan(r->score)));
 }
 
 void pc_card_add(struct pc_card *card, const struct pc_eval_result *r)
@@ -83,6 +87,7 @@ void pc_card_add(struct pc_card *card, const struct pc_eval_result *r)
         *c = (struct pc_card_cell){.measured = !isnan(r->score),
             .score = r->score,
             .se = r->se,
+            .judged = is_judge(r->task),
             .n_items = r->n_items,
             .n_failed = r->n_failed,
             .differs = own_difference(r->results)};

@@ -25,6 +25,7 @@ double pc_card_error(const struct pc_card_setting *s);
 struct pc_card_cell {
     bool measured; /* score is a number */
     double score, se;
+    bool judged;        /* by a judge, who may not have given a usable reply */
     bool is_perplexity; /* score is no share of 100; in no column */
     size_t n_items, n_failed;
     /** Why the number is not to be held against the card's (static, or a view into the results), or NULL. */

@@ -202,10 +202,33 @@ int pc_results_write(const char *dir, const struct pc_task *task, const struct p
 
 /* ---- back ---- */
 
+/* What runs and judges an answer's programs: which of them, and its versions. */
+static int refuse_tools(const char *dir, const json_t *now, const json_t *was, struct paco_error *err)
+{
+    const char *name, *old = NULL;
+    json_t *v;
+    json_object_foreach((json_t *)(uintptr_t)now, name, v)
+    {
+        old = json_string_value(json_object_get(was, name));
+        if (!old || strcmp(old, json_string_value(v)) != 0)
+            break;
+    }
+    if (!name) // one that is not used any more
+        return 0;
+    pc_error_set(err, PACO_EEXIST,
+        "holds the results of programs run with %s %s, and here it is %s: another --out, or --force to "
+        "replace them",
+        name, old ? old : "of a version that is not known", json_string_value(v));
+    pc_error_path(err, dir);
+    return PACO_EEXIST;
+}
+
 static int refuse_other(
     const char *dir, const char *key, const json_t *now, const json_t *was, struct paco_error *err)
 {
     struct pc_buf a, b;
+    if (strcmp(key, "tools") == 0 && refuse_tools(dir, now, was, err) < 0)
+        return PACO_EEXIST;
     pc_buf_init(&a, 1 << 20);
     pc_buf_init(&b, 1 << 20);
     if (now)

@@ -151,7 +151,11 @@ static void remarks(struct pc_buf *out, const struct pc_card *card, bool whole)
     if (whole)
         list(out, "missing, so there is no average: ", card, NULL);
     const struct pc_card_cell *last = &card->v[PC_CARD_SETTINGS - 1];
-    if (last->n_items && !last->measured)
+    if (last->judged && !last->measured)
+        pc_buf_puts(out,
+            "AlpacaFarm's judge gave no reply that can be read as a preference, so there is no score "
+            "(items.jsonl has what\n  it said)\n");
+    else if (last->n_items && !last->measured)
         pc_buf_puts(out,
             "AlpacaFarm's answers are written, and have no score before they are judged: --judge MODEL, "
             "--judge-api URL\n  or --annotations FILE\n");

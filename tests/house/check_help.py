@@ -59,6 +59,7 @@ def main():
     check("--version", r.returncode == 0 and re.fullmatch(r"paco \d+\.\d+\.\d+\n", r.stdout), r)
     for shell in ("bash", "zsh", "fish"):
         r = run("help", "--completion", shell)
+        check(f"completion for {shell} knows tasks and data sets", all(f" {n}" in r.stdout for n in ("mmlu_5shot", "perplexity", "fetch eval train all", "reformat")), r)
         check(f"completion for {shell} knows every command", r.returncode == 0 and all(n in r.stdout for n in names), r)
     with open("/dev/full", "w", encoding="utf-8") as full:
         r = subprocess.run([PACO, "help"], stdout=full, stderr=subprocess.PIPE, text=True)

@@ -109,6 +109,31 @@ static void test_comparable(void **state)
         assert_false(card.v[i].measured);
 }
 
+/* Answers that wait for a judge, and those whose judge said nothing that can be read, in either order. */
+static void test_no_preference(void **state)
+{
+    (void)state;
+    static const char waits[] = "have no score before they are judged", silent[] = "judge gave no reply that";
+    static const char *const orders[][2] = {
+        {"alpaca_farm", "alpaca_judge_text"}, {"alpaca_judge_text", "alpaca_farm"}};
+    json_t *plain = parse("{\"flags\": {}}");
+    for (size_t i = 0; i < 2; i++) {
+        struct pc_card card = {0};
+        struct pc_buf b;
+        pc_buf_init(&b, 1 << 16);
+        add(&card, orders[i][0], (double)NAN, 805, 0, plain);
+        pc_table_card(&b, &card, 100);
+        assert_contains(b.data, i == 0 ? waits : silent);
+        pc_buf_clear(&b);
+        add(&card, orders[i][1], (double)NAN, 805, 0, plain);
+        pc_table_card(&b, &card, 100);
+        assert_contains(b.data, silent);
+        assert_null(strstr(b.data, waits));
+        pc_buf_release(&b);
+    }
+    json_decref(plain);
+}
+
 static void test_tables(void **state)
 {
     (void)state;
@@ -242,6 +267,7 @@ int main(void)
         cmocka_unit_test(test_rounding),
         cmocka_unit_test(test_errors),
         cmocka_unit_test(test_comparable),
+        cmocka_unit_test(test_no_preference),
         cmocka_unit_test(test_tables),
         cmocka_unit_test(test_alike),
         cmocka_unit_test(test_flags),

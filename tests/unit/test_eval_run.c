@@ -596,7 +596,8 @@ static void test_another_tool_is_another_run(void **state)
     pc_free(results);
     g_tool = "3.13.0";
     assert_int_equal(run_once(&r, SIZE_MAX), PACO_EEXIST);
-    assert_contains(r.err.message, "(tools was {\"abacus\": \"3.11.2\"}, is {\"abacus\": \"3.13.0\"})");
+    assert_contains(r.err.message,
+        "holds the results of programs run with abacus 3.11.2, and here it is 3.13.0: another --out");
     g_tool = NULL;
     run_end(&r);
 }
