@@ -4,6 +4,8 @@
 #ifndef PC_KERNELS_DROPOUT_H
 #define PC_KERNELS_DROPOUT_H
 
+#include "base/splitmix.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,13 +22,10 @@ struct pc_dropout {
 /** Fill table with the scalar version, then with the faster ones cpu_flags (enum pc_cpu_flag) allow. */
 void pc_dropout_init(struct pc_dropout *table, unsigned cpu_flags);
 
-/** A key made of another and a number: splitmix64's finaliser (Steele, Lea and Flood 2014). */
+/** A key made of another and a number. */
 static inline uint64_t pc_dropout_key(uint64_t key, uint64_t number)
 {
-    uint64_t x = key + (number + 1) * UINT64_C(0x9e3779b97f4a7c15);
-    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return x ^ (x >> 31);
+    return pc_splitmix(key + (number + 1) * PC_SPLITMIX_STEP);
 }
 
 /* The loop every version compiles with its own flags. */

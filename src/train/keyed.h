@@ -4,18 +4,14 @@
 #ifndef PC_TRAIN_KEYED_H
 #define PC_TRAIN_KEYED_H
 
+#include "base/splitmix.h"
+
 #include <stdint.h>
 
-/** 64 random bits. The finaliser of splitmix64 (Steele, Lea and Flood 2014), twice. */
+/** 64 random bits. */
 static inline uint64_t pc_keyed_bits(uint64_t key, uint64_t index)
 {
-    uint64_t x = key + index * UINT64_C(0x9e3779b97f4a7c15);
-    for (int i = 0; i < 2; i++) {
-        x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-        x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
-        x ^= x >> 31;
-    }
-    return x;
+    return pc_splitmix(pc_splitmix(key + index * PC_SPLITMIX_STEP));
 }
 
 /** A key of its own for purpose number i under seed. */
