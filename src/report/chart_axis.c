@@ -54,7 +54,7 @@ static void fit_log(struct pc_axis *a, double lo, double hi, int most)
     }
     int stride = (int)ceil((to - from) / most);
     bool dense = to - from < 2.5;
-    for (double k = floor(from); k <= ceil(to); k += stride)
+    for (int k = (int)floor(from), end = (int)ceil(to); k <= end; k += stride)
         for (int i = 0; i < (dense ? 3 : 1); i++) {
             double v = pow(10, k) * (i == 0 ? 1 : i == 1 ? 2 : 5);
             if (log10(v) >= a->lo && log10(v) <= a->hi)
@@ -121,7 +121,7 @@ char *pc_axis_text(const struct pc_axis *a, double v, char out[32])
         return out;
     }
     int digits = 0;
-    for (double unit = 1; digits < 6 && a->step < unit * 0.999; unit /= 10)
+    while (digits < 6 && a->step < pow(10, -digits) * 0.999)
         digits++;
     snprintf(out, 32, "%.*f", digits, v);
     return out;

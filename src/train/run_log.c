@@ -167,7 +167,7 @@ static int take_score(struct pc_run_log *log, const json_t *line, struct paco_er
         rc = pc_json_get_str(line, "name", &name, err);
     if (rc == 0)
         rc = find_series(log, name, &s, err);
-    if (rc < 0)
+    if (rc < 0 || !s)
         return rc;
     while (s->n && s->step[s->n - 1] >= (double)step)
         s->n--;
