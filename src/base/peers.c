@@ -78,7 +78,7 @@ void pc_peers_free(struct pc_peers *p)
 {
     if (!p)
         return;
-    for (int i = 0; i < p->n; i++)
+    for (int i = 0; p->watch && i < p->n; i++)
         if (p->watch[i].fd >= 0)
             close(p->watch[i].fd);
     pc_free(p->watch);

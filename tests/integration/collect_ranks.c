@@ -32,7 +32,7 @@ static float value(int rank, int round, int64_t i)
 
 static float in_order(int size, int round, int64_t i)
 {
-    float v[MOST_RANKS];
+    float v[MOST_RANKS] = {0};
     for (int r = 0; r < size; r++)
         v[r] = value(r, round, i);
     if (size == 4)
@@ -61,7 +61,7 @@ static int64_t wrong_after(const float *a, const int64_t *bounds, int size, int 
     for (int64_t i = 0; i < N; i++) {
         bool in = i >= bounds[0] && i < bounds[size];
         float want = in ? in_order(size, round, i) : -1.0f;
-        n_wrong += memcmp(&a[i], &want, sizeof want) != 0;
+        n_wrong += a[i] != want;
     }
     return n_wrong;
 }
