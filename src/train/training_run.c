@@ -104,14 +104,16 @@ static int go_on(struct run *r, struct paco_error *err)
     return rc;
 }
 
-/* Remove the states before the latest o->keep. */
+/* Remove the states before the latest o->keep, unless one from beyond this step, a damaged one, is among
+ * those. */
 static int drop_old(const struct run *r, struct paco_error *err)
 {
     struct pc_train_states found;
     if (!r->o->keep || !leads(r->t))
         return 0;
     int rc = pc_train_states_find(r->o->out_dir, &found, err);
-    for (size_t i = (size_t)r->o->keep; i < found.n && rc == 0; i++)
+    bool latest = found.n && found.v[0].step == r->t->step;
+    for (size_t i = (size_t)r->o->keep; latest && i < found.n && rc == 0; i++)
         rc = pc_train_state_remove(found.v[i].dir, err);
     pc_train_states_release(&found);
     return rc;
@@ -234,7 +236,8 @@ static int open_log(struct run *r, struct paco_error *err)
     if (rc == 0 && missing)
         pc_note(o->saving.notes, "%s: %llu of the first %llu steps have no line", PC_TRAIN_LOG_NAME,
             (unsigned long long)missing, (unsigned long long)r->t->step);
-    return rc;
+    // A kill between a save and this left one too many.
+    return rc == 0 && o->resume && !o->resume_from ? drop_old(r, err) : rc;
 }
 
 int pc_training_run(struct pc_trainer *t, const struct pc_training_options *o,
