@@ -136,7 +136,7 @@ def what_goes_wrong(url, top, out, known):
     del os.environ["https_proxy"]
     case("no network: how to do without", done.returncode == 1 and "--urls lists the addresses" in done.stderr, done)
     for args, part in ((["fetch", "evla"], "there is no data set 'evla' (did you mean eval?)"), (["fetch", "humaneval"], "did you mean codex_humaneval?"),
-                       (["mmul"], "there is no job 'mmul' (did you mean fetch mmlu?)"), (["fetchh"], "(did you mean fetch?)"), (["refromat"], "(did you mean reformat?)"), ([], "which job? There are fetch, reformat")):
+                       (["mmul"], "there is no job 'mmul' (did you mean fetch mmlu?)"), (["fetchh"], "(did you mean fetch?)"), (["refromat"], "(did you mean reformat?)"), ([], "which job? There are fetch, generate, reformat")):
         done = paco("data", *args)
         case("paco data " + " ".join(args) + ": exit 2", done.returncode == 2 and part in done.stderr and done.stderr.count("SET...") == 1, done)
     done = paco("data", "fetch", "gsm", "mgsm", "--urls")
