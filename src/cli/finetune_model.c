@@ -211,7 +211,7 @@ static void weights_arrived(void *ctx, uint64_t first, uint64_t end)
 static int check_measures(const struct pc_finetune *f, struct paco_error *err)
 {
     const struct pc_finetune_values *v = f->v;
-    if (f->ranks->zero < 3 || f->is_lora ||
+    if (f->ranks->zero < 3 ||
         (!v->validation_file && v->validation_share <= 0 && !v->sample_prompts && !v->eval_tasks))
         return 0;
     return pc_error_set(err, PACO_EINVAL,

@@ -372,6 +372,11 @@ int pc_finetune_settle(const struct pc_finetune_values *v, struct pc_train_optio
     struct pc_examples_options *examples, struct pc_training_options *run, struct pc_lora_options *lora,
     struct paco_error *err)
 {
+    if (v->batch > PC_EXAMPLES_MAX / v->accumulation)
+        return pc_error_set(err, PACO_EINVAL,
+            "per_device_train_batch_size times gradient_accumulation_steps are the examples of a step: at "
+            "most %d",
+            PC_EXAMPLES_MAX);
     *train = (struct pc_train_options){.bf16 = !v->dtype || strcmp(v->dtype, "bf16") == 0,
         .recompute = v->recompute,
         .batch = (uint64_t)v->batch,

@@ -325,8 +325,17 @@ static int measure(struct pc_finetune_watch *w, uint64_t step, struct paco_error
 
 static int forget_results(const struct pc_finetune_watch *w, struct paco_error *err)
 {
-    char *dir = pc_path_join(w->f->v->out, "eval");
-    int rc = dir ? pc_dir_remove(dir, err) : pc_error_mem(err, strlen(w->f->v->out), "a path");
+    char **names = NULL, *dir = pc_path_join(w->f->v->out, "eval");
+    size_t n = 0;
+    int rc = dir ? 0 : pc_error_mem(err, strlen(w->f->v->out), "a path");
+    if (rc == 0 && pc_path_is_dir(dir))
+        rc = pc_dir_list(dir, &names, &n, err);
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        char *path = strncmp(names[i], "step_", 5) == 0 ? pc_path_join(dir, names[i]) : NULL;
+        rc = path ? pc_dir_remove(path, err) : 0;
+        pc_free(path);
+    }
+    pc_names_free(names, n);
     pc_free(dir);
     return rc;
 }

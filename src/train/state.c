@@ -219,8 +219,7 @@ int pc_train_state_remove(const char *dir, struct paco_error *err)
 
 /* ---- finding ---- */
 
-/* "step_17", "epoch_3". */
-static bool is_state_name(const char *name)
+bool pc_train_state_is_name(const char *name)
 {
     static const char *const begins[] = {"step_", "epoch_"};
     for (size_t i = 0; i < sizeof begins / sizeof *begins; i++) {
@@ -239,7 +238,7 @@ static int latest_first(const void *a, const void *b)
 
 static int look(const char *dir, struct pc_train_states *out, struct paco_error *err)
 {
-    uint64_t step;
+    uint64_t step = 0;
     struct paco_error why = {0};
     char *file = pc_path_join(dir, PC_TRAIN_STATE_NAME);
     bool is_state = file && pc_path_exists(file);
@@ -247,7 +246,7 @@ static int look(const char *dir, struct pc_train_states *out, struct paco_error 
     if (!is_state)
         return 0;
     int rc = pc_train_state_peek(dir, NULL, &step, &why);
-    if (rc < 0)
+    if (rc < 0 && rc != PACO_EFORMAT)
         return err ? *err = why, rc : rc;
     if (pc_grow(&out->v, &out->capacity, out->n, sizeof *out->v, "a list of checkpoints", err) < 0)
         return PACO_EMEM;
@@ -271,7 +270,7 @@ int pc_train_states_find(const char *out_dir, struct pc_train_states *out, struc
         rc = dir ? 0 : pc_error_mem(err, strlen(out_dir), "a path");
         if (rc == 0 && pc_ends_with(names[i], OLD_SUFFIX))
             rc = pc_dir_remove(dir, err);
-        else if (rc == 0 && is_state_name(names[i]))
+        else if (rc == 0 && pc_train_state_is_name(names[i]))
             rc = look(dir, out, err);
         pc_free(dir);
     }

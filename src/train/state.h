@@ -41,11 +41,13 @@ uint64_t pc_train_state_size(const struct pc_params *params, enum pc_optim_state
 /** The states in out_dir. */
 struct pc_train_states {
     struct pc_train_state {
-        char *dir; /* owned */
-        uint64_t step;
-    } * v; /* latest first */
+        char *dir;     /* owned */
+        uint64_t step; /* 0: of a damaged one, which only loading it explains */
+    } * v;             /* latest first */
     size_t n, capacity;
 };
+/** Whether it is what a state's folder is called: "step_17", "epoch_3". */
+bool pc_train_state_is_name(const char *name);
 int pc_train_states_find(const char *out_dir, struct pc_train_states *out, struct paco_error *err);
 void pc_train_states_release(struct pc_train_states *s);
 

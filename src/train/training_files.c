@@ -182,6 +182,20 @@ int pc_training_move(const char *dir, struct paco_error *err)
     return rc;
 }
 
+/* Whether every file that the manifest at path lists is there. */
+static bool all_there(const char *dir, const char *path)
+{
+    struct pc_manifest m = {0};
+    bool good = pc_manifest_read(path, &m, NULL) == 0;
+    for (size_t i = 0; i < m.n_files + m.n_tensors && good; i++) {
+        char *file = pc_path_join(dir, i < m.n_files ? m.files[i].name : m.tensors[i - m.n_files].file);
+        good = file && pc_path_exists(file);
+        pc_free(file);
+    }
+    pc_manifest_release(&m);
+    return good;
+}
+
 bool pc_training_finished(const char *dir, const json_t *identity, uint64_t step)
 {
     json_t *root = NULL;
@@ -190,7 +204,7 @@ bool pc_training_finished(const char *dir, const json_t *identity, uint64_t step
                 pc_json_read(path, MAX_MANIFEST, &root, NULL) == 0;
     const json_t *options = json_object_get(root, "options");
     done = done && json_equal(json_object_get(options, "identity"), identity) &&
-           (uint64_t)json_integer_value(json_object_get(options, "step")) == step;
+           (uint64_t)json_integer_value(json_object_get(options, "step")) == step && all_there(dir, path);
     json_decref(root);
     pc_free(path);
     pc_free(final);

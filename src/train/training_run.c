@@ -8,7 +8,9 @@
 #include "base/memory.h"
 #include "train/training_files.h"
 
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- before ---- */
@@ -20,6 +22,35 @@ static int refuse(const struct pc_training_options *o, const char *what, struct 
     return PACO_EEXIST;
 }
 
+/* A run may remove the model that lies in its directory, and its states: none of them may be what it begins
+ * with. */
+static int check_inputs(const struct pc_training_options *o, struct paco_error *err)
+{
+    char out[PATH_MAX], in[PATH_MAX];
+    size_t n = sizeof o->inputs / sizeof *o->inputs;
+    if (!realpath(o->out_dir, out))
+        return 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!o->inputs[i] || !realpath(o->inputs[i], in) || !pc_path_is_dir(in) ||
+            !pc_path_is_inside(in, out))
+            continue;
+        pc_error_set(err, PACO_EINVAL,
+            "training begins with it and would put the new model in its place: choose another --output_dir");
+        pc_error_path(err, o->inputs[i]);
+        return PACO_EINVAL;
+    }
+    return 0;
+}
+
+/* Whether names are of a run of ours: its log, or a state. */
+static bool is_run(char *const *names, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(names[i], PC_TRAIN_LOG_NAME) == 0 || pc_train_state_is_name(names[i]))
+            return true;
+    return false;
+}
+
 int pc_training_check(const struct pc_training_options *o, struct paco_error *err)
 {
     char **names = NULL;
@@ -28,13 +59,14 @@ int pc_training_check(const struct pc_training_options *o, struct paco_error *er
         return 0;
     if (!pc_path_is_dir(o->out_dir))
         return refuse(o, "a file of that name", err);
-    if (o->resume || o->resume_from || o->force)
-        return 0;
-    int rc = pc_dir_list(o->out_dir, &names, &n, err);
-    for (size_t i = 0; i < n && rc == 0; i++)
-        if (strcmp(names[i], PC_TRAIN_LOG_NAME) == 0)
-            rc = refuse(o, "a training run", err);
-    if (rc == 0 && n)
+    int rc = check_inputs(o, err);
+    if (rc < 0 || o->force)
+        return rc;
+    rc = pc_dir_list(o->out_dir, &names, &n, err);
+    bool ours = rc == 0 && is_run(names, n), resumes = o->resume || o->resume_from;
+    if (rc == 0 && ours && !resumes)
+        rc = refuse(o, "a training run", err);
+    else if (rc == 0 && n && !ours)
         rc = refuse(o, names[0], err);
     pc_names_free(names, n);
     return rc;
@@ -47,6 +79,7 @@ struct run {
     const struct pc_training_options *o;
     struct pc_training_result *result;
     struct pc_train_log *log;
+    bool keep_all;     /* what is saved now may be no better than what is there */
     double epoch_loss; /* the sum over steps of this epoch, and how many */
     uint64_t n_epoch;
 };
@@ -63,6 +96,16 @@ static int after_leader(const struct pc_trainer *t, int rc, struct paco_error *e
     return t->setup.ranks ? pc_ranks_follow(t->setup.ranks, rc, err) : rc;
 }
 
+/* Damaged ones must not be taken for what is saved when the run gets there again. */
+static int remove_damaged(
+    const struct run *r, const struct pc_train_states *found, size_t n, struct paco_error *err)
+{
+    int rc = 0;
+    for (size_t i = 0; i < n && rc == 0 && leads(r->t); i++)
+        rc = pc_train_state_remove(found->v[i].dir, err);
+    return after_leader(r->t, rc, err);
+}
+
 /* Load one of found, the latest that is whole. */
 static int load_latest(struct run *r, const struct pc_train_states *found, struct paco_error *err)
 {
@@ -74,10 +117,11 @@ static int load_latest(struct run *r, const struct pc_train_states *found, struc
         if (rc != PACO_EVERIFY && rc != PACO_EFORMAT && rc != PACO_ENOENT) {
             if (rc < 0 && err)
                 *err = why;
-            return rc;
+            return rc < 0 ? rc : remove_damaged(r, found, i, err);
         }
         char text[1200];
-        pc_note(s->notes, "%s; looking for an earlier checkpoint", pc_error_format(&why, text, sizeof text));
+        pc_note(s->notes, "%s; it is removed if an earlier one is whole",
+            pc_error_format(&why, text, sizeof text));
         if (err)
             *err = why;
     }
@@ -109,7 +153,7 @@ static int go_on(struct run *r, struct paco_error *err)
 static int drop_old(const struct run *r, struct paco_error *err)
 {
     struct pc_train_states found;
-    if (!r->o->keep || !leads(r->t))
+    if (!r->o->keep || r->keep_all || !leads(r->t))
         return 0;
     int rc = pc_train_states_find(r->o->out_dir, &found, err);
     bool latest = found.n && found.v[0].step == r->t->step;
@@ -192,6 +236,7 @@ static int stop(struct run *r, int why, struct paco_error *err)
     struct paco_error saving = {0};
     if (r->t->setup.ranks && why != PACO_ECANCELLED && why != PACO_EVERIFY)
         return why;
+    r->keep_all = why == PACO_EVERIFY;
     int rc = r->t->step ? save(r, "step", r->t->step, &saving) : 0;
     char text[600];
     if (rc < 0)

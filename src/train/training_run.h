@@ -16,12 +16,13 @@
 
 struct pc_training_options {
     const char *out_dir;
-    uint64_t save_every;           /* steps between states; 0: only when the run is interrupted */
-    bool save_epochs;              /* one at the end of each epoch, called epoch_I */
-    uint64_t keep;                 /* states kept, the latest; 0: all */
-    bool resume;                   /* go on from the latest state; from the beginning where there is none */
-    const char *resume_from;       /* go on from this one; implies resume */
-    bool force;                    /* forget what an earlier run left in out_dir */
+    const char *inputs[3];   /* folders that training begins with, or NULL: the base, a diff, an adapter */
+    uint64_t save_every;     /* steps between states; 0: only when the run is interrupted */
+    bool save_epochs;        /* one at the end of each epoch, called epoch_I */
+    uint64_t keep;           /* states kept, the latest; 0: all */
+    bool resume;             /* go on from the latest state; from the beginning where there is none */
+    const char *resume_from; /* go on from this one; implies resume */
+    bool force;              /* forget what an earlier run left in out_dir */
     struct pc_train_saving saving; /* its progress is that of the steps */
     uint64_t model_size;           /* bytes of what is written at the end: held from the beginning */
     uint64_t (*peak_memory)(void); /* bytes, for the log */
@@ -42,7 +43,8 @@ struct pc_training_result {
 };
 
 /** Look at out_dir and refuse what would be overwritten, before anything else is done: PACO_EEXIST names what
- * is there. With force, and only then, an earlier run's files are removed by pc_training_run. */
+ * is there. With force, and only then, an earlier run's files are removed by pc_training_run. Only a run is
+ * gone on with. PACO_EINVAL when out_dir is, or holds, one of the inputs. */
 int pc_training_check(const struct pc_training_options *options, struct paco_error *err);
 
 /** Whether out_dir holds the finished model of this very run. */

@@ -309,6 +309,36 @@ def adapters():
     case("it goes on from there", done.returncode == 0 and log_of(further)[0]["loss"] < log_of(out)[0]["loss"], done.stderr)
 
 
+def itself():
+    """A model is not trained into its own place, nor into what is no run."""
+    base, other = work("own-base"), work("no-run")
+    shutil.copytree(BASE, base), shutil.copytree(BASE, other)
+    before = files_of(base)
+    for more in (["--force"], ["--resume"]):
+        done = paco("finetune", "-m", base, "--train_file", DATA, "-o", base, "--max_train_steps", 1, *more)
+        case("onto its own base %s" % more, done.returncode in (1, 2) and files_of(base) == before, done.stderr)
+    case("which says so", "choose another --output_dir" in paco("finetune", "-m", base, "--train_file", DATA, "-o", base, "--force").stderr, base)
+    done = paco(*flags(other, "--resume"))
+    case("--resume of what is no run", done.returncode == 1 and "is there already" in done.stderr and files_of(other) == before, done.stderr)
+    done = paco(*flags(work("many"), batch=2**40, accumulation=2**40))
+    case("too many examples in a step", done.returncode != 0 and "at most 1073741824" in done.stderr, done.stderr)
+
+
+def twice_damaged():
+    """A damaged state is not taken for a saved one when the run gets there again; one without a readable record is passed over."""
+    out = work("twice")
+    shutil.copytree(runs("twice-whole", "--checkpointing_steps", 4, "--keep", 0), out)
+    last = sorted((n for n in os.listdir(out) if n.startswith("step_")), key=lambda n: int(n[5:]))[-1]
+    with open(os.path.join(out, last, "paco-training.json"), "w") as f:
+        f.write("{")
+    for name in ("config.json", "model.safetensors"):
+        os.remove(os.path.join(out, name))
+    done = paco(*flags(out, "--resume", "--checkpointing_steps", 4, "--keep", 2))
+    case("a state without a record is passed over", done.returncode == 0 and weights(out) == weights(WHOLE), done.stderr)
+    with open(os.path.join(out, last, "paco-training.json")) as f:
+        case("and written again", json.load(f), last)
+
+
 def templates():
     """What was tuned in a chat format says so; prompts of one's own leave the base's."""
     chats, out = work("chats.jsonl"), work("chats")
@@ -394,6 +424,8 @@ no_place()
 too_large()
 adapters()
 templates()
+itself()
+twice_damaged()
 besides()
 upstream_s_command()
 new_pad()
