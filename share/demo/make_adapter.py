@@ -1,157 +1,80 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make the demo's adapter: SmolLM2-135M-Instruct taught the format `<|user|>\\n...\\n<|assistant|>\\n`.
+"""Make the demo's adapter with paco itself: SmolLM2-135M-Instruct taught the format `<|user|>\\n...\\n<|assistant|>\\n`.
 
 train.jsonl holds 404 short questions with their answers, all written for this project; a LoRA adapter learns to give
 such answers in that format, and to stop. (The model's own greedy answers, in its ChatML format, were generated first: of
 418 prompts 340 ended within 100 tokens, and on reading, many of those were wrong or repetitive. They were dropped for
 that reason alone; no adapter was trained on them, so the two kinds of data were not compared.)
 
-    python make_adapter.py MODEL.gguf train      # train.jsonl -> adapter/               (11 minutes on two busy cores)
-    python make_adapter.py MODEL.gguf check      # questions.txt -> before-after.md      (about 1 minute)
+    python3 make_adapter.py PACO MODEL.gguf train      # train.jsonl -> adapter/            (about 3 minutes on two cores)
+    python3 make_adapter.py PACO MODEL.gguf check      # questions.txt -> before-after.md   (some seconds)
 
-The stack is "today" of tests/parity/setup.sh. MODEL.gguf is the default model, SmolLM2-135M-Instruct.Q4_1.gguf, whose
-weights are read as float32. Seeded; the same machine and versions give the same adapter.
+PACO is the program, MODEL.gguf the default model, SmolLM2-135M-Instruct.Q4_1.gguf, as `make demo` leaves it in demo/.
+Training is in F32, whose bytes depend neither on the processor nor on the number of threads: whoever runs this gets the
+adapter that is shipped, bit for bit. Needs Python 3 and nothing else.
 """
-import argparse
 import json
-import math
+import os
 import pathlib
-import platform
-import random
-import time
-
-import peft
-import torch
-import transformers
+import shutil
+import subprocess
+import sys
+import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
-SEED = 20230609
-RANK, ALPHA = 4, 8
-TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-EPOCHS, BATCH, LEARNING_RATE, WARMUP = 4, 8, 1e-3, 0.06
+EPOCHS = 4
+RECIPE = {"use_lora": True, "lora_rank": 4, "lora_alpha": 8, "lora_dropout": 0, "lora_targets": "all",
+          "per_device_train_batch_size": 8, "num_train_epochs": EPOCHS, "learning_rate": 1e-3, "warmup_ratio": 0.06,
+          "clip_grad_norm": 1, "seed": 20230609, "dtype": "f32"}
+FILES = ["adapter_model.safetensors", "adapter_config.json", "chat_template.jinja"]
 
 
-def card_prompt(text):
-    return "<|user|>\n" + text + "\n<|assistant|>\n"
+def flags():
+    return [word for name, value in RECIPE.items() for word in (["--" + name] if value is True else ["--" + name, str(value)])]
 
 
-def load(gguf):
-    folder, name = str(gguf.parent), gguf.name
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=name)
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32)
-    return model.eval(), tokenizer
+def train(paco, model, folder):
+    out = folder / "out"
+    subprocess.run([paco, "finetune", "-m", model, "--train_file", HERE / "train.jsonl", "-o", out, *flags()], check=True)
+    adapter = HERE / "adapter"
+    for name in FILES:
+        shutil.copyfile(out / name, adapter / name)
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = "HuggingFaceTB/SmolLM2-135M-Instruct"
+    (adapter / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n")
+    log = [json.loads(line) for line in (out / "train_log.jsonl").read_text().splitlines()]
+    epochs = [log[at:at + len(log) // EPOCHS] for at in range(0, len(log), len(log) // EPOCHS)]
+    version = subprocess.run([paco, "--version"], check=True, capture_output=True, text=True).stdout.split("\n")[0]
+    (adapter / "README.md").write_text(CARD)
+    (adapter / "training.json").write_text(json.dumps({
+        "script": "share/demo/make_adapter.py", "program": version, "examples": 404, "options": RECIPE,
+        "mean_loss_per_epoch": [round(sum(step["loss"] for step in e) / len(e), 4) for e in epochs]}, indent=2) + "\n")
 
 
-def encode(tokenizer, text):
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
+def answers(paco, model, questions):
+    """Of each question, in the card's format, greedily: its text and whether it ended by itself."""
+    done = subprocess.run([paco, "generate", "-q", "-m", model, "-f", questions, "--format", "tulu", "--temp", "0", "-n", "128",
+                           "--dtype", "f32", "--json"], check=True, capture_output=True, text=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-@torch.no_grad()
-def answer(model, eos, prompts, max_new):
-    """Greedy continuations of the id lists, each up to and with its EOS; a batch at a time, padded on the left."""
-    width = max(map(len, prompts))
-    ids = torch.tensor([[eos] * (width - len(p)) + p for p in prompts])
-    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
-    out = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=max_new, do_sample=False, num_beams=1,
-                         repetition_penalty=1.0, eos_token_id=eos, pad_token_id=eos, temperature=None, top_p=None,
-                         top_k=None)
-    answers = []
-    for row in out[:, width:].tolist():
-        answers.append(row[:row.index(eos) + 1] if eos in row else row)
-    return answers
-
-
-def examples(tokenizer, eos):
-    rows = []
-    for line in (HERE / "train.jsonl").read_text().splitlines():
-        user, assistant = (m["content"] for m in json.loads(line)["messages"])
-        prompt, completion = encode(tokenizer, card_prompt(user)), encode(tokenizer, assistant) + [eos]
-        rows.append((prompt + completion, [-100] * len(prompt) + completion))
-    return rows
-
-
-def batch_tensors(rows, eos):
-    width = max(len(ids) for ids, _ in rows)
-    ids = torch.tensor([ids + [eos] * (width - len(ids)) for ids, _ in rows])
-    mask = torch.tensor([[1] * len(ids) + [0] * (width - len(ids)) for ids, _ in rows])
-    labels = torch.tensor([labels + [-100] * (width - len(labels)) for _, labels in rows])
-    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
-
-
-def train(model, tokenizer):
-    eos = tokenizer.convert_tokens_to_ids("<|im_end|>")
-    torch.manual_seed(SEED)
-    shuffle = random.Random(SEED)
-    model = peft.get_peft_model(model, peft.LoraConfig(
-        r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, bias="none", target_modules=TARGETS, task_type="CAUSAL_LM"))
-    model.print_trainable_parameters()
-    rows = examples(tokenizer, eos)
-    steps = EPOCHS * math.ceil(len(rows) / BATCH)
-    warm = int(WARMUP * steps)
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=LEARNING_RATE, weight_decay=0)
-    step, log, started = 0, [], time.monotonic()
-    model.train()
-    for epoch in range(EPOCHS):
-        # Batches of like length, in a random order: little padding.
-        order = sorted(range(len(rows)), key=lambda i: (len(rows[i][0]), shuffle.random()))
-        batches = [order[at:at + BATCH] for at in range(0, len(order), BATCH)]
-        shuffle.shuffle(batches)
-        total = 0.0
-        for batch in batches:
-            step += 1
-            rate = LEARNING_RATE * min(step / max(1, warm), (steps - step + 1) / (steps - warm))
-            optimizer.param_groups[0]["lr"] = rate
-            loss = model(**batch_tensors([rows[i] for i in batch], eos)).loss
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad()
-            total += loss.item()
-        log.append(round(total / len(batches), 4))
-        print("train: epoch %d, mean loss %.4f, %.0f s" % (epoch + 1, log[-1], time.monotonic() - started), flush=True)
-    save(model, len(rows), log)
-
-
-def save(model, n_rows, log):
-    out = HERE / "adapter"
-    config = model.peft_config["default"]
-    config.base_model_name_or_path = "HuggingFaceTB/SmolLM2-135M-Instruct"
-    model.to(torch.bfloat16).save_pretrained(str(out), safe_serialization=True)
-    # PEFT keeps the targets as a set: in a settled order, the same run writes the same file.
-    written = json.loads((out / "adapter_config.json").read_text())
-    written["target_modules"].sort()
-    (out / "adapter_config.json").write_text(json.dumps(written, indent=2) + "\n")
-    (out / "README.md").write_text(CARD)
-    (out / "training.json").write_text(json.dumps({
-        "script": "share/demo/make_adapter.py", "examples": n_rows, "epochs": EPOCHS, "batch": BATCH,
-        "learning_rate": LEARNING_RATE, "warmup": WARMUP, "schedule": "linear", "seed": SEED, "rank": RANK,
-        "alpha": ALPHA, "mean_loss_per_epoch": log,
-        "versions": {"python": platform.python_version(), "torch": torch.__version__,
-                     "transformers": transformers.__version__, "peft": peft.__version__}}, indent=2) + "\n")
-
-
-def ask(model, tokenizer, eos, questions):
-    return answer(model, eos, [encode(tokenizer, card_prompt(q)) for q in questions], 128)
-
-
-def check(model, tokenizer):
-    eos = tokenizer.convert_tokens_to_ids("<|im_end|>")
+def check(paco, model, folder):
     questions = (HERE / "questions.txt").read_text().split("\n")[:-1]
-    before = ask(model, tokenizer, eos, questions)
-    tuned = peft.PeftModel.from_pretrained(model, str(HERE / "adapter")).merge_and_unload()
-    after = ask(tuned, tokenizer, eos, questions)
+    prompts = folder / "questions.jsonl"
+    prompts.write_text("".join(json.dumps({"prompt": q}) + "\n" for q in questions))
+    subprocess.run([paco, "convert", "-q", model, "--out", folder / "base", "--to", "hf", "--type", "f32"], check=True)
+    subprocess.run([paco, "merge", "-q", "-m", folder / "base", "--adapter", HERE / "adapter", "--out", folder / "tuned"], check=True)
+    before, after = (answers(paco, folder / name, prompts) for name in ("base", "tuned"))
+    ended = ["%d of %d" % (sum(a["stop"] != "length" for a in set_), len(set_)) for set_ in (before, after)]
     lines = ["# Ten questions that are not in train.jsonl", "",
              "Greedy, at most 128 tokens, asked in the format `<|user|>\\n...\\n<|assistant|>\\n`, of the default model",
              "(before) and of the default model with the adapter merged (after). Made by `make_adapter.py ... check`.", "",
-             "Ended by themselves: %d of %d before, %d of %d after." % (
-                 sum(a[-1] == eos for a in before), len(before), sum(a[-1] == eos for a in after), len(after))]
-    for question, *answers in zip(questions, before, after):
+             "Ended by themselves: %s before, %s after." % tuple(ended)]
+    for question, *both in zip(questions, before, after):
         lines += ["", "## " + question]
-        for name, ids in zip(("before", "after"), answers):
-            ended = ids[-1] == eos
-            text = tokenizer.decode(ids[:-1] if ended else ids)
-            lines += ["", "%s, %s:" % (name, "ended after %d tokens" % len(ids) if ended else "never ended"), "",
-                      "```text", text, "```"]
+        for name, a in zip(("before", "after"), both):
+            how = "never ended" if a["stop"] == "length" else "ended after %d tokens" % a["n_output"]
+            lines += ["", "%s, %s:" % (name, how), "", "```text", a["text"], "```"]
     (HERE / "before-after.md").write_text("\n".join(lines) + "\n")
     print(lines[5])
 
@@ -181,15 +104,11 @@ Licence: Apache-2.0, as the base model's.
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("gguf", type=pathlib.Path)
-    parser.add_argument("stage", choices=["train", "check"])
-    parser.add_argument("--threads", type=int, default=2)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    torch.use_deterministic_algorithms(True)
-    model, tokenizer = load(args.gguf)
-    {"train": train, "check": check}[args.stage](model, tokenizer)
+    if len(sys.argv) != 4 or sys.argv[3] not in ("train", "check"):
+        sys.exit("usage: make_adapter.py PACO MODEL.gguf train|check")
+    paco, model = (os.path.abspath(path) for path in sys.argv[1:3])
+    with tempfile.TemporaryDirectory() as folder:
+        {"train": train, "check": check}[sys.argv[3]](paco, model, pathlib.Path(folder))
 
 
 if __name__ == "__main__":
