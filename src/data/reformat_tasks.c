@@ -66,7 +66,7 @@ static bool says_something(struct pc_data_text constraints)
 
 static int unnatural_instance(struct pc_reformat *f, struct pc_data_text instruction, const json_t *instance)
 {
-    struct pc_data_text constraints, x, o;
+    struct pc_data_text constraints = {.s = NULL}, x = constraints, o = constraints;
     struct pc_buf whole;
     int rc = pc_reformat_optional(f, instance, "constraints", &constraints);
     if (rc == 0)
@@ -91,7 +91,7 @@ static int unnatural_instance(struct pc_reformat *f, struct pc_data_text instruc
 
 static int unnatural(struct pc_reformat *f, const json_t *record)
 {
-    struct pc_data_text instruction;
+    struct pc_data_text instruction = {.s = NULL};
     const json_t *instances = json_object_get(record, "instances");
     int rc = pc_reformat_text(f, record, "instruction", &instruction);
     if (rc == 0 && !json_is_array(instances))
@@ -114,7 +114,7 @@ int pc_reformat_unnatural_instructions(struct pc_reformat *f)
 
 static int flan(struct pc_reformat *f, const json_t *record)
 {
-    struct pc_data_text prompt, answer;
+    struct pc_data_text prompt = {.s = NULL}, answer = prompt;
     int rc = pc_reformat_text(f, record, "inputs", &prompt);
     if (rc == 0)
         rc = pc_reformat_text(f, record, "targets", &answer);
@@ -167,7 +167,7 @@ static int find_records(struct pc_reformat *f, struct places *p)
 static int convert_at(
     struct pc_reformat *f, const struct pc_file *file, struct pc_json_record record, struct pc_buf *b)
 {
-    json_t *v;
+    json_t *v = NULL;
     pc_buf_clear(b);
     char *to = pc_buf_reserve(b, record.len);
     if (!to)

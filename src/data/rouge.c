@@ -167,15 +167,14 @@ static int make_masks(struct pc_rouge *r, struct paco_error *err)
 {
     size_t n_rows = 0;
     r->n_blocks = r->n_query / 64 + 1;
-    if (r->row_capacity < r->n_ids) {
+    if (!r->row_of || r->row_capacity < r->n_ids) {
         uint32_t *rows = pc_realloc(r->row_of, r->n_ids + r->n_ids / 2, sizeof *rows);
         if (!rows)
             return pc_error_mem(err, r->n_ids * sizeof *rows, "words");
         r->row_of = rows;
         r->row_capacity = r->n_ids + r->n_ids / 2;
     }
-    if (r->row_of)
-        memset(r->row_of, 0, r->row_capacity * sizeof *r->row_of);
+    memset(r->row_of, 0, r->row_capacity * sizeof *r->row_of);
     r->masks = pc_alloc_zero(r->n_query * r->n_blocks + 1, sizeof *r->masks);
     if (!r->masks)
         return pc_error_mem(err, r->n_query * r->n_blocks * sizeof *r->masks, "words");

@@ -337,7 +337,7 @@ static int mask_turns(const struct pc_encode_rules *r, const struct pc_turn *tur
     struct pc_encoded *e, struct paco_error *err)
 {
     for (size_t i = 0; i < n; i++) {
-        size_t start = 0, end, n_text = e->ends[i];
+        size_t start = 0, end = 0, n_text = e->ends[i];
         if (is_assistant(&turns[i]))
             continue;
         if (i + 1 < n && is_assistant(&turns[i + 1]))
