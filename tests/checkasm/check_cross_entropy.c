@@ -18,9 +18,10 @@ static float *logits(size_t n, float scale)
 
 static void check_exact(const float *z, const float *d, size_t n, size_t label, double loss, float weight)
 {
-    double sum = 0, max = -INFINITY;
-    for (size_t i = 0; i < n; i++)
-        max = fmax(max, (double)z[i]);
+    double sum = 0, max = (double)z[0];
+    for (size_t i = 1; i < n; i++)
+        if ((double)z[i] > max)
+            max = (double)z[i];
     for (size_t i = 0; i < n; i++)
         sum += exp((double)z[i] - max);
     double want = log(sum) + max - (double)z[label];
