@@ -44,6 +44,12 @@ static void note_examples(struct pc_finetune *f)
     if (e->n_dropped)
         pc_command_note(
             f->self, "%zu of %zu examples have nothing to learn and are left out", e->n_dropped, e->n_read);
+    int32_t own = f->model.config->max_positions;
+    if (own > 0 && e->longest > (uint32_t)own)
+        pc_command_note(f->self,
+            "%u tokens are more than the %d positions this model was trained for: --max_seq_length %d cuts "
+            "there",
+            (unsigned)e->longest, own, own);
 }
 
 /* As many as the user says; else, beside other ranks on this machine, a fair part of it, unless mpirun bound

@@ -324,6 +324,15 @@ def itself():
     case("too many examples in a step", done.returncode != 0 and "at most 1073741824" in done.stderr, done.stderr)
 
 
+def long_examples():
+    """Longer than the model's positions: trained, and said."""
+    path = work("long.jsonl")
+    with open(path, "w") as f:
+        f.write(json.dumps({"prompt": "a", "completion": "b" * 2000}) + "\n")
+    done = paco(*flags(work("long"), "--max_seq_length", 1999, data=path))
+    case("longer than the model's positions", done.returncode == 0 and "1999 tokens are more than the" in done.stderr, done.stderr)
+
+
 def twice_damaged():
     """A damaged state is not taken for a saved one when the run gets there again; one without a readable record is passed over."""
     out = work("twice")
@@ -425,6 +434,7 @@ too_large()
 adapters()
 templates()
 itself()
+long_examples()
 twice_damaged()
 besides()
 upstream_s_command()
