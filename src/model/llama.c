@@ -119,16 +119,12 @@ static int bind_bias(struct pc_llama *m, const struct pc_checkpoint *ck, const c
     return 0;
 }
 
-static int bind_layer(struct pc_llama *m, const struct pc_checkpoint *ck, int32_t i_layer,
-    enum pc_products products, struct paco_error *err)
+struct pc_llama_shape pc_llama_shape_of(const struct pc_config *c, enum pc_llama_matrix matrix)
 {
-    const struct pc_config *c = &m->config;
-    int64_t width = c->hidden_size, inner = c->intermediate_size;
-    int64_t q = (int64_t)c->n_heads * c->head_dim, kv = (int64_t)c->n_kv_heads * c->head_dim;
-    const struct {
-        const char *name;
-        int64_t n_out, n_in;
-    } rows[PC_LLAMA_N_MATRICES] = {
+    uint64_t width = (uint64_t)c->hidden_size, inner = (uint64_t)c->intermediate_size;
+    uint64_t q = (uint64_t)c->n_heads * (uint64_t)c->head_dim,
+             kv = (uint64_t)c->n_kv_heads * (uint64_t)c->head_dim;
+    const struct pc_llama_shape shapes[PC_LLAMA_N_MATRICES] = {
         [PC_LLAMA_Q] = {"self_attn.q_proj", q, width},
         [PC_LLAMA_K] = {"self_attn.k_proj", kv, width},
         [PC_LLAMA_V] = {"self_attn.v_proj", kv, width},
@@ -137,15 +133,23 @@ static int bind_layer(struct pc_llama *m, const struct pc_checkpoint *ck, int32_
         [PC_LLAMA_UP] = {"mlp.up_proj", inner, width},
         [PC_LLAMA_DOWN] = {"mlp.down_proj", width, inner},
     };
+    return shapes[matrix];
+}
+
+static int bind_layer(struct pc_llama *m, const struct pc_checkpoint *ck, int32_t i_layer,
+    enum pc_products products, struct paco_error *err)
+{
+    const struct pc_config *c = &m->config;
     struct pc_llama_layer *layer = &m->layers[i_layer];
     char name[128];
     int rc = 0;
     for (int i = 0; i < PC_LLAMA_N_MATRICES && rc == 0; i++) {
         bool attention = i <= PC_LLAMA_O;
+        const struct pc_llama_shape row = pc_llama_shape_of(c, (enum pc_llama_matrix)i);
         struct pc_weight *w = &layer->matrix[i];
-        snprintf(name, sizeof name, "model.layers.%d.%s.weight", i_layer, rows[i].name);
-        rc = bind_matrix(m, ck, name, rows[i].n_out, rows[i].n_in, products, w, err);
-        snprintf(name, sizeof name, "model.layers.%d.%s.bias", i_layer, rows[i].name);
+        snprintf(name, sizeof name, "model.layers.%d.%s.weight", i_layer, row.name);
+        rc = bind_matrix(m, ck, name, (int64_t)row.n_out, (int64_t)row.n_in, products, w, err);
+        snprintf(name, sizeof name, "model.layers.%d.%s.bias", i_layer, row.name);
         if (rc == 0)
             rc = bind_bias(m, ck, name, attention ? "attention_bias" : "mlp_bias",
                 attention ? c->attention_bias : c->mlp_bias, w, err);
@@ -158,11 +162,11 @@ static int bind_layer(struct pc_llama *m, const struct pc_checkpoint *ck, int32_
     for (int i = 0; i < PC_LLAMA_N_MATRICES; i++)
         note_needs(m, &layer->matrix[i], needs);
     snprintf(name, sizeof name, "model.layers.%d.input_layernorm.weight", i_layer);
-    rc = bind_vector(m, ck, name, width, &layer->attention_norm, err);
+    rc = bind_vector(m, ck, name, c->hidden_size, &layer->attention_norm, err);
     if (rc < 0)
         return rc;
     snprintf(name, sizeof name, "model.layers.%d.post_attention_layernorm.weight", i_layer);
-    return bind_vector(m, ck, name, width, &layer->mlp_norm, err);
+    return bind_vector(m, ck, name, c->hidden_size, &layer->mlp_norm, err);
 }
 
 /* Rows of the embedding are read one by one if they can be, and are in memory only where the head multiplies

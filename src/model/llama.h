@@ -33,6 +33,13 @@ enum pc_llama_matrix {
     PC_LLAMA_N_MATRICES
 };
 
+/** A layer's matrix: what it is called within the layer ("self_attn.q_proj"; static), and its shape. */
+struct pc_llama_shape {
+    const char *name;
+    uint64_t n_out, n_in;
+};
+struct pc_llama_shape pc_llama_shape_of(const struct pc_config *config, enum pc_llama_matrix matrix);
+
 struct pc_llama_layer {
     const float *attention_norm, *mlp_norm; /* (C) */
     struct pc_weight matrix[PC_LLAMA_N_MATRICES];

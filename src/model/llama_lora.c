@@ -78,26 +78,12 @@ static int bind_layer(struct pc_lora *l, const struct pc_checkpoint *ck, const s
     int32_t i_layer, const struct pc_kernels *kernels, enum pc_products products, float scale,
     struct paco_error *err)
 {
-    uint64_t width = (uint64_t)c->hidden_size, inner = (uint64_t)c->intermediate_size;
-    uint64_t q = (uint64_t)c->n_heads * (uint64_t)c->head_dim,
-             kv = (uint64_t)c->n_kv_heads * (uint64_t)c->head_dim;
-    const struct {
-        const char *module;
-        uint64_t n_out, n_in;
-    } rows[PC_LLAMA_N_MATRICES] = {
-        [PC_LLAMA_Q] = {"self_attn.q_proj", q, width},
-        [PC_LLAMA_K] = {"self_attn.k_proj", kv, width},
-        [PC_LLAMA_V] = {"self_attn.v_proj", kv, width},
-        [PC_LLAMA_O] = {"self_attn.o_proj", width, q},
-        [PC_LLAMA_GATE] = {"mlp.gate_proj", inner, width},
-        [PC_LLAMA_UP] = {"mlp.up_proj", inner, width},
-        [PC_LLAMA_DOWN] = {"mlp.down_proj", width, inner},
-    };
     int rc = 0;
     for (int k = 0; k < PC_LLAMA_N_MATRICES && rc == 0; k++) {
+        const struct pc_llama_shape row = pc_llama_shape_of(c, (enum pc_llama_matrix)k);
         l->layers[i_layer][k].scale = scale;
-        rc = bind_pair(l, ck, i_layer, rows[k].module, rows[k].n_out, rows[k].n_in, kernels, products,
-            &l->layers[i_layer][k], err);
+        rc = bind_pair(
+            l, ck, i_layer, row.name, row.n_out, row.n_in, kernels, products, &l->layers[i_layer][k], err);
     }
     return rc;
 }

@@ -9,14 +9,13 @@
 
 #define PREFIX "base_model.model."
 
-/* In the order of the state dict. */
+/* What PEFT calls them by, in the order of the state dict. */
 static const struct {
     enum pc_llama_matrix matrix;
-    const char *name, *group;
-} g_targets[PC_LLAMA_N_MATRICES] = {{PC_LLAMA_Q, "q_proj", "self_attn"}, {PC_LLAMA_K, "k_proj", "self_attn"},
-    {PC_LLAMA_V, "v_proj", "self_attn"}, {PC_LLAMA_O, "o_proj", "self_attn"},
-    {PC_LLAMA_GATE, "gate_proj", "mlp"}, {PC_LLAMA_DOWN, "down_proj", "mlp"},
-    {PC_LLAMA_UP, "up_proj", "mlp"}};
+    const char *name;
+} g_targets[PC_LLAMA_N_MATRICES] = {{PC_LLAMA_Q, "q_proj"}, {PC_LLAMA_K, "k_proj"}, {PC_LLAMA_V, "v_proj"},
+    {PC_LLAMA_O, "o_proj"}, {PC_LLAMA_GATE, "gate_proj"}, {PC_LLAMA_DOWN, "down_proj"},
+    {PC_LLAMA_UP, "up_proj"}};
 
 static unsigned target_called(const char *name, size_t len)
 {
@@ -57,30 +56,18 @@ float pc_lora_scale(const struct pc_lora_options *o)
 int pc_params_add_lora(
     struct pc_params *p, const struct pc_config *c, const struct pc_lora_options *o, struct paco_error *err)
 {
-    uint64_t width = (uint64_t)c->hidden_size, inner = (uint64_t)c->intermediate_size;
-    uint64_t q = (uint64_t)c->n_heads * (uint64_t)c->head_dim,
-             kv = (uint64_t)c->n_kv_heads * (uint64_t)c->head_dim;
-    const uint64_t shapes[PC_LLAMA_N_MATRICES][2] = {[PC_LLAMA_Q] = {q, width},
-        [PC_LLAMA_K] = {kv, width},
-        [PC_LLAMA_V] = {kv, width},
-        [PC_LLAMA_O] = {width, q},
-        [PC_LLAMA_GATE] = {inner, width},
-        [PC_LLAMA_UP] = {inner, width},
-        [PC_LLAMA_DOWN] = {width, inner}};
     char name[160];
     int rc = 0;
     for (int32_t i = 0; i < c->n_layers; i++)
         for (size_t k = 0; k < PC_LLAMA_N_MATRICES && rc == 0; k++) {
             if (!(o->targets & 1u << g_targets[k].matrix))
                 continue;
-            const uint64_t *shape = shapes[g_targets[k].matrix];
-            snprintf(name, sizeof name, PREFIX "model.layers.%d.%s.%s.lora_A.weight", i, g_targets[k].group,
-                g_targets[k].name);
-            rc = pc_params_add(p, name, o->rank, shape[1], err);
-            snprintf(name, sizeof name, PREFIX "model.layers.%d.%s.%s.lora_B.weight", i, g_targets[k].group,
-                g_targets[k].name);
+            const struct pc_llama_shape row = pc_llama_shape_of(c, g_targets[k].matrix);
+            snprintf(name, sizeof name, PREFIX "model.layers.%d.%s.lora_A.weight", i, row.name);
+            rc = pc_params_add(p, name, o->rank, row.n_in, err);
+            snprintf(name, sizeof name, PREFIX "model.layers.%d.%s.lora_B.weight", i, row.name);
             if (rc == 0)
-                rc = pc_params_add(p, name, shape[0], o->rank, err);
+                rc = pc_params_add(p, name, row.n_out, o->rank, err);
         }
     return rc;
 }

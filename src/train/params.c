@@ -85,27 +85,22 @@ int pc_params_add(
 
 static int add_layer(struct pc_params *p, const struct pc_config *c, int32_t i_layer, struct paco_error *err)
 {
-    uint64_t width = (uint64_t)c->hidden_size, inner = (uint64_t)c->intermediate_size;
-    uint64_t q = (uint64_t)c->n_heads * (uint64_t)c->head_dim,
-             kv = (uint64_t)c->n_kv_heads * (uint64_t)c->head_dim;
-    const struct {
-        const char *name;
-        uint64_t n_out, n_in;
-        bool bias;
-    } rows[] = {{"self_attn.q_proj", q, width, c->attention_bias},
-        {"self_attn.k_proj", kv, width, c->attention_bias},
-        {"self_attn.v_proj", kv, width, c->attention_bias}, {"self_attn.o_proj", width, q, c->attention_bias},
-        {"mlp.gate_proj", inner, width, c->mlp_bias}, {"mlp.down_proj", width, inner, c->mlp_bias},
-        {"mlp.up_proj", inner, width, c->mlp_bias}, {"input_layernorm", width, 0, false},
-        {"post_attention_layernorm", width, 0, false}};
+    static const enum pc_llama_matrix order[PC_LLAMA_N_MATRICES] = {
+        PC_LLAMA_Q, PC_LLAMA_K, PC_LLAMA_V, PC_LLAMA_O, PC_LLAMA_GATE, PC_LLAMA_DOWN, PC_LLAMA_UP};
+    static const char *const norms[] = {"input_layernorm", "post_attention_layernorm"};
     char name[128];
     int rc = 0;
-    for (size_t i = 0; i < sizeof rows / sizeof *rows && rc == 0; i++) {
-        snprintf(name, sizeof name, "model.layers.%d.%s.weight", i_layer, rows[i].name);
-        rc = pc_params_add(p, name, rows[i].n_out, rows[i].n_in, err);
-        snprintf(name, sizeof name, "model.layers.%d.%s.bias", i_layer, rows[i].name);
-        if (rc == 0 && rows[i].bias)
-            rc = pc_params_add(p, name, rows[i].n_out, 0, err);
+    for (size_t i = 0; i < PC_LLAMA_N_MATRICES && rc == 0; i++) {
+        const struct pc_llama_shape row = pc_llama_shape_of(c, order[i]);
+        snprintf(name, sizeof name, "model.layers.%d.%s.weight", i_layer, row.name);
+        rc = pc_params_add(p, name, row.n_out, row.n_in, err);
+        snprintf(name, sizeof name, "model.layers.%d.%s.bias", i_layer, row.name);
+        if (rc == 0 && (order[i] <= PC_LLAMA_O ? c->attention_bias : c->mlp_bias))
+            rc = pc_params_add(p, name, row.n_out, 0, err);
+    }
+    for (size_t i = 0; i < sizeof norms / sizeof *norms && rc == 0; i++) {
+        snprintf(name, sizeof name, "model.layers.%d.%s.weight", i_layer, norms[i]);
+        rc = pc_params_add(p, name, (uint64_t)c->hidden_size, 0, err);
     }
     return rc;
 }
@@ -262,13 +257,6 @@ static void attach(const struct pc_params *p, const char *name, const float **ve
 
 void pc_params_attach(const struct pc_params *p, struct pc_llama *model)
 {
-    static const char *const matrices[PC_LLAMA_N_MATRICES] = {[PC_LLAMA_Q] = "self_attn.q_proj",
-        [PC_LLAMA_K] = "self_attn.k_proj",
-        [PC_LLAMA_V] = "self_attn.v_proj",
-        [PC_LLAMA_O] = "self_attn.o_proj",
-        [PC_LLAMA_GATE] = "mlp.gate_proj",
-        [PC_LLAMA_UP] = "mlp.up_proj",
-        [PC_LLAMA_DOWN] = "mlp.down_proj"};
     char name[128];
     for (int32_t i = 0; i < model->config.n_layers; i++) {
         struct pc_llama_layer *layer = &model->layers[i];
@@ -277,7 +265,8 @@ void pc_params_attach(const struct pc_params *p, struct pc_llama *model)
         snprintf(name, sizeof name, "model.layers.%d.post_attention_layernorm.weight", i);
         attach(p, name, &layer->mlp_norm);
         for (int k = 0; k < PC_LLAMA_N_MATRICES; k++) {
-            snprintf(name, sizeof name, "model.layers.%d.%s.bias", i, matrices[k]);
+            snprintf(name, sizeof name, "model.layers.%d.%s.bias", i,
+                pc_llama_shape_of(&model->config, (enum pc_llama_matrix)k).name);
             attach(p, name, &layer->matrix[k].bias);
         }
     }

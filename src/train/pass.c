@@ -177,13 +177,6 @@ struct pc_pass_rows pc_pass_add(struct pc_pass *pass, size_t n)
 
 static void point_layer(struct pc_pass *pass, int32_t i_layer, float *g)
 {
-    static const char *const matrices[PC_LLAMA_N_MATRICES] = {[PC_LLAMA_Q] = "self_attn.q_proj",
-        [PC_LLAMA_K] = "self_attn.k_proj",
-        [PC_LLAMA_V] = "self_attn.v_proj",
-        [PC_LLAMA_O] = "self_attn.o_proj",
-        [PC_LLAMA_GATE] = "mlp.gate_proj",
-        [PC_LLAMA_UP] = "mlp.up_proj",
-        [PC_LLAMA_DOWN] = "mlp.down_proj"};
     struct pc_llama_gradients *to = &pass->gradients[i_layer];
     char name[128];
     snprintf(name, sizeof name, "model.layers.%d.input_layernorm.weight", i_layer);
@@ -191,15 +184,14 @@ static void point_layer(struct pc_pass *pass, int32_t i_layer, float *g)
     snprintf(name, sizeof name, "model.layers.%d.post_attention_layernorm.weight", i_layer);
     to->mlp_norm = pc_params_at(pass->params, g, name);
     for (int k = 0; k < PC_LLAMA_N_MATRICES; k++) {
-        snprintf(name, sizeof name, "model.layers.%d.%s.weight", i_layer, matrices[k]);
+        const char *matrix = pc_llama_shape_of(&pass->model->config, (enum pc_llama_matrix)k).name;
+        snprintf(name, sizeof name, "model.layers.%d.%s.weight", i_layer, matrix);
         to->matrix[k] = pc_params_at(pass->params, g, name);
-        snprintf(name, sizeof name, "model.layers.%d.%s.bias", i_layer, matrices[k]);
+        snprintf(name, sizeof name, "model.layers.%d.%s.bias", i_layer, matrix);
         to->bias[k] = pc_params_at(pass->params, g, name);
-        snprintf(
-            name, sizeof name, "base_model.model.model.layers.%d.%s.lora_A.weight", i_layer, matrices[k]);
+        snprintf(name, sizeof name, "base_model.model.model.layers.%d.%s.lora_A.weight", i_layer, matrix);
         to->lora_a[k] = pc_params_at(pass->params, g, name);
-        snprintf(
-            name, sizeof name, "base_model.model.model.layers.%d.%s.lora_B.weight", i_layer, matrices[k]);
+        snprintf(name, sizeof name, "base_model.model.model.layers.%d.%s.lora_B.weight", i_layer, matrix);
         to->lora_b[k] = pc_params_at(pass->params, g, name);
     }
 }
