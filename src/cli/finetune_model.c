@@ -275,7 +275,6 @@ static int digest_of(
 /* All that decides the numbers, by the names of the options. */
 static int make_identity(struct pc_finetune *f, struct paco_error *err)
 {
-    static const char *const states[] = {"f32", "bf16", "8bit"};
     const struct pc_finetune_values *v = f->v;
     char base[PC_SHA256_HEX];
     int rc = digest_of(f, f->model.weights, base, err);
@@ -304,7 +303,7 @@ static int make_identity(struct pc_finetune *f, struct paco_error *err)
         put(id, "validation_split_percentage", pc_json_number(v->validation_share), &good);
     put(id, "seed", json_integer(v->seed), &good);
     put(id, "shuffle", json_boolean(f->train.shuffle), &good);
-    put(id, "optim_states", json_string(states[f->train.optimizer.states]), &good);
+    put(id, "optim_states", json_string(pc_optim_states_name(f->train.optimizer.states)), &good);
     put(id, "upstream_quirks", json_boolean(v->quirks), &good);
     if (f->is_lora) {
         const struct pc_lora_options *o = &f->lora_options;

@@ -11,14 +11,20 @@
 
 enum { BLOCK = PC_PARAM_ALIGN };
 
+static const char *const g_names[] = {
+    [PC_STATES_F32] = "f32", [PC_STATES_BF16] = "bf16", [PC_STATES_8BIT] = "8bit"};
+
 bool pc_optim_states_parse(const char *name, enum pc_optim_states *out)
 {
-    static const char *const names[] = {
-        [PC_STATES_F32] = "f32", [PC_STATES_BF16] = "bf16", [PC_STATES_8BIT] = "8bit"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcmp(name, names[i]) == 0)
+    for (size_t i = 0; i < sizeof g_names / sizeof *g_names; i++)
+        if (strcmp(name, g_names[i]) == 0)
             return *out = (enum pc_optim_states)i, true;
     return false;
+}
+
+const char *pc_optim_states_name(enum pc_optim_states states)
+{
+    return g_names[states];
 }
 
 struct pc_optimizer_options pc_optimizer_options_default(void)
@@ -28,7 +34,7 @@ struct pc_optimizer_options pc_optimizer_options_default(void)
 
 /* ---- states ---- */
 
-static uint64_t state_size(enum pc_optim_states states)
+size_t pc_optim_states_size(enum pc_optim_states states)
 {
     return states == PC_STATES_F32 ? 4 : states == PC_STATES_BF16 ? 2 : 1;
 }
@@ -36,7 +42,7 @@ static uint64_t state_size(enum pc_optim_states states)
 uint64_t pc_optimizer_size(uint64_t n_flat, enum pc_optim_states states)
 {
     uint64_t scales = states == PC_STATES_8BIT ? n_flat / BLOCK * sizeof(float) : 0;
-    return 2 * (n_flat * state_size(states) + scales);
+    return 2 * (n_flat * pc_optim_states_size(states) + scales);
 }
 
 enum { CLEAR = 1 << 22 }; /* bytes at a time */
@@ -63,7 +69,7 @@ void pc_clear_flat(void *memory, uint64_t size, struct pc_pool *pool)
 static int new_moment(
     const struct pc_optimizer *o, struct pc_optim_moment *m, struct pc_pool *pool, struct paco_error *err)
 {
-    uint64_t n = o->n_own, size = n * state_size(o->options.states);
+    uint64_t n = o->n_own, size = n * pc_optim_states_size(o->options.states);
     m->data = pc_alloc_huge((size_t)size);
     if (!m->data)
         return pc_error_mem(err, size, "the optimiser's states");

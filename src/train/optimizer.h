@@ -30,6 +30,10 @@ enum pc_optim_states { PC_STATES_F32, PC_STATES_BF16, PC_STATES_8BIT };
 
 #define PC_OPTIM_STATES_NAMES "f32|bf16|8bit"
 bool pc_optim_states_parse(const char *name, enum pc_optim_states *out);
+/** Its name there; static. */
+const char *pc_optim_states_name(enum pc_optim_states states);
+/** Bytes of a number of a mean, scales apart. */
+size_t pc_optim_states_size(enum pc_optim_states states);
 
 struct pc_optimizer_options {
     double beta1, beta2, eps; /* 0.9, 0.999, 1e-8 */

@@ -12,11 +12,6 @@
 
 enum { BUFFER = 16 << 20, PAGE = 4096 };
 
-static size_t moment_size(enum pc_optim_states states)
-{
-    return states == PC_STATES_F32 ? 4 : states == PC_STATES_BF16 ? 2 : 1;
-}
-
 /* ---- gathering ---- */
 
 /* An array of which every rank has its pieces. */
@@ -134,7 +129,7 @@ static uint64_t lay_out(const struct pc_trainer *t, bool moments, struct pieces 
 {
     uint64_t n = t->setup.params->n_flat, size = 0, blocks = n / PC_PARAM_ALIGN;
     const struct pc_optimizer *o = t->optimizer;
-    size_t bytes = moment_size(o->options.states);
+    size_t bytes = pc_optim_states_size(o->options.states);
     memset(p, 0, N_ARRAYS * sizeof *p);
     if (moments) {
         p[M] = (struct pieces){.own = o->m.data, .size = bytes, .per_unit = 1, .at = place(&size, n * bytes)};
@@ -245,7 +240,7 @@ int pc_whole_read_share(struct pc_trainer *t, struct pc_optim_moment *moment, bo
     const struct pc_param *param, const struct pc_tensor *from, struct paco_error *err)
 {
     const struct pc_shard *s = pc_ranks_shard(t->setup.ranks);
-    size_t size = scale ? sizeof(float) : moment_size(t->optimizer->options.states);
+    size_t size = scale ? sizeof(float) : pc_optim_states_size(t->optimizer->options.states);
     unsigned char *own = scale ? (unsigned char *)moment->scale : moment->data;
     uint64_t unit = scale ? PC_PARAM_ALIGN : 1, end = param->offset + param->n;
     int rc = 0;
