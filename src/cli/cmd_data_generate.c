@@ -288,13 +288,11 @@ static int run(const struct pc_command *self, int argc, char **argv)
         .top_p = 1};
     struct paco_error err = {0};
     struct pc_args args;
-    int code = pc_command_parse(self, argc, argv, &v, &args);
+    int code = pc_command_parse_options(self, argc, argv, &v, &args);
     if (code >= 0)
         return code;
     struct job j = {.self = self, .v = &v};
-    if (args.positional.n) {
-        code = pc_command_misuse(self, "'%s' belongs to no option", args.positional.v[0]);
-    } else if (!v.api && !v.plan) {
+    if (!v.api && !v.plan) {
         code = pc_command_misuse(self, "which endpoint? --api URL, or --plan to ask none");
     } else {
         int rc = generate(&j, &err);

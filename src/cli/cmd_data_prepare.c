@@ -200,14 +200,9 @@ static int run_resample(const struct pc_command *self, int argc, char **argv)
     struct paco_error err = {0};
     struct pc_args args;
     uint64_t n;
-    int code = pc_command_parse(self, argc, argv, &v, &args);
+    int code = pc_command_parse_options(self, argc, argv, &v, &args);
     if (code >= 0)
         return code;
-    if (args.positional.n) {
-        code = pc_command_misuse(self, "'%s' belongs to no option", args.positional.v[0]);
-        pc_args_release(&args);
-        return code;
-    }
     const struct pc_resample_options o = {.dir = v.dir,
         .out = v.out,
         .n_samples = (uint64_t)v.n_samples,

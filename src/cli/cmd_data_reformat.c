@@ -79,14 +79,9 @@ static int run(const struct pc_command *self, int argc, char **argv)
     struct paco_error err = {0};
     struct pc_reformat_result result;
     struct pc_args args;
-    int code = pc_command_parse(self, argc, argv, &v, &args);
+    int code = pc_command_parse_options(self, argc, argv, &v, &args);
     if (code >= 0)
         return code;
-    if (args.positional.n) {
-        code = pc_command_misuse(self, "'%s' belongs to no option", args.positional.v[0]);
-        pc_args_release(&args);
-        return code;
-    }
     struct pc_notes notes = {.progress = pc_progress_bar(self)};
     const struct pc_reformat_options o = {.raw_data_dir = v.raw_data_dir,
         .output_dir = v.output_dir,

@@ -40,14 +40,9 @@ static int run(const struct pc_command *self, int argc, char **argv)
     struct pc_args args;
     struct paco_error err = {0};
     struct paco_job_result result;
-    int code = pc_command_parse(self, argc, argv, v, &args);
+    int code = pc_command_parse_options(self, argc, argv, v, &args);
     if (code >= 0)
         return code;
-    if (args.positional.n) {
-        code = pc_command_misuse(self, "'%s' belongs to no option", args.positional.v[0]);
-        pc_args_release(&args);
-        return code;
-    }
     struct paco_diff_options o = paco_diff_options_default();
     o.job = pc_job_options(self, &v->job);
     o.raw = v->raw;

@@ -104,11 +104,10 @@ static int run(const struct pc_command *self, int argc, char **argv)
     struct pc_args args;
     struct paco_error err = {0};
     struct paco_job_result result = {.n_tensors = 0};
-    int code = pc_command_parse(self, argc, argv, v, &args);
+    int code = pc_command_parse_options(self, argc, argv, v, &args);
     if (code >= 0)
         return code;
-    code = args.positional.n ? pc_command_misuse(self, "'%s' belongs to no option", args.positional.v[0])
-                             : pc_job_settle_format(self, &v->job);
+    code = pc_job_settle_format(self, &v->job);
     if (code < 0 && pc_job_is_gguf(&v->job) && !v->base)
         code = pc_command_misuse(self, "for a GGUF file the base has to be named: -m MODEL");
     if (code >= 0) {

@@ -166,6 +166,17 @@ int pc_command_parse(const struct pc_command *self, int argc, char **argv, void 
     return -1;
 }
 
+int pc_command_parse_options(
+    const struct pc_command *self, int argc, char **argv, void *values, struct pc_args *args)
+{
+    int code = pc_command_parse(self, argc, argv, values, args);
+    if (code >= 0 || !args->positional.n)
+        return code;
+    code = pc_command_misuse(self, "'%s' belongs to no option", args->positional.v[0]);
+    pc_args_release(args);
+    return code;
+}
+
 /* A program that asked for JSON gets the error as such, too: one line on stdout. */
 static void print_error_json(const struct paco_error *err)
 {

@@ -76,6 +76,9 @@ struct pc_command {
  * message and PC_EXIT_FAILED instead of SIGBUS. */
 int pc_command_parse(
     const struct pc_command *self, int argc, char **argv, void *values, struct pc_args *args);
+/** The same for a command that takes options alone: an argument that belongs to none is misuse. */
+int pc_command_parse_options(
+    const struct pc_command *self, int argc, char **argv, void *values, struct pc_args *args);
 
 /** Print "paco NAME: MESSAGE" on stderr. Returns PC_EXIT_FAILED, or PC_EXIT_MISUSED for PACO_EINVAL; 128 +
  * SIGINT after an interrupt. */
