@@ -120,10 +120,7 @@ static int prepare(struct pc_finetune *f, struct pc_finetune_watch *w, struct pa
         rc = pc_finetune_check_saves(f, err);
     if (rc == 0)
         rc = pc_finetune_open(f, err);
-    const char *const inputs[] = {f->model.source.path, f->model.diff.path, f->v->init_adapter};
-    memcpy(f->run.inputs, inputs, sizeof inputs);
-    if (rc == 0 && !f->v->plan) // now that it is known what is read
-        rc = pc_training_check(&f->run, err);
+    f->run.inputs[0] = f->model.source.path; // of a name in the cache the folder: pc_training_run looks again
     if (rc == 0 && f->v->show_examples && f->party.rank == 0)
         rc = pc_finetune_show(f, err);
     if (rc == 0)

@@ -2,6 +2,7 @@
 #include "cli/finetune_options.h"
 
 #include "cli/model_args.h"
+#include "train/encode_example.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -357,15 +358,9 @@ static int settle_checkpoints(
 
 static void settle_examples(const struct pc_finetune_values *v, struct pc_examples_options *o)
 {
-    static const struct {
-        const char *name;
-        enum pc_encoding encoding;
-    } encodings[] = {{"completion", PC_ENCODING_COMPLETION}, {"messages", PC_ENCODING_MESSAGES},
-        {"stanford", PC_ENCODING_STANFORD}};
     *o = (struct pc_examples_options){.max_seq_length = (uint32_t)v->max_length, .limit = (size_t)v->limit};
-    for (size_t i = 0; v->encoding && i < sizeof encodings / sizeof *encodings; i++)
-        if (strcmp(v->encoding, encodings[i].name) == 0)
-            o->encoding = encodings[i].encoding;
+    if (v->encoding)
+        (void)pc_encoding_parse(v->encoding, &o->encoding);
 }
 
 int pc_finetune_settle(const struct pc_finetune_values *v, struct pc_train_options *train,
@@ -406,6 +401,7 @@ int pc_finetune_settle(const struct pc_finetune_values *v, struct pc_train_optio
     if (rc < 0)
         return pc_error_prefix(err, "--lora_targets"), rc;
     *run = (struct pc_training_options){.out_dir = v->out,
+        .inputs = {v->model, v->diff, v->init_adapter},
         .keep = (uint64_t)v->keep,
         .resume = v->resume,
         .resume_from = v->resume_from,

@@ -42,17 +42,8 @@ static enum pc_format format_of(const struct pc_finetune *f)
  * not be chosen, and its tokenizer will tell by that token what it was tuned on. */
 static int open_answering(struct pc_finetune_watch *w, struct paco_error *err)
 {
-    static const struct pc_strings no_stops = {0};
     const struct pc_finetune *f = w->f;
-    const struct pc_wishes wishes = {.format = "raw",
-        .bos = "auto",
-        .stops = &no_stops,
-        .temperature = 0,
-        .top_p = NAN,
-        .min_p = NAN,
-        .repetition_penalty = NAN,
-        .top_k = -1,
-        .seed = 0};
+    const struct pc_wishes wishes = pc_wishes_plain(NULL, "auto");
     w->a.model.lead = f->model.lead;
     w->a.model.config = &f->config;
     int rc = pc_answering_settle(f->self, &wishes, &w->a, err);
