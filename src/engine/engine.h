@@ -37,7 +37,7 @@
 
 struct pc_engine;
 struct pc_seq;
-struct pc_variant; /* a row's delta or adapter; there is none yet */
+struct pc_variant; /* a row's delta or adapter: engine/variant.h */
 
 /** Zero means the default in every field. */
 struct pc_engine_options {

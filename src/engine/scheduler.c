@@ -133,6 +133,8 @@ static int check_request(const struct pc_scheduler *s, const struct pc_request *
         if (r->prompt[i] < 0 || r->prompt[i] >= vocab)
             return pc_error_set(err, PACO_EINVAL, "token %zu of the prompt is %d, the vocabulary has %d", i,
                 r->prompt[i], vocab);
+    if (r->variant)
+        return pc_error_set(err, PACO_EUNSUPPORTED, "variants cannot be run yet");
     return pc_sampler_check(&r->sampler, err);
 }
 

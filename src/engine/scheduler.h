@@ -51,6 +51,7 @@ struct pc_answer {
 struct pc_request {
     const int32_t *prompt;
     size_t n_prompt;
+    struct pc_variant *variant;        /* whose answer; NULL: the base's. Held until the request is closed */
     int32_t max_tokens;                /* of an answer; 0: only the prompt is read */
     int32_t n_samples;                 /* answers; 0 is 1. Without max_tokens there is one, and it is empty */
     struct pc_sampler_options sampler; /* of the first sample; the next has stream + 1, and so on */
@@ -63,8 +64,8 @@ struct pc_request {
     /** A token was taken, neither the end of sequence nor the last of a stop: ids (n) is the answer so far.
      * Nonzero ends it with PC_STOP_TEXT, that token included. */
     int (*is_over)(void *ctx, int32_t i_sample, const int32_t *ids, size_t n);
-    /** The logits (vocab_size) behind position pos of the prompt (i_sample -1), in order; and, if
-     * answer_logits, those that a sample's token at position pos + 1 was then chosen from: what is_over or
+    /** The logits (vocab_size of the variant) behind position pos of the prompt (i_sample -1), in order; and,
+     * if answer_logits, those that a sample's token at position pos + 1 was then chosen from: what is_over or
      * on_done get next. Those behind the prompt's last token are given for each way they are asked. */
     void (*on_logits)(void *ctx, int32_t i_sample, int32_t pos, const float *logits);
     size_t n_logits; /* of how many of the prompt's last positions; n_prompt: all. Those are computed anew,
