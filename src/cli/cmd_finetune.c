@@ -146,8 +146,8 @@ static int set_up(struct pc_finetune *f, struct pc_finetune_watch *w, struct pac
     rc = pc_finetune_agree(&f->party, rc, err);
     pc_progress_bar_end();
     if (rc == 0 && f->ranks)
-        pc_command_note(f->self, "%d ranks share each step's %llu examples", f->party.size,
-            (unsigned long long)(f->train.batch * f->train.accumulation));
+        pc_command_note(f->self, "%d ranks share each step's %llu %s", f->party.size,
+            (unsigned long long)(f->train.batch * f->train.accumulation), f->packs.n ? "packs" : "examples");
     return rc;
 }
 
@@ -216,7 +216,8 @@ const struct pc_command pc_cmd_finetune = {
         "\n"
         "A step is one update by AdamW, from per_device_train_batch_size times gradient_accumulation_steps\n"
         "examples. Its loss is the mean over all of the step's trained tokens; upstream's, the mean of each\n"
-        "micro-batch's mean, is --upstream-quirks. Examples are never padded. With --dtype f32 a step's "
+        "micro-batch's mean, is --upstream-quirks. Examples are never padded; --packing fills batches whose\n"
+        "examples are short. With --dtype f32 a step's "
         "result\n"
         "does not depend on how it is cut into micro-batches; nothing depends on the number of threads.\n"
         "\n"

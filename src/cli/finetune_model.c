@@ -31,6 +31,19 @@ static int choose_pad(struct pc_finetune *f, struct paco_error *err)
     return rc;
 }
 
+/* --packing: what is left to train, together. */
+static int pack(struct pc_finetune *f, struct paco_error *err)
+{
+    const struct pc_examples *e = &f->examples;
+    if (!f->v->packing)
+        return 0;
+    int rc = pc_packs_make(e, f->encode.max_seq_length, f->train.seed, f->train.shuffle, &f->packs, err);
+    if (rc == 0)
+        pc_command_note(f->self, "%zu packs of up to %u examples, %.1f %% full", f->packs.n, f->packs.most,
+            100 * (double)e->n_ids / ((double)f->packs.n * f->packs.room));
+    return rc;
+}
+
 static void note_examples(struct pc_finetune *f)
 {
     const struct pc_examples *e = &f->examples;
@@ -108,9 +121,26 @@ int pc_finetune_open(struct pc_finetune *f, struct paco_error *err)
         f->new_pad = "[PAD]";
     if (rc == 0)
         rc = open_validation(f, err);
-    if (rc == 0)
-        note_examples(f);
-    return rc;
+    if (rc < 0)
+        return rc;
+    note_examples(f);
+    return pack(f, err);
+}
+
+/* As training sees them: (examples) of the first epoch. */
+static int first_order(const struct pc_finetune *f, uint32_t *order, struct paco_error *err)
+{
+    const struct pc_train_options *o = &f->train;
+    if (!f->v->packing) {
+        pc_examples_order(o->seed, 0, o->shuffle, order, f->examples.n);
+        return 0;
+    }
+    uint32_t *at = pc_alloc(f->packs.n + 1, sizeof *at);
+    if (!at)
+        return pc_error_mem(err, (f->packs.n + 1) * sizeof *at, "the order of packs");
+    pc_packs_order(&f->packs, o->seed, 0, o->shuffle, order, at);
+    pc_free(at);
+    return 0;
 }
 
 int pc_finetune_show(const struct pc_finetune *f, struct paco_error *err)
@@ -123,8 +153,9 @@ int pc_finetune_show(const struct pc_finetune *f, struct paco_error *err)
         return pc_error_mem(err, f->examples.n * sizeof *order, "the order of examples");
     pc_progress_bar_end();
     pc_buf_init(&text, MAX_TEXT);
-    pc_examples_order(f->train.seed, 0, f->train.shuffle, order, f->examples.n);
-    int rc = pc_examples_show(&f->examples, f->tok, order, n, pc_command_color(true), &text, err);
+    int rc = first_order(f, order, err);
+    if (rc == 0)
+        rc = pc_examples_show(&f->examples, f->tok, order, n, pc_command_color(true), &text, err);
     if (rc == 0 && text.len)
         fwrite(text.data, 1, text.len, stderr);
     pc_buf_release(&text);
@@ -285,6 +316,8 @@ static int make_identity(struct pc_finetune *f, struct paco_error *err)
     put(id, "model", json_string(base), &good);
     put_hex(id, "train_file", f->examples.digest, &good);
     put(id, "max_seq_length", json_integer(v->max_length), &good);
+    if (v->packing)
+        put(id, "packing", json_true(), &good);
     put(id, "dtype", json_string(f->train.bf16 ? "bf16" : "f32"), &good);
     if (v->quirks) {
         put(id, "per_device_train_batch_size", json_integer(v->batch), &good);
@@ -437,6 +470,7 @@ void pc_finetune_close(struct pc_finetune *f)
     pc_ranks_free(f->ranks);
     pc_llama_free(f->llama);
     pc_params_free(f->params);
+    pc_packs_release(&f->packs);
     pc_examples_release(&f->validation);
     pc_examples_release(&f->examples);
     pc_tokenizer_free(f->tok);

@@ -30,6 +30,7 @@ struct pc_finetune {
     struct pc_pool *pool;
     struct pc_notes notes;
     struct pc_examples examples, validation; /* validation: never trained; none without being asked for */
+    struct pc_packs packs;                   /* of the examples, with --packing */
     struct pc_params *params;
     struct pc_llama *llama;
     struct pc_adapter *adapter; /* to begin with, or NULL */

@@ -21,6 +21,7 @@ struct pc_train_setup pc_finetune_setup(const struct pc_finetune *f)
         .kernels = &f->kernels,
         .pool = f->pool,
         .ranks = f->ranks,
+        .packs = f->packs.n ? &f->packs : NULL,
         .validation = f->validation.n ? &f->validation : NULL};
 }
 
@@ -119,7 +120,8 @@ static uint64_t disk_left(const char *dir)
 static int plan_course(const struct pc_finetune *f, struct pc_course *course, struct paco_error *err)
 {
     const struct pc_train_options *o = &f->train;
-    return pc_course_plan(f->examples.n, o->batch, o->accumulation, o->n_epochs, o->max_updates, course, err);
+    return pc_course_plan(f->packs.n ? f->packs.n : f->examples.n, o->batch, o->accumulation, o->n_epochs,
+        o->max_updates, course, err);
 }
 
 static int check_disk(struct pc_finetune *f, struct paco_error *err)
@@ -163,11 +165,12 @@ static json_t *plan_json(const struct pc_finetune *f, const struct pc_train_memo
         (json_int_t)pc_train_memory_total(m), "available", (json_int_t)pc_host_memory_available());
     json_t *disk = json_pack("{s:I,s:I,s:I}", "checkpoint", (json_int_t)d->state, "model",
         (json_int_t)d->model, "total", (json_int_t)d->total);
-    return json_pack("{s:o,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f}", "memory", memory, "disk", disk,
-        "parameters", (json_int_t)f->params->n_elements, "examples", (json_int_t)e->n, "tokens_per_epoch",
-        (json_int_t)e->n_ids, "trained_tokens_per_epoch", (json_int_t)e->n_trained, "steps",
-        (json_int_t)c->n_updates, "steps_per_epoch", (json_int_t)c->updates_per_epoch, "epochs",
-        (json_int_t)c->n_epochs, "tokens_per_s", tokens_per_s, "seconds", seconds);
+    return json_pack("{s:o,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f}", "memory", memory, "disk", disk,
+        "parameters", (json_int_t)f->params->n_elements, "examples", (json_int_t)e->n, "packs",
+        (json_int_t)f->packs.n, "tokens_per_epoch", (json_int_t)e->n_ids, "trained_tokens_per_epoch",
+        (json_int_t)e->n_trained, "steps", (json_int_t)c->n_updates, "steps_per_epoch",
+        (json_int_t)c->updates_per_epoch, "epochs", (json_int_t)c->n_epochs, "tokens_per_s", tokens_per_s,
+        "seconds", seconds);
 }
 
 static void line(const char *name, uint64_t bytes)
@@ -199,6 +202,9 @@ static void print_text(const struct pc_finetune *f, const struct pc_train_memory
     printf("work\n  %" PRIu64 " steps, %" PRIu64 " an epoch of %zu examples and %" PRIu64
            " tokens, %.1f %% of them trained\n",
         c->n_updates, c->updates_per_epoch, e->n, e->n_ids, 100 * (double)e->n_trained / (double)e->n_ids);
+    if (f->packs.n)
+        printf("  %zu packs of examples, %.1f %% of %u tokens full\n", f->packs.n,
+            100 * (double)e->n_ids / ((double)f->packs.n * f->packs.room), f->packs.room);
     printf("  %.0f tokens/s: about %.0f s\n", tokens_per_s, seconds);
 }
 

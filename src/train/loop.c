@@ -15,11 +15,18 @@ static uint64_t least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-/* Examples of a full step. */
+/* What batches are counted in: packs, or examples. */
+static uint64_t n_units(const struct pc_train_setup *s)
+{
+    return s->packs ? s->packs->n : s->examples->n;
+}
+
+/* Examples of a full step, at most. */
 static uint64_t step_examples(const struct pc_train_setup *s, const struct pc_train_options *o)
 {
-    uint64_t n;
-    return pc_mul_u64(o->batch, o->accumulation, &n) ? least(n, s->examples->n) : s->examples->n;
+    uint64_t n, most = s->packs ? s->packs->most : 1;
+    bool counts = pc_mul_u64(o->batch, o->accumulation, &n) && pc_mul_u64(n, most, &n);
+    return counts ? least(n, s->examples->n) : s->examples->n;
 }
 
 static int n_ranks(const struct pc_train_setup *s)
@@ -106,7 +113,8 @@ void pc_train_memory(
         .activations = pass.activations,
         .scratch = pass.scratch,
         .examples = s->examples->n_ids * (s->examples->wide ? 4 : 2) + s->examples->n_ids / 8 +
-                    s->examples->n * (sizeof *s->examples->examples + sizeof(uint32_t))};
+                    s->examples->n * (sizeof *s->examples->examples + sizeof(uint32_t)) +
+                    (s->packs ? (s->packs->n_examples + 2 * s->packs->n + 2) * sizeof(uint32_t) : 0)};
 }
 
 uint64_t pc_train_memory_total(const struct pc_train_memory *m)
@@ -134,7 +142,9 @@ static int make_buffers(struct pc_trainer *t, struct paco_error *err)
     t->loss = pc_alloc(n, sizeof *t->loss);
     t->n_rows = pc_alloc(n, sizeof *t->n_rows);
     t->bounds = pc_alloc((size_t)n_ranks(s) + 1, sizeof *t->bounds);
-    if (!t->order || !t->weight || !t->loss || !t->n_rows || !t->bounds)
+    if (s->packs)
+        t->pack_at = pc_alloc(s->packs->n + 1, sizeof *t->pack_at);
+    if (!t->order || !t->weight || !t->loss || !t->n_rows || !t->bounds || (s->packs && !t->pack_at))
         return pc_error_mem(err, s->examples->n * sizeof *t->order, "the order of examples");
     for (int i = 0; i < n_gradients(s, &t->options); i++) {
         t->gradient[i] = pc_alloc_huge(size);
@@ -148,7 +158,7 @@ static int make_buffers(struct pc_trainer *t, struct paco_error *err)
 static int plan(struct pc_trainer *t, struct paco_error *err)
 {
     const struct pc_train_options *o = &t->options;
-    uint64_t n = t->setup.examples->n;
+    uint64_t n = n_units(&t->setup);
     int rc = pc_course_plan(n, o->batch, o->accumulation, o->n_epochs, o->max_updates, &t->course, err);
     if (rc < 0)
         return rc;
@@ -195,6 +205,7 @@ void pc_trainer_free(struct pc_trainer *t)
     for (size_t i = 0; i < sizeof t->gradient / sizeof *t->gradient; i++)
         pc_free(t->gradient[i]);
     pc_free(t->order);
+    pc_free(t->pack_at);
     pc_free(t->weight);
     pc_free(t->loss);
     pc_free(t->n_rows);
@@ -204,12 +215,13 @@ void pc_trainer_free(struct pc_trainer *t)
 
 /* ---- a step's examples ---- */
 
-/* A step under way: examples order[first .. first + n). */
+/* A step under way: the examples of units [first_unit, first_unit + n_units) of the epoch's order. */
 struct step {
     struct pc_trainer *t;
     const struct pc_progress *progress;
     const uint32_t *example;
     uint64_t n;
+    uint64_t first_unit, n_units;
     uint64_t key;             /* of dropout */
     int first_slot, end_slot; /* in F32: this rank's */
 };
@@ -217,6 +229,13 @@ struct step {
 static const struct pc_example *example_at(const struct step *s, uint64_t i)
 {
     return pc_example_at(s->t->setup.examples, s->example[i]);
+}
+
+/* Where unit i of the step begins among its examples; of n_units, their end. */
+static uint64_t unit_at(const struct step *s, uint64_t i)
+{
+    const uint32_t *at = s->t->pack_at;
+    return at ? at[s->first_unit + i] - at[s->first_unit] : i;
 }
 
 /* What every loss of examples [first, end) weighs, if they are one mean. */
@@ -236,28 +255,24 @@ static void weigh_all(struct step *s)
         weigh(s, 0, s->n, 1);
         return;
     }
-    for (uint64_t i = 0; i < s->n; i += least(o->batch, s->n - i))
-        weigh(s, i, i + least(o->batch, s->n - i), 1 / (double)o->accumulation);
+    for (uint64_t i = 0, end; i < s->n_units; i = end) {
+        end = i + least(o->batch, s->n_units - i);
+        weigh(s, unit_at(s, i), unit_at(s, end), 1 / (double)o->accumulation);
+    }
 }
 
-/* Lay out the next pass, from example i on. Returns where the one after it begins. */
-static uint64_t fill_pass(struct step *s, uint64_t i, uint64_t end)
+/* Lay out a pass of examples [i, end). */
+static void fill_pass(struct step *s, uint64_t i, uint64_t end)
 {
     struct pc_trainer *t = s->t;
-    uint64_t rows = 0;
     pc_pass_begin(t->pass);
     for (; i < end; i++) {
-        uint64_t n = example_at(s, i)->n_ids;
-        if (rows && (rows + n > PC_TRAIN_ROWS || !pc_pass_fits(t->pass, (size_t)n)))
-            break;
+        uint64_t n = example_at(s, i)->n_ids, key = pc_keyed_bits(s->key, s->example[i]);
         struct pc_pass_rows to = pc_pass_add(t->pass, (size_t)n);
         pc_examples_get(t->setup.examples, s->example[i], to.id, to.label);
-        uint64_t key = pc_keyed_bits(s->key, s->example[i]);
         for (uint64_t k = 0; k < n; k++)
             to.weight[k] = t->weight[i], to.key[k] = key;
-        rows += n;
     }
-    return i;
 }
 
 static int ask(const struct step *s, struct paco_error *err)
@@ -270,11 +285,11 @@ static int ask(const struct step *s, struct paco_error *err)
     return 0;
 }
 
-/* Where the pass that begins with example i ends, in BF16. */
+/* Where the pass that begins with example i ends. */
 static uint64_t end_of_pass(const struct step *s, uint64_t i, uint64_t end)
 {
     uint64_t rows = example_at(s, i++)->n_ids;
-    while (i < end && rows + example_at(s, i)->n_ids <= PC_TRAIN_ROWS)
+    while (s->t->options.bf16 && i < end && rows + s->t->n_rows[i] <= PC_TRAIN_ROWS)
         rows += example_at(s, i++)->n_ids;
     return i;
 }
@@ -299,7 +314,8 @@ static int run_shared(struct step *s, uint64_t first, uint64_t end, float *g, st
     bool each = ranks->zero >= 2;
     int rc = pc_ranks_most(ranks, n, &most, err);
     for (uint64_t i = first; i < end && rc == 0 && (rc = ask(s, err)) == 0;) {
-        uint64_t next = fill_pass(s, i, end);
+        uint64_t next = end_of_pass(s, i, end);
+        fill_pass(s, i, next);
         if (each || i == last)
             pc_ranks_begin(ranks, g);
         pc_pass_run(s->t->pass, g, s->t->loss + i);
@@ -322,7 +338,8 @@ static int run_examples(struct step *s, uint64_t first, uint64_t end, float *g, 
 {
     int rc = 0;
     for (uint64_t i = first; i < end && (rc = ask(s, err)) == 0;) {
-        uint64_t next = fill_pass(s, i, end);
+        uint64_t next = end_of_pass(s, i, end);
+        fill_pass(s, i, next);
         pc_pass_run(s->t->pass, g, s->t->loss + i);
         i = next;
     }
@@ -391,14 +408,38 @@ static int check_finite(const struct pc_train_report *r, struct paco_error *err)
 
 /* ---- sharing a step ---- */
 
-/* Which examples are whose; in F32 whole slots. */
+static uint32_t rows_of_unit(const struct step *s, uint64_t i_unit)
+{
+    uint32_t rows = 0;
+    for (uint64_t i = unit_at(s, i_unit); i < unit_at(s, i_unit + 1); i++)
+        rows += example_at(s, i)->n_ids;
+    return rows;
+}
+
+/* What has to fit into a pass for an example to begin there: itself, or, so that packs are not cut without
+ * need, the pack that begins with it. */
+static void measure_rows(struct step *s)
+{
+    for (uint64_t k = 0; k < s->n_units; k++) {
+        uint32_t all = rows_of_unit(s, k), *rows = s->t->n_rows;
+        for (uint64_t i = unit_at(s, k); i < unit_at(s, k + 1); i++)
+            rows[i] = example_at(s, i)->n_ids;
+        if (all <= PC_TRAIN_ROWS)
+            rows[unit_at(s, k)] = all;
+    }
+}
+
+/* Which examples are whose, by units; in F32 whole slots. */
 static void deal(struct step *s)
 {
     struct pc_trainer *t = s->t;
     int size = n_ranks(&t->setup), rank = t->setup.ranks ? t->setup.ranks->rank : 0;
-    for (uint64_t i = 0; i < s->n; i++)
-        t->n_rows[i] = example_at(s, i)->n_ids;
-    pc_shard_deal(t->n_rows, s->n, size, t->bounds);
+    for (uint64_t i = 0; i < s->n_units; i++)
+        t->n_rows[i] = rows_of_unit(s, i);
+    pc_shard_deal(t->n_rows, s->n_units, size, t->bounds);
+    for (int k = 0; k <= size; k++)
+        t->bounds[k] = unit_at(s, t->bounds[k]);
+    measure_rows(s);
     for (int k = 0; k < size && !t->options.bf16; k++) {
         uint64_t end;
         pc_shard_slots(k, size, &s->first_slot, &s->end_slot, NULL);
@@ -473,6 +514,16 @@ static int update(struct pc_trainer *t, const struct pc_train_report *r, struct 
     return t->setup.ranks ? pc_ranks_spread(t->setup.ranks, t->setup.params->w, err) : 0;
 }
 
+static void order_epoch(struct pc_trainer *t, uint64_t epoch)
+{
+    const struct pc_train_options *o = &t->options;
+    if (t->setup.packs)
+        pc_packs_order(t->setup.packs, o->seed, epoch, o->shuffle, t->order, t->pack_at);
+    else
+        pc_examples_order(o->seed, epoch, o->shuffle, t->order, t->setup.examples->n);
+    t->order_epoch = epoch;
+}
+
 int pc_trainer_step(struct pc_trainer *t, const struct pc_progress *progress, struct pc_train_report *report,
     struct paco_error *err)
 {
@@ -482,12 +533,13 @@ int pc_trainer_step(struct pc_trainer *t, const struct pc_progress *progress, st
     struct step s = {.t = t, .progress = progress, .key = pc_keyed_key(~o->seed, t->step)};
     struct pc_train_report r = {.step = t->step + 1, .rate = pc_schedule_rate(&t->schedule, t->step)};
     double start = pc_seconds();
-    pc_course_update(&t->course, t->step, &epoch, &first, &s.n);
+    pc_course_update(&t->course, t->step, &epoch, &first, &s.n_units);
     if (epoch != t->order_epoch)
-        pc_examples_order(o->seed, epoch, o->shuffle, t->order, t->setup.examples->n);
-    t->order_epoch = epoch;
-    s.example = t->order + first;
-    r.epoch = (double)epoch + (double)(first + s.n) / (double)t->course.n_examples;
+        order_epoch(t, epoch);
+    s.first_unit = first;
+    s.n = unit_at(&s, s.n_units);
+    s.example = t->order + (t->pack_at ? t->pack_at[first] : first);
+    r.epoch = (double)epoch + (double)(first + s.n_units) / (double)t->course.n_examples;
     report_examples(&s, &r);
     weigh_all(&s);
     int rc = agree(&s, err);

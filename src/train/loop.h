@@ -17,6 +17,9 @@
  * micro-batches. In BF16 examples share passes, and one buffer takes all of them. The number of threads
  * changes nothing in either.
  *
+ * Where examples are packed (train/packs.h) batches are counted in packs. A step of some packs is the step of
+ * their examples: the same weights, the same tree.
+ *
  * Ranks share a step's examples: in F32 slot by slot, so that the tree is the same for 1, 2 and 4 of them,
  * else in runs of about as many rows. All of them make the same calls and are told the same. */
 #ifndef PC_TRAIN_LOOP_H
@@ -24,6 +27,7 @@
 
 #include "train/examples.h"
 #include "train/optimizer.h"
+#include "train/packs.h"
 #include "train/params.h"
 #include "train/pass.h"
 #include "train/ranks.h"
@@ -38,7 +42,7 @@ struct pc_train_options {
     bool bf16;      /* products of BF16 operands; else plain F32 */
     bool recompute; /* pc_pass_options */
     double dropout; /* of an adapter\'s inputs */
-    uint64_t batch; /* examples of a micro-batch */
+    uint64_t batch; /* examples of a micro-batch, or packs */
     uint64_t accumulation;
     uint64_t n_epochs, max_updates; /* max_updates 0: n_epochs decide */
     double learning_rate, warmup_ratio;
@@ -62,6 +66,7 @@ struct pc_train_setup {
     const struct pc_kernels *kernels;
     struct pc_pool *pool;
     struct pc_ranks *ranks;               /* who trains with us; NULL: nobody */
+    const struct pc_packs *packs;         /* of examples, that batches are counted in; NULL: examples are */
     const struct pc_examples *validation; /* passes have room for these too (train/validate.h); or NULL */
 };
 
@@ -76,10 +81,11 @@ struct pc_trainer {
 
     float *gradient[3]; /* (n_flat) each; as many as are needed */
     uint32_t *order;    /* of the examples of epoch order_epoch */
+    uint32_t *pack_at;  /* (packs + 1) where each begins there; NULL without packs */
     uint64_t order_epoch;
     float *weight;    /* of the losses of each example of the step, and */
     double *loss;     /* the sums of those */
-    uint32_t *n_rows; /* of each example of the step, where ranks share it */
+    uint32_t *n_rows; /* of each example of the step, or of the pack that begins with it */
     uint64_t *bounds; /* (ranks + 1) whose examples are whose */
 };
 

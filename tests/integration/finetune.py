@@ -408,6 +408,26 @@ def upstream_s_command():
          {"epoch_0", "epoch_1", "adapter_config.json"} <= set(os.listdir(out)), done.stderr)
 
 
+def packed():
+    """Short examples that share a place: fewer, fuller steps of every example, and the same going on."""
+    more = ["--packing", "--max_seq_length", 80, "--max_train_steps", 0, "--num_train_epochs", 4]
+    plan = paco_json("finetune", "-m", BASE, "--train_file", DATA, "--plan", *map(str, more))
+    out = runs("packed", "--checkpointing_steps", 4, "--keep", 0, *more)
+    log = log_of(out)
+    per_epoch = len(log) // 4
+    case("packs are fewer than examples", plan and plan["packs"] < 37 and -(-plan["packs"] // 8) == plan["steps_per_epoch"], plan)
+    seen = [sum(row["examples"] for row in log[k * per_epoch:(k + 1) * per_epoch]) for k in range(4)]
+    case("every example is seen once an epoch", seen == [37] * 4 and per_epoch == -(-plan["packs"] // 4), (seen, plan))
+    again = work("packed-again")
+    done = paco(*flags(again, "--resume_from_checkpoint", os.path.join(out, "step_8"), *more))
+    case("packs go on from a checkpoint", done.returncode == 0 and weights(out) == weights(again) and log_of(again) == log[8:], done.stderr)
+    done = paco(*flags(work("unpacked"), "--resume_from_checkpoint", os.path.join(out, "step_8"), *more[1:]))
+    case("and not without them", done.returncode == 1 and "packing" in done.stderr, done.stderr)
+    for dtype in ("f32", "bf16"):
+        one, two = (runs("packed-%s-%s" % (dtype, t), "-t", t, *more, dtype=dtype) for t in (1, 3))
+        case("packs in %s, 1 and 3 threads" % dtype, weights(one) == weights(two) and log_of(one) == log_of(two), one)
+
+
 def planned():
     r = paco_json("finetune", "-m", BASE, "--train_file", DATA, "--plan", "--max_train_steps", 10)
     case("a plan", r and r["steps"] == 10 and r["memory"]["total"] > r["memory"]["gradients"] > 0 and r["tokens_per_s"] > 0 and
@@ -439,5 +459,6 @@ twice_damaged()
 besides()
 upstream_s_command()
 new_pad()
+packed()
 planned()
 finish()

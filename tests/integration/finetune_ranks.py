@@ -93,6 +93,12 @@ def bf16_ranks():
         a, b = work(f"bf16-{n}-a"), work(f"bf16-{n}-b")
         r, again = train(n, a, "--zero", "2"), train(n, b, "--zero", "0", "-t", "2")
         case(f"BF16, {n} ranks: the same bytes each time", (r.returncode, again.returncode) == (0, 0) and same(a, b), (r, again))
+    packs = ("--packing", "--max_seq_length", "90")
+    out = [work(f"packs-{name}") for name in ("1", "4", "zero2", "zero3")]
+    r = [train(1, out[0], *packs, "--dtype", "f32"), train(4, out[1], *packs, "--dtype", "f32"),
+         train(2, out[2], *packs, "--zero", "2"), train(2, out[3], *packs, "--zero", "3")]
+    case("packs: 1 and 4 ranks in F32, --zero 2 and 3 in BF16, end with the same bytes", not any(x.returncode for x in r) and
+         same(out[0], out[1]) and same(out[2], out[3]) and not same(out[0], out[2]), r)
     lr = ("--dtype", "f32", "--optim_states", "8bit")
     a, b = work("8bit-1"), work("8bit-2")
     case("8-bit states, 2 ranks: the same as one", (train(1, a, *lr).returncode, train(2, b, *lr).returncode) == (0, 0) and same(a, b))

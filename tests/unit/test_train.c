@@ -47,6 +47,7 @@ struct bench {
     struct pc_example rows[N_EXAMPLES];
     uint16_t ids[N_EXAMPLES * MAX_IDS];
     uint8_t mask[N_EXAMPLES * MAX_IDS / 8 + 1];
+    struct pc_packs packs;
     struct pc_kernels kernels;
     struct pc_pool *pool;
     struct pc_params *params;
@@ -67,13 +68,20 @@ static struct pc_train_options options(void)
         .optimizer = pc_optimizer_options_default()};
 }
 
-static void open_bench(struct bench *b, const struct pc_train_options *o, int n_threads)
+/* room: of a pack, in tokens; 0: examples are not packed. like: take that one's examples, in the order of its
+ * first epoch, or NULL. */
+static void open_with(
+    struct bench *b, const struct pc_train_options *o, int n_threads, uint32_t room, const struct bench *like)
 {
     struct paco_error err = {0};
     *b = (struct bench){.tiny = {.config = g_config, .dtype = PC_F32, .random = 5}};
     b->tiny.config.tied = true;
     tiny_make(&b->tiny);
     make_examples(&b->examples, b->rows, b->ids, b->mask);
+    for (int i = 0; like && i < N_EXAMPLES; i++)
+        b->rows[i] = like->rows[like->t->order[i]];
+    if (room)
+        assert_int_equal(pc_packs_make(&b->examples, room, o->seed, o->shuffle, &b->packs, &err), 0);
     pc_kernels_init(&b->kernels, pc_cpu_flags());
     b->pool = pc_pool_new(n_threads, &err);
     assert_non_null(b->pool);
@@ -89,14 +97,21 @@ static void open_bench(struct bench *b, const struct pc_train_options *o, int n_
     const struct pc_train_setup setup = {.params = b->params,
         .model = b->model,
         .examples = &b->examples,
+        .packs = room ? &b->packs : NULL,
         .kernels = &b->kernels,
         .pool = b->pool};
     if (pc_trainer_new(&setup, o, &b->t, &err) < 0)
         fail_msg("%s", err.message);
 }
 
+static void open_bench(struct bench *b, const struct pc_train_options *o, int n_threads)
+{
+    open_with(b, o, n_threads, 0, NULL);
+}
+
 static void close_bench(struct bench *b)
 {
+    pc_packs_release(&b->packs);
     pc_trainer_free(b->t);
     pc_llama_free(b->model);
     pc_params_free(b->params);
@@ -206,6 +221,66 @@ static void quirks_weigh_micro_batches(void **state)
     close_bench(&b[1]);
 }
 
+/* A step of two packs is the step of their examples: the same bytes, in F32 and in BF16. */
+static void a_step_of_packs_is_that_of_their_examples(void **state)
+{
+    (void)state;
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        struct pc_train_options o = options();
+        struct bench packed, plain;
+        struct pc_train_report a, b;
+        o.bf16 = bf16;
+        o.warmup_ratio = 0;
+        o.accumulation = 1;
+        o.batch = 2;
+        open_with(&packed, &o, 2, 40, NULL);
+        steps(&packed, 1, &a);
+        assert_in_range(a.n_examples, 5, 20);
+        o.batch = a.n_examples;
+        o.shuffle = false;
+        open_with(&plain, &o, 1, 0, &packed);
+        steps(&plain, 1, &b);
+        assert_int_equal(a.n_examples, b.n_examples);
+        assert_int_equal(a.n_tokens, b.n_tokens);
+        assert_memory_equal(&a.loss, &b.loss, sizeof a.loss);
+        assert_memory_equal(&a.norm, &b.norm, sizeof a.norm);
+        assert_true(a.rate > 0);
+        assert_same_weights(&packed, &plain);
+        close_bench(&packed);
+        close_bench(&plain);
+    }
+}
+
+/* Every example once an epoch; batches, quirks and the course count packs. */
+static void batches_are_counted_in_packs(void **state)
+{
+    (void)state;
+    struct pc_train_options o = options();
+    struct bench b;
+    struct pc_train_report r = {.step = 0};
+    o.quirks = true;
+    open_with(&b, &o, 1, 40, NULL);
+    uint64_t n_packs = b.packs.n, n = 0, per_epoch = b.t->course.updates_per_epoch;
+    assert_int_equal(per_epoch, (n_packs + 5) / 6);
+    assert_int_equal(b.t->course.n_updates, 3 * per_epoch);
+    assert_in_range(n_packs, 7, 10);
+    for (uint64_t k = 0; k < per_epoch; k++) {
+        steps(&b, 1, &r);
+        n += r.n_examples;
+        double sum = 0;
+        for (uint64_t i = 0; i < r.n_examples; i++) {
+            const struct pc_example *e = &b.rows[b.t->order[n - r.n_examples + i]];
+            sum += (double)b.t->weight[i] * e->n_trained;
+        }
+        // Each micro-batch of three packs weighs a half, and a missing one nothing.
+        double micro = (double)((k + 1 < per_epoch ? 6 : n_packs - 6 * k) + 2) / 3;
+        assert_true(fabs(sum - floor(micro) / 2) < 1e-6);
+    }
+    assert_int_equal(n, N_EXAMPLES);
+    assert_true(r.epoch == 1);
+    close_bench(&b);
+}
+
 static void recomputing_changes_no_bit(void **state)
 {
     (void)state;
@@ -295,17 +370,18 @@ static void states_go_on_where_they_were_left(void **state)
         struct pc_train_report r;
         struct paco_error err = {0};
         struct scratch scratch;
+        uint32_t room = states == 1 ? 20 : 0; /* of packs */
         scratch_open(&scratch);
         const char *dir = scratch_path(&scratch, "step_5");
         json_t *id = identity("aa");
         const struct pc_train_saving saving = {.identity = id};
-        open_bench(&b, &o, 2);
+        open_with(&b, &o, 2, room, NULL);
         steps(&b, 5, &r);
         if (pc_train_state_save(b.t, &saving, dir, &err) < 0)
             fail_msg("%s: %s", err.path, err.message);
         assert_int_equal(pc_train_state_save(b.t, &saving, dir, &err), 0); /* it is there */
         steps(&b, 4, &r);
-        open_bench(&same, &o, 1);
+        open_with(&same, &o, 1, room, NULL);
         if (pc_train_state_load(same.t, dir, id, &err) < 0)
             fail_msg("%s: %s", err.path, err.message);
         assert_int_equal(same.t->step, 5);
@@ -374,7 +450,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(losses_fall),
         cmocka_unit_test(threads_make_no_difference), cmocka_unit_test(micro_batches_make_no_difference),
-        cmocka_unit_test(quirks_weigh_micro_batches), cmocka_unit_test(recomputing_changes_no_bit),
+        cmocka_unit_test(quirks_weigh_micro_batches),
+        cmocka_unit_test(a_step_of_packs_is_that_of_their_examples),
+        cmocka_unit_test(batches_are_counted_in_packs), cmocka_unit_test(recomputing_changes_no_bit),
         cmocka_unit_test(nothing_is_updated_by_what_is_not_finite),
         cmocka_unit_test(a_step_that_is_stopped_leaves_no_trace),
         cmocka_unit_test(states_go_on_where_they_were_left), cmocka_unit_test(memory_may_run_out)};
