@@ -215,20 +215,27 @@ static int bind_lora(struct pc_finetune *f, enum pc_products products, struct pa
 static int check_least(const struct pc_finetune *f, struct paco_error *err)
 {
     const struct pc_params *p = f->params;
-    double flat = (double)p->n_flat * sizeof *p->w * 1e-9;
+    double weights = (double)pc_params_size(p) * 1e-9, gradients = (double)p->n_flat * sizeof(float) * 1e-9;
     double left = (double)pc_host_memory_available() * 1e-9 / f->party.n_local;
-    if (2 * flat <= left)
+    if (weights + gradients <= left)
         return 0;
     return pc_error_set(err, PACO_EMEM,
         "needs more than %.2f GB: weights %.2f, gradients %.2f, optimiser states and activations besides; "
         "%.2f GB are "
         "available (--use_lora trains an adapter, and takes far less)",
-        2 * flat, flat, flat, left);
+        weights + gradients, weights, gradients, left);
 }
 
 static int bind_model(struct pc_finetune *f, enum pc_products products, struct paco_error *err)
 {
     int rc = settle_vocabulary(f, err);
+    if (f->v->weights && strcmp(f->v->weights, "bf16") == 0)
+        f->params->matrices = PC_BF16;
+    if (rc == 0 && f->params->matrices == PC_BF16 && f->party.collect)
+        rc = pc_error_set(err, PACO_EINVAL,
+            "--weights bf16 is for one process: several ranks share F32 weights (--zero 3 keeps a share of "
+            "them "
+            "each)");
     if (rc == 0)
         rc = pc_params_add_llama(f->params, &f->config, err);
     if (rc == 0)
@@ -337,6 +344,8 @@ static int make_identity(struct pc_finetune *f, struct paco_error *err)
     put(id, "seed", json_integer(v->seed), &good);
     put(id, "shuffle", json_boolean(f->train.shuffle), &good);
     put(id, "optim_states", json_string(pc_optim_states_name(f->train.optimizer.states)), &good);
+    if (f->params->matrices == PC_BF16)
+        put(id, "weights", json_string("bf16"), &good);
     put(id, "upstream_quirks", json_boolean(v->quirks), &good);
     if (f->is_lora) {
         const struct pc_lora_options *o = &f->lora_options;

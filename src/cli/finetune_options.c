@@ -131,6 +131,13 @@ const struct pc_option pc_finetune_rows[] = {
         .offset = AT(dtype),
         .choices = "bf16|f32",
         .help = "products of BF16 numbers, and a BF16 model (default), or everything in F32"},
+    {.name = "weights",
+        .type = PC_OPT_CHOICE,
+        .offset = AT(weights),
+        .choices = "f32|bf16",
+        .help =
+            "what the weights are kept in while they are trained (f32): 4 bytes, or 2 that are rounded at "
+            "random"},
     {.name = "optim_states",
         .type = PC_OPT_CHOICE,
         .offset = AT(states),
@@ -368,6 +375,22 @@ static void settle_examples(const struct pc_finetune_values *v, struct pc_exampl
         (void)pc_encoding_parse(v->encoding, &o->encoding);
 }
 
+/* Weights in BF16 are whole models', which are multiplied in BF16. */
+static int check_weights(const struct pc_finetune_values *v, struct paco_error *err)
+{
+    if (!v->weights || strcmp(v->weights, "bf16") != 0)
+        return 0;
+    if (v->dtype && strcmp(v->dtype, "f32") == 0)
+        return pc_error_set(err, PACO_EINVAL,
+            "--weights bf16 rounds every weight, and --dtype f32 is for exact ones: leave one of them out");
+    if (v->use_lora || v->init_adapter)
+        return pc_error_set(err, PACO_EINVAL,
+            "--weights bf16 is for weights that are trained; an adapter's are few, and F32 (--type is what "
+            "its "
+            "base is kept in)");
+    return 0;
+}
+
 int pc_finetune_settle(const struct pc_finetune_values *v, struct pc_train_options *train,
     struct pc_examples_options *examples, struct pc_training_options *run, struct pc_lora_options *lora,
     struct paco_error *err)
@@ -422,5 +445,6 @@ int pc_finetune_settle(const struct pc_finetune_values *v, struct pc_train_optio
         return pc_error_set(err, PACO_EINVAL,
             "--save_diff and --save_gguf are of whole models: fold the adapter into its base first (paco "
             "merge)");
-    return settle_checkpoints(v, run, err);
+    rc = check_weights(v, err);
+    return rc < 0 ? rc : settle_checkpoints(v, run, err);
 }

@@ -11,7 +11,7 @@
 
 struct pc_finetune_values {
     const char *model, *diff, *type, *train_file, *encoding, *out;
-    const char *schedule, *dtype, *states, *checkpointing, *resume_from;
+    const char *schedule, *dtype, *weights, *states, *checkpointing, *resume_from;
     const char *save_diff, *save_gguf;
     const char *lora_targets, *init_adapter;
     double lora_alpha, lora_dropout;

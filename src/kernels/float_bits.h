@@ -63,6 +63,16 @@ static inline uint16_t pc_f32_to_bf16(float x)
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
+/* Away from zero with the probability that is the fraction cut off, noise being uniform in [0, 2^16): the
+ * expectation is x. Infinity and NaN stay. */
+static inline uint16_t pc_f32_to_bf16_random(float x, uint32_t noise)
+{
+    uint32_t bits = pc_f32_bits(x);
+    if ((bits & 0x7f800000) == 0x7f800000)
+        return pc_f32_to_bf16(x);
+    return (uint16_t)((bits + noise) >> 16);
+}
+
 static inline float pc_bf16_to_f32(uint16_t b)
 {
     return pc_f32_from_bits((uint32_t)b << 16);

@@ -89,9 +89,11 @@ static uint64_t own_states(const struct pc_train_setup *s)
     return shard ? pc_shard_most_own(shard) : s->params->n_flat;
 }
 
+/* Bytes. */
 static uint64_t own_weights(const struct pc_train_setup *s)
 {
-    return s->ranks && s->ranks->zero >= 3 ? pc_shard_n_passing(&s->ranks->shard) : s->params->n_flat;
+    return s->ranks && s->ranks->zero >= 3 ? pc_shard_n_passing(&s->ranks->shard) * sizeof(float)
+                                           : pc_params_size(s->params);
 }
 
 static uint64_t own_gradients(const struct pc_train_setup *s, const struct pc_train_options *o)
@@ -107,7 +109,7 @@ void pc_train_memory(
     struct pc_pass_options p = pass_options(s, o);
     struct pc_pass_plan pass = pc_pass_plan(s->model, &p);
     *out = (struct pc_train_memory){.base = s->lora ? s->model->weights_size : s->model->own_size,
-        .weights = own_weights(s) * sizeof(float),
+        .weights = own_weights(s),
         .gradients = own_gradients(s, o) * sizeof(float),
         .states = pc_optimizer_size(own_states(s), o->optimizer.states),
         .activations = pass.activations,

@@ -103,7 +103,7 @@ struct pc_train_report {
 /** Bytes the run will hold beside the model and what it is bound to, by class, before any are asked for. */
 struct pc_train_memory {
     uint64_t base;    /* the model's own: weights that are not trained, copies of vectors */
-    uint64_t weights; /* trained, F32 */
+    uint64_t weights; /* trained */
     uint64_t gradients, states, activations, scratch, examples;
     uint64_t measuring; /* what is run of the model between steps; the caller's to fill in */
 };

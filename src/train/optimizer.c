@@ -2,7 +2,6 @@
 #include "train/optimizer.h"
 
 #include "base/memory.h"
-#include "kernels/float_bits.h"
 #include "train/keyed.h"
 
 #include <assert.h>
@@ -123,23 +122,50 @@ static bool owns(const struct pc_optimizer *o, uint64_t i_chunk, uint64_t *local
 
 /* ---- the norm ---- */
 
-struct norm {
-    const struct pc_optimizer *o;
-    const float *g;
+/* A part at work. */
+struct work {
+    struct pc_optimizer *o;
+    const struct pc_optim_part *part;
+    uint64_t first_chunk;
 };
 
+/* The elements of the part that are in chunk i_task of those it touches. */
+static uint64_t chunk_of(const struct work *work, int64_t i_task, uint64_t *at, uint64_t *end)
+{
+    uint64_t i_chunk = work->first_chunk + (uint64_t)i_task;
+    *at = i_chunk * PC_PARAM_CHUNK;
+    *end = *at + PC_PARAM_CHUNK;
+    *at = *at > work->part->first ? *at : work->part->first;
+    *end = *end < work->part->end ? *end : work->part->end;
+    return i_chunk;
+}
+
+/* Run fn for every chunk that part touches. */
+static void share_part(struct pc_optimizer *o, const struct pc_optim_part *part, struct pc_pool *pool,
+    void (*fn)(void *arg, int64_t i_task, int i_worker))
+{
+    struct work work = {o, part, part->first / PC_PARAM_CHUNK};
+    uint64_t end = (part->end + PC_PARAM_CHUNK - 1) / PC_PARAM_CHUNK;
+    pc_pool_run(pool, (int64_t)(end - work.first_chunk), fn, &work);
+}
+
+/* All of the flat space, whose gradients are g. */
+static struct pc_optim_part whole(const struct pc_optimizer *o, float *g)
+{
+    return (struct pc_optim_part){.end = o->params->n_flat, .g = g, .m = o->m, .v = o->v};
+}
+
 /* Eight sums side by side, joined in a fixed order; the squares of F32 are exact in double. */
-static void square_chunk(void *arg, int64_t i_chunk, int i_worker)
+static void square_chunk(void *arg, int64_t i_task, int i_worker)
 {
     (void)i_worker;
     enum { LANES = 8 };
-    const struct norm *n = arg;
-    n->o->partial[i_chunk] = 0;
-    if (!owns(n->o, (uint64_t)i_chunk, NULL))
+    const struct work *work = arg;
+    uint64_t at, end, i_chunk = chunk_of(work, i_task, &at, &end);
+    if (!owns(work->o, i_chunk, NULL))
         return;
-    uint64_t first = (uint64_t)i_chunk * PC_PARAM_CHUNK, left = n->o->params->n_flat - first;
-    const float *g = n->g + first;
-    size_t count = left < PC_PARAM_CHUNK ? (size_t)left : PC_PARAM_CHUNK; /* a multiple of LANES */
+    const float *g = work->part->g + (at - work->part->first);
+    size_t count = (size_t)(end - at); /* a multiple of LANES */
     double lane[LANES] = {0};
     for (size_t i = 0; i < count; i += LANES)
         for (size_t l = 0; l < LANES; l++)
@@ -147,13 +173,30 @@ static void square_chunk(void *arg, int64_t i_chunk, int i_worker)
     for (int width = LANES / 2; width > 0; width /= 2)
         for (int l = 0; l < width; l++)
             lane[l] += lane[l + width];
-    n->o->partial[i_chunk] = lane[0];
+    work->o->partial[i_chunk] += lane[0];
+}
+
+void pc_optimizer_squares_begin(struct pc_optimizer *o)
+{
+    memset(o->partial, 0, (size_t)pc_params_n_chunks(o->params) * sizeof *o->partial);
+}
+
+double pc_optimizer_squares_part(
+    struct pc_optimizer *o, const struct pc_optim_part *part, struct pc_pool *pool)
+{
+    uint64_t i = part->first / PC_PARAM_CHUNK, end = (part->end + PC_PARAM_CHUNK - 1) / PC_PARAM_CHUNK;
+    double sum = 0;
+    share_part(o, part, pool, square_chunk);
+    for (; i < end; i++)
+        sum += o->partial[i];
+    return sum;
 }
 
 void pc_optimizer_squares(struct pc_optimizer *o, const float *g, struct pc_pool *pool)
 {
-    struct norm n = {o, g};
-    pc_pool_run(pool, (int64_t)pc_params_n_chunks(o->params), square_chunk, &n);
+    const struct pc_optim_part all = whole(o, (float *)g);
+    pc_optimizer_squares_begin(o);
+    share_part(o, &all, pool, square_chunk);
 }
 
 double pc_optimizer_norm_of_squares(const struct pc_optimizer *o)
@@ -171,137 +214,6 @@ double pc_optimizer_norm(struct pc_optimizer *o, const float *g, struct pc_pool 
 }
 
 /* ---- the update ---- */
-
-/* What all elements of a tensor share. */
-struct rule {
-    float scale, keep;           /* of gradients; of weights: 1 - rate * decay */
-    float fresh1, keep2, fresh2; /* 1 - b1; b2; 1 - b2 */
-    float step, root, eps;       /* rate / (1 - b1^t); sqrt(1 - b2^t) */
-};
-
-struct update {
-    struct pc_optimizer *o;
-    float *g;
-    struct rule plain, decayed;
-    uint64_t key; /* of the rounding of this update */
-};
-
-/* torch's single-tensor AdamW, operation by operation. */
-static inline void update_f32(const struct rule *r, float *restrict w, float *restrict g, float *restrict m,
-    float *restrict v, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        float grad = g[i] * r->scale, mean = m[i] + r->fresh1 * (grad - m[i]);
-        float square = v[i] * r->keep2 + r->fresh2 * grad * grad;
-        float root = sqrtf(square) / r->root + r->eps;
-        w[i] = w[i] * r->keep - r->step * mean / root;
-        m[i] = mean;
-        v[i] = square;
-        g[i] = 0;
-    }
-}
-
-static void update_bf16(const struct update *u, const struct rule *r, uint64_t at, uint64_t state)
-{
-    uint16_t *m16 = (uint16_t *)(void *)u->o->m.data + state, *v16 = (uint16_t *)(void *)u->o->v.data + state;
-    float m[BLOCK], v[BLOCK];
-    for (size_t i = 0; i < BLOCK; i++) {
-        m[i] = pc_f32_from_bits((uint32_t)m16[i] << 16);
-        v[i] = pc_f32_from_bits((uint32_t)v16[i] << 16);
-    }
-    update_f32(r, u->o->params->w + at, u->g + at, m, v, BLOCK);
-    for (size_t i = 0; i < BLOCK; i++) {
-        uint32_t mb = pc_f32_bits(m[i]), vb = pc_f32_bits(v[i]);
-        m16[i] = (uint16_t)((mb + 0x7fff + (mb >> 16 & 1)) >> 16);
-        v16[i] = (uint16_t)((vb + (uint32_t)(pc_keyed_bits(u->key, at + i) >> 48)) >> 16);
-    }
-}
-
-/* The 8-bit forms are the leading bits of a float in [2^-16, 1] or [2^-32, 1], counted down from that of 1:
- * code 255 (or 127) is 1, each code below is an eighth of a power of two smaller, 0 is zero. */
-enum { MANTISSA = 20, ONE = 0x3f800000 >> MANTISSA, TOP_V = 255, TOP_M = 127 };
-
-static float decode(int code, int top)
-{
-    return code ? pc_f32_from_bits((uint32_t)(code - top + ONE) << MANTISSA) : 0;
-}
-
-/* x in [0, 1]; noise below 2^20 decides what is rounded up. */
-static int encode(float x, int top, uint32_t noise)
-{
-    int code = (int)((pc_f32_bits(x) + noise) >> MANTISSA) - ONE + top;
-    return code > top ? top : code;
-}
-
-static float largest(const float *x, size_t n)
-{
-    float most = 0;
-    for (size_t i = 0; i < n; i++)
-        most = fabsf(x[i]) > most ? fabsf(x[i]) : most;
-    return most;
-}
-
-static void decode_block(const struct pc_optim_moment *m, uint64_t at, bool is_signed, float *out)
-{
-    float scale = m->scale[at / BLOCK];
-    for (size_t i = 0; i < BLOCK; i++) {
-        int code = m->data[at + i];
-        float x = is_signed ? decode(code & 127, TOP_M) : decode(code, TOP_V);
-        out[i] = is_signed && code > 127 ? -x * scale : x * scale;
-    }
-}
-
-/* A denominator must not vanish under a mean that is still there: what is not zero stays the smallest code.
- */
-static void encode_v(const struct update *u, uint64_t at, uint64_t state, const float *v)
-{
-    const struct pc_optim_moment *out = &u->o->v;
-    float scale = largest(v, BLOCK);
-    out->scale[state / BLOCK] = scale;
-    for (size_t i = 0; i < BLOCK; i++) {
-        uint32_t noise = (uint32_t)(pc_keyed_bits(u->key, at + i) >> (64 - MANTISSA));
-        int code = v[i] > 0 ? encode(v[i] / scale, TOP_V, noise) : 0;
-        out->data[state + i] = (unsigned char)(code < 1 && v[i] > 0 ? 1 : code);
-    }
-}
-
-static void encode_m(const struct update *u, uint64_t state, const float *m)
-{
-    const struct pc_optim_moment *out = &u->o->m;
-    float scale = largest(m, BLOCK);
-    out->scale[state / BLOCK] = scale;
-    for (size_t i = 0; i < BLOCK; i++) {
-        int code = scale > 0 ? encode(fabsf(m[i]) / scale, TOP_M, 1u << (MANTISSA - 1)) : 0;
-        out->data[state + i] = (unsigned char)((code < 0 ? 0 : code) | (m[i] < 0 ? 128 : 0));
-    }
-}
-
-static void update_8bit(const struct update *u, const struct rule *r, uint64_t at, uint64_t state)
-{
-    float m[BLOCK], v[BLOCK];
-    decode_block(&u->o->m, state, true, m);
-    decode_block(&u->o->v, state, false, v);
-    update_f32(r, u->o->params->w + at, u->g + at, m, v, BLOCK);
-    encode_m(u, state, m);
-    encode_v(u, at, state, v);
-}
-
-/* Elements [at, end) of one tensor, both multiples of BLOCK, whose states begin at state. */
-static void update_range(
-    const struct update *u, const struct rule *r, uint64_t at, uint64_t end, uint64_t state)
-{
-    struct pc_optimizer *o = u->o;
-    if (o->options.states == PC_STATES_F32) {
-        update_f32(r, o->params->w + at, u->g + at, (float *)(void *)o->m.data + state,
-            (float *)(void *)o->v.data + state, (size_t)(end - at));
-        return;
-    }
-    for (; at < end; at += BLOCK, state += BLOCK)
-        if (o->options.states == PC_STATES_BF16)
-            update_bf16(u, r, at, state);
-        else
-            update_8bit(u, r, at, state);
-}
 
 static bool decays(const struct pc_optimizer *o, const struct pc_param *p)
 {
@@ -322,19 +234,43 @@ static size_t tensor_at(const struct pc_params *p, uint64_t at)
     return low;
 }
 
-static void update_chunk(void *arg, int64_t i_chunk, int i_worker)
+/* Elements [at, end) of a tensor, both multiples of PC_PARAM_ALIGN, whose states begin at `state` of the
+ * part's. */
+static void update_tensor(
+    const struct work *work, const struct pc_param *param, uint64_t at, uint64_t end, uint64_t state)
+{
+    const struct pc_optimizer *o = work->o;
+    const struct pc_optim_moment *m = &work->part->m, *v = &work->part->v;
+    size_t size = pc_optim_states_size(o->options.states);
+    void *w = pc_params_weights(o->params, param);
+    uint64_t skip = at - param->offset;
+    const struct pc_adamw_run run = {.n = (size_t)(end - at),
+        .w = param->dtype == PC_F32 ? (float *)w + skip : NULL,
+        .w16 = param->dtype == PC_F32 ? NULL : (uint16_t *)w + skip,
+        .g = work->part->g + (at - work->part->first),
+        .key = o->key,
+        .first = at,
+        .states = o->options.states,
+        .m = m->data + state * size,
+        .v = v->data + state * size,
+        .m_scale = m->scale ? m->scale + state / BLOCK : NULL,
+        .v_scale = v->scale ? v->scale + state / BLOCK : NULL};
+    pc_adamw_update(decays(o, param) ? &o->decayed : &o->plain, &run);
+}
+
+static void update_chunk(void *arg, int64_t i_task, int i_worker)
 {
     (void)i_worker;
-    const struct update *u = arg;
-    const struct pc_params *p = u->o->params;
-    uint64_t at = (uint64_t)i_chunk * PC_PARAM_CHUNK, end = at + PC_PARAM_CHUNK, state;
-    if (!owns(u->o, (uint64_t)i_chunk, &state))
+    const struct work *work = arg;
+    const struct pc_params *p = work->o->params;
+    uint64_t at, end, state, i_chunk = chunk_of(work, i_task, &at, &end);
+    if (!owns(work->o, i_chunk, &state))
         return;
-    end = end < p->n_flat ? end : p->n_flat;
+    state += work->o->options.shard ? 0 : at - i_chunk * PC_PARAM_CHUNK - work->part->first;
     for (size_t i = tensor_at(p, at); at < end; i++) {
         uint64_t next = i + 1 < p->n ? p->v[i + 1].offset : p->n_flat;
         next = next < end ? next : end;
-        update_range(u, decays(u->o, &p->v[i]) ? &u->decayed : &u->plain, at, next, state);
+        update_tensor(work, &p->v[i], at, next, state);
         state += next - at;
         at = next;
     }
@@ -353,12 +289,12 @@ static double power(double x, uint64_t n)
     return result;
 }
 
-void pc_optimizer_update(struct pc_optimizer *o, float *g, double rate, double scale, struct pc_pool *pool)
+void pc_optimizer_begin(struct pc_optimizer *o, double rate, double scale)
 {
     const struct pc_optimizer_options *opt = &o->options;
     uint64_t t = ++o->n_updates;
-    struct update u = {.o = o, .g = g, .key = pc_keyed_key(opt->seed, t)};
-    u.plain = (struct rule){.scale = (float)scale,
+    o->key = pc_keyed_key(opt->seed, t);
+    o->plain = (struct pc_adamw_rule){.scale = (float)scale,
         .keep = 1,
         .fresh1 = (float)(1 - opt->beta1),
         .keep2 = (float)opt->beta2,
@@ -366,9 +302,20 @@ void pc_optimizer_update(struct pc_optimizer *o, float *g, double rate, double s
         .step = (float)(rate / (1 - power(opt->beta1, t))),
         .root = (float)sqrt(1 - power(opt->beta2, t)),
         .eps = (float)opt->eps};
-    u.decayed = u.plain;
-    u.decayed.keep = (float)(1 - rate * opt->weight_decay);
-    pc_pool_run(pool, (int64_t)pc_params_n_chunks(o->params), update_chunk, &u);
+    o->decayed = o->plain;
+    o->decayed.keep = (float)(1 - rate * opt->weight_decay);
+}
+
+void pc_optimizer_update_part(struct pc_optimizer *o, const struct pc_optim_part *part, struct pc_pool *pool)
+{
+    share_part(o, part, pool, update_chunk);
+}
+
+void pc_optimizer_update(struct pc_optimizer *o, float *g, double rate, double scale, struct pc_pool *pool)
+{
+    const struct pc_optim_part all = whole(o, g);
+    pc_optimizer_begin(o, rate, scale);
+    pc_optimizer_update_part(o, &all, pool);
 }
 
 /* ---- slots ---- */

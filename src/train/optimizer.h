@@ -18,15 +18,22 @@
  * m and v are kept in F32, in BF16, or in 8 bits (docs/math/adamw.md): a floating point number with three
  * bits of mantissa, relative to the largest of its block of PC_PARAM_ALIGN; m has a sign and four bits of
  * exponent, v five. v is rounded up or down at random, keyed by element and update: a running mean that moves
- * by a thousandth would never move in 8 bits otherwise. Same bytes for any number of threads, and for any
- * chunks that are done by other ranks. */
+ * by a thousandth would never move in 8 bits otherwise. BF16 weights are rounded so too. Same bytes for any
+ * number of threads, and for any chunks that are done by other ranks.
+ *
+ * Where the gradients of the whole model never exist at once, the update is made a part at a time:
+ *
+ *     pc_optimizer_squares_begin(o);
+ *     pc_optimizer_begin(o, rate, 1);
+ *     for each part:  squares += pc_optimizer_squares_part(o, &part, pool);
+ *                     pc_optimizer_update_part(o, &part, pool);                 and part.g is zeros again
+ *     double norm = pc_optimizer_norm_of_squares(o); */
 #ifndef PC_TRAIN_OPTIMIZER_H
 #define PC_TRAIN_OPTIMIZER_H
 
+#include "train/adamw.h"
 #include "train/params.h"
 #include "train/shard.h"
-
-enum pc_optim_states { PC_STATES_F32, PC_STATES_BF16, PC_STATES_8BIT };
 
 #define PC_OPTIM_STATES_NAMES "f32|bf16|8bit"
 bool pc_optim_states_parse(const char *name, enum pc_optim_states *out);
@@ -57,7 +64,17 @@ struct pc_optimizer {
         unsigned char *data; /* (n_own) in F32, BF16 or 8 bits */
         float *scale; /* (n_own / PC_PARAM_ALIGN) of 8-bit blocks: their largest magnitudes; else NULL */
     } m, v;
-    double *partial; /* (chunks) the sum of squares of each */
+    double *partial;                     /* (chunks) the sum of squares of each */
+    struct pc_adamw_rule plain, decayed; /* of the update under way */
+    uint64_t key;                        /* of its rounding */
+};
+
+/** Elements [first, end) of the flat space, multiples of PC_PARAM_ALIGN; what follows begins with `first`.
+ * Without shards. */
+struct pc_optim_part {
+    uint64_t first, end;
+    float *g;
+    struct pc_optim_moment m, v;
 };
 
 /** States of zeros. params is allocated and *borrowed*. *owned*: pc_optimizer_free. */
@@ -77,8 +94,17 @@ double pc_optimizer_norm(struct pc_optimizer *o, const float *g, struct pc_pool 
 void pc_optimizer_squares(struct pc_optimizer *o, const float *g, struct pc_pool *pool);
 double pc_optimizer_norm_of_squares(const struct pc_optimizer *o);
 
-/** One update of params->w with gradients g (n_flat), which become zeros; of the own chunks only. */
+/** One update of params' weights with gradients g (n_flat), which become zeros; of the own chunks only. */
 void pc_optimizer_update(struct pc_optimizer *o, float *g, double rate, double scale, struct pc_pool *pool);
+
+/** The same in parts, which may come in any order. squares_begin forgets the last norm; squares_part adds the
+ * squares of part.g, and returns the sum over the chunks the part touches: infinite or NaN if an element is.
+ * begin counts the update. */
+void pc_optimizer_squares_begin(struct pc_optimizer *o);
+double pc_optimizer_squares_part(
+    struct pc_optimizer *o, const struct pc_optim_part *part, struct pc_pool *pool);
+void pc_optimizer_begin(struct pc_optimizer *o, double rate, double scale);
+void pc_optimizer_update_part(struct pc_optimizer *o, const struct pc_optim_part *part, struct pc_pool *pool);
 
 /** Make size bytes zeros. All of the pool does it: where the system has to find the pages first, that takes
  * long. */

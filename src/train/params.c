@@ -4,6 +4,7 @@
 #include "algebra/column_mean.h"
 #include "algebra/read_f32.h"
 #include "base/memory.h"
+#include "kernels/float_bits.h"
 #include "train/keyed.h"
 #include "weights/sweep.h"
 
@@ -22,15 +23,15 @@ static const struct pc_param *param_of(const struct pc_tensor *t)
 static const void *map(const struct pc_tensor *t)
 {
     const struct pc_params *p = t->owner->impl;
-    return p->w ? p->w + param_of(t)->offset : NULL;
+    return p->w || p->w16 ? pc_params_weights(p, param_of(t)) : NULL;
 }
 
 static int read_rows(
     const struct pc_tensor *t, uint64_t row0, uint64_t n_rows, void *buf, struct paco_error *err)
 {
     (void)err;
-    const float *w = map(t);
-    memcpy(buf, w + row0 * t->row_elems, (size_t)(n_rows * t->row_size));
+    const char *w = map(t);
+    memcpy(buf, w + row0 * t->row_size, (size_t)(n_rows * t->row_size));
     return 0;
 }
 
@@ -45,6 +46,7 @@ int pc_params_new(struct pc_params **out, struct paco_error *err)
     if (!p->ck)
         return pc_free(p), PACO_EMEM;
     p->ck->impl = p;
+    p->matrices = PC_F32;
     *out = p;
     return 0;
 }
@@ -55,6 +57,8 @@ void pc_params_free(struct pc_params *p)
         return;
     pc_checkpoint_close(p->ck);
     pc_free(p->w);
+    pc_free(p->w16);
+    pc_free(p->vectors);
     pc_free(p->v);
     pc_free(p);
 }
@@ -62,24 +66,28 @@ void pc_params_free(struct pc_params *p)
 int pc_params_add(
     struct pc_params *p, const char *name, uint64_t n_out, uint64_t n_in, struct paco_error *err)
 {
-    assert(!p->w);
+    assert(!p->w && !p->w16);
     const uint64_t shape[] = {n_out, n_in};
+    enum pc_dtype dtype = n_in ? p->matrices : PC_F32;
     if (pc_grow(&p->v, &p->capacity, p->n, sizeof *p->v, "the table of parameters", err) < 0)
         return PACO_EMEM;
-    int rc = pc_checkpoint_add_tensor(p->ck, name, strlen(name), PC_F32, n_in ? 2 : 1, shape, err);
+    int rc = pc_checkpoint_add_tensor(p->ck, name, strlen(name), dtype, n_in ? 2 : 1, shape, err);
     if (rc < 0)
         return rc;
     const struct pc_tensor *t = &p->ck->tensors[p->n];
-    uint64_t n = pc_tensor_n_elements(t);
+    uint64_t n = pc_tensor_n_elements(t), n_room = (n + PC_PARAM_ALIGN - 1) / PC_PARAM_ALIGN * PC_PARAM_ALIGN;
     p->v[p->n++] = (struct pc_param){.name = t->name,
         .offset = p->n_flat,
         .n = n,
         .n_out = n_out,
         .n_in = n_in ? n_in : 1,
+        .vector = p->n_vectors,
+        .dtype = dtype,
         .is_norm = strstr(name, "norm.weight") != NULL,
         .is_bias = strstr(name, "bias") != NULL};
     p->n_elements += n;
-    p->n_flat += (n + PC_PARAM_ALIGN - 1) / PC_PARAM_ALIGN * PC_PARAM_ALIGN;
+    p->n_flat += n_room;
+    p->n_vectors += n_in ? 0 : n_room;
     return 0;
 }
 
@@ -118,15 +126,25 @@ int pc_params_add_llama(struct pc_params *p, const struct pc_config *c, struct p
     return rc;
 }
 
+uint64_t pc_params_size(const struct pc_params *p)
+{
+    if (p->matrices == PC_F32)
+        return p->n_flat * sizeof *p->w;
+    return p->n_flat * sizeof *p->w16 + p->n_vectors * sizeof *p->vectors;
+}
+
 int pc_params_allocate(struct pc_params *p, struct paco_error *err)
 {
     uint64_t size;
     if (!pc_mul_u64(p->n_flat, sizeof *p->w, &size) || size > SIZE_MAX)
         return pc_error_mem(err, UINT64_MAX, "the parameters");
-    p->w = pc_alloc_huge((size_t)size);
-    if (!p->w)
-        return pc_error_mem(err, size, "the parameters");
-    return 0;
+    if (p->matrices == PC_F32) {
+        p->w = pc_alloc_huge((size_t)size);
+        return p->w ? 0 : pc_error_mem(err, size, "the parameters");
+    }
+    p->w16 = pc_alloc_huge((size_t)p->n_flat * sizeof *p->w16);
+    p->vectors = pc_alloc_zero((size_t)p->n_vectors + 1, sizeof *p->vectors);
+    return p->w16 && p->vectors ? 0 : pc_error_mem(err, pc_params_size(p), "the parameters");
 }
 
 /* ---- what they are at first ---- */
@@ -139,8 +157,25 @@ struct reading {
 /* Everything of parameter i from its element n on, the gap behind it included. */
 static void zero_rest(struct pc_params *p, size_t i, uint64_t n)
 {
-    uint64_t first = p->v[i].offset + n, end = i + 1 < p->n ? p->v[i + 1].offset : p->n_flat;
-    memset(p->w + first, 0, (size_t)(end - first) * sizeof *p->w);
+    uint64_t next = i + 1 < p->n ? p->v[i + 1].offset : p->n_flat, rest = next - p->v[i].offset - n;
+    size_t size = p->v[i].dtype == PC_F32 ? sizeof *p->w : sizeof *p->w16;
+    memset((char *)pc_params_weights(p, &p->v[i]) + n * size, 0, (size_t)rest * size);
+}
+
+/* Rows of t, n of them, to where the weights of a parameter have place for them. wide: (n rows), for those in
+ * BF16. */
+static int read_rows_of(struct pc_params *p, const struct pc_param *param, const struct pc_tensor *t,
+    uint64_t row, uint64_t n, float *wide, struct paco_error *err)
+{
+    uint64_t at = row * t->row_elems;
+    float *to = param->dtype == PC_F32 ? (float *)pc_params_weights(p, param) + at : wide;
+    int rc = pc_tensor_read_f32(t, row, n, to, err);
+    if (param->dtype == PC_F32 || rc < 0)
+        return rc;
+    uint16_t *narrow = (uint16_t *)pc_params_weights(p, param) + at;
+    for (uint64_t i = 0; i < n * t->row_elems; i++)
+        narrow[i] = pc_f32_to_bf16(wide[i]);
+    return 0;
 }
 
 static int read_param(void *ctx, size_t i, struct pc_sweep *sweep, struct paco_error *err)
@@ -148,19 +183,22 @@ static int read_param(void *ctx, size_t i, struct pc_sweep *sweep, struct paco_e
     enum { PIECE = 1 << 18 }; /* elements */
     const struct reading *r = ctx;
     const struct pc_tensor *t = r->from[i];
-    float *w = r->p->w + r->p->v[i].offset;
-    uint64_t step = t->row_elems ? PIECE / t->row_elems : PIECE;
-    step = step ? step : 1;
-    int rc = 0;
+    const struct pc_param *param = &r->p->v[i];
+    uint64_t step = t->row_elems && t->row_elems < PIECE ? PIECE / t->row_elems : 1;
+    float *wide = param->dtype == PC_F32 ? NULL : pc_alloc((size_t)(step * t->row_elems), sizeof *wide);
+    int rc = wide || param->dtype == PC_F32
+                 ? 0
+                 : pc_error_mem(err, step * t->row_elems * sizeof *wide, "rows of a tensor");
     for (uint64_t row = 0; row < t->n_rows && rc == 0; row += step) {
         uint64_t n = t->n_rows - row < step ? t->n_rows - row : step;
-        rc = pc_tensor_read_f32(t, row, n, w + row * t->row_elems, err);
+        rc = read_rows_of(r->p, param, t, row, n, wide, err);
         if (rc == 0)
-            rc = pc_sweep_step(sweep, t->name, n * t->row_elems * sizeof *w, err);
+            rc = pc_sweep_step(sweep, t->name, n * t->row_elems * sizeof *wide, err);
     }
+    pc_free(wide);
     zero_rest(r->p, i, t->n_rows * t->row_elems);
     if (r->p->arrived)
-        r->p->arrived(r->p->ctx, r->p->v[i].offset, r->p->v[i].offset + r->p->v[i].n);
+        r->p->arrived(r->p->ctx, param->offset, param->offset + param->n);
     return rc;
 }
 
@@ -213,7 +251,23 @@ int pc_params_read(struct pc_params *p, const struct pc_checkpoint *source, stru
 
 void pc_params_zero(struct pc_params *p)
 {
-    memset(p->w, 0, (size_t)p->n_flat * sizeof *p->w);
+    for (size_t i = 0; i < p->n; i++)
+        zero_rest(p, i, 0);
+}
+
+/* The rows of param that t lacks, in F32. */
+static int make_rows(const struct pc_param *param, const struct pc_tensor *t, enum pc_new_rows how,
+    uint64_t key, float *row, struct paco_error *err)
+{
+    uint64_t n = param->n_out - t->shape[0];
+    if (how == PC_ROWS_RANDOM) {
+        pc_keyed_normal(key, 0.02f, row, n * param->n_in);
+        return 0;
+    }
+    int rc = pc_column_mean(t, t->shape[0], row, err);
+    for (uint64_t k = 1; k < n; k++)
+        memcpy(row + k * param->n_in, row, (size_t)param->n_in * sizeof *row);
+    return rc;
 }
 
 int pc_params_fill_new_rows(struct pc_params *p, const struct pc_checkpoint *source, enum pc_new_rows how,
@@ -226,15 +280,15 @@ int pc_params_fill_new_rows(struct pc_params *p, const struct pc_checkpoint *sou
         const struct pc_tensor *t = param ? pc_checkpoint_find(source, names[i]) : NULL;
         if (!t || t->shape[0] >= param->n_out)
             continue;
-        uint64_t n = param->n_out - t->shape[0];
-        float *row = p->w + param->offset + t->shape[0] * param->n_in;
-        if (how == PC_ROWS_RANDOM) {
-            pc_keyed_normal(pc_keyed_key(seed, i), 0.02f, row, n * param->n_in);
-            continue;
-        }
-        rc = pc_column_mean(t, t->shape[0], row, err);
-        for (uint64_t k = 1; k < n; k++)
-            memcpy(row + k * param->n_in, row, (size_t)param->n_in * sizeof *row);
+        uint64_t n = (param->n_out - t->shape[0]) * param->n_in, at = t->shape[0] * param->n_in;
+        float *rows = pc_alloc((size_t)n, sizeof *rows);
+        rc = rows ? make_rows(param, t, how, pc_keyed_key(seed, i), rows, err)
+                  : pc_error_mem(err, n * sizeof *rows, "new rows");
+        if (rc == 0 && param->dtype == PC_F32)
+            memcpy((float *)pc_params_weights(p, param) + at, rows, (size_t)n * sizeof *rows);
+        for (uint64_t k = 0; k < n && rc == 0 && param->dtype == PC_BF16; k++)
+            ((uint16_t *)pc_params_weights(p, param))[at + k] = pc_f32_to_bf16(rows[k]);
+        pc_free(rows);
     }
     return rc;
 }
@@ -250,9 +304,9 @@ const struct pc_param *pc_params_find(const struct pc_params *p, const char *nam
 /* vector = where the parameter called name lies, if it is one. */
 static void attach(const struct pc_params *p, const char *name, const float **vector)
 {
-    const float *at = pc_params_at(p, p->w, name);
-    if (at)
-        *vector = at;
+    const struct pc_param *param = pc_params_find(p, name);
+    if (param)
+        *vector = pc_params_weights(p, param);
 }
 
 void pc_params_attach(const struct pc_params *p, struct pc_llama *model)

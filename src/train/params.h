@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What is trained: tensors laid out one after the other in one flat space of F32 elements.
+/* What is trained: tensors laid out one after the other in one flat space of elements.
  *
  *     struct pc_params *p;
  *     pc_params_new(&p, &err);
@@ -14,7 +14,11 @@
  * a shard of either are ranges of indices. Tensors begin at multiples of PC_PARAM_ALIGN; the gaps are zeros
  * and stay so. p->ck shows w as a checkpoint whose tensors are mapped where they lie: a model bound to it
  * computes with the weights as they are at that moment, saving is pc_write_checkpoint, and evaluation during
- * training is an engine over it. */
+ * training is an engine over it.
+ *
+ * Elements are F32. With `matrices` set to PC_BF16 before the first tensor is added, those of two dimensions
+ * are kept in BF16, half as much, and every update rounds them at random (docs/math/adamw.md); vectors,
+ * norms and biases, a ten-thousandth of a model, stay F32. */
 #ifndef PC_TRAIN_PARAMS_H
 #define PC_TRAIN_PARAMS_H
 
@@ -34,6 +38,8 @@ struct pc_param {
     const char *name;     /* a view */
     uint64_t offset, n;   /* elements of the flat space */
     uint64_t n_out, n_in; /* shape; n_in 1 for vectors */
+    uint64_t vector;      /* where it lies in pc_params.vectors, if it does */
+    enum pc_dtype dtype;  /* of its weights: PC_F32 or PC_BF16 */
     bool is_norm;         /* a norm's weight */
     bool is_bias;
 };
@@ -43,7 +49,11 @@ struct pc_params {
     size_t n, capacity;
     uint64_t n_flat;          /* elements of the flat space, a multiple of PC_PARAM_ALIGN */
     uint64_t n_elements;      /* without the gaps */
-    float *w;                 /* (n_flat), 4096-byte aligned */
+    enum pc_dtype matrices;   /* PC_F32, or PC_BF16 */
+    float *w;                 /* (n_flat), 4096-byte aligned; NULL with BF16 matrices, which have */
+    uint16_t *w16;            /* (n_flat), and */
+    float *vectors;           /* (n_vectors) */
+    uint64_t n_vectors;       /* elements of vectors, each a multiple of PC_PARAM_ALIGN */
     struct pc_checkpoint *ck; /* tensor i is v[i] */
     /** Elements [first, end) have been read: where ranks share weights, others' may be given back. NULL:
      * nobody asks. Called by the workers that read. */
@@ -63,17 +73,20 @@ int pc_params_add(
  */
 int pc_params_add_llama(struct pc_params *p, const struct pc_config *config, struct paco_error *err);
 
+/** Bytes of the weights. */
+uint64_t pc_params_size(const struct pc_params *p);
+
 /** Make w, whose memory is taken, and which means something, when pc_params_read or _zero has written it; ck
  *  leads there from now on. */
 int pc_params_allocate(struct pc_params *p, struct paco_error *err);
 
-/** Read every tensor from source, widened exactly to F32. A missing one is PACO_ENOENT; another shape
- *  PACO_EMISMATCH, but that a tensor may have fewer rows there: the others become zeros
- *  (pc_params_fill_new_rows). */
+/** Read every tensor from source, widened exactly to F32, or rounded to the nearest BF16. A missing one is
+ * PACO_ENOENT; another shape PACO_EMISMATCH, but that a tensor may have fewer rows there: the others become
+ * zeros (pc_params_fill_new_rows). */
 int pc_params_read(struct pc_params *p, const struct pc_checkpoint *source, struct pc_pool *pool,
     const struct pc_progress *progress, struct paco_error *err);
 
-/** Make all of w zeros. */
+/** Make all weights zeros. */
 void pc_params_zero(struct pc_params *p);
 
 /** What rows of the embedding and the head hold that the base has not. */
@@ -98,6 +111,14 @@ static inline float *pc_params_at(const struct pc_params *p, float *flat, const 
 {
     const struct pc_param *param = pc_params_find(p, name);
     return param ? flat + param->offset : NULL;
+}
+
+/** The weights of param, in its type. */
+static inline void *pc_params_weights(const struct pc_params *p, const struct pc_param *param)
+{
+    if (p->w)
+        return p->w + param->offset;
+    return param->dtype == PC_F32 ? (void *)(p->vectors + param->vector) : (void *)(p->w16 + param->offset);
 }
 
 /** Chunks of PC_PARAM_CHUNK elements, the last one shorter. */

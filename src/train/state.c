@@ -79,7 +79,8 @@ static int state_checkpoint(const struct pc_trainer *t, const struct pc_whole *a
     int rc = ck->impl ? 0 : pc_error_mem(err, 5 * p->n * sizeof(void *), "a table of tensors");
     for (size_t i = 0; i < p->n && rc == 0; i++) {
         const struct pc_tensor *w = &p->ck->tensors[i];
-        rc = add(ck, w->name, PC_F32, w->n_dims, w->shape, arrays->w + p->v[i].offset, err);
+        void *data = arrays->w ? arrays->w + p->v[i].offset : pc_params_weights(p, &p->v[i]);
+        rc = add(ck, w->name, w->dtype, w->n_dims, w->shape, data, err);
     }
     for (size_t i = 0; i < p->n && rc == 0; i++) {
         const struct pc_tensor *w = &p->ck->tensors[i];
@@ -95,7 +96,7 @@ static int state_checkpoint(const struct pc_trainer *t, const struct pc_whole *a
 
 uint64_t pc_train_state_size(const struct pc_params *params, enum pc_optim_states states)
 {
-    return params->n_elements * sizeof(float) + pc_optimizer_size(params->n_flat, states) + (1 << 20);
+    return pc_params_size(params) + pc_optimizer_size(params->n_flat, states) + (1 << 20);
 }
 
 /* ---- saving ---- */

@@ -2,6 +2,7 @@
 #include "unit.h"
 
 #include "base/memory.h"
+#include "kernels/float_bits.h"
 #include "train/keyed.h"
 #include "train/optimizer.h"
 
@@ -28,10 +29,12 @@ static void fill_gradients(struct space *s, uint64_t key)
             s->g[s->p->v[i].offset + k] = uniform(key, s->p->v[i].offset + k) * expf(6 * uniform(~key, k));
 }
 
-static void make(struct space *s, const struct pc_optimizer_options *options, int n_threads)
+static void make_of(
+    struct space *s, enum pc_dtype matrices, const struct pc_optimizer_options *options, int n_threads)
 {
     struct paco_error err = {0};
     assert_int_equal(pc_params_new(&s->p, &err), 0);
+    s->p->matrices = matrices;
     assert_int_equal(pc_params_add(s->p, "a.weight", 500, 301, &err), 0);
     assert_int_equal(pc_params_add(s->p, "input_layernorm.weight", 33, 0, &err), 0);
     assert_int_equal(pc_params_add(s->p, "a.bias", 100, 0, &err), 0);
@@ -39,13 +42,24 @@ static void make(struct space *s, const struct pc_optimizer_options *options, in
     pc_params_zero(s->p);
     assert_int_equal(s->p->n_elements, 500 * 301 + 133);
     for (uint64_t i = 0; i < s->p->n; i++)
-        for (uint64_t k = 0; k < s->p->v[i].n; k++)
-            s->p->w[s->p->v[i].offset + k] = uniform(7, s->p->v[i].offset + k);
+        for (uint64_t k = 0; k < s->p->v[i].n; k++) {
+            float w = uniform(7, s->p->v[i].offset + k);
+            void *at = pc_params_weights(s->p, &s->p->v[i]);
+            if (s->p->v[i].dtype == PC_F32)
+                ((float *)at)[k] = w;
+            else
+                ((uint16_t *)at)[k] = pc_f32_to_bf16(w);
+        }
     s->pool = pc_pool_new(n_threads, &err);
     assert_int_equal(pc_optimizer_new(s->p, options, s->pool, &s->o, &err), 0);
     s->g = pc_alloc((size_t)s->p->n_flat, sizeof *s->g);
     assert_non_null(s->pool);
     assert_non_null(s->g);
+}
+
+static void make(struct space *s, const struct pc_optimizer_options *options, int n_threads)
+{
+    make_of(s, PC_F32, options, n_threads);
 }
 
 static void release(struct space *s)
@@ -176,6 +190,131 @@ static void a_second_moment_follows_in_8_bits(void **state)
     release(&s);
 }
 
+/* Over all that the noise can be, a number is rounded away from zero exactly as often as it should be. */
+static void random_rounding_is_unbiased(void **state)
+{
+    (void)state;
+    static const uint32_t cases[] = {0x3f800000, 0x3f800001, 0x3f808000, 0x3f80ffff, 0xbf812345, 0x00000001,
+        0x007fffff, 0x80000000, 0x7f7f0000, 0x42280000};
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        uint32_t n_away = 0;
+        for (uint32_t noise = 0; noise < 65536; noise++) {
+            uint16_t got = pc_f32_to_bf16_random(pc_f32_from_bits(cases[k]), noise);
+            assert_in_range(got, cases[k] >> 16, (cases[k] >> 16) + 1);
+            n_away += got != cases[k] >> 16;
+        }
+        assert_int_equal(n_away, cases[k] & 0xffff);
+    }
+    assert_int_equal(pc_f32_to_bf16_random(INFINITY, 65535), 0x7f80);
+    assert_int_equal(pc_f32_to_bf16_random(-INFINITY, 65535), 0xff80);
+    assert_int_equal(pc_f32_to_bf16_random(pc_f32_from_bits(0x7fffffff), 65535) & 0x7fc0, 0x7fc0);
+    assert_int_equal(pc_f32_to_bf16_random(pc_f32_from_bits(0xff800001), 65535) & 0x7fc0, 0x7fc0);
+}
+
+/* BF16 weights: what F32 ones that begin there become, rounded by the bits of the element. */
+static void bf16_weights_are_rounded_f32_ones(void **state)
+{
+    (void)state;
+    for (int k = 0; k < 3; k++) {
+        struct pc_optimizer_options o = pc_optimizer_options_default();
+        o.states = (enum pc_optim_states)k;
+        o.weight_decay = 0.1;
+        o.seed = 11;
+        struct space wide, narrow;
+        make(&wide, &o, 1);
+        make_of(&narrow, PC_BF16, &o, 3);
+        assert_null(narrow.p->w);
+        uint64_t n = wide.p->v[0].n;
+        for (uint64_t t = 1; t <= 5; t++) {
+            for (uint64_t i = 0; i < n; i++)
+                wide.p->w[i] = pc_bf16_to_f32(narrow.p->w16[i]);
+            fill_gradients(&wide, t);
+            fill_gradients(&narrow, t);
+            pc_optimizer_update(wide.o, wide.g, 1e-3, 0.5, wide.pool);
+            pc_optimizer_update(narrow.o, narrow.g, 1e-3, 0.5, narrow.pool);
+            for (uint64_t i = 0; i < n; i++) {
+                uint32_t noise = (uint32_t)pc_keyed_bits(pc_keyed_key(11, t), i) & 0xffff;
+                assert_int_equal(narrow.p->w16[i], pc_f32_to_bf16_random(wide.p->w[i], noise));
+            }
+            assert_memory_equal(narrow.p->vectors, wide.p->w + wide.p->v[1].offset, 33 * sizeof(float));
+        }
+        size_t size = pc_optim_states_size(o.states);
+        assert_memory_equal(narrow.o->m.data, wide.o->m.data, wide.p->n_flat * size);
+        assert_memory_equal(narrow.o->v.data, wide.o->v.data, wide.p->n_flat * size);
+        assert_int_equal(narrow.p->w16[n], 0); /* a gap */
+        release(&wide);
+        release(&narrow);
+    }
+}
+
+/* Steps of a hundredth of what BF16 can tell apart add up: rounded to nearest, nothing would ever move. */
+static void small_steps_add_up_in_bf16(void **state)
+{
+    (void)state;
+    enum { STEPS = 200 };
+    struct pc_optimizer_options o = pc_optimizer_options_default();
+    struct space s;
+    make_of(&s, PC_BF16, &o, 2);
+    uint64_t n = s.p->v[0].n;
+    for (uint64_t i = 0; i < n; i++)
+        s.p->w16[i] = 0x3fc0; /* 1.5: neighbours are 2^-7 away */
+    for (int t = 0; t < STEPS; t++) {
+        for (uint64_t i = 0; i < n; i++)
+            s.g[i] = 1;
+        pc_optimizer_update(s.o, s.g, 0x1p-7 / 100, 1, s.pool); /* Adam's step is the rate */
+    }
+    double sum = 0, want = -STEPS * 0x1p-7 / 100;
+    for (uint64_t i = 0; i < n; i++)
+        sum += (double)pc_bf16_to_f32(s.p->w16[i]) - 1.5;
+    // Each of n STEPS roundings has a variance of 0.01 * 0.99 spacings squared: four deviations of the mean.
+    double bound = 4 * 0x1p-7 * sqrt(0.01 * 0.99 * STEPS / (double)n);
+    if (!(fabs(sum / (double)n - want) < bound))
+        fail_msg("moved %g, not %g within %g", sum / (double)n, want, bound);
+    release(&s);
+}
+
+/* Part after part, from the last, the same bytes as at once; and the same norm. */
+static void parts_are_the_whole(void **state)
+{
+    (void)state;
+    static const uint64_t bounds[] = {0, 256, 65536, 70144};
+    for (int k = 0; k < 6; k++) {
+        struct pc_optimizer_options o = pc_optimizer_options_default();
+        o.states = (enum pc_optim_states)(k % 3);
+        struct space s[2];
+        make_of(&s[0], k < 3 ? PC_F32 : PC_BF16, &o, 1);
+        make_of(&s[1], k < 3 ? PC_F32 : PC_BF16, &o, 2);
+        size_t size = pc_optim_states_size(o.states);
+        for (int t = 1; t <= 3; t++) {
+            fill_gradients(&s[0], (uint64_t)t);
+            fill_gradients(&s[1], (uint64_t)t);
+            double norm = pc_optimizer_norm(s[0].o, s[0].g, s[0].pool);
+            pc_optimizer_update(s[0].o, s[0].g, 1e-3, 1, s[0].pool);
+            pc_optimizer_squares_begin(s[1].o);
+            pc_optimizer_begin(s[1].o, 1e-3, 1);
+            for (int i = 4; i-- > 0;) {
+                struct pc_optim_part part = {.first = bounds[i],
+                    .end = i < 3 ? bounds[i + 1] : s[1].p->n_flat,
+                    .g = s[1].g + bounds[i]};
+                part.m.data = s[1].o->m.data + part.first * size;
+                part.v.data = s[1].o->v.data + part.first * size;
+                part.m.scale = s[1].o->m.scale ? s[1].o->m.scale + part.first / PC_PARAM_ALIGN : NULL;
+                part.v.scale = s[1].o->v.scale ? s[1].o->v.scale + part.first / PC_PARAM_ALIGN : NULL;
+                assert_true(pc_optimizer_squares_part(s[1].o, &part, s[1].pool) > 0);
+                pc_optimizer_update_part(s[1].o, &part, s[1].pool);
+            }
+            assert_true(fabs(pc_optimizer_norm_of_squares(s[1].o) - norm) <= 1e-14 * norm);
+        }
+        for (size_t i = 0; i < s[0].p->n; i++)
+            assert_memory_equal(pc_params_weights(s[0].p, &s[0].p->v[i]),
+                pc_params_weights(s[1].p, &s[1].p->v[i]), s[0].p->ck->tensors[i].size);
+        assert_memory_equal(s[0].o->m.data, s[1].o->m.data, s[0].p->n_flat * size);
+        assert_memory_equal(s[0].o->v.data, s[1].o->v.data, s[0].p->n_flat * size);
+        release(&s[0]);
+        release(&s[1]);
+    }
+}
+
 static void threads_make_no_difference(void **state)
 {
     (void)state;
@@ -290,7 +429,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(updates_are_torch_s),
         cmocka_unit_test(long_runs_stay_near_double), cmocka_unit_test(narrow_states_go_the_same_way),
-        cmocka_unit_test(a_second_moment_follows_in_8_bits), cmocka_unit_test(threads_make_no_difference),
+        cmocka_unit_test(a_second_moment_follows_in_8_bits), cmocka_unit_test(random_rounding_is_unbiased),
+        cmocka_unit_test(bf16_weights_are_rounded_f32_ones), cmocka_unit_test(small_steps_add_up_in_bf16),
+        cmocka_unit_test(parts_are_the_whole), cmocka_unit_test(threads_make_no_difference),
         cmocka_unit_test(shards_together_are_the_whole), cmocka_unit_test(norms_are_sums_in_double),
         cmocka_unit_test(slots_join)};
     return cmocka_run_group_tests(tests, NULL, NULL);
