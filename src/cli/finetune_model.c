@@ -329,6 +329,7 @@ static int make_identity(struct pc_finetune *f, struct paco_error *err)
     if (v->quirks) {
         put(id, "per_device_train_batch_size", json_integer(v->batch), &good);
         put(id, "gradient_accumulation_steps", json_integer(v->accumulation), &good);
+        put(id, "ranks", json_integer(f->party.size), &good);
     } else {
         put(id, "examples_per_step", json_integer(v->batch * v->accumulation), &good);
     }

@@ -205,7 +205,9 @@ const struct pc_option pc_finetune_rows[] = {
     {.name = "upstream-quirks",
         .type = PC_OPT_FLAG,
         .offset = AT(quirks),
-        .help = "Open-Instruct's faults: a step's loss is the mean of its micro-batches', norms decay"},
+        .help = "Open-Instruct's faults: a step's loss is the mean of its micro-batches', norms decay, the "
+                "schedule "
+                "ticks for each process"},
     {.name = "checkpointing_steps",
         .type = PC_OPT_STRING,
         .offset = AT(checkpointing),

@@ -346,20 +346,10 @@ int pc_finetune_watch_begin(void *ctx, uint64_t step, struct paco_error *err)
     json_decref(o);
     if (rc == 0 && step == 0 && w->n_tasks)
         rc = forget_results(w, err);
+    pc_step_lines_init(&w->lines, w->f->trainer, (uint64_t)w->f->v->logging);
+    if (rc == 0)
+        rc = pc_step_lines_begin(&w->lines, w->f->v->out, step, err);
     return rc == 0 && is_due(w, step) ? measure(w, step, err) : rc;
-}
-
-/* A line as upstream's. */
-static void say_step(struct pc_finetune_watch *w, const struct pc_train_report *r)
-{
-    uint64_t every = (uint64_t)w->f->v->logging;
-    w->loss += r->loss;
-    w->n++;
-    if (every == 0 || r->step % every)
-        return;
-    pc_finetune_bar_note(&w->bar, "  Step: %llu, LR: %g, Loss: %g", (unsigned long long)r->step, r->rate,
-        w->loss / (double)w->n);
-    w->loss = 0, w->n = 0;
 }
 
 int pc_finetune_watch_step(void *ctx, const struct pc_train_report *r, struct paco_error *err)
@@ -368,7 +358,9 @@ int pc_finetune_watch_step(void *ctx, const struct pc_train_report *r, struct pa
     pc_finetune_bar_step(&w->bar, r->loss, r->rate, (double)r->n_tokens / (r->seconds > 0 ? r->seconds : 1));
     if (w->f->party.rank > 0)
         return 0;
-    say_step(w, r);
+    char line[160];
+    if (pc_step_lines_add(&w->lines, r, line))
+        pc_finetune_bar_note(&w->bar, "%s", line);
     pc_watch_step(w->watch, r, pc_peak_rss());
     return is_due(w, r->step) ? measure(w, r->step, err) : 0;
 }

@@ -9,6 +9,7 @@
 #include "cli/finetune_bar.h"
 #include "cli/finetune_model.h"
 #include "eval/task.h"
+#include "train/step_lines.h"
 #include "train/watch.h"
 
 enum { PC_FINETUNE_MAX_TASKS = 32 };
@@ -21,9 +22,8 @@ struct pc_finetune_watch {
     struct pc_prompts prompts;
     const struct pc_task *tasks[PC_FINETUNE_MAX_TASKS];
     size_t n_tasks;
-    struct pc_answering a; /* of the model that is trained, as far as it does not change */
-    double loss;           /* the sum over steps since the last line of --logging_steps */
-    uint64_t n;
+    struct pc_answering a;      /* of the model that is trained, as far as it does not change */
+    struct pc_step_lines lines; /* of --logging_steps */
 };
 
 /** Look at all that is asked for, before anything is computed: prompts, tasks, places. f's model and examples

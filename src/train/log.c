@@ -20,38 +20,60 @@ struct pc_train_log {
     uint64_t size;
 };
 
-/* The step of one line; 0 for what is no line of ours. */
-static uint64_t step_of(const char *line, size_t len)
+/* What is in a log. */
+struct lines {
+    uint64_t first, end; /* steps (first, end] are summed, and those behind end not looked at */
+    uint64_t size, n;    /* bytes and number of the lines up to end */
+    double sum;          /* of losses */
+    uint64_t n_summed;
+};
+
+/* Take one line in; false for what is no line of ours, or of a step behind the end. */
+static bool take(struct lines *l, const char *text, size_t len)
 {
     json_t *root = NULL;
     int64_t step = 0;
-    if (pc_json_parse_line(line, len, NULL, 0, &root, NULL) < 0 ||
-        pc_json_get_i64(root, "step", 1, INT64_MAX, &step, NULL) < 0)
-        step = 0;
+    bool good = pc_json_parse_line(text, len, NULL, 0, &root, NULL) == 0 &&
+                pc_json_get_i64(root, "step", 1, INT64_MAX, &step, NULL) == 0 && (uint64_t)step <= l->end;
+    if (good && (uint64_t)step > l->first) {
+        l->sum += pc_json_double(root, "loss");
+        l->n_summed++;
+    }
+    if (good)
+        l->n++;
     json_decref(root);
-    return (uint64_t)step;
+    return good;
 }
 
-/* How much of the file to keep: lines from the first on, as long as they are whole and their steps at most
- * this one. */
-static int measure(
-    const struct pc_train_log *log, uint64_t step, uint64_t *keep, uint64_t *n, struct paco_error *err)
+/* Lines from the first on, as long as they are whole and their steps at most l->end. */
+static int read_lines(const char *path, struct lines *l, struct paco_error *err)
 {
     struct pc_file f = {.fd = -1};
     char buffer[MAX_LINE];
-    *keep = *n = 0;
-    int rc = pc_file_open(&f, log->path, err);
-    while (rc == 0 && *keep < f.size) {
-        size_t len = f.size - *keep < MAX_LINE ? (size_t)(f.size - *keep) : MAX_LINE;
-        rc = pc_file_read(&f, *keep, buffer, len, err);
+    int rc = pc_file_open(&f, path, err);
+    while (rc == 0 && l->size < f.size) {
+        size_t len = f.size - l->size < MAX_LINE ? (size_t)(f.size - l->size) : MAX_LINE;
+        rc = pc_file_read(&f, l->size, buffer, len, err);
         const char *end = rc == 0 ? memchr(buffer, '\n', len) : NULL;
-        uint64_t at = end ? step_of(buffer, (size_t)(end - buffer)) : 0;
-        if (at == 0 || at > step)
+        if (!end || !take(l, buffer, (size_t)(end - buffer)))
             break;
-        *keep += (uint64_t)(end + 1 - buffer);
-        ++*n;
+        l->size += (uint64_t)(end + 1 - buffer);
     }
     pc_file_close(&f);
+    return rc;
+}
+
+int pc_train_log_losses(
+    const char *dir, uint64_t first, uint64_t end, double *sum, uint64_t *n, struct paco_error *err)
+{
+    struct lines l = {.first = first, .end = end};
+    char *path = pc_path_join(dir, PC_TRAIN_LOG_NAME);
+    int rc = path ? 0 : pc_error_mem(err, strlen(dir), "a path");
+    if (rc == 0 && pc_path_exists(path))
+        rc = read_lines(path, &l, err);
+    pc_free(path);
+    *sum = l.sum;
+    *n = l.n_summed;
     return rc;
 }
 
@@ -81,7 +103,7 @@ static int open_file(struct pc_train_log *log, struct paco_error *err)
 int pc_train_log_open(
     const char *dir, uint64_t step, struct pc_train_log **out, uint64_t *missing, struct paco_error *err)
 {
-    uint64_t n = 0;
+    struct lines lines = {.first = step, .end = step};
     struct pc_train_log *log = pc_alloc_zero(1, sizeof *log);
     if (!log)
         return pc_error_mem(err, sizeof *log, "the log");
@@ -89,12 +111,13 @@ int pc_train_log_open(
     log->path = pc_path_join(dir, PC_TRAIN_LOG_NAME);
     int rc = log->path ? open_file(log, err) : pc_error_mem(err, strlen(dir), "a path");
     if (rc == 0)
-        rc = measure(log, step, &log->size, &n, err);
+        rc = read_lines(log->path, &lines, err);
+    log->size = lines.size;
     if (rc == 0 && ftruncate(log->fd, (off_t)log->size) < 0)
         rc = fail(log, "the log cannot be cut", err);
     if (rc < 0)
         return pc_train_log_close(log), rc;
-    *missing = step - n;
+    *missing = step - lines.n;
     *out = log;
     return 0;
 }

@@ -21,6 +21,11 @@ int pc_train_log_open(
 int pc_train_log_add(struct pc_train_log *log, const struct pc_train_report *report, uint64_t peak_memory,
     struct paco_error *err);
 
+/** The sum of the losses of steps (first, end] in dir's log, in order, and how many have a line; none where
+ * there is no log. */
+int pc_train_log_losses(
+    const char *dir, uint64_t first, uint64_t end, double *sum, uint64_t *n, struct paco_error *err);
+
 /** All lines so far are on the disk. */
 int pc_train_log_sync(struct pc_train_log *log, struct paco_error *err);
 

@@ -164,10 +164,19 @@ static int plan(struct pc_trainer *t, struct paco_error *err)
     int rc = pc_course_plan(n, o->batch, o->accumulation, o->n_epochs, o->max_updates, &t->course, err);
     if (rc < 0)
         return rc;
-    uint64_t ticks = t->course.n_updates;
-    if (o->quirks)
-        ticks = pc_schedule_upstream_ticks(n, o->batch, o->accumulation, o->n_epochs, o->max_updates, 1);
-    return pc_schedule_make(o->schedule, o->learning_rate, o->warmup_ratio, ticks, 1, &t->schedule, err);
+    uint64_t ticks = t->course.n_updates, per_update = 1, ranks = (uint64_t)n_ranks(&t->setup);
+    if (o->quirks && o->batch % ranks)
+        return pc_error_set(err, PACO_EINVAL,
+            "upstream gives each process a micro-batch of its own: batches of %llu cannot be shared by %llu "
+            "ranks evenly",
+            (unsigned long long)o->batch, (unsigned long long)ranks);
+    if (o->quirks) {
+        per_update = ranks;
+        ticks = pc_schedule_upstream_ticks(
+            n, o->batch / ranks, o->accumulation, o->n_epochs, o->max_updates, ranks);
+    }
+    return pc_schedule_make(
+        o->schedule, o->learning_rate, o->warmup_ratio, ticks, per_update, &t->schedule, err);
 }
 
 int pc_trainer_new(const struct pc_train_setup *setup, const struct pc_train_options *options,
@@ -257,9 +266,11 @@ static void weigh_all(struct step *s)
         weigh(s, 0, s->n, 1);
         return;
     }
+    // A micro-batch is what one of upstream's processes has.
+    uint64_t ranks = (uint64_t)n_ranks(&s->t->setup), batch = o->batch / ranks;
     for (uint64_t i = 0, end; i < s->n_units; i = end) {
-        end = i + least(o->batch, s->n_units - i);
-        weigh(s, unit_at(s, i), unit_at(s, end), 1 / (double)o->accumulation);
+        end = i + least(batch, s->n_units - i);
+        weigh(s, unit_at(s, i), unit_at(s, end), 1 / (double)(o->accumulation * ranks));
     }
 }
 

@@ -52,7 +52,8 @@ struct pc_train_options {
     bool shuffle;
     /** Upstream's faults: its schedule's ticks, a step's loss as the mean of its micro-batches' means (a
      * short last one weighs what a full one does, a short last group is divided by the full number), and
-     * norms that are decayed. */
+     * norms that are decayed. With ranks, what upstream does with as many processes: a micro-batch's examples
+     * are one of its own for each, and the schedule ticks for each. batch is a multiple of ranks then. */
     bool quirks;
     struct pc_optimizer_options optimizer;
 };

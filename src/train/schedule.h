@@ -46,7 +46,7 @@ struct pc_schedule {
     enum pc_schedule_type type;
     double rate;            /* --learning_rate */
     uint64_t total, warmup; /* ticks */
-    uint64_t ticks;         /* per update: 1 */
+    uint64_t ticks;         /* per update: 1, or upstream's processes */
 };
 
 /** A schedule of n_ticks, of which warmup_ratio, rounded down, warm up; per_update of them pass with each

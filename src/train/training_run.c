@@ -281,6 +281,11 @@ static int open_log(struct run *r, struct paco_error *err)
     if (rc == 0 && missing)
         pc_note(o->saving.notes, "%s: %llu of the first %llu steps have no line", PC_TRAIN_LOG_NAME,
             (unsigned long long)missing, (unsigned long long)r->t->step);
+    const uint64_t per_epoch = r->t->course.updates_per_epoch;
+    if (rc == 0 && r->t->step)
+        rc = pc_train_log_losses(o->out_dir, (r->t->step - 1) / per_epoch * per_epoch, r->t->step,
+            &r->epoch_loss, &r->n_epoch, err);
+    r->result->loss = r->n_epoch ? r->epoch_loss / (double)r->n_epoch : 0;
     // A kill between a save and this left one too many.
     return rc == 0 && o->resume && !o->resume_from ? drop_old(r, err) : rc;
 }

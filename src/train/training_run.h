@@ -38,7 +38,7 @@ struct pc_training_result {
     uint64_t first_step;         /* where it went on, 0: at the beginning */
     struct pc_train_report last; /* the last step's, of this process */
     uint64_t n_tokens;           /* of this process */
-    double seconds, loss;        /* training; the mean loss of the last epoch's steps in this process */
+    double seconds, loss;        /* training; the mean loss of the last epoch's steps, by the log too */
     char saved[512];             /* the state that an interruption left, or empty */
 };
 

@@ -164,6 +164,16 @@ def stopped():
     case("and gone on", done.returncode == 0 and weights(out) == weights(WHOLE) and log_of(out) == log_of(WHOLE), done.stderr)
 
 
+def loss_of_the_run():
+    """What is printed at the end is of the last epoch, however much of it this process has seen."""
+    out = runs("loss", "--checkpointing_steps", 23)
+    for name in ("config.json", "model.safetensors", "paco-manifest.json"):
+        os.remove(os.path.join(out, name))
+    r = paco_json(*flags(out, "--resume"))
+    last = [row["loss"] for row in log_of(out)[20:]]
+    case("the loss is the run's", r and r["first_step"] == 23 and len(last) == 4 and abs(r["loss"] - sum(last) / 4) < 1e-12, (r, last))
+
+
 def other_runs():
     """A checkpoint belongs to one run."""
     out = work("other")
@@ -443,6 +453,7 @@ killed("killed", WHOLE)
 NARROW = ["--dtype", "bf16", "--optim_states", "8bit"]
 killed("killed-narrow", runs("narrow", *NARROW, "--checkpointing_steps", 4), *NARROW)
 stopped()
+loss_of_the_run()
 other_runs()
 damaged()
 refused()

@@ -120,6 +120,23 @@ def other_ranks():
         case(f"what 2 ranks began, {n} end with the same bytes", r.returncode == 0 and same(out, whole), r)
 
 
+def quirks():
+    """Two of upstream's processes: a micro-batch each, and a tick of the schedule each."""
+    more = ("--dtype", "f32", "--upstream-quirks", "--gradient_accumulation_steps", "1", "--warmup_ratio", "0", "--zero", "2", "--logging_steps", "4")
+    two, one, flat = work("quirks-2"), work("quirks-1"), ("--lr_scheduler_type", "constant")
+    r = train(2, two, *more, *flat, "--per_device_train_batch_size", "4")
+    s = train(1, one, *more, *flat, "--per_device_train_batch_size", "2", "--gradient_accumulation_steps", "2")
+    case("two ranks' batch of 4 is two micro-batches of 2", (r.returncode, s.returncode) == (0, 0) and same(one, two), (r, s))
+    ticks = work("ticks")
+    r = train(2, ticks, *more, "--per_device_train_batch_size", "4")
+    rates = [row[3] for row in log(ticks)]
+    # 37 examples in batches of 2 are 19 an epoch, two epochs 38 ticks; 10 updates an epoch take two each.
+    case("the schedule ticks twice a step", [round(x * 38e3, 6) for x in rates] == [max(0, 38 - 2 * k) for k in range(20)], rates)
+    case("and the next step's rate is said", "Step: 4, LR: %r, " % rates[4] in r.stderr and "Step: 20, LR: 0.0, " in r.stderr, r.stderr)
+    r = train(2, work("uneven"), *more)
+    case("a batch that ranks cannot share", r.returncode != 0 and "batches of 3 cannot be shared by 2 ranks evenly" in r.stderr, r.stderr)
+
+
 def wait_for(path, p, seconds=60):
     end = time.time() + seconds
     while not os.path.exists(path) and p.poll() is None and time.time() < end:
@@ -182,6 +199,7 @@ def main():
     equal_ranks()
     bf16_ranks()
     other_ranks()
+    quirks()
     dead_rank()
     asked_to_stop()
     return finish()

@@ -66,8 +66,19 @@ static void upstream_ticks_once_for_each_process(void **state)
     /* 103 examples, 4 processes of 2: 52 batches are planned as 13 updates of 4, and 2 epochs of them. */
     assert_int_equal(pc_schedule_upstream_ticks(103, 2, 4, 2, 0, 4), 26);
     assert_int_equal(pc_schedule_upstream_ticks(103, 2, 4, 2, 7, 4), 28);
+    /* With one process less than a whole round of batches is planned, too: 52 of them, and 11 examples. */
+    assert_int_equal(pc_schedule_upstream_ticks(103, 2, 4, 2, 0, 1), 26);
+    assert_int_equal(pc_schedule_upstream_ticks(105, 2, 4, 2, 0, 3), 28);
+    assert_int_equal(pc_schedule_upstream_ticks(11, 4, 1, 1, 0, 2), 3);
+    assert_int_equal(pc_schedule_upstream_ticks(103, 2, 4, 2, 7, 1), 7);
     assert_int_equal(pc_schedule_make(PC_SCHEDULE_LINEAR, 1, 0, 28, 4, &s, NULL), 0);
     assert_true(fabs(pc_schedule_rate(&s, 2) - 20.0 / 28) < 1e-12);
+    assert_true(pc_schedule_rate(&s, 7) == 0);
+    /* Warming up: an eighth of 28 ticks are 3, which the first update's 4 leave behind. */
+    assert_int_equal(pc_schedule_make(PC_SCHEDULE_LINEAR, 1, 0.125, 28, 4, &s, NULL), 0);
+    assert_int_equal(s.warmup, 3);
+    assert_true(pc_schedule_rate(&s, 0) == 0);
+    assert_true(fabs(pc_schedule_rate(&s, 1) - 24.0 / 25) < 1e-12);
 }
 
 static void every_example_comes_once_an_epoch(void **state)

@@ -9,6 +9,7 @@
 #include "train/log.h"
 #include "train/lora.h"
 #include "train/params.h"
+#include "train/step_lines.h"
 #include "weights/adapter_config.h"
 #include "weights/pad_token.h"
 
@@ -282,6 +283,70 @@ static void two_runs_do_not_share_a_log(void **state)
     scratch_close(&s);
 }
 
+static void the_log_knows_the_losses_of_steps(void **state)
+{
+    (void)state;
+    struct scratch s;
+    struct paco_error err = {0};
+    double sum = 1;
+    uint64_t n = 1, missing;
+    scratch_open(&s);
+    assert_int_equal(pc_train_log_losses(s.dir, 0, 9, &sum, &n, &err), 0);
+    assert_true(sum == 0 && n == 0);
+    add_lines(s.dir, 0, 5, &missing);
+    assert_int_equal(pc_train_log_losses(s.dir, 1, 4, &sum, &n, &err), 0);
+    assert_int_equal(n, 3);
+    assert_true(sum == 0.1 + 0.1 + 0.1);
+    assert_int_equal(pc_train_log_losses(s.dir, 5, 5, &sum, &n, &err), 0);
+    assert_true(sum == 0 && n == 0);
+    scratch_close(&s);
+}
+
+/* Six steps, four an epoch, a line every three; gone on from step go_on, if that is not 0. */
+static void say_steps(bool quirks, uint64_t go_on, char said[2][160])
+{
+    struct scratch s;
+    struct paco_error err = {0};
+    struct pc_schedule schedule;
+    struct pc_train_log *log;
+    char line[160];
+    uint64_t missing;
+    assert_int_equal(pc_schedule_make(PC_SCHEDULE_LINEAR, 1e-4, 0, 8, 1, &schedule, &err), 0);
+    struct pc_step_lines l = {.every = 3, .per_epoch = 4, .quirks = quirks, .schedule = &schedule}, fresh = l;
+    scratch_open(&s);
+    assert_int_equal(pc_train_log_open(s.dir, 0, &log, &missing, &err), 0);
+    for (uint64_t step = 1; step <= 6; step++) {
+        const struct pc_train_report r = {
+            .step = step, .loss = (double)step / 2, .rate = pc_schedule_rate(&schedule, step - 1)};
+        if (pc_step_lines_add(&l, &r, line))
+            snprintf(said[step > 3], 160, "%s", line);
+        else
+            assert_true(step % 3);
+        assert_int_equal(pc_train_log_add(log, &r, 0, &err), 0);
+        if (step == go_on) {
+            l = fresh;
+            assert_int_equal(pc_step_lines_begin(&l, s.dir, step, &err), 0);
+        }
+    }
+    pc_train_log_close(log);
+    scratch_close(&s);
+}
+
+static void lines_are_said_as_upstream_says_them(void **state)
+{
+    (void)state;
+    for (uint64_t go_on = 0; go_on <= 5; go_on++) {
+        char said[2][160];
+        say_steps(false, go_on, said);
+        assert_string_equal(said[0], "  Step: 3, LR: 7.5e-05, Loss: 1");
+        assert_string_equal(said[1], "  Step: 6, LR: 3.75e-05, Loss: 2.5");
+        // The next step's rate; step 4 ended an epoch, and its loss is forgotten: (2.5 + 3) / 3.
+        say_steps(true, go_on, said);
+        assert_string_equal(said[0], "  Step: 3, LR: 6.25e-05, Loss: 1.0");
+        assert_string_equal(said[1], "  Step: 6, LR: 2.5e-05, Loss: 1.8333333333333333");
+    }
+}
+
 /* ---- tokenizer files ---- */
 
 static const char *text_of(const struct pc_pad_files *f, const char *name)
@@ -327,6 +392,8 @@ int main(void)
         cmocka_unit_test(keyed_numbers_are_what_they_claim), cmocka_unit_test(adapters_have_targets),
         cmocka_unit_test(an_adapter_s_configuration_is_read_again),
         cmocka_unit_test(the_log_is_cut_where_a_run_goes_on), cmocka_unit_test(two_runs_do_not_share_a_log),
+        cmocka_unit_test(the_log_knows_the_losses_of_steps),
+        cmocka_unit_test(lines_are_said_as_upstream_says_them),
         cmocka_unit_test(tokenizer_files_get_a_pad_token)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
