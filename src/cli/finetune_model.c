@@ -284,87 +284,6 @@ int pc_finetune_bind(struct pc_finetune *f, struct paco_error *err)
 
 /* ---- loading ---- */
 
-static void put(json_t *object, const char *name, json_t *value, bool *good)
-{
-    *good = json_object_set_new(object, name, value) == 0 && *good;
-}
-
-static void put_hex(json_t *object, const char *name, const uint8_t digest[PC_SHA256_SIZE], bool *good)
-{
-    char hex[PC_SHA256_HEX];
-    put(object, name, json_string(pc_sha256_hex(digest, hex)), good);
-}
-
-/* The digest of a checkpoint's own tensors, whatever files it came in. */
-static int digest_of(
-    struct pc_finetune *f, const struct pc_checkpoint *ck, char hex[PC_SHA256_HEX], struct paco_error *err)
-{
-    struct pc_scan *scans = pc_alloc(ck->n_tensors, sizeof *scans);
-    if (!scans)
-        return pc_error_mem(err, ck->n_tensors * sizeof *scans, "digests");
-    int rc = pc_scan_checkpoint(
-        ck, PC_SCAN_SHA256, f->pool, pc_progress_bar(f->self), "hashing the base", scans, err);
-    if (rc == 0)
-        rc = pc_content_digest(ck, scans, hex, err);
-    pc_free(scans);
-    return rc;
-}
-
-/* All that decides the numbers, by the names of the options. */
-static int make_identity(struct pc_finetune *f, struct paco_error *err)
-{
-    const struct pc_finetune_values *v = f->v;
-    char base[PC_SHA256_HEX];
-    int rc = digest_of(f, f->model.weights, base, err);
-    if (rc < 0)
-        return rc;
-    bool good = true;
-    json_t *id = json_object();
-    put(id, "model", json_string(base), &good);
-    put_hex(id, "train_file", f->examples.digest, &good);
-    put(id, "max_seq_length", json_integer(v->max_length), &good);
-    if (v->packing)
-        put(id, "packing", json_true(), &good);
-    put(id, "dtype", json_string(f->train.bf16 ? "bf16" : "f32"), &good);
-    if (v->quirks) {
-        put(id, "per_device_train_batch_size", json_integer(v->batch), &good);
-        put(id, "gradient_accumulation_steps", json_integer(v->accumulation), &good);
-        put(id, "ranks", json_integer(f->party.size), &good);
-    } else {
-        put(id, "examples_per_step", json_integer(v->batch * v->accumulation), &good);
-    }
-    put(id, v->steps ? "max_train_steps" : "num_train_epochs", json_integer(v->steps ? v->steps : v->epochs),
-        &good);
-    put(id, "learning_rate", pc_json_number(v->learning_rate), &good);
-    put(id, "lr_scheduler_type", json_string(v->schedule ? v->schedule : "linear"), &good);
-    put(id, "warmup_ratio", pc_json_number(v->warmup_ratio), &good);
-    put(id, "weight_decay", pc_json_number(v->weight_decay), &good);
-    put(id, "clip_grad_norm", pc_json_number(v->clip), &good);
-    if (v->validation_share > 0)
-        put(id, "validation_split_percentage", pc_json_number(v->validation_share), &good);
-    put(id, "seed", json_integer(v->seed), &good);
-    put(id, "shuffle", json_boolean(f->train.shuffle), &good);
-    put(id, "optim_states", json_string(pc_optim_states_name(f->train.optimizer.states)), &good);
-    if (f->params->matrices == PC_BF16)
-        put(id, "weights", json_string("bf16"), &good);
-    put(id, "upstream_quirks", json_boolean(v->quirks), &good);
-    if (f->is_lora) {
-        const struct pc_lora_options *o = &f->lora_options;
-        put(id, "lora_rank", json_integer((json_int_t)o->rank), &good);
-        put(id, "lora_alpha", pc_json_number(o->alpha), &good);
-        put(id, "lora_dropout", pc_json_number(o->dropout), &good);
-        put(id, "lora_targets", json_integer(o->targets), &good);
-    }
-    if (f->adapter) {
-        rc = digest_of(f, f->adapter->ck, base, err);
-        put(id, "init_adapter", json_string(base), &good);
-    }
-    f->identity = id;
-    if (rc < 0)
-        return rc;
-    return good ? 0 : pc_error_mem(err, 4096, "the run's identity");
-}
-
 /* What was tuned in a chat format is asked in it: the base may have had another. */
 static size_t put_template(const struct pc_finetune *f, struct paco_file *file)
 {
@@ -459,7 +378,7 @@ int pc_finetune_narrow(const struct pc_finetune *f, struct pc_checkpoint **out, 
 
 int pc_finetune_load(struct pc_finetune *f, struct paco_error *err)
 {
-    int rc = make_identity(f, err);
+    int rc = pc_finetune_identify(f, err);
     if (rc == 0)
         rc = make_files(f, err);
     if (rc == 0)

@@ -63,6 +63,9 @@ int pc_finetune_narrow(const struct pc_finetune *f, struct pc_checkpoint **out, 
 /** Read the weights, and say who this run is. */
 int pc_finetune_load(struct pc_finetune *f, struct paco_error *err);
 
+/** Make f->identity, of what is open and bound: finetune_identity.c. */
+int pc_finetune_identify(struct pc_finetune *f, struct paco_error *err);
+
 void pc_finetune_close(struct pc_finetune *f);
 
 #endif

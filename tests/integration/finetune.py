@@ -185,6 +185,17 @@ def other_runs():
     case("other data", done.returncode == 1 and "train_file" in done.stderr and "another run" in done.stderr, done.stderr)
     done = paco(*flags(out, "--resume", "--learning_rate", "2e-3"))
     case("another learning rate", done.returncode == 1 and "learning_rate (was 0.001, is 0.002)" in done.stderr, done.stderr)
+    for name, value in (("rms_norm_eps", 1e-4), ("rope_theta", 20000.0), ("rope_scaling", {"type": "linear", "factor": 2.0}),
+                        ("num_attention_heads", 2)):
+        with open(os.path.join(BASE, "config.json")) as f:
+            cfg = dict(json.load(f), **{name: value})
+        if name == "num_attention_heads":
+            cfg["num_key_value_heads"], cfg["head_dim"] = 1, 16
+        changed = work("base-" + name)
+        shutil.copytree(BASE, changed)
+        write(os.path.join(changed, "config.json"), cfg)
+        done = paco("finetune", "-m", changed, *flags(out, "--resume")[3:])
+        case("a base with another " + name, done.returncode == 1 and "another run" in done.stderr and name in done.stderr, done.stderr)
     state = os.path.join(out, "step_24", "paco-training.json")
     with open(state) as f:
         text = f.read()
@@ -283,6 +294,12 @@ def no_place():
     for _ in range(2):
         done = paco(*flags(out, "--resume", "--save_diff", diff))
         case("a diff afterwards", done.returncode == 0 and os.path.exists(os.path.join(diff, "model.safetensors")), done.stderr)
+    other, gguf = runs("no-place-other", "--seed", 6, "--save_diff", work("other-diff"), "--save_gguf", work("other.gguf")), work("other.gguf")
+    for more in (["--save_diff", work("other-diff")], ["--save_gguf", gguf]):
+        done = paco(*flags(out, "--resume", *more))
+        case("%s of another run" % more[0], done.returncode == 1 and "not made of the model in " + out in done.stderr, done.stderr)
+    done = paco(*flags(other, "--resume", "--seed", 6, "--save_gguf", gguf))
+    case("and of this one", done.returncode == 0 and "nothing left" in done.stderr, done.stderr)
 
 
 def too_large():
