@@ -96,7 +96,9 @@ static int state_checkpoint(const struct pc_trainer *t, const struct pc_whole *a
 
 uint64_t pc_train_state_size(const struct pc_params *params, enum pc_optim_states states)
 {
-    return pc_params_size(params) + pc_optimizer_size(params->n_flat, states) + (1 << 20);
+    enum { TENSORS_OF_EACH = 5 }; /* parameters: itself, two means and, of 8 bits, their scales */
+    return pc_params_size(params) + pc_optimizer_size(params->n_flat, states) +
+           pc_write_spare(TENSORS_OF_EACH * params->n);
 }
 
 /* ---- saving ---- */

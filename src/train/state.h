@@ -35,7 +35,7 @@ struct pc_train_saving {
 int pc_train_state_save(const struct pc_trainer *t, const struct pc_train_saving *saving, const char *dir,
     struct paco_error *err);
 
-/** Bytes a state takes on disk, about. */
+/** Bytes that must be free on the disk for a state to be written: somewhat more than it takes. */
 uint64_t pc_train_state_size(const struct pc_params *params, enum pc_optim_states states);
 
 /** The states in out_dir. */

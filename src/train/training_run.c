@@ -229,12 +229,32 @@ static void count(struct run *r, const struct pc_train_report *report)
     result->loss = r->epoch_loss / (double)r->n_epoch;
 }
 
-/* A step that did not come about: its weights were not touched, and are kept. Where a rank is gone, so is its
- * share of them. */
-static int stop(struct run *r, int why, struct paco_error *err)
+/* The line of a step. A disk that is full has room again when what is held for a state is given back, which
+ * is about to be written: then the line is there, and the run ends all the same. */
+static int log_step(struct run *r, const struct pc_train_report *report, struct paco_error *err)
+{
+    uint64_t memory = r->o->peak_memory ? r->o->peak_memory() : 0;
+    int rc = pc_train_log_add(r->log, report, memory, err);
+    if (rc < 0 && reserve(r, false, NULL) == 0)
+        (void)pc_train_log_add(r->log, report, memory, NULL);
+    return rc;
+}
+
+/* What the first rank does after a step; all are told how it went. */
+static int after_step(struct run *r, const struct pc_train_report *report, struct paco_error *err)
+{
+    int rc = leads(r->t) ? log_step(r, report, err) : 0;
+    if (rc == 0 && r->o->on_step)
+        rc = r->o->on_step(r->o->ctx, report, err);
+    return after_leader(r->t, rc, err);
+}
+
+/* What is trained is kept: the weights that a step which did not come about has not touched, or those of the
+ * last one. Where a rank is gone, so is its share of them. */
+static int stop(struct run *r, int why, bool all_here, struct paco_error *err)
 {
     struct paco_error saving = {0};
-    if (r->t->setup.ranks && why != PACO_ECANCELLED && why != PACO_EVERIFY)
+    if (r->t->setup.ranks && !all_here)
         return why;
     r->keep_all = why == PACO_EVERIFY;
     int rc = r->t->step ? save(r, "step", r->t->step, &saving) : 0;
@@ -253,14 +273,12 @@ static int steps(struct run *r, struct paco_error *err)
         *r->result->saved = '\0';
         rc = pc_trainer_step(r->t, o->saving.progress, &report, err);
         if (rc < 0)
-            return stop(r, rc, err);
+            return stop(r, rc, rc == PACO_ECANCELLED || rc == PACO_EVERIFY, err);
         count(r, &report);
-        if (leads(r->t))
-            rc = pc_train_log_add(r->log, &report, o->peak_memory ? o->peak_memory() : 0, err);
-        if (rc == 0 && o->on_step && (rc = after_leader(r->t, o->on_step(o->ctx, &report, err), err)) < 0)
-            return stop(r, rc, err);
-        if (rc == 0)
-            rc = save_if_due(r, err);
+        rc = after_step(r, &report, err);
+        if (rc < 0)
+            return stop(r, rc, true, err);
+        rc = save_if_due(r, err);
     }
     return rc < 0 || !leads(r->t) ? rc : pc_train_log_sync(r->log, err);
 }

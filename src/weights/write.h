@@ -95,6 +95,10 @@ struct pc_write_result {
     char input_sha256[PC_WRITE_MAX_INPUTS][PC_SHA256_HEX]; /* content digests; empty after a dry run */
 };
 
+/** Space that must be free beyond the bytes of tensors and small files: for directories, the journal, the
+ * manifest, rounding to blocks. */
+uint64_t pc_write_spare(uint64_t n_tensors);
+
 /** Write ck. ck and all of opt are *borrowed* for the call. Errors: PACO_EEXIST (target, or another process
  * is at it), PACO_ENOSPC, PACO_EINVAL (target is an input), PACO_ECANCELLED, and whatever reading ck brings.
  */

@@ -20,8 +20,11 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-/* Space asked for beyond what is counted: directories, the journal, block rounding. */
-static const uint64_t SPARE = 4 << 20, PER_TENSOR = 1024;
+uint64_t pc_write_spare(uint64_t n_tensors)
+{
+    return (4 << 20) + n_tensors * 1024;
+}
+
 /* For an estimate: no disk was asked. */
 static const double DISK_RATE = 1e9;
 enum { SAMPLE = 32 << 20 };
@@ -119,7 +122,7 @@ static int check_space(const struct pc_writer *w, struct paco_error *err)
         pc_error_path(err, dir);
         return rc;
     }
-    uint64_t need = pc_writer_weight_bytes(w) + w->small_bytes + SPARE + w->layout->n_tensors * PER_TENSOR;
+    uint64_t need = pc_writer_weight_bytes(w) + w->small_bytes + pc_write_spare(w->layout->n_tensors);
     if (statvfs(dir, &fs) < 0 || fs.f_blocks == 0)
         return 0;
     uint64_t free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize, there = pc_journal_occupied(w->opt->out_dir);
