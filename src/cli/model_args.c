@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/model_args.h"
 
-#include "algebra/combine.h"
 #include "weights/diagnose.h"
 #include "weights/pair.h"
 #include "weights/retype.h"
@@ -9,17 +8,7 @@
 static int open_sum(struct pc_model *m, const struct pc_model_args *args, struct paco_error *err)
 {
     int rc = pc_pair_open(args->model, "base", args->diff, "diff", &m->source, &m->diff, err);
-    if (rc < 0)
-        return rc;
-    struct pc_combine_options o = {.tied = pc_pair_tied(&m->diff),
-        .base_tied = pc_pair_tied(&m->source),
-        .rope_theta = m->diff.has_config ? (double)m->diff.config.rope_theta : 0};
-    rc = pc_checkpoint_add(m->source.ck, m->diff.ck, &o, &m->sum, NULL, err);
-    if (rc == PACO_EMISMATCH)
-        pc_pair_explain(m->source.ck, "base", m->diff.ck, "diff", err);
-    if (rc == 0)
-        rc = pc_pair_check_missing(m->source.ck, m->diff.ck, "diff", o.tied, NULL, err);
-    return rc < 0 ? rc : pc_pair_check_diff(&m->source, &m->diff, NULL, err);
+    return rc < 0 ? rc : pc_pair_sum(&m->source, &m->diff, &m->sum, err);
 }
 
 /* A diff has every tensor a model has, and would answer with noise. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/cpu.h"
 #include "base/memory.h"
-#include "engine/engine_parts.h"
+#include "engine/variant_parts.h"
 #include "kernels/rope.h"
 
 #include <assert.h>
@@ -40,6 +40,10 @@ size_t pc_engine_lay_out(struct pc_engine *e, unsigned char *base)
         {&e->token, rows, sizeof *e->token},
         {&e->pieces, rows, sizeof *e->pieces},
         {&e->logits_row, e->max_logits, sizeof *e->logits_row},
+        {&e->logits_at, e->max_logits, sizeof *e->logits_at},
+        {&e->logits_delta, e->max_logits, sizeof *e->logits_delta},
+        {&e->order, rows, sizeof *e->order},
+        {&e->spans, form_rows, sizeof *e->spans},
     };
     size_t at = 0;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
@@ -122,6 +126,8 @@ void pc_engine_close(struct pc_engine *e)
     pc_pool_free(e->pool);
     pc_llama_free(e->model);
     pc_free(e->memory);
+    pc_free(e->low);
+    pc_free(e->wide);
     pc_free(e);
 }
 
@@ -132,7 +138,9 @@ const struct pc_config *pc_engine_config(const struct pc_engine *e)
 
 struct pc_engine_plan pc_engine_plan(const struct pc_engine *e)
 {
-    return e->plan;
+    struct pc_engine_plan plan = e->plan;
+    plan.variants = atomic_load_explicit(&e->variants_size, memory_order_relaxed);
+    return plan;
 }
 
 int pc_engine_n_threads(const struct pc_engine *e)
@@ -153,19 +161,23 @@ static void *kv_block(void *seq, int32_t i_block)
 static int check_row(const struct pc_engine *e, const struct pc_row *r, size_t i, struct paco_error *err)
 {
     const struct pc_seq *s = r->seq;
+    int32_t vocab = pc_variant_vocab(e, r->variant);
     if (s->engine != e)
         return pc_error_set(err, PACO_EINVAL, "row %zu: its sequence belongs to another engine", i);
-    if (r->variant)
-        return pc_error_set(err, PACO_EUNSUPPORTED, "row %zu: variants are not there yet", i);
-    if (r->token < 0 || r->token >= e->model->config.vocab_size)
-        return pc_error_set(err, PACO_EINVAL, "row %zu: token %d, the vocabulary has %d", i, r->token,
-            e->model->config.vocab_size);
+    if (r->variant && !pc_variant_is_admitted(e, r->variant))
+        return pc_error_set(err, PACO_EINVAL, "row %zu: its variant was not admitted to this engine", i);
+    if (r->token < 0 || r->token >= vocab)
+        return pc_error_set(err, PACO_EINVAL, "row %zu: token %d, the vocabulary has %d", i, r->token, vocab);
     if (r->pos >= s->capacity)
         return pc_error_set(err, PACO_ELIMIT, "row %zu: position %d, the sequence has room for %d tokens", i,
             r->pos, s->capacity);
     if (s->staged >= 0 ? r->pos != s->staged + 1 : r->pos < 0 || r->pos > s->length)
         return pc_error_set(err, PACO_EINVAL, "row %zu: position %d does not follow %d", i, r->pos,
             s->staged >= 0 ? s->staged : s->length - 1);
+    uint64_t variant = s->staged >= 0 ? s->staged_variant : s->variant;
+    if (r->pos > 0 && pc_variant_id(r->variant) != variant)
+        return pc_error_set(
+            err, PACO_EINVAL, "row %zu: its sequence holds keys and values of another variant", i);
     return 0;
 }
 
@@ -184,8 +196,36 @@ static int check_rows(struct pc_engine *e, const struct pc_row *rows, size_t n, 
         if (rc < 0)
             return rc;
         rows[i].seq->staged = rows[i].pos;
+        rows[i].seq->staged_variant = pc_variant_id(rows[i].variant);
     }
     return 0;
+}
+
+static const struct pc_llama_delta *delta_of(const struct pc_row *row)
+{
+    return row->variant ? &row->variant->delta : NULL;
+}
+
+/* Put the rows of each variant together, in their order, and say where they are. Returns whether there are
+ * any of a variant. */
+static bool order_rows(struct pc_engine *e, const struct pc_row *rows, size_t n, struct pc_delta_rows *out)
+{
+    size_t n_spans = 0, at = 0;
+    for (size_t i = 0; i < n && at < n; i++) {
+        size_t k = 0;
+        while (k < n_spans && e->spans[k].delta != delta_of(&rows[i]))
+            k++;
+        if (k < n_spans)
+            continue;
+        e->spans[n_spans] = (struct pc_delta_span){.first = at, .delta = delta_of(&rows[i])};
+        for (size_t t = i; t < n; t++)
+            if (delta_of(&rows[t]) == e->spans[n_spans].delta)
+                e->order[at++] = t;
+        e->spans[n_spans].n = at - e->spans[n_spans].first;
+        n_spans++;
+    }
+    *out = (struct pc_delta_rows){.spans = e->spans, .n_spans = n_spans, .low = e->low};
+    return n_spans > 1 || (n_spans == 1 && e->spans->delta);
 }
 
 /* At most max_rows rows, the first of them number `first` of the step. */
@@ -193,26 +233,68 @@ static int run_rows(
     struct pc_engine *e, const struct pc_row *rows, size_t n, size_t first, struct paco_error *err)
 {
     size_t d = (size_t)e->model->config.head_dim, width = (size_t)e->model->config.hidden_size;
+    struct pc_delta_rows deltas;
+    bool has_variants = order_rows(e, rows, n, &deltas);
     for (size_t t = 0; t < n; t++) {
-        e->seq[t] = rows[t].seq;
-        e->pos[t] = rows[t].pos;
-        e->token[t] = rows[t].token;
-        pc_rope_angles(e->cos_sin + t * d, e->model->inv_freq, e->model->rope_scale, rows[t].pos, d);
+        const struct pc_row *row = &rows[e->order[t]];
+        e->seq[t] = row->seq;
+        e->pos[t] = row->pos;
+        e->token[t] = row->token;
+        pc_rope_angles(e->cos_sin + t * d, e->model->inv_freq, e->model->rope_scale, row->pos, d);
     }
     struct pc_llama_rows r = {.n = n,
         .seq = e->seq,
         .pos = e->pos,
         .cos_sin = e->cos_sin,
         .kv_block = kv_block,
-        .kv_type = e->kv_type};
+        .kv_type = e->kv_type,
+        .delta = has_variants ? &deltas : NULL};
     r.pieces = e->pieces;
     r.n_pieces = pc_llama_cut(&e->model->config, e->seq, e->pos, n, e->pieces);
     int rc = pc_llama_forward(&e->compute, e->model, e->token, &r, e->x, &e->activations, err);
     for (size_t t = 0; t < n; t++)
-        if (rows[t].want_logits) {
+        if (rows[e->order[t]].want_logits) {
             memcpy(e->hidden + e->n_logits * width, e->x + t * width, width * sizeof *e->x);
-            e->logits_row[e->n_logits++] = first + t;
+            e->logits_delta[e->n_logits] = delta_of(&rows[e->order[t]]);
+            e->logits_row[e->n_logits++] = first + e->order[t];
         }
+    return rc;
+}
+
+/* The logits of tokens that only a variant has go behind a copy of the others. */
+static void widen_logits(struct pc_engine *e, const struct pc_delta_rows *deltas)
+{
+    size_t vocab = (size_t)e->model->config.vocab_size, width = (size_t)e->model->config.hidden_size;
+    for (size_t i = 0; i < e->n_logits; i++)
+        e->logits_at[i] = e->logits + i * vocab;
+    for (size_t k = 0; k < deltas->n_spans; k++) {
+        const struct pc_delta_span *s = &deltas->spans[k];
+        if (!s->delta || s->delta->new_head.n == 0)
+            continue;
+        float *wide = e->wide + s->first * e->wide_stride;
+        for (size_t i = 0; i < s->n; i++) {
+            e->logits_at[s->first + i] = wide + i * e->wide_stride;
+            memcpy(wide + i * e->wide_stride, e->logits + (s->first + i) * vocab, vocab * sizeof *wide);
+        }
+        pc_delta_new_logits(
+            &e->compute, s->delta, e->hidden + s->first * width, width, s->n, wide + vocab, e->wide_stride);
+    }
+}
+
+static int run_logits(struct pc_engine *e, struct paco_error *err)
+{
+    struct pc_delta_rows deltas = {.spans = e->spans, .low = e->low};
+    bool has_variants = false;
+    for (size_t i = 0; i < e->n_logits; i++) {
+        has_variants |= e->logits_delta[i] != NULL;
+        if (i == 0 || e->logits_delta[i] != e->logits_delta[i - 1])
+            e->spans[deltas.n_spans++] = (struct pc_delta_span){i, 0, e->logits_delta[i]};
+        e->spans[deltas.n_spans - 1].n++;
+    }
+    int rc = pc_llama_logits(&e->compute, e->model, has_variants ? &deltas : NULL, e->hidden, e->n_logits,
+        e->logits, &e->activations, err);
+    if (rc == 0)
+        widen_logits(e, &deltas);
     return rc;
 }
 
@@ -222,9 +304,7 @@ static int run_all(struct pc_engine *e, const struct pc_row *rows, size_t n, str
     e->n_logits = 0;
     for (size_t at = 0; at < n && rc == 0; at += e->max_rows)
         rc = run_rows(e, rows + at, n - at < e->max_rows ? n - at : e->max_rows, at, err);
-    if (rc == 0 && e->n_logits)
-        rc = pc_llama_logits(&e->compute, e->model, e->hidden, e->n_logits, e->logits, &e->activations, err);
-    return rc;
+    return rc == 0 && e->n_logits ? run_logits(e, err) : rc;
 }
 
 /* Pages for every row, none of them shared any more. */
@@ -237,6 +317,7 @@ static void prepare_rows(const struct pc_row *rows, size_t n)
         if (s->staged < 0)
             pc_seq_truncate(s, rows[i].pos);
         s->staged = rows[i].pos;
+        s->variant = pc_variant_id(rows[i].variant);
         pc_seq_prepare(s, rows[i].pos);
     }
 }
@@ -253,6 +334,8 @@ int pc_engine_step(struct pc_engine *e, const struct pc_row *rows, size_t n, str
     rc = run_all(e, rows, n, err);
     if (guarded)
         pc_alloc_forbid(false);
+    else if (pc_llama_is_filled(e->model))
+        atomic_store_explicit(&e->is_filled, true, memory_order_relaxed);
     for (size_t i = 0; i < n && rc == 0; i++)
         rows[i].seq->length = rows[i].pos + 1;
     if (rc < 0)
@@ -264,6 +347,6 @@ const float *pc_engine_logits(const struct pc_engine *e, size_t i_row)
 {
     for (size_t i = 0; i < e->n_logits; i++)
         if (e->logits_row[i] == i_row)
-            return e->logits + i * (size_t)e->model->config.vocab_size;
+            return e->logits_at[i];
     return NULL;
 }

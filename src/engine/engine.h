@@ -63,6 +63,7 @@ struct pc_engine_plan {
     uint64_t kv;       /* of plan_tokens, and of prefix_size */
     uint64_t scratch;  /* of max_rows and max_logits */
     uint64_t kv_token; /* of one position */
+    uint64_t variants; /* of fine-tunes beside the model, as many as there are now (engine/variant.h) */
 };
 
 /** Bind the weights to the configuration, plan the memory, load. weights stays borrowed until
@@ -127,12 +128,13 @@ struct pc_row {
  *
  *  Errors, each found before anything is changed: a token outside the vocabulary, a position that leaves a
  * gap or comes twice PACO_EINVAL; a position beyond the capacity, too many logits PACO_ELIMIT; a variant
- *  PACO_EUNSUPPORTED. Where weights cannot be read on their first use, that error: the sequences then end
+ * of another engine or one that was not admitted, a sequence that holds another variant's keys and values
+ *  PACO_EINVAL. Where weights cannot be read on their first use, that error: the sequences then end
  * before their first row of the call, and the step may be tried again. */
 int pc_engine_step(struct pc_engine *engine, const struct pc_row *rows, size_t n, struct paco_error *err);
 
-/** The logits (vocab_size) of row i of the last step; NULL if it did not want them. Valid until the next
- * step. */
+/** The logits of row i of the last step, as many as its variant has tokens (pc_variant_vocab); NULL if it did
+ * not want them. Valid until the next step. */
 const float *pc_engine_logits(const struct pc_engine *engine, size_t i_row);
 
 #endif

@@ -7,6 +7,8 @@
 #include "engine/kv_pool.h"
 #include "model/llama_forward.h"
 
+#include <stdatomic.h>
+
 struct pc_prefix;
 
 struct pc_engine {
@@ -30,13 +32,26 @@ struct pc_engine {
     int32_t *pos, *token;                 /* (max_rows) */
     struct pc_llama_piece *pieces;        /* (max_rows) */
     size_t *logits_row;                   /* (max_logits) which row of the step has them */
+    float **logits_at;                    /* (max_logits) where: in logits, or in wide */
+    const struct pc_llama_delta **logits_delta; /* (max_logits) whose */
     size_t n_logits;
+    size_t *order;               /* (max_rows) rows of a piece, those of one variant together */
+    struct pc_delta_span *spans; /* (max_rows or max_logits, whichever is more) */
+
+    /* Of the variants there are: what pc_engine_admit made room for. */
+    float *low, *wide; /* (max_rows, ..) between two products; (max_logits, wide_stride) logits of more tokens
+                          than the base's */
+    size_t n_low, n_wide, wide_stride;
+    _Atomic uint64_t variants_size, last_variant;
+    _Atomic bool is_filled; /* everything is loaded */
 };
 
 struct pc_seq {
     struct pc_engine *engine;
     int32_t capacity, length;
-    int32_t staged; /* the last position a step under validation gives it, -1 none */
+    int32_t staged;   /* the last position a step under validation gives it, -1 none */
+    uint64_t variant; /* whose keys and values: pc_variant_id; of an empty one it means nothing */
+    uint64_t staged_variant;
     int32_t n_pages, max_pages;
     struct pc_kv_page *pages[]; /* the first n_pages are there: at least those of length positions */
 };
@@ -52,6 +67,9 @@ uint64_t pc_engine_memory_left(const struct pc_engine *e);
 
 /** Make position pos writable: the page is there and nobody else's, and so are those before it. */
 void pc_seq_prepare(struct pc_seq *seq, int32_t pos);
+
+/** Whether pc_engine_admit has made room for it. */
+bool pc_variant_is_admitted(const struct pc_engine *e, const struct pc_variant *v);
 
 /** A cache of at most size bytes of pages, reserved now. */
 int pc_prefix_new(struct pc_kv_pool *pages, uint64_t size, struct pc_prefix **out, struct paco_error *err);

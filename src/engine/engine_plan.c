@@ -105,8 +105,8 @@ int pc_engine_plan_memory(struct pc_engine *e, const struct pc_engine_options *o
 
 uint64_t pc_engine_plan_total(const struct pc_engine *e)
 {
-    const struct pc_engine_plan *p = &e->plan;
-    return plus(plus(p->program, p->weights), plus(p->loading, plus(p->kv, p->scratch)));
+    const struct pc_engine_plan p = pc_engine_plan(e);
+    return plus(plus(p.program, p.weights), plus(plus(p.loading, p.variants), plus(p.kv, p.scratch)));
 }
 
 uint64_t pc_engine_memory_left(const struct pc_engine *e)

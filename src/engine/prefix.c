@@ -8,7 +8,7 @@
 
 #include "base/map.h"
 #include "base/memory.h"
-#include "engine/engine_parts.h"
+#include "engine/variant_parts.h"
 
 #include <assert.h>
 #include <string.h>
@@ -18,7 +18,7 @@ struct node {
     struct node *parent, *child, *sibling; /* child: the first one; siblings in no order */
     struct node *newer, *older;            /* by last use */
     struct node *bucket;                   /* the next one of the same hash; free nodes too */
-    uint64_t hash;
+    uint64_t hash, variant;
     int32_t ids[PC_KV_BLOCK];
 };
 
@@ -101,32 +101,35 @@ static void use(struct pc_prefix *p, struct node *n)
 
 /* ---- finding ---- */
 
-static uint64_t hash_of(const struct pc_prefix *p, const struct node *parent, const int32_t *ids)
+static uint64_t hash_of(
+    const struct pc_prefix *p, const struct node *parent, uint64_t variant, const int32_t *ids)
 {
-    uint64_t h = parent->hash;
+    uint64_t h = parent->hash + variant;
     for (int i = 0; i < PC_KV_BLOCK; i++)
         h = pc_hash_u64(h + (uint32_t)ids[i], p->seed);
     return h;
 }
 
 static struct node *find(
-    const struct pc_prefix *p, const struct node *parent, const int32_t *ids, uint64_t hash)
+    const struct pc_prefix *p, const struct node *parent, uint64_t variant, const int32_t *ids, uint64_t hash)
 {
     struct node *n = p->buckets[hash & (p->n_buckets - 1)];
-    while (n && (n->hash != hash || n->parent != parent || memcmp(n->ids, ids, sizeof n->ids) != 0))
+    while (n && (n->hash != hash || n->parent != parent || n->variant != variant ||
+                    memcmp(n->ids, ids, sizeof n->ids) != 0))
         n = n->bucket;
     return n;
 }
 
 /* The child that agrees longest with n ids, fewer than a block of which may be there; how long in *same. */
-static struct node *find_part(const struct node *parent, const int32_t *ids, size_t n, size_t *same)
+static struct node *find_part(
+    const struct node *parent, uint64_t variant, const int32_t *ids, size_t n, size_t *same)
 {
     struct node *best = NULL;
     *same = 0;
     n = n < PC_KV_BLOCK ? n : PC_KV_BLOCK;
     for (struct node *c = parent->child; c; c = c->sibling) {
         size_t k = 0;
-        while (k < n && c->ids[k] == ids[k])
+        while (k < n && c->variant == variant && c->ids[k] == ids[k])
             k++;
         if (k > *same) {
             *same = k;
@@ -144,41 +147,44 @@ static void attach_page(struct pc_seq *seq, struct pc_kv_page *page, size_t n)
 
 /* The last block that n ids are known by, in part perhaps; how many of them in *known. Blocks found on the
  * way are given to seq, unless that is NULL. */
-static struct node *walk(struct pc_prefix *p, struct pc_seq *seq, const int32_t *ids, size_t n, size_t *known)
+static struct node *walk(
+    struct pc_prefix *p, struct pc_seq *seq, uint64_t variant, const int32_t *ids, size_t n, size_t *known)
 {
     struct node *at = &p->root, *next;
     size_t done = 0, same;
     for (; n - done >= PC_KV_BLOCK; done += PC_KV_BLOCK, at = next) {
-        next = find(p, at, ids + done, hash_of(p, at, ids + done));
+        next = find(p, at, variant, ids + done, hash_of(p, at, variant, ids + done));
         if (!next)
             break;
         if (seq)
             attach_page(seq, next->page, PC_KV_BLOCK);
     }
-    next = find_part(at, ids + done, n - done, &same);
+    next = find_part(at, variant, ids + done, n - done, &same);
     if (next && seq)
         attach_page(seq, next->page, same);
     *known = done + same;
     return next ? next : at;
 }
 
-int32_t pc_prefix_find(const struct pc_engine *engine, const int32_t *ids, size_t n)
+int32_t pc_prefix_find(
+    const struct pc_engine *engine, const struct pc_variant *variant, const int32_t *ids, size_t n)
 {
     size_t known = 0;
     if (engine->prefix)
-        walk(engine->prefix, NULL, ids, n, &known);
+        walk(engine->prefix, NULL, pc_variant_id(variant), ids, n, &known);
     return (int32_t)known;
 }
 
-int32_t pc_prefix_attach(struct pc_seq *seq, const int32_t *ids, size_t n)
+int32_t pc_prefix_attach(struct pc_seq *seq, const struct pc_variant *variant, const int32_t *ids, size_t n)
 {
     struct pc_prefix *p = seq->engine->prefix;
     size_t known;
     pc_seq_truncate(seq, 0);
     if (!p)
         return 0;
+    seq->variant = pc_variant_id(variant);
     p->stats.n_asked += n;
-    use(p, walk(p, seq, ids, n < (size_t)seq->capacity ? n : (size_t)seq->capacity, &known));
+    use(p, walk(p, seq, seq->variant, ids, n < (size_t)seq->capacity ? n : (size_t)seq->capacity, &known));
     p->stats.n_attached += known;
     return seq->length;
 }
@@ -217,7 +223,8 @@ static struct node *evict(struct pc_prefix *p, const struct node *keep)
     return n;
 }
 
-static struct node *add(struct pc_prefix *p, struct node *parent, const int32_t *ids, uint64_t hash)
+static struct node *add(
+    struct pc_prefix *p, struct node *parent, uint64_t variant, const int32_t *ids, uint64_t hash)
 {
     struct node *n = p->unused;
     if (n)
@@ -227,7 +234,8 @@ static struct node *add(struct pc_prefix *p, struct node *parent, const int32_t 
     if (!n)
         return NULL;
     struct node **bucket = &p->buckets[hash & (p->n_buckets - 1)];
-    *n = (struct node){.parent = parent, .sibling = parent->child, .bucket = *bucket, .hash = hash};
+    *n = (struct node){
+        .parent = parent, .sibling = parent->child, .bucket = *bucket, .hash = hash, .variant = variant};
     memcpy(n->ids, ids, sizeof n->ids);
     *bucket = parent->child = n;
     link_newest(p, n);
@@ -241,10 +249,10 @@ void pc_prefix_keep(struct pc_seq *seq, const int32_t *ids, size_t n)
     struct node *at = p ? &p->root : NULL;
     n = n < (size_t)seq->length ? n : (size_t)seq->length;
     for (size_t i = 0; p && i < n / PC_KV_BLOCK; i++, ids += PC_KV_BLOCK) {
-        uint64_t hash = hash_of(p, at, ids);
-        struct node *next = find(p, at, ids, hash);
+        uint64_t hash = hash_of(p, at, seq->variant, ids);
+        struct node *next = find(p, at, seq->variant, ids, hash);
         if (!next) {
-            next = add(p, at, ids, hash);
+            next = add(p, at, seq->variant, ids, hash);
             if (!next)
                 return; /* the beginning alone fills the cache */
             next->page = pc_kv_share(seq->pages[i]);

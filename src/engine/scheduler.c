@@ -101,6 +101,7 @@ void pc_scheduler_free(struct pc_scheduler *s)
     }
     for (size_t i = 0; s->open && i < s->max_open; i++) {
         pc_seq_free(s->open[i].stem);
+        pc_variant_release(s->open[i].r.variant);
         pc_free(s->open[i].memory);
     }
     while (pc_scheduler_drop_donor(s)) {
@@ -121,7 +122,7 @@ void pc_scheduler_free(struct pc_scheduler *s)
 
 static int check_request(const struct pc_scheduler *s, const struct pc_request *r, struct paco_error *err)
 {
-    int32_t vocab = s->engine->model->config.vocab_size;
+    int32_t vocab = pc_variant_vocab(s->engine, r->variant);
     if (r->n_prompt == 0)
         return pc_error_set(err, PACO_EINVAL, "the prompt has no tokens");
     if (r->n_prompt > MAX_TOKENS || r->max_tokens < 0 || r->max_tokens > MAX_TOKENS || r->n_samples < 0 ||
@@ -133,8 +134,8 @@ static int check_request(const struct pc_scheduler *s, const struct pc_request *
         if (r->prompt[i] < 0 || r->prompt[i] >= vocab)
             return pc_error_set(err, PACO_EINVAL, "token %zu of the prompt is %d, the vocabulary has %d", i,
                 r->prompt[i], vocab);
-    if (r->variant)
-        return pc_error_set(err, PACO_EUNSUPPORTED, "variants cannot be run yet");
+    if (r->variant && !pc_variant_is_admitted(s->engine, r->variant))
+        return pc_error_set(err, PACO_EINVAL, "the variant was not admitted to this engine");
     return pc_sampler_check(&r->sampler, err);
 }
 
@@ -177,6 +178,7 @@ static int copy_request(struct pc_open *o, const struct pc_request *r, struct pa
         stops[i] = stop;
     }
     o->done = put(&at, NULL, 0, 0);
+    pc_variant_share(o->r.variant);
     return 0;
 }
 
@@ -232,6 +234,7 @@ static void finish_sample(
     s->stats.n_done++;
     s->stats.n_failed += answer->error != NULL;
     if (++o->n_done == o->n_samples) {
+        pc_variant_release(o->r.variant);
         pc_free(o->memory);
         *o = (struct pc_open){0};
         s->n_open--;
@@ -295,8 +298,11 @@ static void add_rows(struct pc_scheduler *s, struct pc_lane *lane, size_t *n, si
         if (want && *n_logits == s->engine->max_logits)
             break;
         *n_logits += want;
-        s->rows[*n] = (struct pc_row){
-            .seq = lane->seq, .pos = (int32_t)pos, .token = lane->ids[pos], .want_logits = want};
+        s->rows[*n] = (struct pc_row){.seq = lane->seq,
+            .pos = (int32_t)pos,
+            .token = lane->ids[pos],
+            .variant = lane->of->r.variant,
+            .want_logits = want};
     }
     lane->n_rows = *n - lane->first_row;
 }
@@ -326,7 +332,7 @@ static void choose(struct pc_scheduler *s, struct pc_lane *lane)
 {
     const float *logits = last_logits(s, lane);
     if (!lane->sampler) {
-        lane->chosen = pc_sampler_greedy(logits, (size_t)s->engine->model->config.vocab_size);
+        lane->chosen = pc_sampler_greedy(logits, (size_t)pc_variant_vocab(s->engine, lane->of->r.variant));
         if (lane->chosen < 0)
             pc_error_set(&lane->error, PACO_EFORMAT,
                 "no token can be chosen: every logit is NaN or minus infinity (are the weights damaged?)");

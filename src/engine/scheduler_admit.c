@@ -89,17 +89,23 @@ static void consider(struct start *best, struct pc_seq *source, size_t n)
         *best = (struct start){source, n};
 }
 
-/* At most n ids. False when it is better to wait: a prompt being read is about to have more of them. */
-static bool find_start(struct pc_scheduler *s, const int32_t *ids, size_t n, struct start *best)
+/* At most n ids, computed with the same variant. False when it is better to wait: a prompt being read is
+ * about to have more of them. */
+static bool find_start(struct pc_scheduler *s, const struct pc_variant *variant, const int32_t *ids, size_t n,
+    struct start *best)
 {
-    *best = (struct start){NULL, (size_t)pc_prefix_find(s->engine, ids, n)};
+    *best = (struct start){NULL, (size_t)pc_prefix_find(s->engine, variant, ids, n)};
     for (size_t i = 0; i < PC_N_DONORS && s->donors[i].seq; i++) {
         struct pc_seq *seq = s->donors[i].seq;
+        if (seq->variant != pc_variant_id(variant))
+            continue;
         consider(best, seq, n_common(s->donors[i].ids, ids, smaller(n, (size_t)pc_seq_length(seq))));
     }
     size_t most = 0;
     for (size_t i = 0; i < s->n_running; i++) {
         const struct pc_lane *lane = s->running[i];
+        if (lane->of->r.variant != variant)
+            continue;
         size_t common = n_common(lane->ids, ids, smaller(n, lane->n));
         consider(best, lane->seq, smaller(common, (size_t)pc_seq_length(lane->seq)));
         most = common > most ? common : most;
@@ -108,15 +114,15 @@ static bool find_start(struct pc_scheduler *s, const int32_t *ids, size_t n, str
 }
 
 /* A sequence of max_tokens that has start's positions. */
-static int make_seq(struct pc_scheduler *s, const struct start *start, const int32_t *ids, size_t max_tokens,
-    struct pc_seq **out, struct paco_error *err)
+static int make_seq(struct pc_scheduler *s, const struct start *start, const struct pc_variant *variant,
+    const int32_t *ids, size_t max_tokens, struct pc_seq **out, struct paco_error *err)
 {
     int rc = start->source ? pc_seq_fork(start->source, (int32_t)start->n, (int32_t)max_tokens, out, err)
                            : pc_seq_new(s->engine, (int32_t)max_tokens, out, err);
     if (rc < 0)
         return rc;
     if (!start->source && start->n)
-        pc_prefix_attach(*out, ids, start->n);
+        pc_prefix_attach(*out, variant, ids, start->n);
     s->n_pages += pages_of(max_tokens);
     return 0;
 }
@@ -138,7 +144,7 @@ static int make_sampler(
         return 0;
     struct pc_sampler_options o = r->sampler;
     o.stream += (uint64_t)lane->i_sample;
-    int rc = pc_sampler_new(s->engine->model->config.vocab_size, &o, &lane->sampler, err);
+    int rc = pc_sampler_new(pc_variant_vocab(s->engine, r->variant), &o, &lane->sampler, err);
     for (size_t i = 0; i < r->n_prompt && rc == 0; i++)
         pc_sampler_accept(lane->sampler, r->prompt[i]);
     return rc;
@@ -193,15 +199,16 @@ static size_t capacity_of(const struct pc_lane *lane)
 static enum verdict place(struct pc_scheduler *s, struct pc_lane *lane, struct paco_error *err)
 {
     const struct pc_open *o = lane->of;
+    const struct pc_variant *variant = o->r.variant;
     size_t n_most = smaller(lane->n - lane->chooses, lane->tells_from);
     struct start start = {o->stem, o->r.n_prompt - 1};
-    if (!o->stem && !find_start(s, lane->ids, n_most, &start))
+    if (!o->stem && !find_start(s, variant, lane->ids, n_most, &start))
         return WAITS;
     if (!make_room(s, capacity_of(lane)))
         return NO_ROOM;
     if (!o->stem) /* again: what it was to start from may have made room */
-        find_start(s, lane->ids, n_most, &start);
-    if (make_seq(s, &start, lane->ids, capacity_of(lane), &lane->seq, err) < 0)
+        find_start(s, variant, lane->ids, n_most, &start);
+    if (make_seq(s, &start, variant, lane->ids, capacity_of(lane), &lane->seq, err) < 0)
         return FAILED;
     count(s, lane, start.n);
     return BEGUN;

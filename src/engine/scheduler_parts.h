@@ -5,6 +5,7 @@
 
 #include "engine/engine_parts.h"
 #include "engine/scheduler.h"
+#include "engine/variant_parts.h"
 
 enum { PC_N_DONORS = 4 };
 

@@ -148,7 +148,7 @@ static int try_kept(struct trial *t, int unused, struct paco_error *err)
     if (rc < 0)
         return rc;
     pc_prefix_keep(t->seq[0], t->ids, PROMPT);
-    int32_t n = pc_prefix_attach(t->seq[1], t->ids, PROMPT);
+    int32_t n = pc_prefix_attach(t->seq[1], NULL, t->ids, PROMPT);
     return run_alone(t, t->seq[1], n, PROMPT, "a kept beginning", err);
 }
 

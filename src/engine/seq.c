@@ -51,6 +51,7 @@ int pc_seq_fork(
     for (; s->n_pages < pages_of(n); s->n_pages++)
         s->pages[s->n_pages] = pc_kv_share(from->pages[s->n_pages]);
     s->length = n;
+    s->variant = from->variant;
     return 0;
 }
 

@@ -9,6 +9,7 @@
 
 #include "model/linear.h"
 #include "model/llama.h"
+#include "model/llama_delta.h"
 #include "model/llama_lora.h"
 
 /** Consecutive rows of one sequence that attend together. */
@@ -26,9 +27,10 @@ struct pc_llama_rows {
     void *(*kv_block)(void *seq, int32_t i_block);
     const struct pc_llama_piece *pieces; /* of pc_llama_cut */
     size_t n_pieces;
-    enum pc_dtype kv_type;           /* of the blocks: one pc_kv_tile_size knows */
-    bool one_layer;                  /* the blocks hold the layer at work alone: training */
-    const struct pc_lora_rows *lora; /* adapters beside the matrices; NULL: none */
+    enum pc_dtype kv_type;             /* of the blocks: one pc_kv_tile_size knows */
+    bool one_layer;                    /* the blocks hold the layer at work alone: training */
+    const struct pc_lora_rows *lora;   /* adapters beside the matrices, in training; NULL: none */
+    const struct pc_delta_rows *delta; /* fine-tunes beside the model, at inference; NULL: none */
 };
 
 /** Cut rows into pieces, at most n of them, each of one sequence and of as many rows as share a tile well.

@@ -93,29 +93,34 @@ static void for_rows(struct block *b, double ns_per_row, void (*fn)(void *, int6
     pc_pool_share(b->compute->pool, (int64_t)b->rows->n, pc_compute_workers(b->compute, ns), fn, b);
 }
 
-static void norm_rows(const struct block *b, const float *weight, float *keep, size_t first, size_t n)
+/* Rows [first, end), each with its own fine-tune's norm. */
+static void norm_rows(const struct block *b, enum pc_delta_norm which, float *keep, size_t first, size_t end)
 {
     size_t width = (size_t)b->config->hidden_size;
+    const float *base = which == PC_DELTA_MLP_NORM ? b->layer->mlp_norm : b->layer->attention_norm;
     if (keep)
-        memcpy(keep + first * width, b->x + first * width, n * width * sizeof *keep);
-    b->compute->kernels->rmsnorm.forward(
-        b->a.norm + first * width, b->x + first * width, weight, n, width, b->config->rms_norm_eps);
-    pc_input_prepare(&b->in, b->compute->kernels, first, first + n);
+        memcpy(keep + first * width, b->x + first * width, (end - first) * width * sizeof *keep);
+    for (size_t t = first, n; t < end; t += n) {
+        n = end - t;
+        const float *weight = pc_delta_norm(b->rows->delta, b->i_layer, which, base, t, &n);
+        b->compute->kernels->rmsnorm.forward(
+            b->a.norm + t * width, b->x + t * width, weight, n, width, b->config->rms_norm_eps);
+    }
+    pc_input_prepare(&b->in, b->compute->kernels, first, end);
 }
 
 static void first_norm(void *arg, int64_t first, int64_t end, int i_worker)
 {
     (void)i_worker;
     const struct block *b = arg;
-    norm_rows(
-        b, b->layer->attention_norm, b->tape ? b->tape->x_in : NULL, (size_t)first, (size_t)(end - first));
+    norm_rows(b, PC_DELTA_ATTENTION_NORM, b->tape ? b->tape->x_in : NULL, (size_t)first, (size_t)end);
 }
 
 static void second_norm(void *arg, int64_t first, int64_t end, int i_worker)
 {
     (void)i_worker;
     const struct block *b = arg;
-    norm_rows(b, b->layer->mlp_norm, b->tape ? b->tape->x_mid : NULL, (size_t)first, (size_t)(end - first));
+    norm_rows(b, PC_DELTA_MLP_NORM, b->tape ? b->tape->x_mid : NULL, (size_t)first, (size_t)end);
 }
 
 static void prepare(void *arg, int64_t first, int64_t end, int i_worker)
@@ -200,19 +205,26 @@ static void gate_rows(void *arg, int64_t first, int64_t end, int i_worker)
     b->compute->kernels->silu.mul(b->a.act + at, b->a.gate + at, b->a.up + at, (size_t)(end - first) * inner);
 }
 
+/* What stands beside matrices [first, first + n) adds to their outputs y of the input x. */
+static void add_beside(const struct block *b, int first, int n, const float *x, float *const y[])
+{
+    pc_lora_forward(b->compute, b->rows->lora, b->rows->pos, b->i_layer, first, n, x, y);
+    pc_delta_forward(b->compute, b->rows->delta, b->i_layer, first, n, x, y);
+}
+
 /* act = silu(gate) * up: while the products are still in the cache, unless adapters have to be added to them
  * first. */
 static void gate_and_up(struct block *b)
 {
     const struct pc_weight *w = b->layer->matrix;
     const struct pc_linear gate_up[] = {{&w[PC_LLAMA_GATE], b->a.gate}, {&w[PC_LLAMA_UP], b->a.up}};
-    if (!pc_lora_is_beside(b->rows->lora, b->i_layer, PC_LLAMA_GATE, 2)) {
+    if (!pc_lora_is_beside(b->rows->lora, b->i_layer, PC_LLAMA_GATE, 2) &&
+        !pc_delta_is_beside(b->rows->delta, b->i_layer, PC_LLAMA_GATE, 2)) {
         pc_linear_forward_gated(b->compute, gate_up, b->a.act, &b->in);
         return;
     }
     pc_linear_forward(b->compute, gate_up, 2, &b->in);
-    pc_lora_forward(b->compute, b->rows->lora, b->rows->pos, b->i_layer, PC_LLAMA_GATE, 2, b->a.norm,
-        (float *const[]){b->a.gate, b->a.up});
+    add_beside(b, PC_LLAMA_GATE, 2, b->a.norm, (float *const[]){b->a.gate, b->a.up});
     for_rows(b, GATE_NS * b->config->intermediate_size, gate_rows);
 }
 
@@ -238,15 +250,14 @@ void pc_llama_block_forward(const struct pc_compute *compute, const struct pc_co
     for_rows(&b, NORM_NS * width, first_norm);
     const struct pc_linear qkv[] = {{&w[PC_LLAMA_Q], a->q}, {&w[PC_LLAMA_K], a->k}, {&w[PC_LLAMA_V], a->v}};
     pc_linear_forward(compute, qkv, 3, &b.in);
-    pc_lora_forward(
-        compute, rows->lora, rows->pos, i_layer, PC_LLAMA_Q, 3, a->norm, (float *const[]){a->q, a->k, a->v});
+    add_beside(&b, PC_LLAMA_Q, 3, a->norm, (float *const[]){a->q, a->k, a->v});
     for_rows(&b, ROTATE_NS * (config->n_heads + 2 * config->n_kv_heads) * config->head_dim, rotate_and_store);
     pc_llama_attention_forward(
         compute, config, rows, i_layer, a->q, a->mix, tape ? tape->max : NULL, tape ? tape->inverse : NULL);
     set_and_prepare_input(&b, a->mix, &w[PC_LLAMA_O]);
     const struct pc_linear o = {&w[PC_LLAMA_O], a->delta};
     pc_linear_forward_add(compute, &o, x, &b.in);
-    pc_lora_forward(compute, rows->lora, rows->pos, i_layer, PC_LLAMA_O, 1, a->mix, &x);
+    add_beside(&b, PC_LLAMA_O, 1, a->mix, &x);
 
     set_input(&b, a->norm, &w[PC_LLAMA_GATE], 2);
     for_rows(&b, NORM_NS * width, second_norm);
@@ -254,5 +265,5 @@ void pc_llama_block_forward(const struct pc_compute *compute, const struct pc_co
     set_and_prepare_input(&b, a->act, &w[PC_LLAMA_DOWN]);
     const struct pc_linear down = {&w[PC_LLAMA_DOWN], a->delta};
     pc_linear_forward_add(compute, &down, x, &b.in);
-    pc_lora_forward(compute, rows->lora, rows->pos, i_layer, PC_LLAMA_DOWN, 1, a->act, &x);
+    add_beside(&b, PC_LLAMA_DOWN, 1, a->act, &x);
 }

@@ -12,7 +12,6 @@
  * no place is a tensor that would be lost. */
 #include "weights/adapter.h"
 
-#include "algebra/lowrank.h"
 #include "base/file.h"
 #include "weights/diagnose.h"
 
@@ -291,24 +290,35 @@ static int bind_all(struct binding *b, struct paco_error *err)
     return rc;
 }
 
-int pc_adapter_apply(const struct pc_adapter *adapter, const struct pc_checkpoint *base,
-    struct pc_checkpoint **out, struct pc_adapter_report *report, struct paco_error *err)
+int pc_adapter_terms(const struct pc_adapter *adapter, const struct pc_checkpoint *base,
+    struct pc_lowrank_term *terms, struct pc_adapter_report *report, struct paco_error *err)
 {
-    struct binding b = {.adapter = adapter, .base = base};
-    b.terms = pc_alloc_zero(base->n_tensors, sizeof *b.terms);
-    if (!b.terms)
-        return pc_error_mem(err, base->n_tensors * sizeof *b.terms, "an adapter's terms");
+    struct binding b = {.adapter = adapter, .base = base, .terms = terms};
+    memset(terms, 0, base->n_tensors * sizeof *terms);
     int rc = bind_all(&b, err);
-    size_t n = 0;
-    for (size_t i = 0; i < base->n_tensors && rc == 0; i++)
-        if (b.terms[i].name)
-            b.terms[n++] = b.terms[i];
-    if (rc == 0)
-        rc = pc_checkpoint_lowrank(base, b.terms, n, out, err);
-    pc_free(b.terms);
     if (rc < 0)
         pc_error_path(err, adapter->ck->path);
     else if (report)
         *report = b.report;
+    return rc;
+}
+
+int pc_adapter_apply(const struct pc_adapter *adapter, const struct pc_checkpoint *base,
+    struct pc_checkpoint **out, struct pc_adapter_report *report, struct paco_error *err)
+{
+    struct pc_lowrank_term *terms = pc_alloc_zero(base->n_tensors, sizeof *terms);
+    if (!terms)
+        return pc_error_mem(err, base->n_tensors * sizeof *terms, "an adapter's terms");
+    int rc = pc_adapter_terms(adapter, base, terms, report, err);
+    size_t n = 0;
+    for (size_t i = 0; i < base->n_tensors && rc == 0; i++)
+        if (terms[i].name)
+            terms[n++] = terms[i];
+    if (rc == 0) {
+        rc = pc_checkpoint_lowrank(base, terms, n, out, err);
+        if (rc < 0)
+            pc_error_path(err, adapter->ck->path);
+    }
+    pc_free(terms);
     return rc;
 }

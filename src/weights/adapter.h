@@ -10,6 +10,7 @@
 #ifndef PC_WEIGHTS_ADAPTER_H
 #define PC_WEIGHTS_ADAPTER_H
 
+#include "algebra/lowrank.h"
 #include "base/buf.h"
 #include "format/checkpoint.h"
 #include "weights/adapter_config.h"
@@ -37,6 +38,11 @@ struct pc_adapter_report {
  * empty folder). */
 int pc_adapter_open(const char *dir, struct pc_adapter **out, struct paco_error *err);
 void pc_adapter_close(struct pc_adapter *adapter);
+
+/** What the adapter does to each tensor of base: terms (base->n_tensors) by index, zeros where it does
+ * nothing (name NULL). Their tensors are the adapter's. report may be NULL. Errors as pc_adapter_apply. */
+int pc_adapter_terms(const struct pc_adapter *adapter, const struct pc_checkpoint *base,
+    struct pc_lowrank_term *terms, struct pc_adapter_report *report, struct paco_error *err);
 
 /** base with the adapter applied, as a checkpoint (algebra/lowrank.h has the arithmetic). adapter and base
  * are *borrowed* until *out, which is *owned*, is closed. report may be NULL.

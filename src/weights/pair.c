@@ -213,3 +213,25 @@ int pc_pair_check_tuned(const struct pc_source *base, const struct pc_source *tu
     }
     return 0;
 }
+
+int pc_pair_sum(const struct pc_source *base, const struct pc_source *diff, struct pc_checkpoint **out,
+    struct paco_error *err)
+{
+    struct pc_combine_options o = {.tied = pc_pair_tied(diff),
+        .base_tied = pc_pair_tied(base),
+        .rope_theta = diff->has_config ? (double)diff->config.rope_theta : 0};
+    struct pc_checkpoint *sum = NULL;
+    int rc = pc_checkpoint_add(base->ck, diff->ck, &o, &sum, NULL, err);
+    if (rc == PACO_EMISMATCH)
+        pc_pair_explain(base->ck, "base", diff->ck, "diff", err);
+    if (rc == 0)
+        rc = pc_pair_check_missing(base->ck, diff->ck, "diff", o.tied, NULL, err);
+    if (rc == 0)
+        rc = pc_pair_check_diff(base, diff, NULL, err);
+    if (rc < 0) {
+        pc_checkpoint_close(sum);
+        return rc;
+    }
+    *out = sum;
+    return 0;
+}

@@ -26,6 +26,11 @@ bool pc_pair_tied(const struct pc_source *src);
 void pc_pair_explain(const struct pc_checkpoint *base, const char *role_base,
     const struct pc_checkpoint *lead, const char *role_lead, struct paco_error *err);
 
+/** base + diff, both open, after seeing that they belong together: a model's weights, read by rows. *owned*,
+ * and closed before both. Errors, PACO_EMISMATCH among them, are those of the checks below. */
+int pc_pair_sum(const struct pc_source *base, const struct pc_source *diff, struct pc_checkpoint **out,
+    struct paco_error *err);
+
 /** Tensors that the base has and lead lacks, rotary buffers and a tied head aside: those of every LLaMA are
  * PACO_EMISMATCH (lead is incomplete, or the base another model), others are remarked on. */
 int pc_pair_check_missing(const struct pc_checkpoint *base, const struct pc_checkpoint *lead,

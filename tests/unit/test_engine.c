@@ -317,7 +317,6 @@ static void test_refusals(void **state)
         {{{.seq = s, .pos = 0}, {.seq = s, .pos = 2}}, 2, PACO_EINVAL, "row 1: position 2 does not follow 0"},
         {{{.seq = s, .pos = 0}, {.seq = s, .pos = 0}}, 2, PACO_EINVAL, "row 1: position 0 does not follow 0"},
         {{{.seq = s, .pos = 8}}, 1, PACO_ELIMIT, "position 8, the sequence has room for 8 tokens"},
-        {{{.seq = s, .pos = 0, .variant = (const struct pc_variant *)&m}}, 1, PACO_EUNSUPPORTED, "variants"},
         {{{.seq = s, .pos = 0, .want_logits = true}, {.seq = s, .pos = 1, .want_logits = true},
              {.seq = s, .pos = 2, .want_logits = true}},
             3, PACO_ELIMIT, "3 rows want logits; the engine was opened for 2"},

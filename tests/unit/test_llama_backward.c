@@ -617,7 +617,7 @@ static void test_company(void **state)
     float *x = forward(&r), *logits = malloc(batch.n_rows * vocab * sizeof *logits);
     struct paco_error err = {0};
     assert_int_equal(
-        pc_llama_logits(&r.compute, r.model, x, batch.n_rows, logits, &r.scratch.forward, &err), 0);
+        pc_llama_logits(&r.compute, r.model, NULL, x, batch.n_rows, logits, &r.scratch.forward, &err), 0);
     finish(&r);
     struct pc_engine *e = NULL;
     const struct pc_engine_options o = {.n_threads = 1, .f32 = true, .max_logits = DOUBLE_ROWS};

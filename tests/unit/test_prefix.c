@@ -122,7 +122,7 @@ static void setup(struct rig *r, uint64_t n_kept_blocks)
     r->want = malloc(sizeof(float) * N * VOCAB);
     struct pc_engine *e = open_engine(r, 0);
     struct pc_seq *s = new_seq(e, N);
-    assert_int_equal(pc_prefix_attach(s, r->ids, N), 0);
+    assert_int_equal(pc_prefix_attach(s, NULL, r->ids, N), 0);
     extend(e, s, r->ids, 0, N);
     for (int i = 0; i < N; i++)
         memcpy(r->want + i * VOCAB, pc_engine_logits(e, (size_t)i), VOCAB * sizeof(float));
@@ -192,7 +192,7 @@ static void test_reserved_room_suffices(void **state)
         if (what == 0) {
             pc_seq_free(s[i]);
             s[i] = new_seq(r.e, 100);
-            pc_prefix_attach(s[i], r.ids, 90);
+            pc_prefix_attach(s[i], NULL, r.ids, 90);
         } else if (what == 1 && s[i] && i != j) {
             pc_seq_free(s[j]);
             assert_int_equal(
@@ -219,35 +219,35 @@ static void test_attach(void **state)
     struct rig r;
     setup(&r, 8);
     struct pc_seq *a = new_seq(r.e, N), *b = new_seq(r.e, N);
-    assert_int_equal(pc_prefix_attach(a, r.ids, N), 0);
+    assert_int_equal(pc_prefix_attach(a, NULL, r.ids, N), 0);
     extend(r.e, a, r.ids, 0, 120);
     pc_prefix_keep(a, r.ids, N); /* three whole blocks of 120 */
     assert_int_equal(pc_prefix_stats(r.e).n_blocks, 3);
     pc_seq_free(a);
 
-    assert_int_equal(pc_prefix_attach(b, r.ids, N), 96);
+    assert_int_equal(pc_prefix_attach(b, NULL, r.ids, N), 96);
     extend(r.e, b, r.ids, 96, N);
     check(&r, r.e, 96, N);
     /* Part of a block, then a step into it: a copy; the kept one stays as it was. */
-    assert_int_equal(pc_prefix_attach(b, r.ids, 50), 50);
+    assert_int_equal(pc_prefix_attach(b, NULL, r.ids, 50), 50);
     int32_t ids[N];
     memcpy(ids, r.ids, sizeof ids);
     ids[50] = (ids[50] + 1) % VOCAB;
     extend(r.e, b, ids, 50, 51);
-    assert_int_equal(pc_prefix_attach(b, r.ids, N), 96);
+    assert_int_equal(pc_prefix_attach(b, NULL, r.ids, N), 96);
     /* The last position again: its logits were not kept. */
     extend(r.e, b, r.ids, 95, 96);
     check(&r, r.e, 95, 96);
     /* Ids that part inside the second block; ids that are another beginning; a capacity below all that. */
     ids[50] = r.ids[50];
     ids[45] = (ids[45] + 1) % VOCAB;
-    assert_int_equal(pc_prefix_attach(b, ids, N), 45);
+    assert_int_equal(pc_prefix_attach(b, NULL, ids, N), 45);
     ids[0] = (ids[0] + 1) % VOCAB;
-    assert_int_equal(pc_prefix_attach(b, ids, N), 0);
+    assert_int_equal(pc_prefix_attach(b, NULL, ids, N), 0);
     assert_int_equal(pc_seq_length(b), 0);
     struct pc_seq *c = new_seq(r.e, 70);
-    assert_int_equal(pc_prefix_attach(c, r.ids, N), 70);
-    assert_int_equal(pc_prefix_attach(c, r.ids, 0), 0);
+    assert_int_equal(pc_prefix_attach(c, NULL, r.ids, N), 70);
+    assert_int_equal(pc_prefix_attach(c, NULL, r.ids, 0), 0);
     pc_seq_free(b);
     pc_seq_free(c);
     teardown(&r);
@@ -272,14 +272,14 @@ static void test_eviction(void **state)
     assert_int_equal(stats.n_evicted, 0);
     pc_seq_free(a);
     a = new_seq(r.e, N);
-    assert_int_equal(pc_prefix_attach(a, r.ids, 64), 64); /* now other's second block is the oldest */
+    assert_int_equal(pc_prefix_attach(a, NULL, r.ids, 64), 64); /* now other's second block is the oldest */
     extend(r.e, a, r.ids, 64, 128);
     pc_prefix_keep(a, r.ids, 128); /* its third evicts that one; a fourth would evict its own beginning */
     stats = pc_prefix_stats(r.e);
     assert_int_equal(stats.n_blocks, 3);
     assert_int_equal(stats.n_evicted, 1);
-    assert_int_equal(pc_prefix_attach(a, other, 64), 32);
-    assert_int_equal(pc_prefix_attach(a, r.ids, 128), 96);
+    assert_int_equal(pc_prefix_attach(a, NULL, other, 64), 32);
+    assert_int_equal(pc_prefix_attach(a, NULL, r.ids, 128), 96);
     assert_int_equal(pc_prefix_stats(r.e).n_attached, 64 + 32 + 96);
     pc_seq_free(a);
     pc_seq_free(b);

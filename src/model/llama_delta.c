@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/llama_delta.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* Units of work: the narrow side of a pair for some rows; some outputs of a matrix for all rows of a span.
+ * Inside, dense rows are multiplied a small block at a time. */
+enum { LOW_ROWS = 32, OUT_TILE = 4 * PC_GEMM_PANEL, BLOCK_ROWS = 32, BLOCK_OUT = 16, MAX_JOBS = 3 };
+
+/* Speeds for choosing how many workers a round is worth: products in a nanosecond. */
+static const double DENSE_PER_NS = 16, SPARSE_PER_NS = 0.5;
+
+size_t pc_llama_delta_low(const struct pc_llama_delta *d, int32_t n_layers)
+{
+    size_t most = d->head.rank;
+    for (int32_t i = 0; i < n_layers; i++) {
+        const struct pc_delta *m = d->layers[i].matrix;
+        size_t qkv = m[PC_LLAMA_Q].rank + m[PC_LLAMA_K].rank + m[PC_LLAMA_V].rank;
+        size_t gate_up = m[PC_LLAMA_GATE].rank + m[PC_LLAMA_UP].rank;
+        const size_t groups[] = {qkv, gate_up, m[PC_LLAMA_O].rank, m[PC_LLAMA_DOWN].rank};
+        for (size_t k = 0; k < sizeof groups / sizeof *groups; k++)
+            most = groups[k] > most ? groups[k] : most;
+    }
+    return most;
+}
+
+static const struct pc_delta *beside(const struct pc_llama_delta *d, int32_t i_layer, int i_matrix)
+{
+    return i_layer == PC_DELTA_HEAD ? &d->head : &d->layers[i_layer].matrix[i_matrix];
+}
+
+static bool is_there(const struct pc_delta *d)
+{
+    return d->rank || d->dense.n || d->sparse.starts || d->bias;
+}
+
+bool pc_delta_is_beside(const struct pc_delta_rows *rows, int32_t i_layer, int first, int n)
+{
+    for (size_t i = 0; rows && i < rows->n_spans; i++)
+        for (int k = first; rows->spans[i].delta && k < first + n; k++)
+            if (is_there(beside(rows->spans[i].delta, i_layer, k)))
+                return true;
+    return false;
+}
+
+/* ---- the two rounds ---- */
+
+/* Products of one input. Work is numbered through: spans in order, their matrices, then the units of each. */
+struct round {
+    const struct pc_compute *compute;
+    const struct pc_delta_rows *rows;
+    const float *x;
+    float *const *y;
+    size_t low_stride;
+    int32_t i_layer;
+    int first, n;
+};
+
+/* One span's rows and one matrix. */
+struct job {
+    const struct pc_delta *d;
+    const float *x; /* (n_rows, n_in) */
+    float *y;       /* (n_rows, n_out) */
+    float *low;     /* (n_rows, rank), low_stride floats from row to row */
+    size_t n_rows, low_stride;
+};
+
+static struct job job_of(const struct round *r, const struct pc_delta_span *span, int k)
+{
+    struct job j = {
+        .d = beside(span->delta, r->i_layer, r->first + k), .n_rows = span->n, .low_stride = r->low_stride};
+    size_t at = 0;
+    for (int i = 0; i < k; i++)
+        at += beside(span->delta, r->i_layer, r->first + i)->rank;
+    j.x = r->x + span->first * j.d->n_in;
+    j.y = r->y[k] + span->first * j.d->n_out;
+    j.low = r->rows->low + span->first * r->low_stride + at;
+    return j;
+}
+
+static size_t low_units(const struct job *j)
+{
+    return j->d->rank ? (j->n_rows + LOW_ROWS - 1) / LOW_ROWS : 0;
+}
+
+static size_t out_units(const struct job *j)
+{
+    return is_there(j->d) ? (j->d->n_out + OUT_TILE - 1) / OUT_TILE : 0;
+}
+
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static void make_low(const struct round *r, const struct job *j, size_t unit)
+{
+    const struct pc_delta *d = j->d;
+    size_t first = unit * LOW_ROWS, n = smaller(j->n_rows - first, LOW_ROWS);
+    float *low = j->low + first * j->low_stride;
+    size_t row_size = d->n_in * (d->a_type == PC_F32 ? sizeof(float) : sizeof(uint16_t));
+    pc_matmul_for(&r->compute->kernels->matmul, d->a_type)(
+        low, j->low_stride, j->x + first * d->n_in, d->n_in, n, d->a, row_size, d->rank, d->n_in);
+    for (size_t t = 0; t < n; t++)
+        for (size_t i = 0; i < d->rank; i++)
+            low[t * j->low_stride + i] *= d->scale;
+}
+
+static void add_factors(const struct round *r, const struct job *j, size_t out, size_t n_out)
+{
+    const struct pc_delta *d = j->d;
+    r->compute->kernels->gemm.f32.multiply(&(struct pc_gemm_call){.c = j->y + out,
+        .c_stride = d->n_out,
+        .add = true,
+        .a = j->low,
+        .a_row = j->low_stride * sizeof(float),
+        .a_step = sizeof(float),
+        .panels = d->b + out * d->rank,
+        .n_rows = j->n_rows,
+        .n_columns = n_out,
+        .k = d->rank});
+}
+
+/* The first of ascending rows (n) that is not below row. */
+static size_t lower_bound(const uint32_t *rows, size_t n, size_t row)
+{
+    size_t from = 0;
+    while (from < n) {
+        size_t mid = from + (n - from) / 2;
+        if (rows[mid] < row)
+            from = mid + 1;
+        else
+            n = mid;
+    }
+    return from;
+}
+
+/* Where row is among the dense ones, or would be. */
+static size_t dense_index(const struct pc_delta_dense *dense, size_t row)
+{
+    return dense->rows ? lower_bound(dense->rows, dense->n, row) : smaller(row, dense->n);
+}
+
+static size_t dense_row_size(const struct pc_delta_dense *dense, size_t n_in)
+{
+    return n_in * pc_dtype_traits(dense->dtype)->block_size;
+}
+
+static void add_dense(const struct round *r, const struct job *j, size_t out, size_t n_out)
+{
+    const struct pc_delta *d = j->d;
+    pc_matmul_fn *multiply = pc_matmul_for(&r->compute->kernels->matmul, d->dense.dtype);
+    size_t size = dense_row_size(&d->dense, d->n_in), end = dense_index(&d->dense, out + n_out);
+    float block[BLOCK_ROWS * BLOCK_OUT];
+    for (size_t i = dense_index(&d->dense, out), n; i < end; i += n) {
+        n = smaller(end - i, BLOCK_OUT);
+        for (size_t t = 0; t < j->n_rows; t += BLOCK_ROWS) {
+            size_t n_t = smaller(j->n_rows - t, BLOCK_ROWS);
+            multiply(block, BLOCK_OUT, j->x + t * d->n_in, d->n_in, n_t, d->dense.data + i * size, size, n,
+                d->n_in);
+            for (size_t s = 0; s < n_t; s++)
+                for (size_t o = 0; o < n; o++)
+                    j->y[(t + s) * d->n_out + (d->dense.rows ? d->dense.rows[i + o] : i + o)] +=
+                        block[s * BLOCK_OUT + o];
+        }
+    }
+}
+
+/* Products of two floats are exact in double: only the sum rounds, the same way everywhere. */
+static double sparse_dot(const struct pc_delta_sparse *s, size_t row, const float *x)
+{
+    double sum = 0;
+    for (uint64_t i = s->starts[row]; i < s->starts[row + 1]; i++)
+        sum += (double)s->values[i] * (double)x[s->columns[i]];
+    return sum;
+}
+
+static void add_sparse(const struct job *j, size_t out, size_t n_out)
+{
+    const struct pc_delta *d = j->d;
+    for (size_t o = out; o < out + n_out; o++)
+        for (size_t t = 0; t < j->n_rows && d->sparse.starts[o] < d->sparse.starts[o + 1]; t++)
+            j->y[t * d->n_out + o] += (float)sparse_dot(&d->sparse, o, j->x + t * d->n_in);
+}
+
+static void add_bias(const struct job *j, size_t out, size_t n_out)
+{
+    const struct pc_delta *d = j->d;
+    for (size_t t = 0; t < j->n_rows; t++)
+        for (size_t o = out; o < out + n_out; o++)
+            j->y[t * d->n_out + o] += d->bias[o];
+}
+
+static void add_outputs(const struct round *r, const struct job *j, size_t unit)
+{
+    const struct pc_delta *d = j->d;
+    size_t out = unit * OUT_TILE, n_out = smaller(d->n_out - out, OUT_TILE);
+    if (d->rank)
+        add_factors(r, j, out, n_out);
+    if (d->dense.n)
+        add_dense(r, j, out, n_out);
+    if (d->sparse.starts)
+        add_sparse(j, out, n_out);
+    if (d->bias)
+        add_bias(j, out, n_out);
+}
+
+/* Units [first, end) of one of the rounds, all jobs' numbered through. */
+static void run_units(const struct round *r, size_t first, size_t end, size_t (*n_units)(const struct job *),
+    void (*run)(const struct round *, const struct job *, size_t))
+{
+    size_t at = 0;
+    for (size_t i = 0; i < r->rows->n_spans && at < end; i++)
+        for (int k = 0; r->rows->spans[i].delta && k < r->n && at < end; k++) {
+            const struct job j = job_of(r, &r->rows->spans[i], k);
+            size_t n = n_units(&j), unit = first > at ? first - at : 0;
+            for (; unit < n && at + unit < end; unit++)
+                run(r, &j, unit);
+            at += n;
+        }
+}
+
+static void run_low(void *arg, int64_t first, int64_t end, int i_worker)
+{
+    (void)i_worker;
+    run_units(arg, (size_t)first, (size_t)end, low_units, make_low);
+}
+
+static void run_out(void *arg, int64_t first, int64_t end, int i_worker)
+{
+    (void)i_worker;
+    run_units(arg, (size_t)first, (size_t)end, out_units, add_outputs);
+}
+
+/* What the rounds come to: units, and nanoseconds of one worker. */
+struct cost {
+    size_t low_units, out_units;
+    double low_ns, out_ns;
+};
+
+static struct cost cost_of(const struct round *r)
+{
+    struct cost c = {0};
+    for (size_t i = 0; i < r->rows->n_spans; i++)
+        for (int k = 0; r->rows->spans[i].delta && k < r->n; k++) {
+            const struct job j = job_of(r, &r->rows->spans[i], k);
+            const struct pc_delta *d = j.d;
+            double rows = (double)j.n_rows, rank = (double)d->rank;
+            double sparse = d->sparse.starts ? (double)d->sparse.starts[d->n_out] : 0;
+            c.low_units += low_units(&j);
+            c.out_units += out_units(&j);
+            c.low_ns += rows * rank * (double)d->n_in / DENSE_PER_NS;
+            c.out_ns += rows * ((rank * (double)d->n_out + (double)(d->dense.n * d->n_in)) / DENSE_PER_NS +
+                                   sparse / SPARSE_PER_NS);
+        }
+    return c;
+}
+
+/* Floats of one row between the rounds: as many as the spans of this input need. */
+static size_t low_stride(const struct round *r)
+{
+    size_t most = 0;
+    for (size_t i = 0; i < r->rows->n_spans; i++) {
+        size_t sum = 0;
+        for (int k = 0; r->rows->spans[i].delta && k < r->n; k++)
+            sum += beside(r->rows->spans[i].delta, r->i_layer, r->first + k)->rank;
+        most = sum > most ? sum : most;
+    }
+    return most;
+}
+
+void pc_delta_forward(const struct pc_compute *compute, const struct pc_delta_rows *rows, int32_t i_layer,
+    int first, int n, const float *x, float *const y[])
+{
+    if (!rows)
+        return;
+    struct round r = {
+        .compute = compute, .rows = rows, .x = x, .y = y, .i_layer = i_layer, .first = first, .n = n};
+    assert(n <= MAX_JOBS);
+    r.low_stride = low_stride(&r);
+    const struct cost c = cost_of(&r);
+    pc_pool_share(compute->pool, (int64_t)c.low_units, pc_compute_workers(compute, c.low_ns), run_low, &r);
+    pc_pool_share(compute->pool, (int64_t)c.out_units, pc_compute_workers(compute, c.out_ns), run_out, &r);
+}
+
+/* ---- the ends ---- */
+
+struct new_logits {
+    const struct pc_delta_dense *head;
+    const struct pc_kernels *kernels;
+    const float *x;
+    float *out;
+    size_t width, n_rows, stride;
+};
+
+static void run_new_logits(void *arg, int64_t first, int64_t end, int i_worker)
+{
+    (void)i_worker;
+    const struct new_logits *l = arg;
+    size_t size = dense_row_size(l->head, l->width), out = (size_t)first * BLOCK_OUT;
+    size_t n = smaller((size_t)end * BLOCK_OUT, l->head->n) - out;
+    pc_matmul_for(&l->kernels->matmul, l->head->dtype)(
+        l->out + out, l->stride, l->x, l->width, l->n_rows, l->head->data + out * size, size, n, l->width);
+}
+
+void pc_delta_new_logits(const struct pc_compute *compute, const struct pc_llama_delta *delta, const float *x,
+    size_t width, size_t n_rows, float *out, size_t out_stride)
+{
+    struct new_logits l = {.head = &delta->new_head,
+        .kernels = compute->kernels,
+        .x = x,
+        .out = out,
+        .width = width,
+        .n_rows = n_rows,
+        .stride = out_stride};
+    double ns = (double)(n_rows * width * l.head->n) / DENSE_PER_NS;
+    pc_pool_share(compute->pool, (int64_t)((l.head->n + BLOCK_OUT - 1) / BLOCK_OUT),
+        pc_compute_workers(compute, ns), run_new_logits, &l);
+}
+
+static const float *own_norm(const struct pc_llama_delta *d, int32_t i_layer, enum pc_delta_norm which)
+{
+    return which == PC_DELTA_FINAL_NORM       ? d->final_norm
+           : which == PC_DELTA_ATTENTION_NORM ? d->layers[i_layer].attention_norm
+                                              : d->layers[i_layer].mlp_norm;
+}
+
+const float *pc_delta_norm(const struct pc_delta_rows *rows, int32_t i_layer, enum pc_delta_norm which,
+    const float *base, size_t first, size_t *n)
+{
+    if (!rows)
+        return base;
+    const struct pc_delta_span *s = rows->spans;
+    while (s->first + s->n <= first)
+        s++;
+    *n = smaller(*n, s->first + s->n - first);
+    const float *own = s->delta ? own_norm(s->delta, i_layer, which) : NULL;
+    return own ? own : base;
+}
+
+/* Elements [at, at + n) of a row of the fine-tune's change: exactly what it was before it was kept in parts.
+ */
+static void widen_change(
+    const struct pc_kernels *kernels, const struct pc_delta *e, size_t row, size_t at, size_t n, float *part)
+{
+    const struct pc_delta_dense *dense = &e->dense;
+    size_t i = dense_index(dense, row);
+    memset(part, 0, n * sizeof *part);
+    if (i < dense->n && (!dense->rows || dense->rows[i] == row))
+        kernels->convert.to_f32[dense->dtype](part,
+            dense->data + i * dense_row_size(dense, e->n_in) + at * pc_dtype_traits(dense->dtype)->block_size,
+            n);
+    for (uint64_t k = e->sparse.starts ? e->sparse.starts[row] : 0;
+         e->sparse.starts && k < e->sparse.starts[row + 1]; k++)
+        if (e->sparse.columns[k] >= at && e->sparse.columns[k] < at + n)
+            part[e->sparse.columns[k] - at] += e->sparse.values[k];
+}
+
+void pc_delta_embed(const struct pc_kernels *kernels, const struct pc_llama_delta *delta, int32_t token,
+    int32_t base_vocab, float *x)
+{
+    enum { PART = 256 };
+    const struct pc_delta *e = &delta->embedding;
+    const struct pc_delta_dense *new_rows = &delta->new_embedding;
+    size_t row = (size_t)token;
+    float part[PART];
+    if (token >= base_vocab) {
+        row -= (size_t)base_vocab;
+        kernels->convert.to_f32[new_rows->dtype](
+            x, new_rows->data + row * dense_row_size(new_rows, e->n_in), e->n_in);
+        return;
+    }
+    for (size_t at = 0, n; is_there(e) && at < e->n_in; at += n) {
+        n = smaller(e->n_in - at, PART);
+        widen_change(kernels, e, row, at, n, part);
+        for (size_t c = 0; c < n; c++)
+            x[at + c] += part[c];
+    }
+}
