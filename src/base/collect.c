@@ -32,12 +32,14 @@ enum {
 };
 enum { PAUSE_US = 50, PATIENCE_US = 1000, CHECK_EVERY = 200 };
 
+enum kind { DEAL, GATHER, SCATTER };
+
 struct job {
+    enum kind kind;
     char *array;
     int64_t *bounds; /* (R + 1), the job's own */
     size_t size;     /* of an element */
-    bool gather;
-    int root; /* who gathers; -1: everyone */
+    int root;        /* who gathers, -1: everyone; whose pieces are scattered */
     pc_collect_fn *fn;
     void *ctx;
 };
@@ -56,6 +58,7 @@ struct pc_collect {
     int64_t n_begun, n_done; /* under lock */
     bool stop;
     _Atomic bool awaited; /* the caller does nothing but wait */
+    bool agreed;          /* pc_collect_agreed, as long as rc is 0 */
     int rc;               /* under lock, and err: the first failure */
     struct paco_error err;
     pthread_t thread;
@@ -139,23 +142,32 @@ static int post_deal(
     return post(c, n, handle, err);
 }
 
-static int post_gather(
+/* Elements [first, first + len) of job j's array: to or from a rank. */
+static void add_part(
+    struct pc_collect *c, const struct job *j, int *n, int peer, bool send, int64_t first, int64_t len)
+{
+    if (len)
+        c->part[(*n)++] = (struct pc_comm_part){.peer = peer,
+            .send = send,
+            .bytes = j->array + (size_t)first * j->size,
+            .len = (size_t)len * j->size};
+}
+
+/* Pieces that move as they are: in a gather their owners send them, in a scatter they get them. */
+static int post_moves(
     struct pc_collect *c, const struct job *j, int64_t i, void **handle, struct paco_error *err)
 {
     int64_t stretch = MOST_BYTES / (int64_t)j->size, first, len, at, own;
+    bool scatter = j->kind == SCATTER, is_root = j->root < 0 || j->root == c->rank;
     int n = 0;
     stretch_of(j, c->rank, stretch, i, &at, &own);
     for (int k = 1; k < c->size; k++) {
-        int from = (c->rank + c->size - k) % c->size, to = (c->rank + k) % c->size;
-        stretch_of(j, from, stretch, i, &first, &len);
-        if (len && (j->root < 0 || j->root == c->rank))
-            c->part[n++] = (struct pc_comm_part){
-                .peer = from, .bytes = j->array + (size_t)first * j->size, .len = (size_t)len * j->size};
-        if (own && (j->root < 0 || j->root == to))
-            c->part[n++] = (struct pc_comm_part){.peer = to,
-                .send = true,
-                .bytes = j->array + (size_t)at * j->size,
-                .len = (size_t)own * j->size};
+        int before = (c->rank + c->size - k) % c->size, after = (c->rank + k) % c->size;
+        stretch_of(j, before, stretch, i, &first, &len);
+        if (is_root)
+            add_part(c, j, &n, before, scatter, first, len);
+        if (j->root < 0 || j->root == after)
+            add_part(c, j, &n, after, !scatter, at, own);
     }
     return post(c, n, handle, err);
 }
@@ -174,16 +186,16 @@ static void take(struct pc_collect *c, const struct job *j, int64_t i)
 static int run(struct pc_collect *c, const struct job *j, struct paco_error *err)
 {
     void *handle[2] = {NULL, NULL};
-    int64_t n = n_rounds(c, j, j->gather ? MOST_BYTES / (int64_t)j->size : c->stretch);
+    int64_t n = n_rounds(c, j, j->kind == DEAL ? c->stretch : MOST_BYTES / (int64_t)j->size);
     for (int64_t i = 0; i <= n; i++) {
         int rc = 0;
         if (i < n)
-            rc = (j->gather ? post_gather : post_deal)(c, j, i, &handle[i & 1], err);
+            rc = (j->kind == DEAL ? post_deal : post_moves)(c, j, i, &handle[i & 1], err);
         if (rc == 0 && i > 0 && handle[(i - 1) & 1])
             rc = arrive(c, handle[(i - 1) & 1], err);
         if (rc < 0)
             return rc;
-        if (i > 0 && !j->gather)
+        if (i > 0 && j->kind == DEAL)
             take(c, j, i - 1);
     }
     return 0;
@@ -287,7 +299,14 @@ int pc_collect_add(
 int pc_collect_gather_to(struct pc_collect *c, int root, void *array, const int64_t *bounds, size_t size,
     int64_t *ticket, struct paco_error *err)
 {
-    const struct job j = {.array = array, .size = size, .gather = true, .root = root};
+    const struct job j = {.array = array, .size = size, .kind = GATHER, .root = root};
+    return begin(c, &j, bounds, ticket, err);
+}
+
+int pc_collect_scatter(struct pc_collect *c, int root, void *array, const int64_t *bounds, size_t size,
+    int64_t *ticket, struct paco_error *err)
+{
+    const struct job j = {.array = array, .size = size, .kind = SCATTER, .root = root};
     return begin(c, &j, bounds, ticket, err);
 }
 
@@ -297,16 +316,61 @@ int pc_collect_gather(struct pc_collect *c, void *array, const int64_t *bounds, 
     return pc_collect_gather_to(c, -1, array, bounds, size, ticket, err);
 }
 
-int pc_collect_all(struct pc_collect *c, void *all, size_t len, struct paco_error *err)
+/* A gather at once of pieces of len bytes each, of the first n ranks. */
+static int gather_now(struct pc_collect *c, int n, void *all, size_t len, struct paco_error *err)
 {
     int64_t ticket, *bounds = pc_alloc((size_t)c->size + 1, sizeof *bounds);
     if (!bounds)
         return pc_error_mem(err, ((size_t)c->size + 1) * sizeof *bounds, "the pieces of ranks");
     for (int r = 0; r <= c->size; r++)
-        bounds[r] = r;
+        bounds[r] = r < n ? r : n;
     int rc = pc_collect_gather(c, all, bounds, len, &ticket, err);
     pc_free(bounds);
     return rc < 0 ? rc : pc_collect_wait(c, ticket, err);
+}
+
+int pc_collect_all(struct pc_collect *c, void *all, size_t len, struct paco_error *err)
+{
+    return gather_now(c, c->size, all, len, err);
+}
+
+int pc_collect_tell(struct pc_collect *c, void *bytes, size_t len, struct paco_error *err)
+{
+    return len ? gather_now(c, 1, bytes, len, err) : 0;
+}
+
+int pc_collect_agree(struct pc_collect *c, int rc, struct paco_error *err)
+{
+    struct paco_error why = {0}, *all = pc_alloc_zero((size_t)c->size, sizeof *all);
+    if (!all)
+        return pc_error_mem(err, (size_t)c->size * sizeof *all, "what ranks say");
+    if (rc < 0 && err)
+        all[c->rank] = *err;
+    all[c->rank].code = rc;
+    int sent = pc_collect_all(c, all, sizeof *all, &why);
+    c->agreed = false;
+    for (int k = 0; k < c->size && sent == 0 && !c->agreed; k++)
+        if (all[k].code < 0) {
+            c->agreed = true;
+            why = all[k];
+            if (k > 0)
+                pc_error_prefix(&why, "rank %d", k);
+        }
+    pc_free(all);
+    if (sent < 0 && rc < 0) // the own error says more
+        return rc;
+    rc = sent < 0 ? sent : c->agreed ? (int)why.code : 0;
+    if (rc < 0 && err)
+        *err = why;
+    return rc;
+}
+
+bool pc_collect_agreed(struct pc_collect *c)
+{
+    pthread_mutex_lock(&c->lock);
+    bool good = c->rc == 0 && c->agreed;
+    pthread_mutex_unlock(&c->lock);
+    return good;
 }
 
 /* A block of all pieces at a time, which stays in the cache while the tree is climbed. */

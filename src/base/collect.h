@@ -68,6 +68,11 @@ int pc_collect_gather(struct pc_collect *c, void *array, const int64_t *bounds, 
 int pc_collect_gather_to(struct pc_collect *c, int root, void *array, const int64_t *bounds, size_t size,
     int64_t *ticket, struct paco_error *err);
 
+/** Begin to hand out: rank root's array is cut, and every rank's piece of its own array becomes that of the
+ *  root's. Borrowed until *ticket was waited for. */
+int pc_collect_scatter(struct pc_collect *c, int root, void *array, const int64_t *bounds, size_t size,
+    int64_t *ticket, struct paco_error *err);
+
 /** Wait for a collective and all that began before it. Errors: PACO_EIO naming the rank that is gone, or what
  *  MPI says; all later calls give the same. */
 int pc_collect_wait(struct pc_collect *c, int64_t ticket, struct paco_error *err);
@@ -78,6 +83,16 @@ int pc_collect_lost(const struct pc_collect *c);
 /** One collective at once: every rank's len bytes, in rank order, into all (R * len), of which the caller has
  *  filled its own. For small things: sums, flags. */
 int pc_collect_all(struct pc_collect *c, void *all, size_t len, struct paco_error *err);
+
+/** At once, rank 0's len bytes in everyone's: what it alone can know, and all must act on alike. */
+int pc_collect_tell(struct pc_collect *c, void *bytes, size_t len, struct paco_error *err);
+
+/** Whether all ranks go on, rc and *err being this one's state so far: the error of the first that has one
+ *  becomes everyone's, code, message and path, with "rank 3: " before it unless that is rank 0. */
+int pc_collect_agree(struct pc_collect *c, int rc, struct paco_error *err);
+/** Whether the last pc_collect_agree found an error, and moving data has not failed: then all ranks know, and
+ *  one may speak for them. */
+bool pc_collect_agreed(struct pc_collect *c);
 
 /** piece[0][i] = the sum of piece[r][i] over r in the fixed tree, for n elements; the other pieces are
  *  overwritten. */

@@ -25,13 +25,21 @@ struct pc_disk {
 
 /* ---- files ---- */
 
-static int reserve(int fd, uint64_t size, struct paco_error *err)
+int pc_disk_reserve(int fd, uint64_t size)
+{
+    int failed;
+    do
+        failed = size && fallocate(fd, 0, 0, (off_t)size) < 0 ? errno : 0;
+    while (failed == EINTR);
+    return failed == EOPNOTSUPP || failed == ENOSYS ? 0 : failed;
+}
+
+static int resize(int fd, uint64_t size, struct paco_error *err)
 {
     if (ftruncate(fd, (off_t)size) < 0)
         return pc_error_os(err, errno, "cannot make it %llu bytes long", (unsigned long long)size);
-    if (size == 0 || fallocate(fd, 0, 0, (off_t)size) == 0 || errno == EOPNOTSUPP || errno == ENOSYS)
-        return 0;
-    return pc_error_os(err, errno, "cannot reserve %llu bytes", (unsigned long long)size);
+    int failed = pc_disk_reserve(fd, size);
+    return failed ? pc_error_os(err, failed, "cannot reserve %llu bytes", (unsigned long long)size) : 0;
 }
 
 int pc_disk_open(struct pc_disk_file *f, const char *path, uint64_t size, bool direct, struct paco_error *err)
@@ -39,7 +47,7 @@ int pc_disk_open(struct pc_disk_file *f, const char *path, uint64_t size, bool d
     f->path = path;
     f->direct_fd = -1;
     f->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
-    int rc = f->fd < 0 ? pc_error_os(err, errno, "cannot create") : reserve(f->fd, size, err);
+    int rc = f->fd < 0 ? pc_error_os(err, errno, "cannot create") : resize(f->fd, size, err);
     if (rc < 0) {
         pc_error_path(err, path);
         pc_disk_close(f);

@@ -40,6 +40,9 @@ struct pc_disk_file {
 int pc_disk_open(
     struct pc_disk_file *f, const char *path, uint64_t size, bool direct, struct paco_error *err);
 void pc_disk_close(struct pc_disk_file *f);
+/** Make the open file fd at least size bytes long, all of them reserved on the disk. 0, or why not: an errno
+ * value, ENOSPC or EDQUOT where there is no room. A file system that cannot promise is believed. */
+int pc_disk_reserve(int fd, uint64_t size);
 /** Everything written so far is on the disk, past every cache. */
 int pc_disk_sync(const struct pc_disk_file *f, struct paco_error *err);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* paco finetune: from a base and examples to a tuned model. */
 #include "base/memory.h"
+#include "cli/finetune_alike.h"
 #include "cli/finetune_model.h"
 #include "cli/finetune_plan.h"
 #include "cli/finetune_save.h"
@@ -14,29 +15,22 @@ static struct pc_finetune_values g_values;
 
 /* ---- afterwards ---- */
 
-static int write_model(struct pc_finetune *f, struct pc_write_result *written, struct paco_error *err)
-{
-    struct pc_checkpoint *narrow = NULL;
-    int rc = pc_finetune_narrow(f, &narrow, err);
-    if (rc == 0)
-        rc = pc_training_finish(f->trainer, &f->run, narrow, written, err);
-    pc_checkpoint_close(narrow);
-    if (rc < 0)
-        pc_error_prefix(err, "saving the model");
-    return rc;
-}
-
 /* Where ranks share the weights, rank 0 borrows the others' shares meanwhile. */
 static int finish(struct pc_finetune *f, struct pc_write_result *written, struct paco_error *err)
 {
     struct pc_whole whole;
+    struct pc_checkpoint *narrow = NULL;
     float *own = f->params->w;
     int rc = pc_whole_gather_weights(&whole, f->trainer, f->v->out, err);
     f->params->w = whole.w;
     if (rc == 0 && f->party.rank == 0)
-        rc = write_model(f, written, err);
+        rc = pc_finetune_narrow(f, &narrow, err);
+    rc = pc_training_finish(f->trainer, &f->run, narrow, rc, written, err);
+    pc_checkpoint_close(narrow);
     f->params->w = own;
     pc_whole_release(&whole);
+    if (rc < 0)
+        pc_error_prefix(err, "saving the model");
     return rc;
 }
 
@@ -69,21 +63,27 @@ static int print_result(const struct pc_finetune *f, const struct pc_training_re
 
 /* ---- all of it ---- */
 
-/* When ranks end early: what is left to go on from. */
-static void add_way_on(const struct pc_finetune *f, struct paco_error *err)
+/* When ranks end early: what is left to go on from, where that can be seen, or was heard of last. */
+static void add_way_on(
+    const struct pc_finetune *f, const struct pc_training_result *r, struct paco_error *err)
 {
     struct pc_train_states found = {.n = 0};
     char why[sizeof err->message];
     snprintf(why, sizeof why, "%s", err->message);
-    if (pc_train_states_find(f->v->out, &found, NULL) == 0 && found.n)
+    if (pc_train_states_find(f->v->out, &found, NULL) == 0 && (found.n || *r->latest))
         pc_error_set(err, err->code,
             "%s. The same command with --resume goes on from %s, with any number of ranks that can train "
             "this",
-            why, found.v[0].dir);
+            why, found.n ? found.v[0].dir : r->latest);
     else
         pc_error_set(
             err, err->code, "%s. There is no checkpoint yet (--checkpointing_steps N makes some)", why);
     pc_train_states_release(&found);
+}
+
+static int also_save(struct pc_finetune *f, struct paco_error *err)
+{
+    return pc_finetune_agree(&f->party, f->party.rank == 0 ? pc_finetune_also_save(f, err) : 0, err);
 }
 
 static int train(struct pc_finetune *f, struct pc_finetune_watch *w, struct paco_error *err)
@@ -103,21 +103,28 @@ static int train(struct pc_finetune *f, struct pc_finetune_watch *w, struct paco
         pc_command_warn(f->self, "step %llu is kept in %s: the same command with --resume goes on from there",
             (unsigned long long)f->trainer->step, result.saved);
     if (rc < 0 && f->ranks && !*result.saved)
-        add_way_on(f, err);
+        add_way_on(f, &result, err);
     if (rc == 0)
         rc = finish(f, &written, err);
-    if (rc == 0 && f->party.rank == 0)
-        rc = pc_finetune_also_save(f, err);
+    if (rc == 0)
+        rc = also_save(f, err);
     pc_progress_bar_end();
     return rc < 0 || f->party.rank > 0 ? rc : print_result(f, &result, &written, err);
+}
+
+/* Whether there is room in the places that are to be written: rank 0's, of which it alone knows. */
+static int check_places(const struct pc_finetune *f, struct paco_error *err)
+{
+    if (f->party.rank > 0)
+        return 0;
+    int rc = f->v->plan ? 0 : pc_training_check(&f->run, err);
+    return rc < 0 ? rc : pc_finetune_check_saves(f, err);
 }
 
 static int prepare(struct pc_finetune *f, struct pc_finetune_watch *w, struct paco_error *err)
 {
     f->is_lora = f->v->use_lora || f->v->init_adapter;
-    int rc = f->v->plan ? 0 : pc_training_check(&f->run, err);
-    if (rc == 0)
-        rc = pc_finetune_check_saves(f, err);
+    int rc = check_places(f, err);
     if (rc == 0)
         rc = pc_finetune_open(f, err);
     f->run.inputs[0] = f->model.source.path; // of a name in the cache the folder: pc_training_run looks again
@@ -137,13 +144,15 @@ static int prepare(struct pc_finetune *f, struct pc_finetune_watch *w, struct pa
     return pc_trainer_new(&setup, &f->train, &f->trainer, err);
 }
 
-/* Everything up to the first step; then all ranks agree that they can begin. */
+/* Everything up to the first step; then all ranks agree that they can begin, and that it is the same. */
 static int set_up(struct pc_finetune *f, struct pc_finetune_watch *w, struct paco_error *err)
 {
     int rc = pc_finetune_settle(f->v, &f->train, &f->encode, &f->run, &f->lora_options, err);
     if (rc == 0)
         rc = prepare(f, w, err);
     rc = pc_finetune_agree(&f->party, rc, err);
+    if (rc == 0 && f->ranks)
+        rc = pc_finetune_agree(&f->party, pc_finetune_compare(f, err), err);
     pc_progress_bar_end();
     if (rc == 0 && f->ranks)
         pc_command_note(f->self, "%d ranks share each step's %llu %s", f->party.size,
@@ -151,20 +160,28 @@ static int set_up(struct pc_finetune *f, struct pc_finetune_watch *w, struct pac
     return rc;
 }
 
+/* Whether rank 0 finds the model there already. */
+static int is_done(const struct pc_finetune *f, bool *done, struct paco_error *err)
+{
+    *done =
+        (f->run.resume || f->run.resume_from) && pc_training_is_done(&f->run, f->trainer->course.n_updates);
+    return f->ranks ? pc_collect_tell(f->party.collect, done, sizeof *done, err) : 0;
+}
+
 static int run_all(struct pc_finetune *f, struct pc_finetune_watch *w, struct paco_error *err)
 {
-    int rc;
+    bool done;
     pc_model_say(f->self, &f->model);
     if (f->v->plan)
         return pc_finetune_print_plan(f, err);
-    if ((f->run.resume || f->run.resume_from) && pc_training_is_done(&f->run, f->trainer->course.n_updates)) {
-        pc_command_note(
-            f->self, "%s holds the model of this run already: there is nothing left to do", f->v->out);
-        rc = f->party.rank == 0 ? pc_finetune_also_save(f, err) : 0;
-        pc_progress_bar_end();
-        return rc;
-    }
-    return train(f, w, err);
+    int rc = is_done(f, &done, err);
+    if (rc < 0 || !done)
+        return rc < 0 ? rc : train(f, w, err);
+    pc_command_note(
+        f->self, "%s holds the model of this run already: there is nothing left to do", f->v->out);
+    rc = also_save(f, err);
+    pc_progress_bar_end();
+    return rc;
 }
 
 static int run(const struct pc_command *self, int argc, char **argv)
@@ -190,7 +207,7 @@ static int run(const struct pc_command *self, int argc, char **argv)
         bool alike = rc == 0;
         if (rc == 0 && (rc = set_up(&f, &w, &err)) == 0) {
             rc = run_all(&f, &w, &err);
-            alike = rc == PACO_ECANCELLED || rc == PACO_EVERIFY;
+            alike = pc_finetune_is_alike(&f.party, rc);
         }
         pc_progress_bar_end();
         code = PC_EXIT_OK;
@@ -236,6 +253,7 @@ const struct pc_command pc_cmd_finetune = {
         "rank\n"
         "that dies ends the job; the same command with --resume goes on. kill -USR1 of mpirun saves and "
         "stops.\n"
+        "Every machine needs the base and the examples, at any path of its own; DIR is rank 0's alone.\n"
         "\n"
         "Before the first step, after the last and every --eval_steps the loss on held-out examples, "
         "answers\n"

@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "cli/eval_model.h"
 #include "cli/eval_ranks.h"
+#include "cli/launch.h"
 #include "cli/output.h"
 #include "engine/scheduler.h"
 #include "eval/answer_api.h"
@@ -157,8 +158,7 @@ static int look(struct pc_party *p, struct paco_error *err)
 static int open_answerer(struct pc_party *p, struct paco_error *err)
 {
     struct pc_engine_options o = pc_model_engine_options(&p->v->model);
-    if (o.n_threads == 0)
-        o.n_threads = pc_eval_ranks_threads(p->comm);
+    o.n_threads = pc_launch_threads(o.n_threads);
     pc_answer_engine_plan(&o, p->a.model.config, (int32_t)p->v->batch);
     int rc = pc_engine_open(p->a.model.weights, p->a.model.config, &o, &p->engine, err);
     if (rc < 0)

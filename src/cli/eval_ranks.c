@@ -1,44 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/eval_ranks.h"
 
-#include "base/cpu.h"
 #include "base/digest.h"
 #include "base/host.h"
 #include "base/json.h"
+#include "cli/launch.h"
 #include "eval/answer_ranks.h"
 
-#include <fcntl.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 int pc_eval_ranks_join(struct pc_comm **out, struct paco_error *err)
 {
     int rc = pc_comm_open(out, err);
-    if (rc < 0 || pc_comm_rank(*out) == 0)
-        return rc;
-    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-    if (null >= 0) {
-        dup2(null, STDOUT_FILENO);
-        dup2(null, STDERR_FILENO);
-        close(null);
-    }
-    signal(SIGINT, SIG_IGN);
-    signal(SIGTERM, SIG_IGN);
-    return 0;
-}
-
-int pc_eval_ranks_threads(const struct pc_comm *comm)
-{
-    const char *local = getenv("OMPI_COMM_WORLD_LOCAL_SIZE");
-    int n_local = local ? atoi(local) : 1, n = pc_cpu_count();
-    if (pc_comm_size(comm) == 1 || n_local <= 1)
-        return 0;
-    if (n < sysconf(_SC_NPROCESSORS_ONLN)) // bound by mpirun
-        return n;
-    return n > n_local ? n / n_local : 1;
+    if (rc == 0 && pc_comm_rank(*out) > 0)
+        (void)pc_launch_silence();
+    return rc;
 }
 
 /* What every rank must have the same of. */

@@ -10,10 +10,6 @@
  * that ask to stop are left to rank 0. */
 int pc_eval_ranks_join(struct pc_comm **out, struct paco_error *err);
 
-/** Worker threads for this rank where the user names no number: its part of the machine it shares with other
- * ranks, unless it is bound to one already; 0, a pool's own choice, for a process on its own. */
-int pc_eval_ranks_threads(const struct pc_comm *comm);
-
 /** Whether all ranks are ready (rc and *err are this one's state so far) to evaluate the same: the evals'
  * identities are compared. Everyone comes here; everyone gets an error when one has it, and rank 0 that very
  * one. */

@@ -4,6 +4,7 @@
 #include "base/cpu.h"
 #include "base/host.h"
 #include "base/memory.h"
+#include "cli/launch.h"
 #include "prompt/format.h"
 #include "prompt/vocabulary.h"
 #include "train/show.h"
@@ -65,28 +66,18 @@ static void note_examples(struct pc_finetune *f)
             (unsigned)e->longest, own, own);
 }
 
-/* As many as the user says; else, beside other ranks on this machine, a fair part of it, unless mpirun bound
- * us to one. */
-static int threads_of(const struct pc_finetune *f)
-{
-    int n_local = f->party.n_local, n = pc_cpu_count();
-    if (f->v->threads || n_local <= 1 || n < sysconf(_SC_NPROCESSORS_ONLN))
-        return (int)f->v->threads;
-    return n > n_local ? n / n_local : 1;
-}
-
 /* --validation_file, or a share of the training file. */
 static int open_validation(struct pc_finetune *f, struct paco_error *err)
 {
     struct pc_examples *v = &f->validation;
     double share = f->v->validation_share / 100;
     int rc = 0;
-    if (f->v->validation_file) {
+    if (f->v->validation_file && f->party.rank == 0) { // who measures
         struct pc_examples_options o = f->encode;
         o.encoding = f->examples.encoding;
         o.limit = 0;
         rc = pc_examples_read(f->v->validation_file, &o, v, err);
-    } else if (share > 0) {
+    } else if (share > 0) { // nobody trains these
         size_t n = (size_t)((double)f->examples.n * share + 0.5);
         rc = pc_examples_hold_out(&f->examples, n ? n : 1, f->train.seed, v, err);
     }
@@ -101,7 +92,7 @@ int pc_finetune_open(struct pc_finetune *f, struct paco_error *err)
     const struct pc_model_args args = {.model = f->v->model, .diff = f->v->diff, .type = f->v->type};
     f->notes.progress = pc_progress_bar(f->self);
     pc_kernels_init(&f->kernels, pc_cpu_flags());
-    f->pool = pc_pool_new(threads_of(f), err);
+    f->pool = pc_pool_new(pc_launch_threads(f->v->threads), err);
     if (!f->pool)
         return err->code ? err->code : PACO_EMEM;
     int rc = pc_model_open(&args, &f->model, err);

@@ -4,6 +4,8 @@
 #include "base/file.h"
 #include "base/host.h"
 #include "cli/finetune_weights.h"
+#include "train/whole.h"
+#include "weights/sidecar.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -39,7 +41,7 @@ static uint64_t measuring(const struct pc_finetune *f)
     const struct pc_config *c = &f->config;
     uint64_t n = (uint64_t)POSITIONS * 2 * (uint64_t)c->n_layers * (uint64_t)c->n_kv_heads *
                  (uint64_t)c->head_dim * (f->train.bf16 ? 2 : 4);
-    if (!f->v->eval_tasks && !f->v->sample_prompts)
+    if ((!f->v->eval_tasks && !f->v->sample_prompts) || f->party.rank > 0)
         return 0;
     if ((f->train.bf16 || f->is_lora) && pc_finetune_weights_open(f, &w, NULL) == 0)
         for (uint32_t i = 0; i < w.ck->n_tensors; i++)
@@ -80,8 +82,23 @@ static int check_memory(const struct pc_finetune *f, struct paco_error *err)
 /* ---- disk ---- */
 
 struct disk {
-    uint64_t state, states, model, total, free;
+    uint64_t state, states, model, gather, total, free;
 };
+
+/* Bytes of what travels with the weights: as it is in a folder, made of a GGUF file's pieces otherwise. */
+static uint64_t beside(const struct pc_finetune *f)
+{
+    enum { PIECE = 64, TEXTS = 1 << 20 };
+    struct pc_sidecars s = {.n = 0};
+    const struct pc_sidecar_options o = {.dir = f->model.lead->dir};
+    uint64_t n = TEXTS;
+    if (f->model.lead->kind == PC_SOURCE_GGUF || pc_sidecars_plan(&o, NULL, &s, NULL) < 0)
+        n += (uint64_t)pc_tokenizer_n_tokens(f->tok) * PIECE;
+    for (size_t i = 0; i < s.n; i++)
+        n += s.v[i].size;
+    pc_sidecars_release(&s);
+    return n;
+}
 
 /* States that are on the disk at once: those that are kept, and the one being written. */
 static void plan_disk(const struct pc_finetune *f, const struct pc_course *course, struct disk *d)
@@ -94,10 +111,12 @@ static void plan_disk(const struct pc_finetune *f, const struct pc_course *cours
         n = course->n_epochs;
     if (o->keep && n > o->keep + 1)
         n = o->keep + 1;
-    d->state = pc_train_state_size(f->params, f->train.optimizer.states);
+    d->state = pc_train_state_size(f->params, f->train.optimizer.states, f->run.saving.beside);
     d->states = (n ? n : 1) * d->state;
-    d->model = f->params->n_elements * (f->train.bf16 ? 2 : 4) + ((uint64_t)16 << 20);
-    d->total = d->states + d->model + (f->v->save_diff ? f->params->n_elements * 4 : 0) +
+    d->model = f->params->n_elements * (f->train.bf16 && !f->is_lora ? 2 : 4) + pc_write_spare(f->params->n) +
+               f->run.saving.beside;
+    d->gather = pc_whole_file_size(f->ranks, f->params, f->train.optimizer.states);
+    d->total = d->states + d->gather + d->model + (f->v->save_diff ? f->params->n_elements * 4 : 0) +
                (f->v->save_gguf ? d->model : 0);
 }
 
@@ -129,10 +148,10 @@ static int check_disk(struct pc_finetune *f, struct paco_error *err)
     struct disk d;
     struct pc_course course;
     int rc = plan_course(f, &course, err);
-    if (rc < 0 || !f->v->out)
+    if (rc < 0 || !f->v->out || f->party.rank > 0)
         return rc;
     plan_disk(f, &course, &d);
-    f->run.model_size = d.total - d.states;
+    f->run.model_size = d.total - d.states - d.gather;
     if (f->run.resume || f->run.resume_from) // much of it is there already
         return 0;
     d.free = disk_left(f->v->out);
@@ -147,6 +166,7 @@ static int check_disk(struct pc_finetune *f, struct paco_error *err)
 
 int pc_finetune_check(struct pc_finetune *f, struct paco_error *err)
 {
+    f->run.saving.beside = beside(f);
     int rc = check_memory(f, err);
     return rc < 0 ? rc : check_disk(f, err);
 }
@@ -163,8 +183,8 @@ static json_t *plan_json(const struct pc_finetune *f, const struct pc_train_memo
         (json_int_t)m->states, "activations", (json_int_t)m->activations, "scratch", (json_int_t)m->scratch,
         "examples", (json_int_t)m->examples, "measuring", (json_int_t)m->measuring, "total",
         (json_int_t)pc_train_memory_total(m), "available", (json_int_t)pc_host_memory_available());
-    json_t *disk = json_pack("{s:I,s:I,s:I}", "checkpoint", (json_int_t)d->state, "model",
-        (json_int_t)d->model, "total", (json_int_t)d->total);
+    json_t *disk = json_pack("{s:I,s:I,s:I,s:I}", "checkpoint", (json_int_t)d->state, "gathering",
+        (json_int_t)d->gather, "model", (json_int_t)d->model, "total", (json_int_t)d->total);
     return json_pack("{s:o,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f}", "memory", memory, "disk", disk,
         "parameters", (json_int_t)f->params->n_elements, "examples", (json_int_t)e->n, "packs",
         (json_int_t)f->packs.n, "tokens_per_epoch", (json_int_t)e->n_ids, "trained_tokens_per_epoch",
@@ -197,6 +217,8 @@ static void print_text(const struct pc_finetune *f, const struct pc_train_memory
     line("together", pc_train_memory_total(m));
     printf("disk\n");
     line("a checkpoint", d->state);
+    if (d->gather)
+        line("gathering one", d->gather);
     line("the model", d->model);
     line("together", d->total);
     printf("work\n  %" PRIu64 " steps, %" PRIu64 " an epoch of %zu examples and %" PRIu64

@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/finetune_ranks.h"
 
-#include "base/memory.h"
+#include "cli/launch.h"
 
-#include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,21 +18,6 @@ static void on_stop(int number)
     raise(SIGTERM);
 }
 
-/* From now on nothing is printed here, but what pc_finetune_fail has to say. */
-static void fall_silent(struct pc_finetune_party *p)
-{
-    p->errors = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
-    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-    if (null >= 0) {
-        dup2(null, STDOUT_FILENO);
-        dup2(null, STDERR_FILENO);
-        close(null);
-    }
-    signal(SIGINT, SIG_IGN);
-    signal(SIGTERM, SIG_IGN);
-    signal(SIGHUP, SIG_IGN);
-}
-
 int pc_finetune_join(struct pc_finetune_party *p, struct paco_error *err)
 {
     *p = (struct pc_finetune_party){.size = 1, .n_local = 1, .errors = -1};
@@ -47,10 +28,9 @@ int pc_finetune_join(struct pc_finetune_party *p, struct paco_error *err)
         return rc;
     p->rank = pc_comm_rank(p->comm);
     p->size = pc_comm_size(p->comm);
-    const char *local = getenv("OMPI_COMM_WORLD_LOCAL_SIZE");
-    p->n_local = local && atoi(local) > 0 ? atoi(local) : 1;
+    p->n_local = pc_launch_n_local();
     if (p->rank > 0)
-        fall_silent(p);
+        p->errors = pc_launch_silence();
     struct sigaction action = {.sa_handler = on_stop, .sa_flags = SA_RESTART};
     sigaction(SIGUSR1, &action, NULL);
     return pc_collect_open(&p->collect, p->comm, err);
@@ -58,26 +38,12 @@ int pc_finetune_join(struct pc_finetune_party *p, struct paco_error *err)
 
 int pc_finetune_agree(struct pc_finetune_party *p, int rc, struct paco_error *err)
 {
-    if (!p->collect)
-        return rc;
-    struct paco_error *all = pc_alloc_zero((size_t)p->size, sizeof *all);
-    if (!all)
-        return pc_error_mem(err, (size_t)p->size * sizeof *all, "what ranks say");
-    if (rc < 0)
-        all[p->rank] = *err;
-    if (rc < 0 && all[p->rank].code == 0)
-        all[p->rank].code = rc;
-    int sent = pc_collect_all(p->collect, all, sizeof *all, err);
-    rc = sent;
-    for (int k = 0; k < p->size && sent == 0 && rc == 0; k++)
-        if (all[k].code < 0) {
-            *err = all[k];
-            rc = all[k].code;
-            if (k > 0)
-                pc_error_prefix(err, "rank %d", k);
-        }
-    pc_free(all);
-    return rc;
+    return p->collect ? pc_collect_agree(p->collect, rc, err) : rc;
+}
+
+bool pc_finetune_is_alike(const struct pc_finetune_party *p, int rc)
+{
+    return !p->collect || rc == PACO_ECANCELLED || rc == PACO_EVERIFY || pc_collect_agreed(p->collect);
 }
 
 void pc_finetune_leave(struct pc_finetune_party *p)

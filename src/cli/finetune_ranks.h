@@ -23,6 +23,9 @@ int pc_finetune_join(struct pc_finetune_party *p, struct paco_error *err);
  * error everyone gets it, prefixed by who it was unless it was rank 0. */
 int pc_finetune_agree(struct pc_finetune_party *p, int rc, struct paco_error *err);
 
+/** Whether an error is one that all ranks have and know of: then they leave together. */
+bool pc_finetune_is_alike(const struct pc_finetune_party *p, int rc);
+
 /** Leave, all ranks together: after success, and after errors that all of them have. */
 void pc_finetune_leave(struct pc_finetune_party *p);
 

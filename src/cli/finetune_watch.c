@@ -102,6 +102,8 @@ int pc_finetune_watch_open(struct pc_finetune_watch *w, struct pc_finetune *f, s
 {
     w->f = f;
     pc_finetune_bar_init(&w->bar, f->self);
+    if (f->party.rank > 0) // rank 0 measures
+        return 0;
     int rc = f->v->eval_tasks ? add_tasks(w, f->v->eval_tasks, err) : 0;
     if (rc == 0 && f->v->sample_prompts)
         rc = read_prompts(w, err);

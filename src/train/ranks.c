@@ -383,20 +383,5 @@ int pc_ranks_most(struct pc_ranks *r, int64_t mine, int64_t *most, struct paco_e
 
 int pc_ranks_agree(struct pc_ranks *r, int rc, struct paco_error *err)
 {
-    int64_t worst = 0;
-    struct paco_error why = {0};
-    int sent = pc_ranks_most(r, -rc, &worst, &why);
-    if (rc < 0)
-        return sent < 0 ? rc : (int)-worst;
-    if (sent < 0 && err)
-        *err = why;
-    return sent < 0 || worst == 0 ? sent : pc_error_set(err, (int)-worst, "another rank met an error");
-}
-
-int pc_ranks_follow(struct pc_ranks *r, int rc, struct paco_error *err)
-{
-    int all = pc_ranks_agree(r, rc, err);
-    if (rc < 0 || all == 0 || pc_collect_lost(r->collect) >= 0)
-        return rc < 0 ? rc : all;
-    return pc_error_set(err, PACO_ECANCELLED, "another rank met an error");
+    return r ? pc_collect_agree(r->collect, rc, err) : rc;
 }

@@ -84,11 +84,7 @@ int pc_ranks_share(struct pc_ranks *r, double *values, const uint64_t *bounds, s
 /** The largest of what all ranks say. */
 int pc_ranks_most(struct pc_ranks *r, int64_t mine, int64_t *most, struct paco_error *err);
 
-/** Wait for everyone; rc and *err are this rank's so far. Where another has an error this one gets
- *  PACO_ECANCELLED. */
-int pc_ranks_follow(struct pc_ranks *r, int rc, struct paco_error *err);
-
-/** The worst of what all ranks' rc are; *err says of another's only that it is one. */
+/** pc_collect_agree; rc where nobody trains with us. */
 int pc_ranks_agree(struct pc_ranks *r, int rc, struct paco_error *err);
 
 #endif

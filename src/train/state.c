@@ -20,7 +20,7 @@
 
 #define OLD_SUFFIX ".paco-old" /* a state that is being removed */
 
-enum { MAX_STATE_FILE = 1 << 20 };
+enum { MAX_STATE_FILE = 1 << 20, TENSORS_EACH = 5 /* of a parameter: itself, two moments, their scales */ };
 
 /* ---- weights and states as one checkpoint ---- */
 
@@ -75,8 +75,8 @@ static int state_checkpoint(const struct pc_trainer *t, const struct pc_whole *a
     struct pc_checkpoint *ck = pc_checkpoint_new("training state", &g_ops, NULL, err);
     if (!ck)
         return PACO_EMEM;
-    ck->impl = pc_arena_alloc(&ck->arena, 5 * p->n, sizeof(void *));
-    int rc = ck->impl ? 0 : pc_error_mem(err, 5 * p->n * sizeof(void *), "a table of tensors");
+    ck->impl = pc_arena_alloc(&ck->arena, TENSORS_EACH * p->n, sizeof(void *));
+    int rc = ck->impl ? 0 : pc_error_mem(err, TENSORS_EACH * p->n * sizeof(void *), "a table of tensors");
     for (size_t i = 0; i < p->n && rc == 0; i++) {
         const struct pc_tensor *w = &p->ck->tensors[i];
         void *data = arrays->w ? arrays->w + p->v[i].offset : pc_params_weights(p, &p->v[i]);
@@ -94,11 +94,17 @@ static int state_checkpoint(const struct pc_trainer *t, const struct pc_whole *a
     return 0;
 }
 
-uint64_t pc_train_state_size(const struct pc_params *params, enum pc_optim_states states)
+uint64_t pc_train_state_size(const struct pc_params *params, enum pc_optim_states states, uint64_t beside)
 {
-    enum { TENSORS_OF_EACH = 5 }; /* parameters: itself, two means and, of 8 bits, their scales */
     return pc_params_size(params) + pc_optimizer_size(params->n_flat, states) +
-           pc_write_spare(TENSORS_OF_EACH * params->n);
+           pc_write_spare(TENSORS_EACH * params->n) + beside;
+}
+
+uint64_t pc_train_saving_size(const struct pc_trainer *t, uint64_t beside)
+{
+    const struct pc_train_setup *s = &t->setup;
+    enum pc_optim_states states = t->options.optimizer.states;
+    return pc_train_state_size(s->params, states, beside) + pc_whole_file_size(s->ranks, s->params, states);
 }
 
 /* ---- saving ---- */
@@ -175,13 +181,12 @@ static int save_shared(
     struct pc_whole arrays;
     char *parent = above(dir);
     int rc = parent ? 0 : pc_error_mem(err, strlen(dir), "a path");
-    rc = pc_ranks_follow(ranks, rc, err);
-    if (rc == 0) {
-        rc = pc_whole_gather(&arrays, t, parent, err);
-        if (rc == 0 && ranks->rank == 0)
+    rc = pc_ranks_agree(ranks, rc, err);
+    if (rc == 0 && (rc = pc_whole_gather(&arrays, t, parent, err)) == 0) {
+        if (ranks->rank == 0)
             rc = save_arrays(t, &arrays, s, dir, err);
         pc_whole_release(&arrays);
-        rc = pc_ranks_follow(ranks, rc, err);
+        rc = pc_ranks_agree(ranks, rc, err);
     }
     pc_free(parent);
     return rc;
@@ -191,10 +196,10 @@ int pc_train_state_save(
     const struct pc_trainer *t, const struct pc_train_saving *s, const char *dir, struct paco_error *err)
 {
     uint64_t step;
-    int64_t there =
+    bool there =
         pc_path_exists(dir) && pc_train_state_peek(dir, s->identity, &step, NULL) == 0 && step == t->step;
     if (t->setup.ranks) {
-        int rc = pc_ranks_most(t->setup.ranks, t->setup.ranks->rank == 0 && there, &there, err);
+        int rc = pc_collect_tell(t->setup.ranks->collect, &there, sizeof there, err);
         return rc < 0 || there ? rc : save_shared(t, s, dir, err);
     }
     struct pc_whole arrays;
@@ -293,29 +298,34 @@ void pc_train_states_release(struct pc_train_states *s)
 
 /* ---- identity ---- */
 
-/* Append "NAME (was A, is B)" of what differs, objects member by member. */
-static void differences(const json_t *was, const json_t *is, const char *prefix, struct pc_buf *out)
+static void put_value(const char *says, const json_t *value, struct pc_buf *out)
 {
+    pc_buf_puts(out, says);
+    if (value)
+        pc_json_write(out, value, PC_JSON_COMPACT);
+    else
+        pc_buf_puts(out, "not given");
+}
+
+void pc_train_differences(
+    const json_t *a, const json_t *b, const char *a_says, const char *b_says, struct pc_buf *out)
+{
+    enum { DIGEST = 40 }; // a text this long says nothing to a reader
     const char *key;
     json_t *value;
-    const json_t *sides[] = {was, is};
+    const json_t *sides[] = {a, b};
     for (int side = 0; side < 2; side++)
         json_object_foreach((json_t *)sides[side], key, value)
         {
-            const json_t *a = json_object_get(was, key), *b = json_object_get(is, key);
-            if ((side == 1 && a) || json_equal(a, b))
+            const json_t *x = json_object_get(a, key), *y = json_object_get(b, key);
+            if ((side == 1 && x) || json_equal(x, y))
                 continue;
-            pc_buf_printf(out, "%s%s%s", out->len ? ", " : "", prefix, key);
-            if ((a && !json_is_object(a) && !json_is_string(a)) || (a && json_string_length(a) < 40)) {
-                pc_buf_puts(out, " (was ");
-                pc_json_write(out, a, PC_JSON_COMPACT);
-                pc_buf_puts(out, ", is ");
-                if (b)
-                    pc_json_write(out, b, PC_JSON_COMPACT);
-                else
-                    pc_buf_puts(out, "not given");
-                pc_buf_putc(out, ')');
-            }
+            pc_buf_printf(out, "%s%s", out->len ? ", " : "", key);
+            if (json_string_length(x) >= DIGEST || json_string_length(y) >= DIGEST)
+                continue;
+            put_value(a_says, x, out);
+            put_value(b_says, y, out);
+            pc_buf_putc(out, ')');
         }
 }
 
@@ -325,7 +335,7 @@ static int check_identity(const json_t *was, const json_t *is, struct paco_error
         return 0;
     struct pc_buf text;
     pc_buf_init(&text, 900);
-    differences(was, is, "", &text);
+    pc_train_differences(was, is, " (was ", ", is ", &text);
     int rc = pc_error_set(err, PACO_EMISMATCH,
         "this is the checkpoint of another run; what differs: %s. Give the same again to go on, or begin "
         "anew "
@@ -405,90 +415,114 @@ static int check_digests(
 }
 
 struct loading {
-    struct pc_trainer *t;
-    const struct pc_checkpoint *to, *from;
+    const struct pc_params *params;
+    bool scales;                           /* moments have them */
+    const struct pc_checkpoint *to, *from; /* from: NULL on ranks that are told */
 };
 
-/* Tensor i of `to`, which follows the weights, belongs to one of the moments: this rank's share of it. */
-static int load_share(const struct loading *l, size_t i, const struct pc_tensor *from, struct paco_error *err)
+static const struct pc_tensor *source_of(const struct loading *l, size_t i)
 {
-    struct pc_optimizer *o = l->t->optimizer;
-    const struct pc_params *p = l->t->setup.params;
-    size_t each = o->m.scale ? 2 : 1, k = i - p->n;
-    struct pc_optim_moment *moment = k / each % 2 ? &o->v : &o->m;
-    return pc_whole_read_share(l->t, moment, k % each == 1, &p->v[k / each / 2], from, err);
+    return pc_checkpoint_find(l->from, l->to->tensors[i].name);
+}
+
+/* state_checkpoint's order, looked up in from. */
+static const struct pc_tensor *find_tensor(void *ctx, size_t i, enum pc_whole_array array)
+{
+    const struct loading *l = ctx;
+    bool second = array == PC_WHOLE_V || array == PC_WHOLE_V_SCALE,
+         scale = array == PC_WHOLE_M_SCALE || array == PC_WHOLE_V_SCALE;
+    if (array == PC_WHOLE_W)
+        return source_of(l, i);
+    return source_of(l, l->params->n + (2 * i + second) * (l->scales ? 2 : 1) + scale);
+}
+
+static int check_tensors(const struct loading *l, struct paco_error *err)
+{
+    for (size_t i = 0; i < l->to->n_tensors; i++) {
+        const struct pc_tensor *to = &l->to->tensors[i], *from = source_of(l, i);
+        if (!from)
+            return pc_error_set(err, PACO_EFORMAT, "tensor '%s' is missing", to->name);
+        if (from->dtype != to->dtype || !pc_tensor_same_shape(from, to))
+            return pc_error_set(err, PACO_EFORMAT, "tensor '%s' has another type or shape", to->name);
+    }
+    return 0;
 }
 
 static int load_tensor(void *ctx, size_t i, struct pc_sweep *sweep, struct paco_error *err)
 {
     const struct loading *l = ctx;
-    const struct pc_tensor *to = &l->to->tensors[i], *from = pc_checkpoint_find(l->from, to->name);
-    if (!from)
-        return pc_error_set(err, PACO_EFORMAT, "tensor '%s' is missing", to->name);
-    if (from->dtype != to->dtype || !pc_tensor_same_shape(from, to))
-        return pc_error_set(err, PACO_EFORMAT, "tensor '%s' has another type or shape", to->name);
-    bool shared = i >= l->t->setup.params->n && pc_ranks_shard(l->t->setup.ranks);
-    int rc = shared ? load_share(l, i, from, err)
-                    : pc_tensor_read(from, 0, from->n_rows, ((void **)to->owner->impl)[i], err);
+    const struct pc_tensor *to = &l->to->tensors[i], *from = source_of(l, i);
+    int rc = pc_tensor_read(from, 0, from->n_rows, ((void **)to->owner->impl)[i], err);
     return rc < 0 ? rc : pc_sweep_step(sweep, to->name, to->size, err);
 }
 
-static int load_tensors(struct pc_trainer *t, const struct pc_checkpoint *to,
-    const struct pc_checkpoint *from, struct paco_error *err)
+static int load_tensors(struct loading *l, struct pc_pool *pool, struct paco_error *err)
 {
-    struct loading l = {t, to, from};
+    const struct pc_checkpoint *to = l->to;
     uint64_t *sizes = pc_alloc(to->n_tensors, sizeof *sizes);
     if (!sizes)
         return pc_error_mem(err, to->n_tensors * sizeof *sizes, "a table of tensors");
     for (size_t i = 0; i < to->n_tensors; i++)
         sizes[i] = to->tensors[i].size;
-    const struct pc_sweep_options sweep = {.task = load_tensor,
-        .ctx = &l,
-        .n = to->n_tensors,
-        .sizes = sizes,
-        .pool = t->setup.pool,
-        .phase = "loading"};
+    const struct pc_sweep_options sweep = {
+        .task = load_tensor, .ctx = l, .n = to->n_tensors, .sizes = sizes, .pool = pool, .phase = "loading"};
     int rc = pc_sweep_run(&sweep, err);
     pc_free(sizes);
     return rc;
 }
 
-static int load_state(struct pc_trainer *t, const char *dir, const json_t *identity, struct paco_error *err)
+/* Open dir and look whether it is whole and t's: nothing of t has changed. */
+static int open_state(const struct pc_trainer *t, const char *dir, const json_t *identity,
+    struct pc_source *source, struct loading *l, uint64_t *step, struct paco_error *err)
 {
-    uint64_t step;
-    struct pc_source source = {.ck = NULL};
-    struct pc_checkpoint *to = NULL;
-    int rc = pc_train_state_peek(dir, identity, &step, err);
+    int rc = pc_train_state_peek(dir, identity, step, err);
     if (rc < 0)
         return rc;
-    if (step > t->course.n_updates) {
+    if (*step > t->course.n_updates)
         rc = pc_error_set(err, PACO_EFORMAT, "the checkpoint is of step %llu, the run has %llu",
-            (unsigned long long)step, (unsigned long long)t->course.n_updates);
-        pc_error_path(err, dir);
-        return rc;
-    }
-    rc = pc_source_open_tensors(dir, &source, err);
-    if (rc == 0 && (!t->setup.ranks || t->setup.ranks->rank == 0))
-        rc = check_digests(source.ck, dir, t->setup.pool, err);
-    const struct pc_whole arrays = {.w = t->setup.params->w, .m = t->optimizer->m, .v = t->optimizer->v};
+            (unsigned long long)*step, (unsigned long long)t->course.n_updates);
     if (rc == 0)
-        rc = state_checkpoint(t, &arrays, &to, err);
-    if (rc == 0) {
-        rc = load_tensors(t, to, source.ck, err);
-        if (rc < 0)
-            pc_error_path(err, dir);
-    }
-    if (t->setup.ranks)
-        pc_ranks_give_back(t->setup.ranks, t->setup.params->w, 0, t->setup.params->n_flat);
+        rc = pc_source_open_tensors(dir, source, err);
+    if (rc == 0)
+        rc = check_digests(source->ck, dir, t->setup.pool, err);
+    l->from = source->ck;
+    if (rc == 0)
+        rc = check_tensors(l, err);
+    if (rc < 0)
+        pc_error_path(err, dir);
+    return rc;
+}
+
+/* Rank 0 has opened it, or rc says why not. */
+static int load_shared(
+    struct pc_trainer *t, struct loading *l, uint64_t *step, int rc, struct paco_error *err)
+{
+    struct pc_ranks *ranks = t->setup.ranks;
+    rc = pc_ranks_agree(ranks, rc, err);
+    if (rc == 0)
+        rc = pc_collect_tell(ranks->collect, step, sizeof *step, err);
+    return rc < 0 ? rc : pc_whole_deal(t, find_tensor, l, err);
+}
+
+int pc_train_state_load(struct pc_trainer *t, const char *dir, const json_t *identity, struct paco_error *err)
+{
+    uint64_t step = 0;
+    struct pc_source source = {.ck = NULL};
+    struct pc_checkpoint *to = NULL;
+    struct pc_ranks *ranks = t->setup.ranks;
+    const struct pc_whole arrays = {.w = t->setup.params->w, .m = t->optimizer->m, .v = t->optimizer->v};
+    struct loading l = {.params = t->setup.params, .scales = t->optimizer->m.scale};
+    int rc = state_checkpoint(t, &arrays, &to, err);
+    l.to = to;
+    if (rc == 0 && (!ranks || ranks->rank == 0))
+        rc = open_state(t, dir, identity, &source, &l, &step, err);
+    if (ranks)
+        rc = load_shared(t, &l, &step, rc, err);
+    else if (rc == 0 && (rc = load_tensors(&l, t->setup.pool, err)) < 0)
+        pc_error_path(err, dir);
     if (rc == 0)
         t->step = t->optimizer->n_updates = step;
     pc_checkpoint_close(to);
     pc_source_close(&source);
     return rc;
-}
-
-int pc_train_state_load(struct pc_trainer *t, const char *dir, const json_t *identity, struct paco_error *err)
-{
-    int rc = load_state(t, dir, identity, err);
-    return t->setup.ranks ? pc_ranks_agree(t->setup.ranks, rc, err) : rc;
 }

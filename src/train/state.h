@@ -27,6 +27,7 @@ struct pc_train_saving {
     const char *files_from, *tokenizer_from, *file_name; /* as pc_write_options */
     const struct pc_write_file *files;
     size_t n_files;
+    uint64_t beside; /* bytes of the files beside the weights, about */
     const struct pc_progress *progress;
     struct pc_notes *notes;
 };
@@ -35,8 +36,11 @@ struct pc_train_saving {
 int pc_train_state_save(const struct pc_trainer *t, const struct pc_train_saving *saving, const char *dir,
     struct paco_error *err);
 
-/** Bytes that must be free on the disk for a state to be written: somewhat more than it takes. */
-uint64_t pc_train_state_size(const struct pc_params *params, enum pc_optim_states states);
+/** Bytes a state takes on disk, at most. beside: pc_train_saving's. */
+uint64_t pc_train_state_size(const struct pc_params *params, enum pc_optim_states states, uint64_t beside);
+
+/** Bytes of disk that saving one takes while it goes on: that, and what ranks put together first. */
+uint64_t pc_train_saving_size(const struct pc_trainer *t, uint64_t beside);
 
 /** The states in out_dir. */
 struct pc_train_states {
@@ -51,7 +55,8 @@ bool pc_train_state_is_name(const char *name);
 int pc_train_states_find(const char *out_dir, struct pc_train_states *out, struct paco_error *err);
 void pc_train_states_release(struct pc_train_states *s);
 
-/** Let t go on from dir. identity is what this run would write there.
+/** Let t go on from dir. identity is what this run would write there. Of ranks all call this, and rank 0
+ *  alone looks at dir (the others' may be NULL): it deals out what it reads, and its errors are everyone's.
  *
  *  PACO_EMISMATCH names the members that differ, and how; PACO_EUNSUPPORTED is another format; PACO_EVERIFY
  *  and PACO_EFORMAT a damaged folder: t is then no good but for another load. */
@@ -60,6 +65,12 @@ int pc_train_state_load(
 
 /** Which step dir is: its paco-training.json alone, held against identity (NULL: not compared). */
 int pc_train_state_peek(const char *dir, const json_t *identity, uint64_t *step, struct paco_error *err);
+
+/** Append the members of identities that differ, "NAME (was A, is B)", with a_says and b_says for " (was "
+ * and
+ * ", is "; of digests the name alone. */
+void pc_train_differences(
+    const json_t *a, const json_t *b, const char *a_says, const char *b_says, struct pc_buf *out);
 
 /** Remove dir so that no half of it is ever taken for a state. */
 int pc_train_state_remove(const char *dir, struct paco_error *err);

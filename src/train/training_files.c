@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/training_files.h"
 
+#include "base/disk.h"
 #include "base/file.h"
 #include "base/journal.h"
 #include "base/memory.h"
@@ -44,15 +45,17 @@ int pc_training_directory(const char *dir, struct paco_error *err)
     return rc;
 }
 
+/* A limit on the length of one file is no lack of room: what is to come are several. */
 static int resize(const char *path, uint64_t size, struct paco_error *err)
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666), rc = 0;
     if (fd < 0 || ftruncate(fd, 0) < 0)
         rc = fail(path, "disk space cannot be reserved", err);
-    if (rc == 0 && fallocate(fd, 0, 0, (off_t)size) < 0 && (errno == ENOSPC || errno == EDQUOT)) {
-        (void)ftruncate(fd, 0);
-        rc = pc_error_set(err, PACO_ENOSPC,
-            "%.2f GB for the next checkpoint and the model are not free on the disk", (double)size * 1e-9);
+    int failed = rc == 0 ? pc_disk_reserve(fd, size) : 0;
+    if (failed && failed != EFBIG) {
+        (void)!ftruncate(fd, 0);
+        rc = pc_error_os(err, failed, "%.2f GB for the next checkpoint and the model cannot be reserved",
+            (double)size * 1e-9);
         pc_error_path(err, path);
     }
     if (fd >= 0)

@@ -15,7 +15,7 @@
 int pc_training_directory(const char *dir, struct paco_error *err);
 
 /** Hold size bytes of the disk below dir for what is to come, more or fewer than before; 0: none. PACO_ENOSPC
- * when there is not so much. A file system that cannot promise is believed. */
+ * when there is not so much; PACO_EIO on other failures. A file system that cannot promise is believed. */
 int pc_training_reserve(const char *dir, uint64_t size, struct paco_error *err);
 
 /** Remove an earlier run's states and model, and no other file. The log is the caller's. */

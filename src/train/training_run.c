@@ -93,7 +93,13 @@ static bool leads(const struct pc_trainer *t)
 /* What rank 0 did before the others go on; all get an error when it met one. */
 static int after_leader(const struct pc_trainer *t, int rc, struct paco_error *err)
 {
-    return t->setup.ranks ? pc_ranks_follow(t->setup.ranks, rc, err) : rc;
+    return pc_ranks_agree(t->setup.ranks, rc, err);
+}
+
+/* What rank 0 knows. */
+static int tell(const struct pc_trainer *t, uint64_t *what, struct paco_error *err)
+{
+    return t->setup.ranks ? pc_collect_tell(t->setup.ranks->collect, what, sizeof *what, err) : 0;
 }
 
 /* Damaged ones must not be taken for what is saved when the run gets there again. */
@@ -106,17 +112,24 @@ static int remove_damaged(
     return after_leader(r->t, rc, err);
 }
 
-/* Load one of found, the latest that is whole. */
-static int load_latest(struct run *r, const struct pc_train_states *found, struct paco_error *err)
+static void remember(struct run *r, const char *dir)
+{
+    snprintf(r->result->latest, sizeof r->result->latest, "%s", dir);
+}
+
+/* Load one of the n states that rank 0 has found, the latest that is whole. */
+static int load_latest(struct run *r, const struct pc_train_states *found, size_t n, struct paco_error *err)
 {
     const struct pc_train_saving *s = &r->o->saving;
     int rc = 0;
-    for (size_t i = 0; i < found->n; i++) {
+    for (size_t i = 0; i < n; i++) {
         struct paco_error why = {0};
-        rc = pc_train_state_load(r->t, found->v[i].dir, s->identity, &why);
+        const char *dir = leads(r->t) ? found->v[i].dir : "";
+        rc = pc_train_state_load(r->t, dir, s->identity, &why);
         if (rc != PACO_EVERIFY && rc != PACO_EFORMAT && rc != PACO_ENOENT) {
             if (rc < 0 && err)
                 *err = why;
+            remember(r, dir);
             return rc < 0 ? rc : remove_damaged(r, found, i, err);
         }
         char text[1200];
@@ -128,22 +141,25 @@ static int load_latest(struct run *r, const struct pc_train_states *found, struc
     return rc; /* that of the earliest: none is whole */
 }
 
+/* Rank 0 looks, and says. */
 static int go_on(struct run *r, struct paco_error *err)
 {
-    struct pc_train_states found;
-    if (r->o->resume_from)
+    struct pc_train_states found = {.n = 0};
+    if (r->o->resume_from) {
+        remember(r, r->o->resume_from);
         return pc_train_state_load(r->t, r->o->resume_from, r->o->saving.identity, err);
-    // What an interruption left half removed is cleared away by the first search.
+    }
     int rc = leads(r->t) ? pc_train_states_find(r->o->out_dir, &found, err) : 0;
-    if (leads(r->t))
-        pc_train_states_release(&found);
+    uint64_t n = found.n;
     rc = after_leader(r->t, rc, err);
     if (rc == 0)
-        rc = pc_train_states_find(r->o->out_dir, &found, err);
-    if (rc == 0 && found.n == 0)
+        rc = tell(r->t, &n, err);
+    if (rc == 0 && n == 0)
         pc_note(r->o->saving.notes, "there is no checkpoint yet: the run begins at its first step");
     if (rc == 0)
-        rc = load_latest(r, &found, err);
+        rc = load_latest(r, &found, (size_t)n, err);
+    if (rc == 0 && r->t->setup.ranks) // all can say it, whoever is left
+        rc = pc_collect_tell(r->t->setup.ranks->collect, r->result->latest, sizeof r->result->latest, err);
     pc_train_states_release(&found);
     return rc;
 }
@@ -171,7 +187,7 @@ static int reserve(const struct run *r, bool with_state, struct paco_error *err)
     if (!leads(t))
         return 0;
     if (with_state)
-        size += pc_train_state_size(t->setup.params, t->options.optimizer.states);
+        size += pc_train_saving_size(t, r->o->saving.beside);
     return pc_training_reserve(r->o->out_dir, size, err);
 }
 
@@ -194,6 +210,7 @@ static int save(struct run *r, const char *kind, uint64_t number, struct paco_er
         rc = pc_train_state_save(r->t, &saving, dir.data, err);
     if (rc == 0) {
         snprintf(r->result->saved, sizeof r->result->saved, "%s", dir.data);
+        remember(r, dir.data);
         rc = drop_old(r, err);
         if (reserve(r, true, NULL) < 0)
             pc_note(r->o->saving.notes, "the disk has no room for another checkpoint");
@@ -249,19 +266,26 @@ static int after_step(struct run *r, const struct pc_train_report *report, struc
     return after_leader(r->t, rc, err);
 }
 
+/* Whether all ranks met this error, and are there to save what they have. */
+static bool is_alike(const struct pc_trainer *t, int why)
+{
+    return !t->setup.ranks || why == PACO_ECANCELLED || why == PACO_EVERIFY ||
+           pc_collect_agreed(t->setup.ranks->collect);
+}
+
 /* What is trained is kept: the weights that a step which did not come about has not touched, or those of the
  * last one. Where a rank is gone, so is its share of them. */
-static int stop(struct run *r, int why, bool all_here, struct paco_error *err)
+static int stop(struct run *r, int why, struct paco_error *err)
 {
     struct paco_error saving = {0};
-    if (r->t->setup.ranks && !all_here)
+    if (!is_alike(r->t, why))
         return why;
     r->keep_all = why == PACO_EVERIFY;
     int rc = r->t->step ? save(r, "step", r->t->step, &saving) : 0;
     char text[600];
     if (rc < 0)
         pc_error_prefix(err, "%s; and", pc_error_format(&saving, text, sizeof text));
-    return why;
+    return after_leader(r->t, why, err);
 }
 
 static int steps(struct run *r, struct paco_error *err)
@@ -273,11 +297,11 @@ static int steps(struct run *r, struct paco_error *err)
         *r->result->saved = '\0';
         rc = pc_trainer_step(r->t, o->saving.progress, &report, err);
         if (rc < 0)
-            return stop(r, rc, rc == PACO_ECANCELLED || rc == PACO_EVERIFY, err);
+            return stop(r, rc, err);
         count(r, &report);
         rc = after_step(r, &report, err);
         if (rc < 0)
-            return stop(r, rc, true, err);
+            return stop(r, rc, err);
         rc = save_if_due(r, err);
     }
     return rc < 0 || !leads(r->t) ? rc : pc_train_log_sync(r->log, err);
@@ -328,6 +352,8 @@ int pc_training_run(struct pc_trainer *t, const struct pc_training_options *o,
         rc = after_leader(t, o->on_begin(o->ctx, t->step, err), err);
     if (rc == 0)
         rc = steps(&r, err);
+    if (rc == 0) // what is left to be written is the model
+        rc = after_leader(t, reserve(&r, false, err), err);
     if (rc < 0 && r.log)
         (void)pc_training_reserve(o->out_dir, 0, NULL);
     pc_train_log_close(r.log);
@@ -343,17 +369,18 @@ static void keep_trained(struct pc_trainer *t, const struct pc_training_options 
     struct run r = {.t = t, .o = o, .result = &result};
     struct paco_error why = {0};
     char text[1200];
-    if (t->setup.ranks || !t->step)
+    if (!t->step)
         return;
     if (save(&r, "step", t->step, &why) == 0)
         pc_note(o->saving.notes, "step %llu is kept in %s: the same command with --resume writes the model",
             (unsigned long long)t->step, result.saved);
     else
         pc_note(o->saving.notes, "%s", pc_error_format(&why, text, sizeof text));
-    (void)pc_training_reserve(o->out_dir, 0, NULL);
+    if (leads(t))
+        (void)pc_training_reserve(o->out_dir, 0, NULL);
 }
 
-int pc_training_finish(struct pc_trainer *t, const struct pc_training_options *o,
+static int write_model(const struct pc_trainer *t, const struct pc_training_options *o,
     const struct pc_checkpoint *ck, struct pc_write_result *written, struct paco_error *err)
 {
     const struct pc_train_saving *s = &o->saving;
@@ -376,11 +403,21 @@ int pc_training_finish(struct pc_trainer *t, const struct pc_training_options *o
         rc = pc_write_checkpoint(ck, &w, written, err);
     if (rc == 0)
         rc = pc_training_move(o->out_dir, err);
-    if (rc < 0)
-        keep_trained(t, o);
     json_decref(settings);
     pc_free(dir);
     return rc;
+}
+
+int pc_training_finish(struct pc_trainer *t, const struct pc_training_options *o,
+    const struct pc_checkpoint *ck, int rc, struct pc_write_result *written, struct paco_error *err)
+{
+    if (rc == 0 && leads(t))
+        rc = write_model(t, o, ck, written, err);
+    rc = after_leader(t, rc, err);
+    if (rc == 0 || !is_alike(t, rc))
+        return rc;
+    keep_trained(t, o);
+    return after_leader(t, rc, err);
 }
 
 bool pc_training_is_done(const struct pc_training_options *o, uint64_t n_updates)

@@ -6,6 +6,8 @@
  *     OUT/step_200, OUT/epoch_0    states of the run (train/state.h)
  *     OUT/config.json, ...         the model, when the run is done
  *
+ * Of ranks, rank 0 alone looks into the directory, and tells the others.
+ *
  * Whatever ends the run, going on from the latest state gives the files it would have given without the
  * interruption (but for the seconds in the log). */
 #ifndef PC_TRAIN_TRAINING_RUN_H
@@ -27,8 +29,8 @@ struct pc_training_options {
     uint64_t model_size;           /* bytes of what is written at the end: held from the beginning */
     uint64_t (*peak_memory)(void); /* bytes, for the log */
     /** Before the first step, and after each: may be NULL. step: where the run goes on, 0 where it begins;
-     * out_dir is there and locked. What they return below 0 on the first rank ends the run of all, as
-     * what a step does; there alone they may fail. */
+     * out_dir is there and locked. What they return below 0 on any rank ends the run of all, as what a step
+     * does. */
     int (*on_begin)(void *ctx, uint64_t step, struct paco_error *err);
     int (*on_step)(void *ctx, const struct pc_train_report *report, struct paco_error *err);
     void *ctx;
@@ -40,6 +42,7 @@ struct pc_training_result {
     uint64_t n_tokens;           /* of this process */
     double seconds, loss;        /* training; the mean loss of the last epoch's steps, by the log too */
     char saved[512];             /* the state that an interruption left, or empty */
+    char latest[512];            /* the state that is there to go on from, or empty */
 };
 
 /** Look at out_dir and refuse what would be overwritten, before anything else is done: PACO_EEXIST names what
@@ -56,9 +59,10 @@ int pc_training_run(struct pc_trainer *t, const struct pc_training_options *opti
     struct pc_training_result *result, struct paco_error *err);
 
 /** Write ck as the run's model into out_dir, whole: into out_dir/final first, then every file gets its place,
- *  config.json (of an adapter adapter_config.json) last. When that fails, the
- *  state is saved. */
+ *  config.json (of an adapter adapter_config.json) last. rc and *err: what was met while ck was made. When
+ *  either failed, the state is saved. Of ranks all call this, rank 0's ck is written, and errors are
+ *  everyone's. */
 int pc_training_finish(struct pc_trainer *t, const struct pc_training_options *options,
-    const struct pc_checkpoint *ck, struct pc_write_result *written, struct paco_error *err);
+    const struct pc_checkpoint *ck, int rc, struct pc_write_result *written, struct paco_error *err);
 
 #endif

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/whole.h"
 
+#include "base/disk.h"
+#include "base/file.h"
 #include "base/memory.h"
 
 #include <errno.h>
@@ -12,38 +14,32 @@
 
 enum { BUFFER = 16 << 20, PAGE = 4096 };
 
-/* ---- gathering ---- */
+/* ---- what is shared ---- */
 
 /* An array of which every rank has its pieces. */
 struct pieces {
-    const unsigned char *own;
+    enum pc_whole_array array;
+    unsigned char *own;
     size_t size;       /* of an entry */
     uint64_t per_unit; /* elements of the flat space an entry stands for */
     bool flat;         /* own is laid out like the flat space, else as pc_shard_local says */
     uint64_t at;       /* in the file */
 };
 
-struct gathering {
+/* Pieces on their way from or to rank 0, a stretch of every rank's at a time. */
+struct moving {
     struct pc_ranks *ranks;
-    int fd; /* -1: not rank 0, or it has failed */
     unsigned char *buffer;
     int64_t *bounds; /* (ranks + 1) entries of the buffer */
-    int rc;          /* of writing */
+    int rc;          /* of rank 0's reading or writing, and err: the others go on until it is agreed upon */
     struct paco_error *err;
-};
 
-static void write_at(struct gathering *g, const unsigned char *bytes, size_t n, uint64_t at)
-{
-    while (n && g->rc == 0 && g->fd >= 0) {
-        ssize_t done = pwrite(g->fd, bytes, n, (off_t)at);
-        if (done < 0 && errno != EINTR)
-            g->rc = pc_error_os(g->err, errno, "gathering what ranks keep shares of");
-        size_t step = done > 0 ? (size_t)done : 0;
-        bytes += step;
-        n -= step;
-        at += step;
-    }
-}
+    int fd; /* gathering: rank 0's file */
+
+    pc_whole_find *find; /* dealing */
+    void *ctx;
+    const struct pc_params *params;
+};
 
 static uint64_t entries(
     const struct pieces *p, const struct pc_shard *s, size_t i_group, int rank, uint64_t *first)
@@ -55,34 +51,98 @@ static uint64_t entries(
     return n;
 }
 
-/* Entries [at, at + stretch) of every rank's piece of a group. */
-static int gather_stretch(struct gathering *g, const struct pieces *p, size_t i_group, uint64_t at,
-    uint64_t stretch, struct paco_error *err)
+/* Where this rank's entries of a group lie in own. */
+static uint64_t own_place(const struct pieces *p, const struct pc_shard *s, size_t i_group, uint64_t first)
 {
-    const struct pc_shard *s = &g->ranks->shard;
-    uint64_t first;
-    int64_t ticket;
-    for (int k = 0; k < s->size; k++) {
-        uint64_t n = entries(p, s, i_group, k, &first), left = n > at ? n - at : 0;
-        g->bounds[k] = k ? g->bounds[k] : 0;
-        g->bounds[k + 1] = g->bounds[k] + (int64_t)(left < stretch ? left : stretch);
-        uint64_t from = p->flat ? first : s->local[i_group] / p->per_unit;
-        if (k == s->rank)
-            memcpy(g->buffer + (size_t)g->bounds[k] * p->size, p->own + (from + at) * p->size,
-                (size_t)(g->bounds[k + 1] - g->bounds[k]) * p->size);
-    }
-    int rc = pc_collect_gather_to(g->ranks->collect, 0, g->buffer, g->bounds, p->size, &ticket, err);
-    if (rc == 0)
-        rc = pc_collect_wait(g->ranks->collect, ticket, err);
-    for (int k = 0; k < s->size && rc == 0; k++) {
-        entries(p, s, i_group, k, &first);
-        write_at(g, g->buffer + (size_t)g->bounds[k] * p->size,
-            (size_t)(g->bounds[k + 1] - g->bounds[k]) * p->size, p->at + (first + at) * p->size);
-    }
-    return rc;
+    return p->flat ? first : s->local[i_group] / p->per_unit;
 }
 
-static int gather_pieces(struct gathering *g, const struct pieces *p, struct paco_error *err)
+static uint64_t place(uint64_t *at, uint64_t size)
+{
+    uint64_t here = *at;
+    *at += (size + PAGE - 1) / PAGE * PAGE;
+    return here;
+}
+
+/* An array of n_flat elements, per_unit to an entry of size bytes. */
+static struct pieces pieces_of(void *own, size_t size, uint64_t per_unit, uint64_t n_flat, uint64_t *file)
+{
+    return (struct pieces){
+        .own = own, .size = size, .per_unit = per_unit, .at = place(file, n_flat / per_unit * size)};
+}
+
+/* The moments, if asked for, and the weights, if asked for; size 0 for what there is not. Returns bytes of
+ * all. */
+static uint64_t lay_out(
+    const struct pc_trainer *t, bool moments, bool weights, struct pieces p[PC_WHOLE_ARRAYS])
+{
+    uint64_t n = t->setup.params->n_flat, size = 0;
+    const struct pc_optimizer *o = t->optimizer;
+    size_t bytes = pc_optim_states_size(o->options.states);
+    bool flat = !pc_ranks_shard(t->setup.ranks);
+    memset(p, 0, PC_WHOLE_ARRAYS * sizeof *p);
+    if (moments) {
+        p[PC_WHOLE_M] = pieces_of(o->m.data, bytes, 1, n, &size);
+        p[PC_WHOLE_V] = pieces_of(o->v.data, bytes, 1, n, &size);
+    }
+    if (moments && o->m.scale) {
+        p[PC_WHOLE_M_SCALE] = pieces_of(o->m.scale, sizeof(float), PC_PARAM_ALIGN, n, &size);
+        p[PC_WHOLE_V_SCALE] = pieces_of(o->v.scale, sizeof(float), PC_PARAM_ALIGN, n, &size);
+    }
+    if (weights)
+        p[PC_WHOLE_W] = pieces_of(t->setup.params->w, sizeof(float), 1, n, &size);
+    for (int i = 0; i < PC_WHOLE_ARRAYS; i++) {
+        p[i].array = (enum pc_whole_array)i;
+        p[i].flat = flat || i == PC_WHOLE_W;
+    }
+    return size;
+}
+
+uint64_t pc_whole_file_size(
+    const struct pc_ranks *ranks, const struct pc_params *params, enum pc_optim_states states)
+{
+    uint64_t n = params->n_flat;
+    if (!pc_ranks_shard(ranks))
+        return 0;
+    return pc_optimizer_size(n, states) + (ranks->zero >= 3 ? n * sizeof(float) : 0) +
+           (uint64_t)PC_WHOLE_ARRAYS * PAGE;
+}
+
+static int make_buffer(struct moving *g, struct paco_error *err)
+{
+    g->buffer = pc_alloc_pages(BUFFER);
+    g->bounds = pc_alloc((size_t)g->ranks->size + 1, sizeof *g->bounds);
+    int rc = g->buffer && g->bounds ? 0 : pc_error_mem(err, BUFFER, "what ranks keep shares of");
+    return pc_ranks_agree(g->ranks, rc, err);
+}
+
+/* Cut the buffer for entries [at, at + stretch) of every rank's piece of a group. Returns where, in own, this
+ * rank's are. */
+static uint64_t cut(struct moving *g, const struct pieces *p, size_t i_group, uint64_t at, uint64_t stretch)
+{
+    const struct pc_shard *s = &g->ranks->shard;
+    uint64_t first, own = 0;
+    g->bounds[0] = 0;
+    for (int k = 0; k < s->size; k++) {
+        uint64_t n = entries(p, s, i_group, k, &first), left = n > at ? n - at : 0;
+        g->bounds[k + 1] = g->bounds[k] + (int64_t)(left < stretch ? left : stretch);
+        if (k == s->rank)
+            own = own_place(p, s, i_group, first) + at;
+    }
+    return own;
+}
+
+static unsigned char *piece_in_buffer(const struct moving *g, const struct pieces *p, int rank, size_t *n)
+{
+    *n = (size_t)(g->bounds[rank + 1] - g->bounds[rank]);
+    return g->buffer + (size_t)g->bounds[rank] * p->size;
+}
+
+typedef int move_fn(struct moving *g, const struct pieces *p, size_t i_group, uint64_t at, uint64_t own,
+    struct paco_error *err);
+
+/* All stretches of all groups. */
+static int move_pieces(struct moving *g, const struct pieces *p, move_fn *move, struct paco_error *err)
 {
     const struct pc_shard *s = &g->ranks->shard;
     uint64_t stretch = BUFFER / p->size / (uint64_t)s->size, first;
@@ -94,62 +154,60 @@ static int gather_pieces(struct gathering *g, const struct pieces *p, struct pac
             most = n > most ? n : most;
         }
         for (uint64_t at = 0; at < most && rc == 0; at += stretch)
-            rc = gather_stretch(g, p, i, at, stretch, err);
+            rc = move(g, p, i, at, cut(g, p, i, at, stretch), err);
     }
     return rc;
 }
 
-static int open_file(const char *dir, uint64_t size, struct paco_error *err)
+/* ---- gathering ---- */
+
+static int gather_stretch(struct moving *g, const struct pieces *p, size_t i_group, uint64_t at, uint64_t own,
+    struct paco_error *err)
+{
+    const struct pc_shard *s = &g->ranks->shard;
+    uint64_t first;
+    int64_t ticket;
+    size_t n;
+    unsigned char *to = piece_in_buffer(g, p, s->rank, &n);
+    memcpy(to, p->own + own * p->size, n * p->size);
+    int rc = pc_collect_gather_to(g->ranks->collect, 0, g->buffer, g->bounds, p->size, &ticket, err);
+    if (rc == 0)
+        rc = pc_collect_wait(g->ranks->collect, ticket, err);
+    for (int k = 0; k < s->size && rc == 0 && g->fd >= 0 && g->rc == 0; k++) {
+        entries(p, s, i_group, k, &first);
+        const unsigned char *from = piece_in_buffer(g, p, k, &n);
+        g->rc = pc_fd_write(g->fd, "", p->at + (first + at) * p->size, from, n * p->size, g->err);
+    }
+    return rc;
+}
+
+/* A file without a name; of file systems that know none, one whose name is gone at once. */
+static int open_nameless(const char *dir)
 {
     int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (fd >= 0) {
-        int rc = posix_fallocate(fd, 0, (off_t)size);
-        if (rc == 0)
-            return fd;
+    if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOSYS))
+        return fd;
+    char *path = pc_path_join(dir, ".paco-gather-XXXXXX");
+    fd = path ? mkostemp(path, O_CLOEXEC) : -1;
+    if (fd >= 0)
+        unlink(path);
+    pc_free(path);
+    return fd;
+}
+
+static int open_file(const char *dir, uint64_t size, struct paco_error *err)
+{
+    int fd = open_nameless(dir), failed = fd < 0 ? errno : pc_disk_reserve(fd, size);
+    if (failed == 0 && ftruncate(fd, (off_t)size) < 0)
+        failed = errno;
+    if (failed == 0)
+        return fd;
+    if (fd >= 0)
         close(fd);
-        errno = rc;
-    }
-    pc_error_os(err, errno, "a file of %llu bytes for what ranks keep shares of cannot be made",
+    pc_error_os(err, failed, "a file of %llu bytes for what ranks keep shares of cannot be made",
         (unsigned long long)size);
     pc_error_path(err, dir);
     return -1;
-}
-
-static uint64_t place(uint64_t *at, uint64_t size)
-{
-    uint64_t here = *at;
-    *at += (size + PAGE - 1) / PAGE * PAGE;
-    return here;
-}
-
-enum { M, V, M_SCALE, V_SCALE, W, N_ARRAYS };
-
-/* What of t is shared: size 0 for what is not. Returns bytes of the file. */
-static uint64_t lay_out(const struct pc_trainer *t, bool moments, struct pieces p[N_ARRAYS])
-{
-    uint64_t n = t->setup.params->n_flat, size = 0, blocks = n / PC_PARAM_ALIGN;
-    const struct pc_optimizer *o = t->optimizer;
-    size_t bytes = pc_optim_states_size(o->options.states);
-    memset(p, 0, N_ARRAYS * sizeof *p);
-    if (moments) {
-        p[M] = (struct pieces){.own = o->m.data, .size = bytes, .per_unit = 1, .at = place(&size, n * bytes)};
-        p[V] = (struct pieces){.own = o->v.data, .size = bytes, .per_unit = 1, .at = place(&size, n * bytes)};
-    }
-    if (moments && o->m.scale) {
-        const struct pieces scale = {.size = sizeof(float), .per_unit = PC_PARAM_ALIGN};
-        p[M_SCALE] = p[V_SCALE] = scale;
-        p[M_SCALE].own = (const unsigned char *)o->m.scale;
-        p[V_SCALE].own = (const unsigned char *)o->v.scale;
-        p[M_SCALE].at = place(&size, blocks * sizeof(float));
-        p[V_SCALE].at = place(&size, blocks * sizeof(float));
-    }
-    if (t->setup.ranks->zero >= 3)
-        p[W] = (struct pieces){.own = (const unsigned char *)t->setup.params->w,
-            .size = sizeof(float),
-            .per_unit = 1,
-            .flat = true,
-            .at = place(&size, n * sizeof(float))};
-    return size;
 }
 
 static int map_file(
@@ -158,15 +216,15 @@ static int map_file(
     void *map = mmap(NULL, (size_t)size, PROT_READ, MAP_SHARED, fd, 0);
     if (map == MAP_FAILED)
         return pc_error_os(err, errno, "what ranks keep shares of cannot be mapped");
-    unsigned char *at = map;
+    void *at[PC_WHOLE_ARRAYS];
+    for (int i = 0; i < PC_WHOLE_ARRAYS; i++)
+        at[i] = p[i].size ? (unsigned char *)map + p[i].at : NULL;
     out->map = map;
     out->map_size = (size_t)size;
-    out->m.data = p[M].size ? at + p[M].at : NULL;
-    out->v.data = p[V].size ? at + p[V].at : NULL;
-    out->m.scale = p[M_SCALE].size ? (float *)(void *)(at + p[M_SCALE].at) : NULL;
-    out->v.scale = p[V_SCALE].size ? (float *)(void *)(at + p[V_SCALE].at) : NULL;
-    if (p[W].size)
-        out->w = (float *)(void *)(at + p[W].at);
+    out->m = (struct pc_optim_moment){.data = at[PC_WHOLE_M], .scale = at[PC_WHOLE_M_SCALE]};
+    out->v = (struct pc_optim_moment){.data = at[PC_WHOLE_V], .scale = at[PC_WHOLE_V_SCALE]};
+    if (at[PC_WHOLE_W])
+        out->w = at[PC_WHOLE_W];
     return 0;
 }
 
@@ -174,24 +232,24 @@ static int gather(
     struct pc_whole *out, const struct pc_trainer *t, bool moments, const char *dir, struct paco_error *err)
 {
     struct pc_ranks *ranks = t->setup.ranks;
-    struct pieces pieces[N_ARRAYS];
-    struct gathering g = {.ranks = ranks, .fd = -1, .err = err};
-    uint64_t size = lay_out(t, moments, pieces);
-    int rc = 0;
-    g.buffer = pc_alloc_pages(BUFFER);
-    g.bounds = pc_alloc((size_t)ranks->size + 1, sizeof *g.bounds);
-    if (!g.buffer || !g.bounds)
-        rc = pc_error_mem(err, BUFFER, "what ranks keep shares of");
-    rc = pc_ranks_follow(ranks, rc, err);
-    if (rc == 0 && ranks->rank == 0 && (g.fd = open_file(dir, size, err)) < 0)
-        g.rc = err && err->code ? err->code : PACO_EIO;
-    for (int i = 0; i < N_ARRAYS && rc == 0; i++)
+    struct pieces pieces[PC_WHOLE_ARRAYS];
+    struct moving g = {.ranks = ranks, .fd = -1, .err = err};
+    uint64_t size = lay_out(t, moments, ranks->zero >= 3, pieces);
+    int rc = make_buffer(&g, err);
+    if (rc == 0) {
+        if (ranks->rank == 0 && (g.fd = open_file(dir, size, err)) < 0)
+            rc = err && err->code ? err->code : PACO_EIO;
+        rc = pc_ranks_agree(ranks, rc, err);
+    }
+    for (int i = 0; i < PC_WHOLE_ARRAYS && rc == 0; i++)
         if (pieces[i].size)
-            rc = gather_pieces(&g, &pieces[i], err);
-    if (rc == 0)
+            rc = move_pieces(&g, &pieces[i], gather_stretch, err);
+    if (rc == 0) {
         rc = g.rc;
-    if (rc == 0 && g.fd >= 0)
-        rc = map_file(out, pieces, g.fd, size, err);
+        if (rc == 0 && g.fd >= 0)
+            rc = map_file(out, pieces, g.fd, size, err);
+        rc = pc_ranks_agree(ranks, rc, err);
+    }
     if (g.fd >= 0)
         close(g.fd);
     pc_free(g.buffer);
@@ -219,7 +277,7 @@ void pc_whole_release(struct pc_whole *whole)
     *whole = (struct pc_whole){.map = NULL};
 }
 
-/* ---- loading ---- */
+/* ---- dealing ---- */
 
 /* Entries [first, first + n) of a tensor, by way of the rows that hold them. */
 static int read_entries(const struct pc_tensor *t, size_t size, uint64_t first, uint64_t n,
@@ -236,22 +294,80 @@ static int read_entries(const struct pc_tensor *t, size_t size, uint64_t first, 
     return rc;
 }
 
-int pc_whole_read_share(struct pc_trainer *t, struct pc_optim_moment *moment, bool scale,
-    const struct pc_param *param, const struct pc_tensor *from, struct paco_error *err)
+/* Entries [first, first + n) of a whole array: those of tensors, and zeros between them. */
+static int read_flat(const struct moving *g, const struct pieces *p, uint64_t first, uint64_t n,
+    unsigned char *out, struct paco_error *err)
 {
-    const struct pc_shard *s = pc_ranks_shard(t->setup.ranks);
-    size_t size = scale ? sizeof(float) : pc_optim_states_size(t->optimizer->options.states);
-    unsigned char *own = scale ? (unsigned char *)moment->scale : moment->data;
-    uint64_t unit = scale ? PC_PARAM_ALIGN : 1, end = param->offset + param->n;
     int rc = 0;
-    for (uint64_t c = param->offset / PC_PARAM_CHUNK; c * PC_PARAM_CHUNK < end && rc == 0; c++) {
-        uint64_t local, begin = c * PC_PARAM_CHUNK, a = begin, b = begin + PC_PARAM_CHUNK;
-        if (!pc_shard_owns(s, c, &local))
-            continue;
-        a = a > param->offset ? a : param->offset;
-        b = b < end ? b : end;
-        rc = read_entries(from, size, (a - param->offset) / unit, (b - a + unit - 1) / unit,
-            own + (local + a - begin) / unit * size, err);
+    memset(out, 0, (size_t)n * p->size);
+    for (size_t i = 0; i < g->params->n && rc == 0; i++) {
+        const struct pc_param *v = &g->params->v[i];
+        uint64_t begin = v->offset / p->per_unit, end = begin + (v->n + p->per_unit - 1) / p->per_unit,
+                 a = begin > first ? begin : first, b = end < first + n ? end : first + n;
+        if (a < b)
+            rc = read_entries(
+                g->find(g->ctx, i, p->array), p->size, a - begin, b - a, out + (a - first) * p->size, err);
     }
+    return rc;
+}
+
+static int deal_stretch(struct moving *g, const struct pieces *p, size_t i_group, uint64_t at, uint64_t own,
+    struct paco_error *err)
+{
+    const struct pc_shard *s = &g->ranks->shard;
+    uint64_t first;
+    int64_t ticket;
+    size_t n;
+    for (int k = 0; k < s->size && s->rank == 0 && g->rc == 0; k++) {
+        entries(p, s, i_group, k, &first);
+        unsigned char *to = piece_in_buffer(g, p, k, &n);
+        g->rc = read_flat(g, p, first + at, n, to, g->err);
+    }
+    int rc = pc_collect_scatter(g->ranks->collect, 0, g->buffer, g->bounds, p->size, &ticket, err);
+    if (rc == 0)
+        rc = pc_collect_wait(g->ranks->collect, ticket, err);
+    if (rc == 0) {
+        const unsigned char *from = piece_in_buffer(g, p, s->rank, &n);
+        memcpy(p->own + own * p->size, from, n * p->size);
+    }
+    return rc;
+}
+
+/* Everyone's pieces of an array that all have whole. */
+static int spread_pieces(struct moving *g, const struct pieces *p, struct paco_error *err)
+{
+    const struct pc_shard *s = &g->ranks->shard;
+    int64_t ticket = 0;
+    int rc = 0;
+    for (size_t i = 0; i < s->n_groups && rc == 0; i++) {
+        pc_shard_bounds(s, i, g->bounds);
+        for (int k = 0; k <= s->size; k++)
+            g->bounds[k] /= (int64_t)p->per_unit;
+        rc = pc_collect_gather(g->ranks->collect, p->own, g->bounds, p->size, &ticket, err);
+    }
+    return rc < 0 ? rc : pc_collect_wait(g->ranks->collect, ticket, err);
+}
+
+int pc_whole_deal(struct pc_trainer *t, pc_whole_find *find, void *ctx, struct paco_error *err)
+{
+    struct pc_ranks *ranks = t->setup.ranks;
+    struct pieces pieces[PC_WHOLE_ARRAYS];
+    struct moving g = {
+        .ranks = ranks, .fd = -1, .err = err, .find = find, .ctx = ctx, .params = t->setup.params};
+    lay_out(t, true, true, pieces);
+    int rc = make_buffer(&g, err);
+    for (int i = 0; i < PC_WHOLE_ARRAYS && rc == 0; i++) {
+        if (!pieces[i].size)
+            continue;
+        rc = move_pieces(&g, &pieces[i], deal_stretch, err);
+        if (rc == 0 && pieces[i].flat && (ranks->zero == 0 || i != PC_WHOLE_W))
+            rc = spread_pieces(&g, &pieces[i], err);
+    }
+    if (rc == 0 && ranks->zero > 0)
+        rc = pc_ranks_spread(ranks, t->setup.params->w, err);
+    if (rc == 0)
+        rc = pc_ranks_agree(ranks, g.rc, err);
+    pc_free(g.buffer);
+    pc_free(g.bounds);
     return rc;
 }

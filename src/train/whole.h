@@ -17,8 +17,7 @@ struct pc_whole {
 };
 
 /** All ranks call this; rank 0's out has the arrays, *borrowed* from the trainer or until release, the
- * others' are NULL. dir: where the file goes. Errors of rank 0 (PACO_ENOSPC) are its own: the others go on.
- */
+ * others' are NULL. dir: where rank 0's file goes. Errors are everyone's (pc_collect_agree). */
 int pc_whole_gather(
     struct pc_whole *out, const struct pc_trainer *t, const char *dir, struct paco_error *err);
 /** The same of the weights alone: m and v are NULL. */
@@ -26,9 +25,24 @@ int pc_whole_gather_weights(
     struct pc_whole *out, const struct pc_trainer *t, const char *dir, struct paco_error *err);
 void pc_whole_release(struct pc_whole *whole);
 
-/** Read from, a tensor of one of the moments of param, into this rank's share. scale: its blocks' magnitudes.
- */
-int pc_whole_read_share(struct pc_trainer *t, struct pc_optim_moment *moment, bool scale,
-    const struct pc_param *param, const struct pc_tensor *from, struct paco_error *err);
+/** Bytes of that file, of the larger of both calls; 0 where nothing is shared. */
+uint64_t pc_whole_file_size(
+    const struct pc_ranks *ranks, const struct pc_params *params, enum pc_optim_states states);
+
+enum pc_whole_array {
+    PC_WHOLE_M,
+    PC_WHOLE_V,
+    PC_WHOLE_M_SCALE,
+    PC_WHOLE_V_SCALE,
+    PC_WHOLE_W,
+    PC_WHOLE_ARRAYS
+};
+
+/** The tensor that holds param i of an array. */
+typedef const struct pc_tensor *pc_whole_find(void *ctx, size_t i, enum pc_whole_array array);
+
+/** All ranks call this: what rank 0 reads of its tensors (the others' find is not called) becomes everyone's
+ *  weights, and everyone's share of the moments. Errors are everyone's. */
+int pc_whole_deal(struct pc_trainer *t, pc_whole_find *find, void *ctx, struct paco_error *err);
 
 #endif

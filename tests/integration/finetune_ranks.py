@@ -137,6 +137,117 @@ def quirks():
     case("a batch that ranks cannot share", r.returncode != 0 and "batches of 3 cannot be shared by 2 ranks evenly" in r.stderr, r.stderr)
 
 
+def apart(*more, second=(), out="out"):
+    """Two ranks as on two machines: each in a folder of its own, which has the same base and examples in it and no name in common."""
+    each = []
+    for side, extra in (("a", more), ("b", (*more, *second))):
+        folder = os.path.dirname(work(side, "x"))
+        if not os.path.exists(os.path.join(folder, "model")):
+            shutil.copytree(work("model"), os.path.join(folder, "model"))
+            shutil.copy(work("data.jsonl"), folder)
+        args = command(1, out, *extra)
+        args[args.index("-m") + 1], args[args.index("--train_file") + 1] = "model", "data.jsonl"
+        each.append(["-n", "1", "--wdir", folder, *args])
+    return subprocess.run(["mpirun", "--oversubscribe", *each[0], ":", *each[1]], env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True, timeout=120)
+
+
+def folders_apart():
+    """What rank 0 alone has: the output directory, its checkpoints, the answer to whether all is done."""
+    a, b = os.path.dirname(work("a", "x")), os.path.dirname(work("b", "x"))
+    f32, out = ("--dtype", "f32", "--checkpointing_steps", "5", "--keep", "0"), os.path.join(a, "out")
+    r = apart(*f32, "--zero", "3")
+    case("folders that ranks do not share: the same bytes", r.returncode == 0 and same(out, work("one")), r)
+    case("and nothing in that of rank 1", sorted(os.listdir(b)) == ["data.jsonl", "model"], os.listdir(b))
+    r = apart(*f32, "--resume")
+    case("rank 0 alone can see that all is done", r.returncode == 0 and r.stderr.count("nothing left to do") == 1, r)
+    for zero, states in (("0", "f32"), ("1", "8bit"), ("2", "bf16"), ("3", "8bit")):
+        whole, on = work("a", f"whole-{states}"), work("a", f"on-{zero}")
+        more = (*f32, "--optim_states", states)
+        if not os.path.exists(whole):
+            train(1, whole, *more)
+        os.makedirs(on)
+        shutil.copytree(os.path.join(whole, "step_10"), os.path.join(on, "step_10"))
+        shutil.copytree(os.path.join(whole, "step_5"), os.path.join(on, "step_5"))
+        shutil.copy(os.path.join(whole, "train_log.jsonl"), on)
+        if zero == "2":  # the latest is damaged
+            with open(os.path.join(on, "step_10", "model.safetensors"), "r+b") as f:
+                f.seek(-5, os.SEEK_END)
+                f.write(b"\xff")
+        r = apart(*more, "--resume", "--zero", zero, out=os.path.basename(on))
+        case(f"what rank 0 alone has is gone on with by both, --zero {zero}, {states}", r.returncode == 0 and same(on, whole), r)
+    case("still nothing in the folder of rank 1", sorted(os.listdir(b)) == ["data.jsonl", "model"], os.listdir(b))
+    r = apart(*f32)
+    case("what is there is refused once", r.returncode != 0 and r.stderr.count("is there already") == 1 and "rank 1" not in r.stderr, r.stderr)
+    r = apart(*f32, "--resume_from_checkpoint", "out/step_10", out="from")
+    case("rank 0's checkpoint by name", r.returncode == 0 and same(os.path.join(a, "from"), out) or log(os.path.join(a, "from"))[-1] == log(out)[-1], r)
+
+
+def refused_together():
+    """Ranks that were not given the same end together, and the message says who and what."""
+    def refused(name, text, second=(), more=()):
+        r = apart("--dtype", "f32", *more, second=second, out="never")
+        case(name, r.returncode != 0 and re.search(text, r.stderr) and r.stderr.count("rank 1: ") == 1 and
+             not os.path.exists(work("a", "never")), (r.returncode, r.stderr))
+    b = os.path.dirname(work("b", "x"))
+    refused("another learning rate", r"rank 1: does not do what rank 0 does; what differs: learning_rate \(rank 0: 0.001, here: 0.002\)",
+            ("--learning_rate", "2e-3"))
+    refused("other checkpoints and another --zero", r"zero \(rank 0: 1, here: 2\).*checkpointing_steps \(rank 0: not given, here: \"7\"\)",
+            ("--zero", "2", "--checkpointing_steps", "7"))
+    refused("other instructions", r"what differs: instructions \(--cpu\) \(rank 0: \".*\", here: \"scalar\"\)", ("--cpu", "scalar"))
+    text = read(b, "data.jsonl").decode()
+    with open(os.path.join(b, "data.jsonl"), "w", encoding="utf-8") as f:
+        f.write(text.replace("a", "b", 1))
+    refused("other examples", r"rank 1: does not do what rank 0 does; what differs: train_file\. All ranks")
+    os.unlink(os.path.join(b, "data.jsonl"))
+    refused("no examples on one machine", r"data\.jsonl: rank 1: .*No such file")
+    shutil.copy(work("data.jsonl"), b)
+    weights = os.path.join(b, "model", "model.safetensors")
+    with open(weights, "r+b") as f:
+        f.seek(-7, os.SEEK_END)
+        f.write(b"\x3d")
+    refused("another base", r"rank 1: does not do what rank 0 does; what differs: model\.")
+    shutil.copy(os.path.join(work("model"), "model.safetensors"), weights)
+
+
+def no_place():
+    """The model cannot get its name at the end: all ranks' shares are kept."""
+    out = work("no-place")
+    os.makedirs(os.path.join(out, "config.json", "in the way"))
+    more = ("--dtype", "f32", "--zero", "3")
+    r = train(2, out, *more, "--force")
+    left = [n for n in os.listdir(out) if n.startswith("step_")]
+    case("no place for the model: what ranks trained is kept", r.returncode == 1 and left == [f"step_{STEPS}"] and
+         r.stderr.count("--resume writes the model") == 1 and "MPI_ABORT" not in r.stderr, (r.stderr, left))
+    shutil.rmtree(os.path.join(out, "config.json"))
+    r = train(4, out, *more, "--resume")
+    case("and then a place", r.returncode == 0 and same(out, work("one")), r)
+
+
+def small_disk():
+    """The plan counts what rank 0 puts together before it is written; what it says is enough."""
+    r = train(2, work("never"), "--zero", "3", "--checkpointing_steps", "5", "--keep", "1", "--plan", "--json")
+    disk = json.loads(r.stdout)["disk"] if r.returncode == 0 else {"gathering": 0, "total": 0}
+    n = os.path.getsize(os.path.join(work("one"), "model.safetensors"))
+    case("the plan of the disk has all", disk["gathering"] >= 3 * n - 65536 and disk["total"] >= 2 * disk["checkpoint"] + disk["gathering"] +
+         disk["model"], disk)
+    top = os.path.dirname(work("small", "x"))
+    for missing in (1 << 20, 0):
+        if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={disk['total'] + 65536 - missing}", "none", top],
+                                               capture_output=True).returncode != 0:
+            print("ok - # SKIP a small disk needs root")
+            return
+        try:
+            out = os.path.join(top, "out")
+            r = train(2, out, "--zero", "3", "--checkpointing_steps", "5", "--keep", "1")
+            if missing:
+                case("a disk a little too small is refused", r.returncode != 0 and "free there" in r.stderr and not os.path.exists(out), r.stderr)
+            else:
+                case("one as large as the plan says is enough", r.returncode == 0 and os.path.exists(os.path.join(out, "config.json")), r)
+        finally:
+            subprocess.run(["umount", top], check=True)
+
+
 def wait_for(path, p, seconds=60):
     end = time.time() + seconds
     while not os.path.exists(path) and p.poll() is None and time.time() < end:
@@ -200,6 +311,10 @@ def main():
     bf16_ranks()
     other_ranks()
     quirks()
+    folders_apart()
+    refused_together()
+    no_place()
+    small_disk()
     dead_rank()
     asked_to_stop()
     return finish()

@@ -5,7 +5,10 @@
 #include "base/file.h"
 #include "scratch.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static void count(void *arg)
 {
@@ -93,11 +96,37 @@ static void a_size_beyond_the_limit_is_refused_at_once(void **state)
     scratch_close(&s);
 }
 
+/* Only a file system that cannot promise room is believed: any other failure is one. */
+static void what_cannot_be_reserved_is_said(void **state)
+{
+    (void)state;
+    struct scratch s;
+    struct stat st;
+    int pipes[2];
+    scratch_open(&s);
+    int fd = open(scratch_path(&s, "file"), O_RDWR | O_CREAT, 0666);
+    assert_true(fd >= 0);
+    assert_int_equal(pc_disk_reserve(fd, 10000), 0);
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_true(st.st_size == 10000 || st.st_size == 0); // the latter where it was only believed
+    close(fd);
+    fd = open(scratch_path(&s, "file"), O_RDONLY);
+    assert_int_equal(pc_disk_reserve(fd, 10000), EBADF);
+    assert_int_equal(pc_disk_reserve(fd, 0), 0);
+    close(fd);
+    assert_int_equal(pipe(pipes), 0);
+    assert_int_equal(pc_disk_reserve(pipes[1], 10000), ESPIPE);
+    close(pipes[0]);
+    close(pipes[1]);
+    scratch_close(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_byte_arrives),
         cmocka_unit_test(a_failed_write_stops_everybody),
+        cmocka_unit_test(what_cannot_be_reserved_is_said),
         cmocka_unit_test(a_size_beyond_the_limit_is_refused_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
