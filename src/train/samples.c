@@ -57,11 +57,13 @@ static int run(
     struct pc_scheduler *s, struct asked *asked, size_t n, const size_t *n_done, struct paco_error *err)
 {
     int rc = 0;
-    for (size_t next = 0; rc == 0 && (next < n || pc_scheduler_n_open(s));) {
+    for (size_t next = 0; rc == 0;) {
         const struct pc_progress_event event = {
             .phase = "answering", .done = *n_done, .total = n, .unit = "prompts"};
         if (pc_progress(asked->o->progress, &event))
             return pc_error_set(err, PACO_ECANCELLED, "stopped while answering");
+        if (next == n && pc_scheduler_n_open(s) == 0)
+            break;
         while (rc == 0 && next < n && pc_scheduler_room(s)) {
             rc = submit(s, &asked[next], next, err);
             next++;

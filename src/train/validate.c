@@ -27,17 +27,18 @@ static int measure(struct pc_trainer *t, const struct pc_progress *progress, dou
     struct paco_error *err)
 {
     const struct pc_examples *set = t->setup.validation;
-    for (size_t i = 0, next; i < set->n; i = next) {
+    for (size_t i = 0, next;; i = next) {
         const struct pc_progress_event event = {
             .phase = "validating", .done = i, .total = set->n, .unit = "examples"};
         if (pc_progress(progress, &event))
             return pc_error_set(err, PACO_ECANCELLED, "stopped while validating");
+        if (i == set->n)
+            return 0;
         next = fill_pass(t, i);
         pc_pass_measure(t->pass, loss);
         for (size_t k = 0; k < next - i; k++)
             *sum += loss[k];
     }
-    return 0;
 }
 
 int pc_trainer_validate(struct pc_trainer *t, const struct pc_progress *progress, struct pc_validation *out,
