@@ -238,7 +238,8 @@ static void finish_phase(void)
     if (g_bar.shown && !pc_command_quiet() && g_bar.done > g_bar.first) {
         char n[48], rate[56], time[32];
         double seconds = g_bar.last_sample - g_bar.start;
-        fprintf(stderr, "%s: %s in %s", g_bar.phase, amount(g_bar.done, n), duration(seconds, time));
+        fprintf(stderr, "%s: %s in %s", g_bar.phase, amount(g_bar.done - g_bar.first, n),
+            duration(seconds, time));
         if (seconds > 0.05)
             fprintf(stderr, " (%s)", per_second((double)(g_bar.done - g_bar.first) / seconds, rate));
         fputc('\n', stderr);

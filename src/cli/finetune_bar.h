@@ -5,11 +5,12 @@
  *     struct pc_finetune_bar bar;
  *     pc_finetune_bar_init(&bar, self);
  *     ... hand &bar.progress down; events of the phase "training" get the figures of the last step ...
- *     pc_finetune_bar_step(&bar, report.loss, report.rate, tokens / seconds);      after each step */
+ *     pc_finetune_bar_step(&bar, &report, n_steps);      after each step */
 #ifndef PC_CLI_FINETUNE_BAR_H
 #define PC_CLI_FINETUNE_BAR_H
 
 #include "cli/command.h"
+#include "train/loop.h"
 
 struct pc_finetune_bar {
     struct pc_progress progress; /* of the command's own bar */
@@ -21,8 +22,9 @@ struct pc_finetune_bar {
 /** bar stays where it is while its progress is in use. */
 void pc_finetune_bar_init(struct pc_finetune_bar *bar, const struct pc_command *self);
 
-/** A step is done: loss in nats per token, its learning rate, its tokens a second. */
-void pc_finetune_bar_step(struct pc_finetune_bar *bar, double loss, double rate, double tokens_per_s);
+/** A step of n_steps is done. */
+void pc_finetune_bar_step(
+    struct pc_finetune_bar *bar, const struct pc_train_report *report, uint64_t n_steps);
 
 /** A remark above the bar, of a line. */
 void pc_finetune_bar_note(struct pc_finetune_bar *bar, const char *fmt, ...) PC_PRINTF(2, 3);

@@ -357,7 +357,7 @@ int pc_finetune_watch_begin(void *ctx, uint64_t step, struct paco_error *err)
 int pc_finetune_watch_step(void *ctx, const struct pc_train_report *r, struct paco_error *err)
 {
     struct pc_finetune_watch *w = ctx;
-    pc_finetune_bar_step(&w->bar, r->loss, r->rate, (double)r->n_tokens / (r->seconds > 0 ? r->seconds : 1));
+    pc_finetune_bar_step(&w->bar, r, w->f->trainer->course.n_updates);
     if (w->f->party.rank > 0)
         return 0;
     char line[160];

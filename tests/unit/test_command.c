@@ -189,11 +189,14 @@ static void training(int n)
 {
     struct pc_finetune_bar bar;
     pc_finetune_bar_init(&bar, &g_recover);
-    for (int i = 0; i <= n; i++) {
-        pc_progress(&bar.progress,
-            &(struct pc_progress_event){"training", NULL, (uint64_t)i, (uint64_t)n, "steps", NULL});
+    for (uint64_t i = 0; i < (uint64_t)n; i++) {
+        pc_progress(
+            &bar.progress, &(struct pc_progress_event){"training", NULL, i, (uint64_t)n, "steps", NULL});
         usleep(30000);
-        pc_finetune_bar_step(&bar, 1.23456, 2e-5, 987.6);
+        pc_finetune_bar_step(&bar,
+            &(struct pc_train_report){
+                .step = i + 1, .loss = 1.23456, .rate = 2e-5, .n_tokens = 9876, .seconds = 10},
+            (uint64_t)n);
     }
     for (uint64_t i = 0; i < 2; i++) {
         pc_progress(&bar.progress, &(struct pc_progress_event){"saving", NULL, i, 2, "B", NULL});
@@ -233,6 +236,7 @@ static void shows_what_training_does(void **state)
         assert_contains(out, " left  loss 1.235  988 tokens/s");
         assert_int_equal(strstr(out, "  lr 2.00e-05  ") && strstr(out, " % of memory)"), wide);
         assert_null(strstr(out, "steps/s  "));
+        assert_contains(out, "training: 20 steps in ");
         assert_null(strstr(strstr(out, "\033[Ksaving"), "loss"));
         for (char *line = strtok(out, "\r\n"); line; line = strtok(NULL, "\r\n"))
             assert_true(strlen(line) < (size_t)size.ws_col + 3);
