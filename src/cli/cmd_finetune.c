@@ -63,7 +63,8 @@ static int print_result(const struct pc_finetune *f, const struct pc_training_re
 
 /* ---- all of it ---- */
 
-/* When ranks end early: what is left to go on from, where that can be seen, or was heard of last. */
+/* When what is in memory cannot be saved: what is left to go on from, where that can be seen, or was heard of
+ * last. */
 static void add_way_on(
     const struct pc_finetune *f, const struct pc_training_result *r, struct paco_error *err)
 {
@@ -71,10 +72,9 @@ static void add_way_on(
     char why[sizeof err->message];
     snprintf(why, sizeof why, "%s", err->message);
     if (pc_train_states_find(f->v->out, &found, NULL) == 0 && (found.n || *r->latest))
-        pc_error_set(err, err->code,
-            "%s. The same command with --resume goes on from %s, with any number of ranks that can train "
-            "this",
-            why, found.n ? found.v[0].dir : r->latest);
+        pc_error_set(err, err->code, "%s. The same command with --resume goes on from %s%s", why,
+            found.n ? found.v[0].dir : r->latest,
+            f->ranks ? ", with any number of ranks that can train this" : "");
     else
         pc_error_set(
             err, err->code, "%s. There is no checkpoint yet (--checkpointing_steps N makes some)", why);
@@ -102,7 +102,7 @@ static int train(struct pc_finetune *f, struct pc_finetune_watch *w, struct paco
     if (rc < 0 && *result.saved)
         pc_command_warn(f->self, "step %llu is kept in %s: the same command with --resume goes on from there",
             (unsigned long long)f->trainer->step, result.saved);
-    if (rc < 0 && f->ranks && !*result.saved)
+    if (rc < 0 && (f->ranks || pc_trainer_is_torn(f->trainer)) && !*result.saved)
         add_way_on(f, &result, err);
     if (rc == 0)
         rc = finish(f, &written, err);

@@ -87,6 +87,8 @@ static void put_updates(json_t *id, const struct pc_finetune *f, bool *good)
     put(id, "optim_states", json_string(pc_optim_states_name(f->train.optimizer.states)), good);
     if (f->params->matrices == PC_BF16)
         put(id, "weights", json_string("bf16"), good);
+    if (f->train.in_backward)
+        put(id, "update_in_backward", json_true(), good);
     put(id, "upstream_quirks", json_boolean(v->quirks), good);
 }
 

@@ -206,14 +206,18 @@ static int bind_lora(struct pc_finetune *f, enum pc_products products, struct pa
 static int check_least(const struct pc_finetune *f, struct paco_error *err)
 {
     const struct pc_params *p = f->params;
-    double weights = (double)pc_params_size(p) * 1e-9, gradients = (double)p->n_flat * sizeof(float) * 1e-9;
+    uint64_t flat = p->n_flat * sizeof(float);
+    double weights = (double)pc_params_size(p) * 1e-9,
+           gradients = (double)(f->train.in_backward ? pc_in_backward_size(p) : flat) * 1e-9;
     double left = (double)pc_host_memory_available() * 1e-9 / f->party.n_local;
     if (weights + gradients <= left)
         return 0;
     return pc_error_set(err, PACO_EMEM,
         "needs more than %.2f GB: weights %.2f, gradients %.2f, optimiser states and activations besides; "
         "%.2f GB are "
-        "available (--use_lora trains an adapter, and takes far less)",
+        "available (--weights bf16 and --update_in_backward take less, --use_lora trains an adapter and "
+        "takes "
+        "far less)",
         weights + gradients, weights, gradients, left);
 }
 
@@ -222,6 +226,10 @@ static int bind_model(struct pc_finetune *f, enum pc_products products, struct p
     int rc = settle_vocabulary(f, err);
     if (f->v->weights && strcmp(f->v->weights, "bf16") == 0)
         f->params->matrices = PC_BF16;
+    if (rc == 0 && f->train.in_backward && f->party.collect)
+        rc = pc_error_set(err, PACO_EINVAL,
+            "--update_in_backward is for one process: several ranks add up their gradients before any update "
+            "(--zero 2 keeps a share of them each)");
     if (rc == 0 && f->params->matrices == PC_BF16 && f->party.collect)
         rc = pc_error_set(err, PACO_EINVAL,
             "--weights bf16 is for one process: several ranks share F32 weights (--zero 3 keeps a share of "

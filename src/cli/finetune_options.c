@@ -191,6 +191,12 @@ const struct pc_option pc_finetune_rows[] = {
         .type = PC_OPT_FLAG,
         .offset = AT(recompute),
         .help = "keep less of the way forward and compute it again: a third slower, the same numbers"},
+    {.name = "update_in_backward",
+        .type = PC_OPT_FLAG,
+        .offset = AT(in_backward),
+        .help =
+            "update each layer as soon as its gradient is known: gradients of one layer at a time, for large "
+            "models; a step is one pass, without clipping or accumulation"},
     {.name = "seed",
         .type = PC_OPT_INT,
         .offset = AT(seed),
@@ -393,6 +399,32 @@ static int check_weights(const struct pc_finetune_values *v, struct paco_error *
     return 0;
 }
 
+/* What needs all gradients of a step before its update, or several passes, cannot be had. */
+static int check_in_backward(const struct pc_finetune_values *v, struct paco_error *err)
+{
+    if (!v->in_backward)
+        return 0;
+    if (v->use_lora || v->init_adapter)
+        return pc_error_set(err, PACO_EINVAL,
+            "--update_in_backward is for every weight of a model: an adapter's gradients are small, leave it "
+            "out");
+    if (v->clip > 0)
+        return pc_error_set(err, PACO_EINVAL,
+            "--update_in_backward updates a layer before the norm of all gradients is known, which "
+            "--clip_grad_norm needs: leave one of them out");
+    if (v->accumulation > 1)
+        return pc_error_set(err, PACO_EINVAL,
+            "--update_in_backward has nowhere to add up micro-batches: --gradient_accumulation_steps 1, and "
+            "--per_device_train_batch_size for the examples of a step");
+    if (v->dtype && strcmp(v->dtype, "f32") == 0 && (v->batch > 1 || v->packing))
+        return pc_error_set(err, PACO_EINVAL,
+            "--dtype f32 adds up the gradients of a step's examples one by one, for which "
+            "--update_in_backward "
+            "has no room: --per_device_train_batch_size 1%s, or leave --dtype f32 out",
+            v->packing ? " without --packing" : "");
+    return 0;
+}
+
 int pc_finetune_settle(const struct pc_finetune_values *v, struct pc_train_options *train,
     struct pc_examples_options *examples, struct pc_training_options *run, struct pc_lora_options *lora,
     struct paco_error *err)
@@ -404,6 +436,7 @@ int pc_finetune_settle(const struct pc_finetune_values *v, struct pc_train_optio
             PC_EXAMPLES_MAX);
     *train = (struct pc_train_options){.bf16 = !v->dtype || strcmp(v->dtype, "bf16") == 0,
         .recompute = v->recompute,
+        .in_backward = v->in_backward,
         .batch = (uint64_t)v->batch,
         .accumulation = (uint64_t)v->accumulation,
         .n_epochs = (uint64_t)v->epochs,
@@ -448,5 +481,7 @@ int pc_finetune_settle(const struct pc_finetune_values *v, struct pc_train_optio
             "--save_diff and --save_gguf are of whole models: fold the adapter into its base first (paco "
             "merge)");
     rc = check_weights(v, err);
+    if (rc == 0)
+        rc = check_in_backward(v, err);
     return rc < 0 ? rc : settle_checkpoints(v, run, err);
 }

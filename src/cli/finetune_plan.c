@@ -57,6 +57,22 @@ static void plan_memory(const struct pc_finetune *f, struct pc_train_memory *m)
     m->measuring = measuring(f);
 }
 
+/* What takes less than this run, the gentlest first. */
+static const char *advice_of(const struct pc_finetune *f)
+{
+    if (f->train.optimizer.states == PC_STATES_F32)
+        return "--optim_states 8bit takes less";
+    if (!f->train.recompute)
+        return "--gradient_checkpointing takes less";
+    if (f->is_lora)
+        return "a smaller --max_seq_length takes less";
+    if (f->train.bf16 && !f->ranks && f->params->matrices == PC_F32)
+        return "--weights bf16 takes less";
+    if (!f->ranks && !f->train.in_backward)
+        return "--update_in_backward takes less";
+    return "--use_lora takes far less";
+}
+
 static int check_memory(const struct pc_finetune *f, struct paco_error *err)
 {
     struct pc_train_memory m;
@@ -65,10 +81,6 @@ static int check_memory(const struct pc_finetune *f, struct paco_error *err)
              left = pc_host_memory_available() / (uint64_t)f->party.n_local;
     if (need <= left)
         return 0;
-    const char *advice = f->train.optimizer.states == PC_STATES_F32 ? "--optim_states 8bit takes less"
-                         : !f->train.recompute                      ? "--gradient_checkpointing takes less"
-                         : !f->is_lora                              ? "--use_lora takes far less"
-                                                                    : "a smaller --max_seq_length takes less";
     return pc_error_set(err, PACO_EMEM,
         "needs %.2f GB: model %.2f, trained weights %.2f, gradients %.2f, optimiser states %.2f, activations "
         "%.2f, scratch %.2f, measuring between steps %.2f; "
@@ -76,7 +88,7 @@ static int check_memory(const struct pc_finetune *f, struct paco_error *err)
         "are available%s (%s)",
         gigabytes(need), gigabytes(m.base), gigabytes(m.weights), gigabytes(m.gradients), gigabytes(m.states),
         gigabytes(m.activations), gigabytes(m.scratch), gigabytes(m.measuring), gigabytes(left),
-        f->party.n_local > 1 ? " to each rank on this machine" : "", advice);
+        f->party.n_local > 1 ? " to each rank on this machine" : "", advice_of(f));
 }
 
 /* ---- disk ---- */

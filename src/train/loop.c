@@ -37,6 +37,8 @@ static int n_ranks(const struct pc_train_setup *s)
 static int n_gradients(const struct pc_train_setup *s, const struct pc_train_options *o)
 {
     uint64_t n = least(step_examples(s, o), (uint64_t)(PC_SLOTS / n_ranks(s)));
+    if (o->in_backward)
+        return 0;
     return o->bf16 || n <= 1 ? 1 : n < PC_SLOTS ? 2 : 3;
 }
 
@@ -53,10 +55,29 @@ static void done(void *ctx, int32_t part, bool back)
     pc_ranks_done(s->ranks, s->params->w, part);
 }
 
-static void ready(void *ctx, int32_t part)
+static bool ready(void *ctx, int32_t part)
 {
     const struct pc_train_setup *s = ctx;
     pc_ranks_ready(s->ranks, part);
+    return true;
+}
+
+/* Nothing is updated by a step whose loss is not finite: that is known before its first update. */
+static bool update_part(void *ctx, int32_t part)
+{
+    struct pc_trainer *t = ctx;
+    for (uint64_t i = 0; i < t->n_in_pass && part == t->setup.model->config.n_layers; i++)
+        if (!isfinite(t->loss[i]))
+            return false;
+    return pc_in_backward_ready(t->in_backward, part);
+}
+
+/* Rows of a step, at most. */
+static uint64_t step_rows(const struct pc_train_setup *s, const struct pc_train_options *o)
+{
+    uint64_t room = s->packs ? s->packs->room : s->examples->longest, n;
+    return pc_mul_u64(least(o->batch, n_units(s)), room, &n) ? least(n, s->examples->n_ids)
+                                                             : s->examples->n_ids;
 }
 
 static struct pc_pass_options pass_options(const struct pc_train_setup *s, const struct pc_train_options *o)
@@ -74,7 +95,11 @@ static struct pc_pass_options pass_options(const struct pc_train_setup *s, const
         .recompute = o->recompute};
     if (s->ranks)
         p.hooks = (struct pc_pass_hooks){need, done, ready, (void *)s};
-    if (!o->bf16)
+    if (o->in_backward && p.max_rows < step_rows(s, o))
+        p.max_rows = step_rows(s, o);
+    if (o->in_backward)
+        p.max_examples = step_examples(s, o);
+    if (!o->bf16 || o->in_backward)
         return p;
     if (p.max_rows < PC_TRAIN_ROWS)
         p.max_rows = least(PC_TRAIN_ROWS, step_examples(s, o) * longest);
@@ -82,7 +107,7 @@ static struct pc_pass_options pass_options(const struct pc_train_setup *s, const
     return p;
 }
 
-/* Elements of the optimiser's states and of gradients that are in memory; on the rank that has most. */
+/* Elements of the optimiser's states that are in memory; on the rank that has most. */
 static uint64_t own_states(const struct pc_train_setup *s)
 {
     const struct pc_shard *shard = pc_ranks_shard(s->ranks);
@@ -96,11 +121,14 @@ static uint64_t own_weights(const struct pc_train_setup *s)
                                            : pc_params_size(s->params);
 }
 
+/* Bytes. */
 static uint64_t own_gradients(const struct pc_train_setup *s, const struct pc_train_options *o)
 {
+    if (o->in_backward)
+        return pc_in_backward_size(s->params);
     if (s->ranks && s->ranks->zero >= 2 && o->bf16)
-        return pc_shard_n_passing(&s->ranks->shard);
-    return s->params->n_flat * (uint64_t)n_gradients(s, o);
+        return pc_shard_n_passing(&s->ranks->shard) * sizeof(float);
+    return s->params->n_flat * sizeof(float) * (uint64_t)n_gradients(s, o);
 }
 
 void pc_train_memory(
@@ -110,7 +138,7 @@ void pc_train_memory(
     struct pc_pass_plan pass = pc_pass_plan(s->model, &p);
     *out = (struct pc_train_memory){.base = s->lora ? s->model->weights_size : s->model->own_size,
         .weights = own_weights(s),
-        .gradients = own_gradients(s, o) * sizeof(float),
+        .gradients = own_gradients(s, o),
         .states = pc_optimizer_size(own_states(s), o->optimizer.states),
         .activations = pass.activations,
         .scratch = pass.scratch,
@@ -199,6 +227,10 @@ int pc_trainer_new(const struct pc_train_setup *setup, const struct pc_train_opt
         rc = make_buffers(t, err);
     if (rc == 0)
         rc = pc_optimizer_new(setup->params, &t->options.optimizer, setup->pool, &t->optimizer, err);
+    if (rc == 0 && options->in_backward) {
+        p.hooks = (struct pc_pass_hooks){.ready = update_part, .ctx = t};
+        rc = pc_in_backward_new(&t->in_backward, setup->params, t->optimizer, setup->pool, err);
+    }
     if (rc == 0)
         rc = pc_pass_new(setup->model, setup->params, &p, &t->pass, err);
     if (rc < 0)
@@ -212,6 +244,7 @@ void pc_trainer_free(struct pc_trainer *t)
     if (!t)
         return;
     pc_pass_free(t->pass);
+    pc_in_backward_free(t->in_backward);
     pc_optimizer_free(t->optimizer);
     for (size_t i = 0; i < sizeof t->gradient / sizeof *t->gradient; i++)
         pc_free(t->gradient[i]);
@@ -410,6 +443,11 @@ static double step_loss(const struct step *s, const struct pc_train_report *r)
     return t->options.quirks ? sum : r->n_trained ? sum / (double)r->n_trained : 0;
 }
 
+bool pc_trainer_is_torn(const struct pc_trainer *t)
+{
+    return t->in_backward && t->in_backward->torn;
+}
+
 static int check_finite(const struct pc_train_report *r, struct paco_error *err)
 {
     if (isfinite(r->loss) && isfinite(r->norm))
@@ -474,6 +512,27 @@ static void idle_examples(const struct step *s)
         pc_ranks_idle(ranks, t->setup.params->w);
 }
 
+/* All of the step in one pass, in which every part of the model is updated. Once begun it is not stopped: it
+ * would be torn. */
+static int run_in_backward(struct step *s, struct pc_train_report *r, struct paco_error *err)
+{
+    struct pc_trainer *t = s->t;
+    int rc = ask(s, err);
+    if (rc < 0)
+        return rc;
+    fill_pass(s, 0, s->n);
+    t->n_in_pass = s->n;
+    pc_in_backward_begin(t->in_backward, r->rate);
+    (void)pc_pass_run_parts(t->pass, &t->in_backward->parts, t->loss);
+    rc = pc_in_backward_end(t->in_backward, &r->norm, err);
+    r->loss = step_loss(s, r);
+    if (rc < 0)
+        return pc_error_prefix(err, "step %llu, of loss %g", (unsigned long long)r->step, r->loss), rc;
+    rc = check_finite(r, err);
+    t->step += rc == 0;
+    return rc;
+}
+
 /* Gradients and losses of the step's examples, everyone's. */
 static int compute(struct step *s, struct paco_error *err)
 {
@@ -527,6 +586,26 @@ static int update(struct pc_trainer *t, const struct pc_train_report *r, struct 
     return t->setup.ranks ? pc_ranks_spread(t->setup.ranks, t->setup.params->w, err) : 0;
 }
 
+/* Gradients of all examples, their norm, the update. */
+static int run_step(struct step *s, struct pc_train_report *r, struct paco_error *err)
+{
+    struct pc_trainer *t = s->t;
+    int rc = agree(s, err);
+    if (rc == 0)
+        rc = compute(s, err);
+    if (rc == 0)
+        rc = norm_of(t, &r->norm, err);
+    if (rc == 0) {
+        r->loss = step_loss(s, r);
+        rc = check_finite(r, err);
+    }
+    if (rc == 0)
+        rc = update(t, r, err);
+    else
+        clear_gradients(t);
+    return rc;
+}
+
 static void order_epoch(struct pc_trainer *t, uint64_t epoch)
 {
     const struct pc_train_options *o = &t->options;
@@ -555,19 +634,7 @@ int pc_trainer_step(struct pc_trainer *t, const struct pc_progress *progress, st
     r.epoch = (double)epoch + (double)(first + s.n_units) / (double)t->course.n_examples;
     report_examples(&s, &r);
     weigh_all(&s);
-    int rc = agree(&s, err);
-    if (rc == 0)
-        rc = compute(&s, err);
-    if (rc == 0)
-        rc = norm_of(t, &r.norm, err);
-    if (rc == 0) {
-        r.loss = step_loss(&s, &r);
-        rc = check_finite(&r, err);
-    }
-    if (rc == 0)
-        rc = update(t, &r, err);
-    else
-        clear_gradients(t);
+    int rc = o->in_backward ? run_in_backward(&s, &r, err) : run_step(&s, &r, err);
     r.seconds = pc_seconds() - start;
     *report = r;
     return rc;

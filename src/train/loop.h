@@ -15,7 +15,7 @@
  * fill PC_TRAIN_SLOTS slots in order, as even as possible; a slot adds its examples' gradients one after the
  * other; slots join as (s0 + s1) + (s2 + s3). So a step is the same bytes however it is cut into
  * micro-batches. In BF16 examples share passes, and one buffer takes all of them. The number of threads
- * changes nothing in either.
+ * changes nothing in either. Where gradients are used up part by part a step is one pass.
  *
  * Where examples are packed (train/packs.h) batches are counted in packs. A step of some packs is the step of
  * their examples: the same weights, the same tree.
@@ -26,6 +26,7 @@
 #define PC_TRAIN_LOOP_H
 
 #include "train/examples.h"
+#include "train/in_backward.h"
 #include "train/optimizer.h"
 #include "train/packs.h"
 #include "train/params.h"
@@ -41,6 +42,10 @@ enum {
 struct pc_train_options {
     bool bf16;      /* products of BF16 operands; else plain F32 */
     bool recompute; /* pc_pass_options */
+    /** Update each part of the model as soon as its gradient is complete (train/in_backward.h): a step is one
+     * pass, whose rows are all of its examples'. Without clipping, accumulation, ranks or an adapter; in F32
+     * of one example. */
+    bool in_backward;
     double dropout; /* of an adapter\'s inputs */
     uint64_t batch; /* examples of a micro-batch, or packs */
     uint64_t accumulation;
@@ -80,9 +85,11 @@ struct pc_trainer {
     struct pc_pass *pass;
     uint64_t step; /* updates done: where a saved state goes on */
 
-    float *gradient[3]; /* (n_flat) each; as many as are needed */
-    uint32_t *order;    /* of the examples of epoch order_epoch */
-    uint32_t *pack_at;  /* (packs + 1) where each begins there; NULL without packs */
+    float *gradient[3];                 /* (n_flat) each; as many as are needed */
+    struct pc_in_backward *in_backward; /* instead, or NULL */
+    uint64_t n_in_pass;                 /* examples whose losses it is to look at */
+    uint32_t *order;                    /* of the examples of epoch order_epoch */
+    uint32_t *pack_at;                  /* (packs + 1) where each begins there; NULL without packs */
     uint64_t order_epoch;
     float *weight;    /* of the losses of each example of the step, and */
     double *loss;     /* the sums of those */
@@ -118,7 +125,10 @@ void pc_trainer_free(struct pc_trainer *t);
 
 /** One step. PACO_ECANCELLED when progress says so (several ranks look between steps, and any of them can):
  *  nothing has changed. PACO_EVERIFY when loss or norm are
- *  not finite: the weights are those before the step, and report tells what was found. */
+ *  not finite: the weights are those before the step, and report tells what was found; or, when
+ *  pc_trainer_is_torn says so, of no step any more. */
+/** Whether a step ended when some of the weights had been updated: they must not be saved. */
+bool pc_trainer_is_torn(const struct pc_trainer *t);
 int pc_trainer_step(struct pc_trainer *t, const struct pc_progress *progress, struct pc_train_report *report,
     struct paco_error *err);
 

@@ -306,6 +306,13 @@ void pc_optimizer_begin(struct pc_optimizer *o, double rate, double scale)
     o->decayed.keep = (float)(1 - rate * opt->weight_decay);
 }
 
+struct pc_optim_moment pc_optimizer_moment_at(
+    const struct pc_optimizer *o, const struct pc_optim_moment *moment, uint64_t first)
+{
+    return (struct pc_optim_moment){moment->data + first * pc_optim_states_size(o->options.states),
+        moment->scale ? moment->scale + first / BLOCK : NULL};
+}
+
 void pc_optimizer_update_part(struct pc_optimizer *o, const struct pc_optim_part *part, struct pc_pool *pool)
 {
     share_part(o, part, pool, update_chunk);

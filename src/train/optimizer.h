@@ -106,6 +106,10 @@ double pc_optimizer_squares_part(
 void pc_optimizer_begin(struct pc_optimizer *o, double rate, double scale);
 void pc_optimizer_update_part(struct pc_optimizer *o, const struct pc_optim_part *part, struct pc_pool *pool);
 
+/** m, or v, from element first on. */
+struct pc_optim_moment pc_optimizer_moment_at(
+    const struct pc_optimizer *o, const struct pc_optim_moment *moment, uint64_t first);
+
 /** Make size bytes zeros. All of the pool does it: where the system has to find the pages first, that takes
  * long. */
 void pc_clear_flat(void *memory, uint64_t size, struct pc_pool *pool);

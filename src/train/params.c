@@ -10,6 +10,7 @@
 
 #include <assert.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- the space ---- */
@@ -63,6 +64,15 @@ void pc_params_free(struct pc_params *p)
     pc_free(p);
 }
 
+/* The layer a tensor belongs to by its name, "model.layers.7.mlp.up_proj.weight"; -1: none. */
+static int32_t layer_of(const char *name)
+{
+    const char *at = strstr(name, "layers.");
+    char *end;
+    long n = at ? strtol(at + strlen("layers."), &end, 10) : -1;
+    return at && *end == '.' && n >= 0 && n < INT32_MAX ? (int32_t)n : -1;
+}
+
 int pc_params_add(
     struct pc_params *p, const char *name, uint64_t n_out, uint64_t n_in, struct paco_error *err)
 {
@@ -83,6 +93,7 @@ int pc_params_add(
         .n_in = n_in ? n_in : 1,
         .vector = p->n_vectors,
         .dtype = dtype,
+        .layer = layer_of(name),
         .is_norm = strstr(name, "norm.weight") != NULL,
         .is_bias = strstr(name, "bias") != NULL};
     p->n_elements += n;
@@ -299,6 +310,35 @@ const struct pc_param *pc_params_find(const struct pc_params *p, const char *nam
 {
     const struct pc_tensor *t = pc_checkpoint_find(p->ck, name);
     return t ? &p->v[t->index] : NULL;
+}
+
+int32_t pc_params_n_layers(const struct pc_params *p)
+{
+    int32_t most = -1;
+    for (size_t i = 0; i < p->n; i++)
+        most = p->v[i].layer > most ? p->v[i].layer : most;
+    return most + 1;
+}
+
+int32_t pc_params_part_of(const struct pc_params *p, const struct pc_param *param)
+{
+    if (param->layer >= 0)
+        return param->layer;
+    for (const struct pc_param *before = param; before-- > p->v;)
+        if (before->layer >= 0)
+            return pc_params_n_layers(p);
+    return -1;
+}
+
+void pc_params_part(const struct pc_params *p, int32_t part, uint64_t *first, uint64_t *end)
+{
+    size_t i = 0;
+    while (i < p->n && pc_params_part_of(p, &p->v[i]) < part)
+        i++;
+    *first = i < p->n ? p->v[i].offset : p->n_flat;
+    while (i < p->n && pc_params_part_of(p, &p->v[i]) == part)
+        i++;
+    *end = i < p->n ? p->v[i].offset : p->n_flat;
 }
 
 /* vector = where the parameter called name lies, if it is one. */

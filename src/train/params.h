@@ -40,6 +40,7 @@ struct pc_param {
     uint64_t n_out, n_in; /* shape; n_in 1 for vectors */
     uint64_t vector;      /* where it lies in pc_params.vectors, if it does */
     enum pc_dtype dtype;  /* of its weights: PC_F32 or PC_BF16 */
+    int32_t layer;        /* it belongs to, by its name; -1: none */
     bool is_norm;         /* a norm's weight */
     bool is_bias;
 };
@@ -102,6 +103,16 @@ int pc_params_fill_new_rows(struct pc_params *p, const struct pc_checkpoint *sou
 /** Let a model that was bound to p->ck and loaded read its norms and biases from w too, instead of from
  *  copies: updates are seen at once. */
 void pc_params_attach(const struct pc_params *p, struct pc_llama *model);
+
+/** The layers there are. */
+int32_t pc_params_n_layers(const struct pc_params *p);
+
+/** Elements [*first, *end) are part's (train/pass.h): layer `part`, -1 what is before the layers, or as many
+ * as there are layers: what is behind them. */
+void pc_params_part(const struct pc_params *p, int32_t part, uint64_t *first, uint64_t *end);
+
+/** The part a tensor of p belongs to. */
+int32_t pc_params_part_of(const struct pc_params *p, const struct pc_param *param);
 
 /** The tensor called name, or NULL. */
 const struct pc_param *pc_params_find(const struct pc_params *p, const char *name);

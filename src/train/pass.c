@@ -24,8 +24,9 @@ struct pc_pass {
     struct pc_lora_scratch lora_scratch;
     struct pc_lora_span span; /* all rows */
     struct pc_lora_rows lora;
-    struct pc_llama_rows rows; /* of the examples at hand */
-    float *g;
+    struct pc_llama_rows rows;  /* of the examples at hand */
+    float *g;                   /* where gradients go, all of them; or */
+    struct pc_pass_parts parts; /* a part's at a time */
     float *memory;
     float *x;            /* (T, C) */
     double *row_loss;    /* (T) */
@@ -175,39 +176,51 @@ struct pc_pass_rows pc_pass_add(struct pc_pass *pass, size_t n)
 
 /* ---- gradients by name ---- */
 
-static void point_layer(struct pc_pass *pass, int32_t i_layer, float *g)
+static float *gradient_of(const struct pc_pass *pass, const char *name)
+{
+    const struct pc_params *p = pass->params;
+    const struct pc_param *param = pc_params_find(p, name);
+    uint64_t first, end;
+    if (!param || pass->g)
+        return param ? pass->g + param->offset : NULL;
+    int32_t part = pc_params_part_of(p, param);
+    pc_params_part(p, part, &first, &end);
+    return (part < 0 ? pass->parts.embedding : pass->parts.part) + (param->offset - first);
+}
+
+static void point_layer(struct pc_pass *pass, int32_t i_layer)
 {
     struct pc_llama_gradients *to = &pass->gradients[i_layer];
     char name[128];
     snprintf(name, sizeof name, "model.layers.%d.input_layernorm.weight", i_layer);
-    to->attention_norm = pc_params_at(pass->params, g, name);
+    to->attention_norm = gradient_of(pass, name);
     snprintf(name, sizeof name, "model.layers.%d.post_attention_layernorm.weight", i_layer);
-    to->mlp_norm = pc_params_at(pass->params, g, name);
+    to->mlp_norm = gradient_of(pass, name);
     for (int k = 0; k < PC_LLAMA_N_MATRICES; k++) {
         const char *matrix = pc_llama_shape_of(&pass->model->config, (enum pc_llama_matrix)k).name;
         snprintf(name, sizeof name, "model.layers.%d.%s.weight", i_layer, matrix);
-        to->matrix[k] = pc_params_at(pass->params, g, name);
+        to->matrix[k] = gradient_of(pass, name);
         snprintf(name, sizeof name, "model.layers.%d.%s.bias", i_layer, matrix);
-        to->bias[k] = pc_params_at(pass->params, g, name);
+        to->bias[k] = gradient_of(pass, name);
         snprintf(name, sizeof name, "base_model.model.model.layers.%d.%s.lora_A.weight", i_layer, matrix);
-        to->lora_a[k] = pc_params_at(pass->params, g, name);
+        to->lora_a[k] = gradient_of(pass, name);
         snprintf(name, sizeof name, "base_model.model.model.layers.%d.%s.lora_B.weight", i_layer, matrix);
-        to->lora_b[k] = pc_params_at(pass->params, g, name);
+        to->lora_b[k] = gradient_of(pass, name);
     }
 }
 
-/* Let the tables of gradients lead into g. */
-static void point_gradients(struct pc_pass *pass, float *g)
+/* Let the tables of gradients lead into g, or where g is NULL into parts. */
+static void point_gradients(struct pc_pass *pass, float *g, const struct pc_pass_parts *parts)
 {
-    if (g == pass->g)
+    if (g == pass->g && parts->part == pass->parts.part)
         return;
-    for (int32_t i = 0; i < pass->model->config.n_layers; i++)
-        point_layer(pass, i, g);
-    pass->ends.embedding = pc_params_at(pass->params, g, "model.embed_tokens.weight");
-    pass->ends.final_norm = pc_params_at(pass->params, g, "model.norm.weight");
-    pass->ends.head =
-        pass->model->config.tied ? pass->ends.embedding : pc_params_at(pass->params, g, "lm_head.weight");
     pass->g = g;
+    pass->parts = *parts;
+    for (int32_t i = 0; i < pass->model->config.n_layers; i++)
+        point_layer(pass, i);
+    pass->ends.embedding = gradient_of(pass, "model.embed_tokens.weight");
+    pass->ends.final_norm = gradient_of(pass, "model.norm.weight");
+    pass->ends.head = pass->model->config.tied ? pass->ends.embedding : gradient_of(pass, "lm_head.weight");
 }
 
 /* ---- there and back ---- */
@@ -249,8 +262,12 @@ static void done(const struct pc_pass *pass, int32_t part, bool back)
 {
     if (pass->options.hooks.done)
         pass->options.hooks.done(pass->options.hooks.ctx, part, back);
-    if (pass->options.hooks.ready && back && part >= 0)
-        pass->options.hooks.ready(pass->options.hooks.ctx, part);
+}
+
+static bool ready(const struct pc_pass *pass, int32_t part)
+{
+    done(pass, part, true);
+    return !pass->options.hooks.ready || pass->options.hooks.ready(pass->options.hooks.ctx, part);
 }
 
 static void forward(struct pc_pass *pass, bool training)
@@ -279,26 +296,41 @@ static void sum_losses(const struct pc_pass *pass, double *loss)
     }
 }
 
-void pc_pass_run(struct pc_pass *pass, float *gradients, double *loss)
+/* Forward, and back to the gradients that the tables lead to. */
+static bool run(struct pc_pass *pass, double *loss)
 {
     const struct pc_config *c = &pass->model->config;
     const struct pc_llama_targets targets = {pass->label, pass->weight};
     struct pc_llama_weights weights = pc_llama_weights(pass->model);
-    point_gradients(pass, gradients);
     forward(pass, true);
     need(pass, c->n_layers, true);
     pc_llama_loss_backward(&pass->compute, pass->model, pass->n_rows, pass->x, &targets, &pass->ends,
         pass->row_loss, &pass->scratch);
-    done(pass, c->n_layers, true);
+    sum_losses(pass, loss);
+    if (!ready(pass, c->n_layers))
+        return false;
     for (int32_t i = c->n_layers; i-- > 0;) {
         need(pass, i, true);
         pc_llama_block_backward(&pass->compute, c, &weights, i, &pass->rows, &pass->tapes[i], pass->x,
             &pass->gradients[i], &pass->scratch);
-        done(pass, i, true);
+        if (!ready(pass, i))
+            return false;
     }
     if (pass->ends.embedding)
         pc_llama_embed_backward(&pass->compute, c, pass->n_rows, pass->id, pass->x, pass->ends.embedding);
-    sum_losses(pass, loss);
+    return true;
+}
+
+void pc_pass_run(struct pc_pass *pass, float *gradients, double *loss)
+{
+    point_gradients(pass, gradients, &(struct pc_pass_parts){.part = NULL});
+    (void)run(pass, loss);
+}
+
+bool pc_pass_run_parts(struct pc_pass *pass, const struct pc_pass_parts *parts, double *loss)
+{
+    point_gradients(pass, NULL, parts);
+    return run(pass, loss);
 }
 
 void pc_pass_measure(struct pc_pass *pass, double *loss)

@@ -16,14 +16,15 @@
 #include "model/llama_lora.h"
 #include "train/params.h"
 
-/** What a pass tells ranks that share gradients or weights. Parts of the model: its layers, -1 before them,
- * and n_layers behind. */
+/** What a pass tells those who share gradients or weights, or update them on the way. Parts of the model: its
+ * layers, -1 before them, and n_layers behind. */
 struct pc_pass_hooks {
     /** Weights of part are about to be used, on the way there or back; and have been. */
     void (*need)(void *ctx, int32_t part, bool back);
     void (*done)(void *ctx, int32_t part, bool back);
-    /** Gradients of part and of all behind it are complete. Not called for part -1. */
-    void (*ready)(void *ctx, int32_t part);
+    /** Gradients of part and of all behind it are complete; with a tied head but for those of the embedding.
+     * Losses are known. Not called for part -1. false: the pass is of no use any more, and ends. */
+    bool (*ready)(void *ctx, int32_t part);
     void *ctx;
 };
 
@@ -35,7 +36,7 @@ struct pc_pass_options {
     const struct pc_lora *lora;    /* bound to params->ck: then its factors are trained; or NULL */
     float dropout;                 /* of its inputs */
     bool recompute; /* keep the streams between layers alone, and compute the rest again on the way back */
-    struct pc_pass_hooks hooks; /* all of them, or none */
+    struct pc_pass_hooks hooks; /* any of them */
 };
 
 struct pc_pass;
@@ -70,6 +71,16 @@ struct pc_pass_rows pc_pass_add(struct pc_pass *pass, size_t n);
 /** Forward and backward. loss: for each example the sum of its rows' losses (nats, unweighted, rows
  *  ascending). gradients of sum over rows of weight * loss are added to those there are, (n_flat). */
 void pc_pass_run(struct pc_pass *pass, float *gradients, double *loss);
+
+/** Gradients of a part at a time, whose first element in the flat space is the first here. */
+struct pc_pass_parts {
+    float *part;      /* zeros when backward comes to a part, and again when hooks.ready returns */
+    float *embedding; /* of part -1: the same memory, but with a tied head memory of its own */
+};
+
+/** The same where hooks.ready takes each part's gradients before those of the next are made; when it returns
+ * true, those of part -1 stand in `embedding`. false: hooks.ready has ended it. */
+bool pc_pass_run_parts(struct pc_pass *pass, const struct pc_pass_parts *parts, double *loss);
 
 /** Forward alone: the losses, for validation. */
 void pc_pass_measure(struct pc_pass *pass, double *loss);

@@ -11,30 +11,19 @@ enum { PAGE = 4096, UNDER_WAY = 2 };
 
 /* ---- the parts of a model ---- */
 
-/* The layer a tensor belongs to by its name, "model.layers.7.mlp.up_proj.weight"; -1: none. */
-static int32_t layer_of(const char *name)
-{
-    const char *at = strstr(name, "layers.");
-    char *end;
-    long n = at ? strtol(at + strlen("layers."), &end, 10) : -1;
-    return at && *end == '.' && n >= 0 && n < INT32_MAX ? (int32_t)n : -1;
-}
-
 /* Where the parts begin: a new one wherever the layer changes. */
 static int find_parts(
     struct pc_ranks *r, const struct pc_params *p, uint64_t **begin, size_t *n_parts, struct paco_error *err)
 {
-    int32_t most = -1, before = -2;
-    for (size_t i = 0; i < p->n; i++)
-        most = layer_of(p->v[i].name) > most ? layer_of(p->v[i].name) : most;
-    r->n_layers = most + 1;
+    int32_t before = -2;
+    r->n_layers = pc_params_n_layers(p);
     r->group_of_layer = pc_alloc_zero((size_t)r->n_layers + 1, sizeof *r->group_of_layer);
     *begin = pc_alloc(p->n + 1, sizeof **begin);
     if (!r->group_of_layer || !*begin)
         return pc_error_mem(err, (p->n + 1) * sizeof **begin, "the parts of the model");
     *n_parts = 0;
     for (size_t i = 0; i < p->n; i++) {
-        int32_t layer = layer_of(p->v[i].name);
+        int32_t layer = p->v[i].layer;
         if (layer != before)
             (*begin)[(*n_parts)++] = p->v[i].offset;
         before = layer;

@@ -26,7 +26,7 @@ bool pc_schedule_parse(const char *name, enum pc_schedule_type *out);
 /** The course of a training run: examples are dealt into micro-batches, those into updates, epoch by epoch;
  * an epoch's last micro-batch and last update may be short. */
 struct pc_course {
-    uint64_t n_examples; /* or packs of them, as in all of this */
+    uint64_t n_examples;   /* or packs of them, as in all of this */
     uint64_t batch;        /* examples of a micro-batch, on all ranks together */
     uint64_t accumulation; /* micro-batches of an update */
     uint64_t updates_per_epoch;

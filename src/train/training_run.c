@@ -274,11 +274,11 @@ static bool is_alike(const struct pc_trainer *t, int why)
 }
 
 /* What is trained is kept: the weights that a step which did not come about has not touched, or those of the
- * last one. Where a rank is gone, so is its share of them. */
+ * last one. Where a rank is gone, so is its share of them; what a step has touched in part is not kept. */
 static int stop(struct run *r, int why, struct paco_error *err)
 {
     struct paco_error saving = {0};
-    if (!is_alike(r->t, why))
+    if (pc_trainer_is_torn(r->t) || !is_alike(r->t, why))
         return why;
     r->keep_all = why == PACO_EVERIFY;
     int rc = r->t->step ? save(r, "step", r->t->step, &saving) : 0;

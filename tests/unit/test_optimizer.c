@@ -296,10 +296,8 @@ static void parts_are_the_whole(void **state)
                 struct pc_optim_part part = {.first = bounds[i],
                     .end = i < 3 ? bounds[i + 1] : s[1].p->n_flat,
                     .g = s[1].g + bounds[i]};
-                part.m.data = s[1].o->m.data + part.first * size;
-                part.v.data = s[1].o->v.data + part.first * size;
-                part.m.scale = s[1].o->m.scale ? s[1].o->m.scale + part.first / PC_PARAM_ALIGN : NULL;
-                part.v.scale = s[1].o->v.scale ? s[1].o->v.scale + part.first / PC_PARAM_ALIGN : NULL;
+                part.m = pc_optimizer_moment_at(s[1].o, &s[1].o->m, part.first);
+                part.v = pc_optimizer_moment_at(s[1].o, &s[1].o->v, part.first);
                 assert_true(pc_optimizer_squares_part(s[1].o, &part, s[1].pool) > 0);
                 pc_optimizer_update_part(s[1].o, &part, s[1].pool);
             }
