@@ -238,7 +238,7 @@ int pc_generate(struct pc_engine *engine, const struct pc_tokenizer *tok, struct
         return pc_error_set(err, PACO_ELIMIT, "the prompt has %zu tokens, the context holds %d", n_prompt,
             pc_seq_capacity(seq));
     for (size_t i = 0; i < n_prompt; i++)
-        pc_sampler_accept(sampler, prompt[i]);
+        pc_sampler_accept_prompt(sampler, prompt[i]);
     out->n_prompt = (int32_t)n_prompt;
     int32_t cached = pc_seq_length(seq) < out->n_prompt ? pc_seq_length(seq) : out->n_prompt - 1;
     out->n_computed = out->n_prompt - cached;

@@ -16,8 +16,10 @@ struct pc_sampler {
     struct pc_softmax softmax;
     size_t n_vocab;
     int32_t *suppressed;
+    struct pc_logit_bias *bias;
     uint64_t n_draws;
     bool *seen;       /* (V) occurred */
+    int32_t *count;   /* (V) how often each was chosen */
     int32_t *history; /* (V) the ids that occurred, once each */
     size_t n_history;
     float *score, *p; /* (V) */
@@ -44,7 +46,21 @@ int pc_sampler_check(const struct pc_sampler_options *o, struct paco_error *err)
     if (!(o->repetition_penalty >= 0 && isfinite(o->repetition_penalty)))
         return pc_error_set(
             err, PACO_EINVAL, "repetition penalty %g; 0 (off) or more is expected", o->repetition_penalty);
+    if (!isfinite(o->presence_penalty) || !isfinite(o->frequency_penalty))
+        return pc_error_set(err, PACO_EINVAL, "penalties of %g for presence and %g for frequency",
+            o->presence_penalty, o->frequency_penalty);
+    for (size_t i = 0; i < o->n_bias; i++)
+        if (!isfinite(o->bias[i].bias))
+            return pc_error_set(
+                err, PACO_EINVAL, "a bias of %g for id %d", (double)o->bias[i].bias, o->bias[i].id);
     return 0;
+}
+
+bool pc_sampler_is_greedy(const struct pc_sampler_options *o)
+{
+    bool penalises = (o->repetition_penalty != 0 && o->repetition_penalty != 1) || o->presence_penalty != 0 ||
+                     o->frequency_penalty != 0;
+    return o->temperature == 0 && o->n_suppressed == 0 && o->n_bias == 0 && !penalises;
 }
 
 int pc_sampler_new(int32_t vocab_size, const struct pc_sampler_options *options, struct pc_sampler **out,
@@ -61,18 +77,24 @@ int pc_sampler_new(int32_t vocab_size, const struct pc_sampler_options *options,
     s->n_vocab = n;
     pc_softmax_init(&s->softmax, pc_cpu_flags());
     s->suppressed = pc_alloc(options->n_suppressed, sizeof *s->suppressed);
+    s->bias = pc_alloc(options->n_bias, sizeof *s->bias);
     s->seen = pc_alloc_zero(n, sizeof *s->seen);
+    s->count = pc_alloc_zero(n, sizeof *s->count);
     s->history = pc_alloc(n, sizeof *s->history);
     s->score = pc_alloc(n, sizeof *s->score);
     s->p = pc_alloc(n, sizeof *s->p);
     s->heap = pc_alloc(n, sizeof *s->heap);
-    if (!s->suppressed || !s->seen || !s->history || !s->score || !s->p || !s->heap) {
+    if (!s->suppressed || !s->bias || !s->seen || !s->count || !s->history || !s->score || !s->p ||
+        !s->heap) {
         pc_sampler_free(s);
-        return pc_error_mem(err, n * 17, "a sampler");
+        return pc_error_mem(err, n * 21, "a sampler");
     }
     if (options->n_suppressed)
         memcpy(s->suppressed, options->suppressed, options->n_suppressed * sizeof *s->suppressed);
+    if (options->n_bias)
+        memcpy(s->bias, options->bias, options->n_bias * sizeof *s->bias);
     s->o.suppressed = s->suppressed;
+    s->o.bias = s->bias;
     *out = s;
     return 0;
 }
@@ -82,7 +104,9 @@ void pc_sampler_free(struct pc_sampler *s)
     if (!s)
         return;
     pc_free(s->suppressed);
+    pc_free(s->bias);
     pc_free(s->seen);
+    pc_free(s->count);
     pc_free(s->history);
     pc_free(s->score);
     pc_free(s->p);
@@ -92,14 +116,16 @@ void pc_sampler_free(struct pc_sampler *s)
 
 void pc_sampler_reset(struct pc_sampler *s, uint64_t stream)
 {
-    for (size_t i = 0; i < s->n_history; i++)
+    for (size_t i = 0; i < s->n_history; i++) {
         s->seen[s->history[i]] = false;
+        s->count[s->history[i]] = 0;
+    }
     s->n_history = 0;
     s->n_draws = 0;
     s->o.stream = stream;
 }
 
-void pc_sampler_accept(struct pc_sampler *s, int32_t id)
+void pc_sampler_accept_prompt(struct pc_sampler *s, int32_t id)
 {
     if (id < 0 || (size_t)id >= s->n_vocab || s->seen[id])
         return;
@@ -107,16 +133,45 @@ void pc_sampler_accept(struct pc_sampler *s, int32_t id)
     s->history[s->n_history++] = id;
 }
 
-/* Logits with NaN, suppression and penalty settled. */
+void pc_sampler_accept(struct pc_sampler *s, int32_t id)
+{
+    pc_sampler_accept_prompt(s, id);
+    if (id >= 0 && (size_t)id < s->n_vocab && s->count[id] < INT32_MAX)
+        s->count[id]++;
+}
+
+static void add_bias(struct pc_sampler *s)
+{
+    for (size_t i = 0; i < s->o.n_bias; i++)
+        if (s->bias[i].id >= 0 && (size_t)s->bias[i].id < s->n_vocab)
+            s->score[s->bias[i].id] += s->bias[i].bias;
+}
+
+static void penalise(struct pc_sampler *s)
+{
+    float repetition = (float)s->o.repetition_penalty, presence = (float)s->o.presence_penalty,
+          frequency = (float)s->o.frequency_penalty;
+    bool repeats = repetition > 0 && repetition != 1.0f;
+    if (!repeats && presence == 0.0f && frequency == 0.0f)
+        return;
+    for (size_t i = 0; i < s->n_history; i++) {
+        float *x = &s->score[s->history[i]], n = (float)s->count[s->history[i]];
+        if (repeats)
+            *x = *x < 0 ? *x * repetition : *x / repetition;
+        if (n > 0) {
+            *x -= frequency * n;
+            *x -= presence;
+        }
+    }
+}
+
+/* Logits with NaN, bias, penalties and suppression settled. */
 static void make_scores(struct pc_sampler *s, const float *logits)
 {
     for (size_t i = 0; i < s->n_vocab; i++)
         s->score[i] = isnan(logits[i]) ? -INFINITY : logits[i];
-    float penalty = (float)s->o.repetition_penalty;
-    for (size_t i = 0; i < s->n_history && penalty > 0 && penalty != 1.0f; i++) {
-        float *x = &s->score[s->history[i]];
-        *x = *x < 0 ? *x * penalty : *x / penalty;
-    }
+    add_bias(s);
+    penalise(s);
     for (size_t i = 0; i < s->o.n_suppressed; i++)
         if (s->suppressed[i] >= 0 && (size_t)s->suppressed[i] < s->n_vocab)
             s->score[s->suppressed[i]] = -INFINITY;

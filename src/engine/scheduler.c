@@ -51,6 +51,7 @@ static int plan(struct pc_scheduler *s, const struct pc_scheduler_options *o, st
     s->max_running = o->max_running ? (size_t)o->max_running : e->max_logits;
     s->max_rows = o->max_rows ? (size_t)o->max_rows : e->max_rows;
     s->max_rows = s->max_rows > s->max_running ? s->max_rows : s->max_running;
+    s->max_prompt_rows = s->max_rows;
     s->max_open = o->max_open ? (size_t)o->max_open : 2 * s->max_running;
     s->open = pc_alloc_zero(s->max_open, sizeof *s->open);
     s->waiting = pc_alloc(s->max_open, sizeof(void *));
@@ -159,8 +160,9 @@ static int copy_request(struct pc_open *o, const struct pc_request *r, struct pa
 {
     size_t n_samples = r->max_tokens && r->n_samples ? (size_t)r->n_samples : 1;
     size_t size = put_size(r->n_prompt, sizeof *r->prompt) + put_size(r->n_eos, sizeof *r->eos_ids) +
-                  put_size(r->sampler.n_suppressed, sizeof(int32_t)) + put_size(n_samples, sizeof *o->done) +
-                  put_size(r->n_stops, sizeof(void *));
+                  put_size(r->sampler.n_suppressed, sizeof(int32_t)) +
+                  put_size(r->sampler.n_bias, sizeof *r->sampler.bias) +
+                  put_size(n_samples, sizeof *o->done) + put_size(r->n_stops, sizeof(void *));
     for (size_t i = 0; i < r->n_stops; i++)
         size += put_size(1, sizeof **r->stops) + put_size(r->stops[i]->n, sizeof(int32_t));
     unsigned char *at = pc_alloc_zero(size, 1);
@@ -170,6 +172,7 @@ static int copy_request(struct pc_open *o, const struct pc_request *r, struct pa
     o->r.prompt = put(&at, r->prompt, r->n_prompt, sizeof *r->prompt);
     o->r.eos_ids = put(&at, r->eos_ids, r->n_eos, sizeof *r->eos_ids);
     o->r.sampler.suppressed = put(&at, r->sampler.suppressed, r->sampler.n_suppressed, sizeof(int32_t));
+    o->r.sampler.bias = put(&at, r->sampler.bias, r->sampler.n_bias, sizeof *r->sampler.bias);
     const struct pc_ids **stops = put(&at, r->stops, r->n_stops, sizeof(void *));
     o->r.stops = stops;
     for (size_t i = 0; i < r->n_stops; i++) {
@@ -212,6 +215,18 @@ size_t pc_scheduler_room(const struct pc_scheduler *s)
 size_t pc_scheduler_n_open(const struct pc_scheduler *s)
 {
     return s->n_open;
+}
+
+void pc_scheduler_pause(struct pc_scheduler *s, uint64_t handle, bool paused)
+{
+    for (size_t i = 0; i < s->max_open && handle; i++)
+        if (s->open[i].handle == handle)
+            s->open[i].paused = paused;
+}
+
+void pc_scheduler_limit_prompts(struct pc_scheduler *s, int32_t n_rows)
+{
+    s->max_prompt_rows = n_rows > 0 ? (size_t)n_rows : s->max_rows;
 }
 
 void pc_scheduler_cancel(struct pc_scheduler *s, uint64_t handle)
@@ -289,11 +304,12 @@ static bool wants_logits(const struct pc_lane *lane, size_t pos)
     return (lane->chooses && pos + 1 == lane->n) || (pos >= lane->tells_from && pos < lane->n_prompt);
 }
 
-static void add_rows(struct pc_scheduler *s, struct pc_lane *lane, size_t *n, size_t *n_logits)
+static void add_rows(
+    struct pc_scheduler *s, struct pc_lane *lane, size_t max_rows, size_t *n, size_t *n_logits)
 {
     lane->first_row = *n;
     size_t pos = (size_t)pc_seq_length(lane->seq);
-    for (; pos < lane->n && *n < s->max_rows; pos++, ++*n) {
+    for (; pos < lane->n && *n < max_rows && !lane->of->paused; pos++, ++*n) {
         bool want = wants_logits(lane, pos);
         if (want && *n_logits == s->engine->max_logits)
             break;
@@ -307,14 +323,18 @@ static void add_rows(struct pc_scheduler *s, struct pc_lane *lane, size_t *n, si
     lane->n_rows = *n - lane->first_row;
 }
 
-/* Answers first, one row each, for which there is always room; then prompts in the order they were begun. */
+/* Answers first, one row each, for which there is always room; then prompts in the order they were begun,
+ * of which no more than what answers are to wait for. */
 static size_t fill_rows(struct pc_scheduler *s)
 {
-    size_t n = 0, n_logits = 0;
-    for (int answers = 1; answers >= 0; answers--)
+    size_t n = 0, n_logits = 0, max_rows = s->max_rows;
+    for (int answers = 1; answers >= 0; answers--) {
         for (size_t i = 0; i < s->n_running; i++)
             if ((s->running[i]->n > s->running[i]->n_prompt) == answers)
-                add_rows(s, s->running[i], &n, &n_logits);
+                add_rows(s, s->running[i], max_rows, &n, &n_logits);
+        if (n > 0 && s->max_prompt_rows < max_rows - n)
+            max_rows = n + s->max_prompt_rows;
+    }
     return n;
 }
 
@@ -463,6 +483,7 @@ int pc_scheduler_step(struct pc_scheduler *s, struct paco_error *err)
     if (rc < 0)
         return rc;
     s->stats.n_steps += n > 0;
+    s->stats.n_rows += n;
     choose_all(s);
     settle_all(s);
     return 0;

@@ -102,12 +102,20 @@ size_t pc_scheduler_n_open(const struct pc_scheduler *s);
 /** End a request: its samples are done with PC_STOP_CANCELLED, in the next step. A closed one is no error. */
 void pc_scheduler_cancel(struct pc_scheduler *s, uint64_t handle);
 
+/** Let a request's sequences rest where they are, or go on: what they have stays as it is, and so does the
+ * room they take. A step gives them no rows; without any other it does nothing. */
+void pc_scheduler_pause(struct pc_scheduler *s, uint64_t handle, bool paused);
+
+/** At most n_rows of prompts in a step that has an answer's row, so that a long prompt does not hold up those
+ * who are being answered; 0: all that fit. Results do not depend on it. */
+void pc_scheduler_limit_prompts(struct pc_scheduler *s, int32_t n_rows);
+
 /** One step of the engine, and what follows from it. Does nothing without open requests. An error is the
  * engine's (weights that cannot be read): nothing is lost, and the step may be tried again. */
 int pc_scheduler_step(struct pc_scheduler *s, struct paco_error *err);
 
 struct pc_scheduler_stats {
-    uint64_t n_steps;
+    uint64_t n_steps, n_rows;
     uint64_t n_prompt, n_computed; /* tokens of prompts that were begun; those of them that were computed */
     uint64_t n_decoded;            /* rows of answers */
     uint64_t n_done, n_failed;     /* samples */

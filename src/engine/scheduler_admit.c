@@ -131,22 +131,16 @@ static int make_seq(struct pc_scheduler *s, const struct start *start, const str
 
 enum verdict { BEGUN, NO_ROOM, WAITS, FAILED };
 
-static bool is_greedy(const struct pc_sampler_options *o)
-{
-    return o->temperature == 0 && o->n_suppressed == 0 &&
-           (o->repetition_penalty == 0 || o->repetition_penalty == 1);
-}
-
 static int make_sampler(
     const struct pc_scheduler *s, const struct pc_request *r, struct pc_lane *lane, struct paco_error *err)
 {
-    if (!lane->chooses || is_greedy(&r->sampler))
+    if (!lane->chooses || pc_sampler_is_greedy(&r->sampler))
         return 0;
     struct pc_sampler_options o = r->sampler;
     o.stream += (uint64_t)lane->i_sample;
     int rc = pc_sampler_new(pc_variant_vocab(s->engine, r->variant), &o, &lane->sampler, err);
     for (size_t i = 0; i < r->n_prompt && rc == 0; i++)
-        pc_sampler_accept(lane->sampler, r->prompt[i]);
+        pc_sampler_accept_prompt(lane->sampler, r->prompt[i]);
     return rc;
 }
 

@@ -18,7 +18,7 @@ struct pc_open {
     bool *done;          /* (n_samples) */
     bool reading;        /* a lane computes the prompt for all samples */
     struct pc_seq *stem; /* the prompt, once it is computed; samples fork from it */
-    bool cancelled;
+    bool cancelled, paused;
 };
 
 /** A sequence being computed: a sample, or a prompt that several samples will start from. Its ids are known
@@ -47,6 +47,7 @@ struct pc_donor {
 struct pc_scheduler {
     struct pc_engine *engine;
     size_t max_open, max_running, max_rows;
+    size_t max_prompt_rows;      /* rows of prompts in a step that answers are waiting for */
     uint64_t max_pages, n_pages; /* of keys and values: planned, and reserved by sequences of ours */
     bool has_floor;
     uint64_t floor_before; /* of the pool */

@@ -384,6 +384,14 @@ const char *pc_tokenizer_piece(const struct pc_tokenizer *tok, int32_t id, size_
     return tok->tokens[id].piece;
 }
 
+const char *pc_tokenizer_bytes(const struct pc_tokenizer *tok, int32_t id, size_t *len)
+{
+    if (!pc_tokenizer_piece(tok, id, NULL))
+        return NULL;
+    *len = tok->tokens[id].bytes_len;
+    return tok->tokens[id].bytes;
+}
+
 int32_t pc_tokenizer_find(const struct pc_tokenizer *tok, const char *text, size_t len)
 {
     uint32_t id;

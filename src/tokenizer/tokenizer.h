@@ -65,6 +65,8 @@ int32_t pc_tokenizer_n_tokens(const struct pc_tokenizer *tok);
 /** The piece as stored in the vocabulary ("▁the", "Ġthe", "<0x0A>"); NULL for an unknown id. A view into tok.
  */
 const char *pc_tokenizer_piece(const struct pc_tokenizer *tok, int32_t id, size_t *len);
+/** The bytes it adds to a text it is not the first of; NULL for an unknown id. A view into tok. */
+const char *pc_tokenizer_bytes(const struct pc_tokenizer *tok, int32_t id, size_t *len);
 /** The id whose piece or added token is exactly text, or -1. */
 int32_t pc_tokenizer_find(const struct pc_tokenizer *tok, const char *text, size_t len);
 bool pc_tokenizer_is_special(const struct pc_tokenizer *tok, int32_t id);

@@ -163,6 +163,59 @@ static void test_repetition(void **state)
 
 /* Draws are a function of seed, stream and count; a large vocabulary cut to size gives what a full sort
  * would. */
+/* What OpenAI defines: of what was chosen, not of the prompt; counts for frequency, once for presence. */
+static void test_presence_and_frequency(void **state)
+{
+    (void)state;
+    struct pc_sampler *s =
+        make(V, (struct pc_sampler_options){.presence_penalty = 0.5, .frequency_penalty = 0.25});
+    const float x[V] = {4.0f, 3.6f, 3.3f, 3.2f, -9, -9, -9, -9, -9, -9};
+    pc_sampler_accept_prompt(s, 0);
+    assert_int_equal(next(s, x), 0); /* the prompt does not count */
+    pc_sampler_accept(s, 0);
+    assert_int_equal(next(s, x), 1); /* 4 - .75 < 3.6 */
+    pc_sampler_accept(s, 1);
+    assert_int_equal(next(s, x), 2); /* 3.25, 2.85 < 3.3 */
+    pc_sampler_accept(s, 2);
+    assert_int_equal(next(s, x), 0); /* 3.25 > 3.2 */
+    pc_sampler_accept(s, 0);
+    assert_int_equal(next(s, x), 3); /* 4 - .5 - 2 * .25 = 3 */
+    pc_sampler_reset(s, 0);
+    assert_int_equal(next(s, x), 0);
+    pc_sampler_free(s);
+    s = make(V, (struct pc_sampler_options){.presence_penalty = -1});
+    pc_sampler_accept(s, 2);
+    assert_int_equal(next(s, x), 2); /* a reward */
+    pc_sampler_free(s);
+    s = make(V, (struct pc_sampler_options){.repetition_penalty = 2, .presence_penalty = 0.5});
+    const float y[V] = {4.0f, 1.6f, -9, -9, -9, -9, -9, -9, -9, -9};
+    pc_sampler_accept(s, 0);
+    assert_int_equal(next(s, y), 1); /* 4 / 2 - .5 < 1.6, where (4 - .5) / 2 would be more */
+    pc_sampler_free(s);
+}
+
+static void test_bias(void **state)
+{
+    (void)state;
+    const struct pc_logit_bias bias[] = {{4, 1.5f}, {1, -100}, {-1, 100}, {V, 100}};
+    struct pc_sampler_options o = {.bias = bias, .n_bias = 4};
+    assert_false(pc_sampler_is_greedy(&o));
+    struct pc_sampler *s = make(V, o);
+    assert_int_equal(next(s, g_logits), 4); /* 1 + 1.5 > 2 */
+    pc_sampler_free(s);
+    o.repetition_penalty = 2;
+    s = make(V, o);
+    pc_sampler_accept(s, 4);
+    assert_int_equal(next(s, g_logits), 3); /* (1 + 1.5) / 2 < 2: the bias comes first */
+    pc_sampler_free(s);
+    o = (struct pc_sampler_options){.temperature = 1, .bias = bias, .n_bias = 4};
+    double f[V];
+    frequencies(o, g_logits, f);
+    assert_true(f[1] == 0 && f[4] > f[3]);
+    assert_true(pc_sampler_is_greedy(&(struct pc_sampler_options){.repetition_penalty = 1, .top_p = 0.5}));
+    assert_false(pc_sampler_is_greedy(&(struct pc_sampler_options){.frequency_penalty = 1}));
+}
+
 static void test_seed(void **state)
 {
     (void)state;
@@ -233,6 +286,7 @@ static void test_rank(void **state)
 
 static void test_options(void **state)
 {
+    static const struct pc_logit_bias no_number = {3, INFINITY};
     (void)state;
     const struct {
         struct pc_sampler_options o;
@@ -244,6 +298,9 @@ static void test_options(void **state)
         {{.top_p = 1.5}, "top-p 1.5"},
         {{.min_p = 2}, "min-p 2"},
         {{.repetition_penalty = -0.5}, "repetition penalty -0.5"},
+        {{.presence_penalty = (double)NAN}, "penalties of nan for presence"},
+        {{.frequency_penalty = (double)INFINITY}, "inf for frequency"},
+        {{.bias = &no_number, .n_bias = 1}, "a bias of inf for id 3"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct paco_error err = {0};
@@ -251,7 +308,7 @@ static void test_options(void **state)
         assert_int_equal(pc_sampler_new(V, &bad[i].o, &s, &err), PACO_EINVAL);
         assert_contains(err.message, bad[i].message);
     }
-    for (int n = 0; n < 7; n++) {
+    for (int n = 0; n < 9; n++) {
         struct paco_error err = {0};
         struct pc_sampler *s;
         pc_alloc_fail_after(n);
@@ -415,6 +472,8 @@ int main(void)
         cmocka_unit_test(test_top_p),
         cmocka_unit_test(test_min_p),
         cmocka_unit_test(test_repetition),
+        cmocka_unit_test(test_presence_and_frequency),
+        cmocka_unit_test(test_bias),
         cmocka_unit_test(test_seed),
         cmocka_unit_test(test_rank),
         cmocka_unit_test(test_options),

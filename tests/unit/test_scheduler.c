@@ -115,6 +115,7 @@ struct way {
     struct pc_scheduler_options scheduler;
     size_t n_at_once; /* requests open at a time; 0: as many as there is room for */
     bool backwards, twice;
+    int32_t prompt_rows; /* in a step with answers; 0: all that fit */
 };
 
 static struct pc_engine *open_engine(const struct tiny *m, struct pc_engine_options o)
@@ -164,6 +165,7 @@ static struct pc_scheduler_stats answer(
 {
     struct pc_engine *e = open_engine(m, way->engine);
     struct pc_scheduler *s = new_scheduler(e, way->scheduler);
+    pc_scheduler_limit_prompts(s, way->prompt_rows);
     for (int k = 0; k <= way->twice; k++) {
         make_items(items);
         run(s, items, way);
@@ -255,6 +257,7 @@ static void check_model(enum pc_dtype dtype)
         {"a small cache", {.engine = {.n_threads = 2, .prefix_size = 60000}, .twice = true}},
         {"backwards", {.engine = {.n_threads = 1, .prefix_size = mb}, .backwards = true}},
         {"small steps", {.engine = {.n_threads = 1, .max_rows = 5}, .scheduler = {.max_running = 4}}},
+        {"prompts in small pieces", {.engine = {.n_threads = 2}, .prompt_rows = 3}},
         {"little room", {.engine = {.n_threads = 1}, .scheduler = {.kv_tokens = 300}}},
         {"no room", {.engine = {.n_threads = 1}, .scheduler = {.kv_tokens = 1}}},
         {"two logits", {.engine = {.n_threads = 1, .max_logits = 2}}},
@@ -631,6 +634,69 @@ static void test_cancel(void **state)
     teardown(&r); /* with one under way */
 }
 
+/* A request that rests gets no rows while others go on; then its answer is what it would have been. */
+static void test_pause(void **state)
+{
+    (void)state;
+    struct rig r;
+    static struct item items[N_ITEMS], want[N_ITEMS];
+    setup(&r, (struct pc_engine_options){.n_threads = 1}, (struct pc_scheduler_options){.max_running = 2});
+    answer(&r.m, &(struct way){.engine = {.n_threads = 1}}, want, NULL);
+    make_items(items);
+    uint64_t resting, other;
+    submit(r.s, &items[1], &resting);
+    submit(r.s, &items[4], &other);
+    step(r.s);
+    step(r.s);
+    pc_scheduler_pause(r.s, resting, true);
+    for (int i = 0; i < 60; i++)
+        step(r.s);
+    assert_int_equal(items[1].n_done, 0);
+    assert_int_equal(items[4].n_done, 1);
+    uint64_t n_steps = pc_scheduler_stats(r.s).n_steps;
+    step(r.s); /* all that is open rests */
+    assert_int_equal(pc_scheduler_stats(r.s).n_steps, n_steps);
+    assert_int_equal(pc_scheduler_n_open(r.s), 1);
+    pc_scheduler_pause(r.s, resting, false);
+    while (pc_scheduler_n_open(r.s))
+        step(r.s);
+    for (int i = 1; i <= 4; i += 3) {
+        assert_int_equal(items[i].n[0], want[i].n[0]);
+        assert_memory_equal(items[i].ids[0], want[i].ids[0], want[i].n[0] * sizeof(int32_t));
+    }
+    make_items(items);
+    submit(r.s, &items[1], &resting);
+    pc_scheduler_pause(r.s, resting, true);
+    pc_scheduler_cancel(r.s, resting);
+    step(r.s);
+    assert_int_equal(items[1].stop[0], PC_STOP_CANCELLED);
+    teardown(&r);
+}
+
+/* While an answer is written, a step has as many rows of prompts as were allowed, and no more. */
+static void test_prompts_wait_for_answers(void **state)
+{
+    (void)state;
+    struct rig r;
+    static struct item items[N_ITEMS];
+    setup(&r, (struct pc_engine_options){.n_threads = 1}, (struct pc_scheduler_options){.max_running = 4});
+    make_items(items);
+    pc_scheduler_limit_prompts(r.s, 5);
+    submit(r.s, &items[1], NULL);
+    step(r.s); /* alone: all of it at once */
+    assert_int_equal(pc_scheduler_stats(r.s).n_rows, items[1].r.n_prompt);
+    items[3].prompt[0] = 1 + items[1].prompt[0]; /* nothing in common */
+    submit(r.s, &items[3], NULL);
+    for (uint64_t i = 1; i <= 3; i++) {
+        step(r.s);
+        assert_int_equal(pc_scheduler_stats(r.s).n_rows, items[1].r.n_prompt + 6 * i);
+    }
+    pc_scheduler_limit_prompts(r.s, 0);
+    step(r.s);
+    assert_int_equal(items[3].n_done, 1);
+    teardown(&r);
+}
+
 /* Every allocation fails in turn: an error, or a request's error, and never a leak or a hang. */
 static void test_torture(void **state)
 {
@@ -679,6 +745,8 @@ int main(void)
         cmocka_unit_test(test_no_number),
         cmocka_unit_test(test_failure_in_company),
         cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_pause),
+        cmocka_unit_test(test_prompts_wait_for_answers),
         cmocka_unit_test(test_torture),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
