@@ -95,6 +95,7 @@ static int choose_ends(struct pc_answering *a, const struct pc_wishes *w,
         add_eos(a, a->model.config->eos_ids[i]);
     if (a->n_eos == 0 && a->tok)
         add_eos(a, pc_tokenizer_eos(a->tok));
+    a->n_own_eos = a->n_eos;
     int rc = 0;
     for (const char *const *s = pc_format_stops(a->prompter.format); *s && rc == 0; s++)
         rc = add_stop(a, *s, err);

@@ -35,7 +35,7 @@ struct pc_answering {
     struct pc_sampler_options sampling;
     int32_t suppressed[2];
     int32_t eos[PC_MAX_ENDS];
-    size_t n_eos;
+    size_t n_eos, n_own_eos; /* the first n_own_eos are the model's; then those that its format's stops are */
     const char *stops[PC_MAX_ENDS];
     size_t n_stops;
 };

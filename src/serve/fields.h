@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The fields of a request, each of one type and within bounds; what is wrong with one becomes a fault that
+ * names it. A field that is absent or null leaves its value alone. */
+#ifndef PC_SERVE_FIELDS_H
+#define PC_SERVE_FIELDS_H
+
+#include "base/json.h"
+#include "serve/fault.h"
+
+/** An object and where it stands in the request: "", or "stream_options." */
+struct pc_fields {
+    const json_t *object; /* borrowed */
+    const char *at;
+    struct pc_fault *fault;
+};
+
+/** All return 0, or PACO_EINVAL with the fault. */
+int pc_field_bool(const struct pc_fields *f, const char *key, bool *out);
+int pc_field_int(const struct pc_fields *f, const char *key, int64_t min, int64_t max, int64_t *out);
+int pc_field_double(const struct pc_fields *f, const char *key, double min, double max, double *out);
+/** Borrowed; no NUL inside, which the parser refuses. */
+int pc_field_text(const struct pc_fields *f, const char *key, const char **out, size_t *len);
+/** The field, borrowed, or NULL when absent or null. */
+const json_t *pc_field(const struct pc_fields *f, const char *key);
+
+/** "Invalid type for 'PARAM': expected EXPECTED, but got a string instead." */
+int pc_field_wrong_type(struct pc_fault *fault, const char *param, const char *expected, const json_t *found);
+
+#endif

@@ -1,0 +1,551 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Connections. A request is read whole, within bounds; then its route answers. While a turn is computed its
+ * connection is suspended, and woken when there is something to send. libmicrohttpd does not look at
+ * suspended connections, so the tick looks whether their clients are still there: one that closed its side
+ * is gone, since there is no way to tell whether it still listens. */
+#include "serve/front.h"
+
+#include "base/host.h"
+#include "base/memory.h"
+#include "serve/listen.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    HEADER_MEMORY = 32 << 10, /* of a connection: request line and headers fit into half of it */
+    MAX_DROPPED = 64 << 20,   /* bytes of an unwanted body that are read so that its sender hears why */
+    MAX_BODIES = 256 << 20,   /* of all requests together */
+    STREAM_BLOCK = 16 << 10,
+    PING_SECONDS = 15,
+};
+
+/* ---- connections ---- */
+
+static void on_link(
+    void *cls, struct MHD_Connection *c, void **context, enum MHD_ConnectionNotificationCode code)
+{
+    struct pc_front *f = cls;
+    struct pc_link *link = *context;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        const union MHD_ConnectionInfo *info = f->mhd->connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
+        link = pc_alloc_zero(1, sizeof *link);
+        *context = link;
+        if (!link || !info)
+            return; /* its requests are refused */
+        link->fd = info->connect_fd;
+        link->since = pc_seconds();
+        int on = 1;
+        setsockopt(link->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        pthread_mutex_lock(&f->server->lock);
+        link->next = f->links;
+        if (f->links)
+            f->links->prev = link;
+        f->links = link;
+        f->n_links++;
+        pthread_mutex_unlock(&f->server->lock);
+    } else if (link) {
+        pthread_mutex_lock(&f->server->lock);
+        *(link->prev ? &link->prev->next : &f->links) = link->next;
+        if (link->next)
+            link->next->prev = link->prev;
+        f->n_links--;
+        pthread_mutex_unlock(&f->server->lock);
+        pc_free(link);
+        *context = NULL;
+    }
+}
+
+/* ---- the life of an exchange ---- */
+
+static void link_exchange(struct pc_exchange *x)
+{
+    struct pc_front *f = x->front;
+    pthread_mutex_lock(&f->server->lock);
+    x->next = f->exchanges;
+    if (f->exchanges)
+        f->exchanges->prev = x;
+    f->exchanges = x;
+    f->n_exchanges++;
+    if (x->link)
+        x->link->busy = true;
+    pthread_mutex_unlock(&f->server->lock);
+}
+
+static void on_completed(
+    void *cls, struct MHD_Connection *c, void **context, enum MHD_RequestTerminationCode code)
+{
+    (void)c, (void)code;
+    struct pc_front *f = cls;
+    struct pc_exchange *x = *context;
+    if (!x)
+        return;
+    pthread_mutex_lock(&f->server->lock);
+    *(x->prev ? &x->prev->next : &f->exchanges) = x->next;
+    if (x->next)
+        x->next->prev = x->prev;
+    f->n_exchanges--;
+    f->body_bytes -= x->body.len;
+    if (x->link) {
+        x->link->busy = false;
+        x->link->since = pc_seconds();
+    }
+    if (!x->turn)
+        f->server->metrics.n_requests[x->status / 100 % 6]++;
+    pthread_mutex_unlock(&f->server->lock);
+    if (x->turn)
+        pc_server_leave(f->server, x->turn);
+    pc_buf_release(&x->body);
+    pc_buf_release(&x->reply);
+    pc_free(x);
+    *context = NULL;
+}
+
+static void name_client(struct pc_exchange *x)
+{
+    const union MHD_ConnectionInfo *info =
+        x->front->mhd->connection_info(x->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const struct sockaddr *a = info ? info->client_addr : NULL;
+    snprintf(x->client, sizeof x->client, "local");
+    if (a && a->sa_family == AF_INET)
+        inet_ntop(AF_INET, &((const struct sockaddr_in *)a)->sin_addr, x->client, sizeof x->client);
+    else if (a && a->sa_family == AF_INET6)
+        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)a)->sin6_addr, x->client, sizeof x->client);
+}
+
+static const char *header(const struct pc_exchange *x, const char *name)
+{
+    return x->front->mhd->lookup(x->connection, MHD_HEADER_KIND, name);
+}
+
+/* ---- who may ask what ---- */
+
+static void check_access(struct pc_exchange *x)
+{
+    const struct pc_server *s = x->front->server;
+    if (!pc_access_origin(s, header(x, "Origin"), header(x, "Host")))
+        pc_fault_set(&x->fault, 403, "origin_not_allowed", NULL,
+            "Pages of other origins may not ask this server; --cors allows one.");
+    else if (s->o.n_keys > 0 && !(x->route && x->route->open) &&
+             !pc_access_key(s, header(x, "Authorization"), x->client, sizeof x->client))
+        pc_fault_set(&x->fault, 401, "invalid_api_key", NULL,
+            header(x, "Authorization") ? "Incorrect API key provided."
+                                       : "You did not provide an API key: it goes into an Authorization "
+                                         "header, \"Bearer KEY\".");
+}
+
+static void check_size(struct pc_exchange *x)
+{
+    const char *length = header(x, "Content-Length");
+    size_t max = x->front->server->o.max_body;
+    if (length && strtoull(length, NULL, 10) > max)
+        pc_fault_set(&x->fault, 413, "request_too_large", NULL,
+            "The request's body has %s bytes; at most %zu are allowed.", length, max);
+}
+
+static bool is_preflight(const struct pc_exchange *x, const char *method)
+{
+    return strcmp(method, "OPTIONS") == 0 && x->front->server->o.cors && header(x, "Origin");
+}
+
+static struct pc_exchange *begin(
+    struct pc_front *f, struct MHD_Connection *c, const char *url, const char *method)
+{
+    struct pc_exchange *x = pc_alloc_zero(1, sizeof *x);
+    if (!x)
+        return NULL;
+    x->front = f;
+    x->connection = c;
+    x->began = pc_seconds();
+    x->status = 200;
+    x->type = "application/json";
+    pc_buf_init(&x->body, f->server->o.max_body);
+    pc_buf_init(&x->reply, SIZE_MAX / 2);
+    const union MHD_ConnectionInfo *info = f->mhd->connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    x->link = info ? info->socket_context : NULL;
+    snprintf(x->path, sizeof x->path, "%s", url);
+    name_client(x);
+    struct pc_fault none = {0};
+    x->route = pc_route_find(method, x->path, &x->tail, &none);
+    if (is_preflight(x, method) && pc_access_origin(f->server, header(x, "Origin"), header(x, "Host"))) {
+        x->status = 204;
+        x->has_body = true;
+    } else {
+        check_access(x);
+        check_size(x);
+        if (!x->route && !x->fault.status)
+            x->fault = none;
+    }
+    link_exchange(x);
+    return x;
+}
+
+/* ---- bodies ---- */
+
+static bool take_body(struct pc_exchange *x, const char *bytes, size_t len)
+{
+    struct pc_front *f = x->front;
+    if (x->fault.status || !x->route) {
+        x->n_dropped += len;
+        return x->n_dropped <= MAX_DROPPED;
+    }
+    pthread_mutex_lock(&f->server->lock);
+    bool room = f->body_bytes + len <= MAX_BODIES;
+    size_t before = x->body.len;
+    if (room)
+        pc_buf_add(&x->body, bytes, len);
+    bool failed = x->body.failed, large = x->body.too_large;
+    if (failed) {
+        f->body_bytes -= before;
+        pc_buf_release(&x->body);
+        pc_buf_init(&x->body, 0);
+    } else {
+        f->body_bytes += x->body.len - before;
+    }
+    pthread_mutex_unlock(&f->server->lock);
+    if (large)
+        pc_fault_set(&x->fault, 413, "request_too_large", NULL,
+            "The request's body is larger than the %zu bytes that are allowed.", f->server->o.max_body);
+    else if (!room || failed) {
+        pc_fault_set(&x->fault, 503, NULL, NULL, "Too many large requests at once.");
+        x->fault.retry_after = 1;
+    }
+    return true;
+}
+
+/* ---- answers ---- */
+
+static void add_headers(struct pc_exchange *x, struct MHD_Response *r, const char *type)
+{
+    const struct pc_mhd *mhd = x->front->mhd;
+    const struct pc_server *s = x->front->server;
+    char number[24];
+    mhd->add_header(r, "Content-Type", type);
+    mhd->add_header(r, "X-Content-Type-Options", "nosniff");
+    mhd->add_header(r, "Cache-Control", "no-store");
+    const char *origin = header(x, "Origin");
+    if (s->o.cors && origin && pc_access_origin(s, origin, NULL)) {
+        mhd->add_header(r, "Access-Control-Allow-Origin", s->o.cors);
+        mhd->add_header(r, "Access-Control-Allow-Headers", "Authorization, Content-Type");
+        mhd->add_header(r, "Access-Control-Allow-Methods", "GET, POST");
+        mhd->add_header(r, "Vary", "Origin");
+    }
+    if (x->fault.status == 401)
+        mhd->add_header(r, "WWW-Authenticate", "Bearer");
+    if (x->fault.retry_after > 0) {
+        snprintf(number, sizeof number, "%d", x->fault.retry_after);
+        mhd->add_header(r, "Retry-After", number);
+    }
+    if (pc_server_state(x->front->server) >= PC_SERVER_DRAINING)
+        mhd->add_header(r, "Connection", "close");
+}
+
+static enum MHD_Result send_buffer(
+    struct pc_exchange *x, int status, const char *type, const struct pc_buf *b)
+{
+    const struct pc_mhd *mhd = x->front->mhd;
+    struct MHD_Response *r =
+        mhd->response_of_buffer(b->len, b->data ? b->data : (char *)(uintptr_t) "", MHD_RESPMEM_MUST_COPY);
+    if (!r)
+        return MHD_NO;
+    x->status = status;
+    add_headers(x, r, type);
+    enum MHD_Result result = mhd->queue_response(x->connection, (unsigned)status, r);
+    mhd->destroy_response(r);
+    return result;
+}
+
+static enum MHD_Result send_fault(struct pc_exchange *x)
+{
+    pc_buf_release(&x->reply);
+    pc_buf_init(&x->reply, SIZE_MAX / 2);
+    bool loading = x->fault.code && strcmp(x->fault.code, "loading") == 0;
+    if (loading)
+        pc_fault_write_loading(&x->reply);
+    else
+        pc_fault_write(&x->reply, &x->fault);
+    return send_buffer(x, x->fault.status, "application/json", &x->reply);
+}
+
+static ssize_t read_stream(void *cls, uint64_t pos, char *buf, size_t max)
+{
+    (void)pos;
+    struct pc_exchange *x = cls;
+    struct pc_turn *t = x->turn;
+    struct pc_server *s = x->front->server;
+    pthread_mutex_lock(&s->lock);
+    size_t n = t->out.len - t->n_taken;
+    n = n < max ? n : max;
+    if (n > 0)
+        memcpy(buf, t->out.data + t->n_taken, n);
+    t->n_taken += n;
+    ssize_t result = (ssize_t)n;
+    if (n == 0 && t->over) {
+        result = MHD_CONTENT_READER_END_OF_STREAM;
+    } else if (n == 0) {
+        x->suspended = true;
+        x->front->mhd->suspend(x->connection);
+    }
+    if (t->paused)
+        pthread_cond_signal(&s->work);
+    pthread_mutex_unlock(&s->lock);
+    return result;
+}
+
+static enum MHD_Result begin_stream(struct pc_exchange *x)
+{
+    const struct pc_mhd *mhd = x->front->mhd;
+    struct MHD_Response *r = mhd->response_of_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, read_stream, x, NULL);
+    if (!r)
+        return MHD_NO;
+    add_headers(x, r, "text/event-stream; charset=utf-8");
+    mhd->add_header(r, "X-Accel-Buffering", "no");
+    enum MHD_Result result = mhd->queue_response(x->connection, 200, r);
+    mhd->destroy_response(r);
+    return result;
+}
+
+/* A turn's whole answer, or nothing yet: the connection then rests until there is one. */
+static enum MHD_Result send_turn(struct pc_exchange *x)
+{
+    struct pc_server *s = x->front->server;
+    struct pc_turn *t = x->turn;
+    if (t->call.stream)
+        return begin_stream(x);
+    pthread_mutex_lock(&s->lock);
+    bool over = t->over;
+    if (!over) {
+        x->suspended = true;
+        x->front->mhd->suspend(x->connection);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return over ? send_buffer(x, t->status, "application/json", &t->out) : MHD_YES;
+}
+
+/* The server's lock is held. */
+static void wake(void *client)
+{
+    struct pc_exchange *x = client;
+    if (!x->suspended)
+        return;
+    x->suspended = false;
+    x->front->mhd->resume(x->connection);
+}
+
+static void submit(struct pc_exchange *x)
+{
+    struct pc_turn *t = x->made;
+    x->made = NULL;
+    t->client = x;
+    t->wake = wake;
+    pthread_mutex_lock(&x->front->server->lock);
+    if (pc_server_submit(x->front->server, t, x->client, &x->fault) == 0)
+        x->turn = t;
+    pthread_mutex_unlock(&x->front->server->lock);
+    if (!x->turn)
+        pc_turn_free(t);
+}
+
+static enum MHD_Result answer(struct pc_exchange *x)
+{
+    pthread_mutex_lock(&x->front->server->lock);
+    x->has_body = true;
+    pthread_mutex_unlock(&x->front->server->lock);
+    if (!x->fault.status && x->route) {
+        x->route->answer(x);
+        if (x->made)
+            submit(x);
+    }
+    if (!x->fault.status && x->reply.failed)
+        pc_fault_set(&x->fault, 503, NULL, NULL, "out of memory");
+    if (x->fault.status)
+        return send_fault(x);
+    return x->turn ? send_turn(x) : send_buffer(x, x->status, x->type, &x->reply);
+}
+
+static enum MHD_Result handle(void *cls, struct MHD_Connection *c, const char *url, const char *method,
+    const char *version, const char *bytes, size_t *len, void **context)
+{
+    (void)version;
+    struct pc_exchange *x = *context;
+    if (!x) {
+        x = begin(cls, c, url, method);
+        *context = x;
+        /* Who asks whether to send a body hears now that it is not wanted. */
+        return !x ? MHD_NO : x->fault.status && header(x, "Expect") ? send_fault(x) : MHD_YES;
+    }
+    if (*len > 0) {
+        bool goes_on = take_body(x, bytes, *len);
+        *len = 0;
+        return goes_on ? MHD_YES : MHD_NO;
+    }
+    return x->turn ? send_turn(x) : answer(x);
+}
+
+/* ---- looking after them ---- */
+
+static void look_for_gone(struct pc_front *f)
+{
+    size_t n = 0, i = 0;
+    for (const struct pc_exchange *x = f->exchanges; x && n < (size_t)f->server->o.max_connections;
+         x = x->next)
+        if (x->suspended && x->link)
+            f->polls[n++] = (struct pollfd){.fd = x->link->fd, .events = POLLRDHUP};
+    if (n == 0 || poll(f->polls, n, 0) <= 0)
+        return;
+    for (struct pc_exchange *x = f->exchanges; x && i < n; x = x->next)
+        if (x->suspended && x->link && f->polls[i++].revents & (POLLRDHUP | POLLHUP | POLLERR))
+            x->turn->ends = PC_TURN_GONE;
+}
+
+/* A turn that nobody has begun to compute ends here; of another the engine thread hears. */
+static void end_turn(struct pc_front *f, struct pc_turn *t, const struct pc_fault *fault)
+{
+    struct pc_server *s = f->server;
+    if (t->has_engine || t->over)
+        return;
+    pc_queue_remove(&s->queue, &t->queued, false);
+    t->fault = *fault;
+    struct pc_buf b;
+    pc_buf_init(&b, SIZE_MAX / 2);
+    if (t->call.stream)
+        pc_buf_puts(&b, "data: ");
+    pc_fault_write(&b, fault);
+    if (t->call.stream)
+        pc_buf_puts(&b, "\n\ndata: [DONE]\n\n");
+    pc_turn_finish(t, t->call.stream ? 200 : fault->status, b.data ? b.data : "", b.len);
+    s->metrics.n_requests[fault->status / 100]++;
+    pc_buf_release(&b);
+}
+
+static void look_after(struct pc_front *f, struct pc_exchange *x, double now)
+{
+    static const char ping[] = ": ping\n\n";
+    struct pc_turn *t = x->turn;
+    struct pc_fault fault = {0};
+    if (!x->has_body && now - x->began > f->server->o.idle_seconds && x->link)
+        shutdown(x->link->fd, SHUT_RDWR); /* libmicrohttpd closes it then */
+    if (!t || t->over)
+        return;
+    if (t->ends == PC_TURN_GOES_ON && now > t->deadline)
+        t->ends = PC_TURN_LATE;
+    if (f->server->must_end)
+        t->ends = PC_TURN_CLOSED;
+    if (t->ends == PC_TURN_LATE)
+        pc_fault_set(&fault, 504, "timeout", NULL,
+            "The request waited longer than the %.0f seconds a request may take.",
+            f->server->o.request_seconds);
+    else if (t->ends == PC_TURN_GONE)
+        pc_fault_set(&fault, 499, NULL, NULL, "The client closed the connection.");
+    else if (t->ends == PC_TURN_CLOSED)
+        pc_fault_set(&fault, 503, NULL, NULL, "The server is shutting down.");
+    if (fault.status) {
+        end_turn(f, t, &fault);
+        pthread_cond_signal(&f->server->work);
+    } else if (t->call.stream && now - t->last_out > PING_SECONDS && t->out.len == t->n_taken) {
+        pc_buf_clear(&t->out);
+        t->n_taken = 0;
+        pc_buf_add(&t->out, ping, sizeof ping - 1);
+        t->last_out = now;
+        wake(x);
+    }
+}
+
+void pc_front_tick(struct pc_front *f, double now)
+{
+    look_for_gone(f);
+    for (struct pc_exchange *x = f->exchanges; x; x = x->next)
+        look_after(f, x, now);
+    for (const struct pc_link *link = f->links; link; link = link->next)
+        if (!link->busy && now - link->since > f->server->o.idle_seconds)
+            shutdown(link->fd, SHUT_RDWR);
+}
+
+size_t pc_front_n_connections(const struct pc_front *f)
+{
+    return f->n_links;
+}
+
+/* ---- opening and closing ---- */
+
+static void say_nothing(void *cls, const char *fmt, va_list args)
+{
+    (void)cls, (void)fmt, (void)args;
+}
+
+static int start(struct pc_front *f, struct paco_error *err)
+{
+    const struct pc_server_options *o = &f->server->o;
+    const struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)(uintptr_t)o->cert},
+        {MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)(uintptr_t)o->cert_key}, {MHD_OPTION_END, 0, NULL}};
+    const struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
+    unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+#ifdef __linux__
+    flags |= MHD_USE_EPOLL;
+#else
+    flags |= MHD_USE_AUTO;
+#endif
+    if (o->cert && f->mhd->is_feature_supported(MHD_FEATURE_TLS) != MHD_YES)
+        return pc_error_set(err, PACO_EUNSUPPORTED, "this libmicrohttpd was built without TLS");
+    f->daemon = f->mhd->start_daemon(flags | (o->cert ? MHD_USE_TLS : 0), 0, NULL, NULL, handle, f,
+        MHD_OPTION_EXTERNAL_LOGGER, say_nothing, NULL, MHD_OPTION_LISTEN_SOCKET, f->fd,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_MEMORY, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)o->max_connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)o->max_per_address,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(o->idle_seconds < 1 ? 1 : o->idle_seconds),
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, f, MHD_OPTION_NOTIFY_CONNECTION, on_link, f,
+        MHD_OPTION_ARRAY, o->cert ? tls : none, MHD_OPTION_END);
+    if (f->daemon)
+        return 0;
+    return o->cert
+               ? pc_error_set(err, PACO_EINVAL,
+                     "libmicrohttpd does not take this certificate and key (both are PEM files, and belong "
+                     "together)")
+               : pc_error_set(err, PACO_EIO, "libmicrohttpd does not start");
+}
+
+int pc_front_open(struct pc_server *s, struct pc_front **out, struct paco_error *err)
+{
+    struct pc_front *f = pc_alloc_zero(1, sizeof *f);
+    if (!f)
+        return pc_error_mem(err, sizeof *f, "a server");
+    *out = f;
+    f->server = s;
+    f->fd = -1;
+    f->polls = pc_alloc((size_t)s->o.max_connections, sizeof *f->polls);
+    if (!f->polls)
+        return pc_error_mem(err, (size_t)s->o.max_connections * sizeof *f->polls, "connections");
+    f->mhd = pc_mhd_load(err);
+    if (!f->mhd)
+        return PACO_EUNSUPPORTED;
+    int rc = pc_listen(s->o.host, &s->port, &f->fd, err);
+    return rc < 0 ? rc : start(f, err);
+}
+
+void pc_front_quiesce(struct pc_front *f)
+{
+    if (f->fd < 0)
+        return;
+    if (f->daemon)
+        f->mhd->quiesce_daemon(f->daemon);
+    close(f->fd);
+    if (pc_listen_path(f->server->o.host))
+        unlink(pc_listen_path(f->server->o.host));
+    f->fd = -1;
+}
+
+void pc_front_close(struct pc_front *f)
+{
+    if (!f)
+        return;
+    pc_front_quiesce(f);
+    if (f->daemon)
+        f->mhd->stop_daemon(f->daemon);
+    pc_free(f->polls);
+    pc_free(f);
+}

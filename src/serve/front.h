@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The HTTP side of a server: connections (front.c), and what each path answers (routes.c). All of it runs on
+ * libmicrohttpd's thread, but for ticks and wakes. */
+#ifndef PC_SERVE_FRONT_H
+#define PC_SERVE_FRONT_H
+
+#include "serve/server_parts.h"
+
+/** A connection, from accept to close. */
+struct pc_link {
+    struct pc_link *prev, *next;
+    int fd;
+    bool busy;    /* a request is being read or answered */
+    double since; /* when the last one ended, or it came */
+};
+
+/** A request and its answer. */
+struct pc_exchange {
+    struct pc_exchange *prev, *next; /* under the lock */
+    struct pc_front *front;
+    struct MHD_Connection *connection;
+    struct pc_link *link;
+    const struct pc_route *route; /* NULL: none */
+    const char *tail;             /* what follows the route's path: a view into path */
+    char path[256];
+    char client[80]; /* who asks */
+    double began;
+    bool has_body;      /* all of it; under the lock */
+    struct pc_buf body; /* of the request */
+    size_t n_dropped;   /* bytes of a body nobody wants */
+    bool suspended;     /* under the lock */
+
+    struct pc_fault fault;
+    struct pc_turn *made; /* by the route, not yet queued */
+    struct pc_turn *turn; /* NULL: the answer is in reply. Set under the lock */
+    int status;
+    const char *type; /* of reply */
+    struct pc_buf reply;
+};
+
+struct pc_front {
+    struct pc_server *server;
+    const struct pc_mhd *mhd;
+    struct MHD_Daemon *daemon;
+    int fd;
+    /* Under the server's lock. */
+    struct pc_exchange *exchanges;
+    struct pc_link *links;
+    size_t n_exchanges, n_links;
+    uint64_t body_bytes;  /* of all requests */
+    struct pollfd *polls; /* room for max_connections */
+};
+
+/** A path, and how it is answered: into reply, or by a turn that is made, or by fault. */
+struct pc_route {
+    const char *method, *path;
+    bool prefix; /* path is the beginning of one */
+    bool open;   /* no key is needed */
+    void (*answer)(struct pc_exchange *x);
+};
+
+/** The route of a request, or NULL with the fault. *tail is what follows it. */
+const struct pc_route *pc_route_find(
+    const char *method, const char *path, const char **tail, struct pc_fault *fault);
+
+/** Whether the key in an Authorization header's value (or NULL) is one of the server's; who that is goes to
+ * client. Takes the same time for every wrong key. */
+bool pc_access_key(const struct pc_server *s, const char *authorization, char *client, size_t client_size);
+/** Whether pages of origin (or NULL: no page asks) may ask a server that they call host. */
+bool pc_access_origin(const struct pc_server *s, const char *origin, const char *host);
+/** Digests of the keys; PACO_EMEM. */
+int pc_access_init(struct pc_server *s, struct paco_error *err);
+
+#endif

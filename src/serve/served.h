@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The models a server answers with, by the names requests choose them by: one base in memory, and what is
+ * added to it row by row. */
+#ifndef PC_SERVE_SERVED_H
+#define PC_SERVE_SERVED_H
+
+#include "engine/engine.h"
+#include "engine/sampler.h"
+#include "prompt/format.h"
+#include "tokenizer/tokenizer.h"
+
+/** Everything is borrowed. */
+struct pc_served {
+    const char *name;
+    struct pc_variant *variant; /* NULL: the base itself */
+    const struct pc_tokenizer *tok;
+    enum pc_format format; /* of chats; not AUTO */
+    const char *system;    /* for chats that bring none, or NULL */
+    int bos;               /* -1 as the tokenizer says, 0 never, 1 always */
+    const int32_t *eos;    /* of chats; the first n_own_eos, which are the model's own, of completions too */
+    size_t n_eos, n_own_eos;
+    const char *const *stops; /* texts that end a chat's answer */
+    size_t n_stops;
+    struct pc_sampler_options sampling; /* what a request does not say */
+};
+
+/** What a server's engine thread is given to work with. */
+struct pc_house {
+    struct pc_engine *engine;
+    const struct pc_served *models; /* the first is meant where a request names none */
+    size_t n_models;
+    int32_t context;    /* positions of a prompt and its answer together */
+    uint64_t kv_tokens; /* positions there is room for */
+    void *ctx;
+    void (*close)(void *ctx); /* called when all is over, on the engine thread */
+};
+
+/** The model called name (len bytes), or NULL. */
+const struct pc_served *pc_served_find(const struct pc_house *house, const char *name, size_t len);
+
+#endif

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+/* An HTTP server with OpenAI's routes over one engine.
+ *
+ *     pc_server_start(&options, &s, &err);           listens; says "loading"
+ *     while (pc_server_state(s) < PC_SERVER_ENDED) {
+ *         wait a tenth of a second, or for a signal
+ *         pc_server_tick(s);
+ *         on SIGTERM: pc_server_drain(s);
+ *     }
+ *     rc = pc_server_close(s, &err);
+ *
+ * Three threads. libmicrohttpd's parses requests, makes ids of their texts and sends what there is; the
+ * engine thread opens the model, owns scheduler and engine, and turns tokens into text; the caller's looks
+ * after both: deadlines, clients that went away, pings. Between the first two stand a bounded queue and, for
+ * each request, a bounded buffer of bytes. No request ends the process or takes memory beyond these bounds.
+ */
+#ifndef PC_SERVE_SERVER_H
+#define PC_SERVE_SERVER_H
+
+#include "serve/served.h"
+
+#include <stdbool.h>
+
+struct pc_server;
+
+/** Zero means the default where it says one. Everything is borrowed until pc_server_close. */
+struct pc_server_options {
+    const char *host;        /* an address, a name, or unix:PATH; NULL: 127.0.0.1 */
+    int port;                /* 0: any free one, with TCP */
+    const char *const *keys; /* one of which each request but /health must bring; none: no key is asked for */
+    size_t n_keys;
+    const char *cert, *cert_key; /* PEM texts; both or neither: TLS */
+    const char *cors;            /* the Origin whose pages may ask, or "*"; NULL: none may */
+    int max_connections;         /* 512 */
+    int max_per_address;         /* connections; 256 */
+    int max_queue;               /* requests that wait; 256 */
+    size_t max_body;             /* bytes; 8 MiB */
+    double idle_seconds;         /* without a byte in either direction; 60 */
+    double request_seconds;      /* from arrival to the end of the answer; 600 */
+    double step_seconds;         /* that a prompt may hold up others' tokens for; 0.1 */
+    int32_t default_tokens;      /* of a chat's answer; 2048 */
+    int32_t max_running;         /* sequences at once; the engine's max_logits */
+
+    void *ctx;
+    /** Called on the engine thread: open the model. house->close is called there, too. */
+    int (*open)(void *ctx, struct pc_house *house, struct paco_error *err);
+    /** A request is over: a line for a log, without its words. Any thread. May be NULL. */
+    void (*on_request)(void *ctx, const char *line);
+};
+
+enum pc_server_state {
+    PC_SERVER_LOADING,
+    PC_SERVER_READY,
+    PC_SERVER_DRAINING, /* finishes what it has, takes nothing new */
+    PC_SERVER_ENDED,    /* all is finished, or loading failed */
+};
+
+/** Listen, and begin to open the model. *owned*: pc_server_close. Errors: pc_listen's; TLS that
+ * libmicrohttpd does not take PACO_EINVAL; PACO_EUNSUPPORTED without libmicrohttpd. */
+int pc_server_start(const struct pc_server_options *options, struct pc_server **out, struct paco_error *err);
+
+/** Look after everything; a tenth of a second is a good time between two. */
+void pc_server_tick(struct pc_server *s);
+enum pc_server_state pc_server_state(struct pc_server *s);
+/** The port it listens on. */
+int pc_server_port(const struct pc_server *s);
+/** Take nothing new, finish what is there, then end. */
+void pc_server_drain(struct pc_server *s);
+/** End at once whatever is under way, and release everything. Returns the error that ended it, if one did.
+ * While the model is being opened that is waited for. */
+int pc_server_close(struct pc_server *s, struct paco_error *err);
+
+#endif

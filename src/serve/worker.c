@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The engine thread: it opens the model, takes turns from the queue as there is room for their sequences, and
+ * steps the scheduler. A turn with many prompts stays in the queue until the last of them is taken, each one
+ * being a turn of its client. */
+#include "base/cpu.h"
+#include "base/host.h"
+#include "base/memory.h"
+#include "serve/server_parts.h"
+
+#include <string.h>
+#include <time.h>
+
+enum {
+    STREAM_PAUSES = 1 << 18,  /* bytes a stream's client is behind when its answer pauses */
+    STREAM_GOES_ON = 1 << 16, /* and when it goes on */
+    LEAST_ROWS = 32,          /* of prompts in a step, however long they take */
+    MAX_CHUNK = 1 << 29,
+};
+
+static struct pc_turn *turn_of(struct pc_queued *q)
+{
+    return (struct pc_turn *)q; /* the first member */
+}
+
+/* ---- opening ---- */
+
+/* The first step reads and packs the weights; whoever comes first shall not wait for that. */
+static int warm_up(struct pc_server *s, struct paco_error *err)
+{
+    int32_t id = 0;
+    const struct pc_request r = {.prompt = &id, .n_prompt = 1, .max_tokens = 1};
+    int rc = pc_scheduler_submit(s->scheduler, &r, NULL, err);
+    while (rc == 0 && pc_scheduler_n_open(s->scheduler) > 0)
+        rc = pc_scheduler_step(s->scheduler, err);
+    return rc;
+}
+
+static int open_house(struct pc_server *s, struct paco_error *err)
+{
+    int rc = s->o.open(s->o.ctx, &s->house, err);
+    if (rc < 0)
+        return rc;
+    const struct pc_config *config = pc_engine_config(s->house.engine);
+    struct pc_scheduler_options o = {.max_running = s->o.max_running};
+    pc_softmax_init(&s->softmax, pc_cpu_flags());
+    pc_buf_init(&s->chunk, MAX_CHUNK);
+    s->kv_tokens = s->house.kv_tokens;
+    s->limits = (struct pc_call_limits){s->house.context, s->o.default_tokens, config->vocab_size};
+    s->room = pc_alloc((size_t)config->vocab_size, sizeof *s->room);
+    if (!s->room)
+        return pc_error_mem(err, (size_t)config->vocab_size * sizeof *s->room, "probabilities");
+    rc = pc_scheduler_new(s->house.engine, &o, &s->scheduler, err);
+    s->n_lanes = rc == 0 ? pc_scheduler_room(s->scheduler) / 2 : 0; /* twice as many may be open */
+    pc_engine_arithmetic(s->house.engine, s->arithmetic, sizeof s->arithmetic);
+    return rc < 0 ? rc : warm_up(s, err);
+}
+
+static void close_house(struct pc_server *s)
+{
+    pc_scheduler_free(s->scheduler);
+    s->scheduler = NULL;
+    pc_free(s->room);
+    pc_buf_release(&s->chunk);
+    if (s->house.close)
+        s->house.close(s->house.ctx);
+}
+
+/* ---- lists; with the lock held ---- */
+
+static void add_running(struct pc_server *s, struct pc_turn *t)
+{
+    t->prev = NULL;
+    t->next = s->running;
+    if (s->running)
+        s->running->prev = t;
+    s->running = t;
+    s->n_running++;
+    t->has_engine = true;
+}
+
+static void account(struct pc_server *s, const struct pc_turn *t)
+{
+    double now = pc_seconds();
+    struct pc_metrics *m = &s->metrics;
+    m->n_requests[t->fault.status ? t->fault.status / 100 : 2]++;
+    m->n_cancelled += t->ends == PC_TURN_GONE;
+    for (size_t i = 0; i < t->call.n_prompts; i++) {
+        m->n_prompt_tokens += t->call.prompts[i].ids.n;
+        for (int32_t k = 0; k < t->call.n; k++)
+            m->n_answer_tokens += t->parts[i].samples[k].n_tokens;
+    }
+    pc_seconds_add(&m->whole, now - t->arrived);
+    if (t->first_token > 0)
+        pc_seconds_add(&m->first_token, t->first_token - t->arrived);
+}
+
+static void drop_running(struct pc_server *s, struct pc_turn *t)
+{
+    *(t->prev ? &t->prev->next : &s->running) = t->next;
+    if (t->next)
+        t->next->prev = t->prev;
+    s->n_running--;
+    pc_queue_done(&s->queue, &t->queued);
+    account(s, t);
+    t->has_engine = false;
+    if (!t->has_client)
+        pc_turn_free(t);
+}
+
+/* ---- turns that end early, or wait for their client ---- */
+
+static void blame(struct pc_turn *t, enum pc_turn_end end)
+{
+    if (end == PC_TURN_LATE)
+        pc_fault_set(&t->fault, 504, "timeout", NULL,
+            "The request took longer than the %.0f seconds a request may take.",
+            t->server->o.request_seconds);
+    else if (end == PC_TURN_CLOSED)
+        pc_fault_set(&t->fault, 503, NULL, NULL, "The server is shutting down.");
+    else if (end == PC_TURN_GONE)
+        pc_fault_set(&t->fault, 499, NULL, NULL, "The client closed the connection.");
+}
+
+/* Prompts that were not begun are not any more; of the others the scheduler's callbacks tell in the next
+ * step. */
+static void end_early(struct pc_server *s, struct pc_turn *t, enum pc_turn_end end)
+{
+    if (t->ending)
+        return;
+    t->ending = true;
+    blame(t, end);
+    if (t->n_submitted < t->call.n_prompts) {
+        pthread_mutex_lock(&s->lock);
+        pc_queue_remove(&s->queue, &t->queued, true);
+        pthread_mutex_unlock(&s->lock);
+        t->n_left -= t->call.n_prompts - t->n_submitted;
+        t->n_submitted = t->call.n_prompts;
+    }
+    for (size_t i = 0; i < t->n_submitted; i++)
+        pc_scheduler_cancel(s->scheduler, t->parts[i].handle);
+    if (t->n_left == 0)
+        pc_turn_fail(t, NULL);
+}
+
+static void pause_turn(struct pc_server *s, struct pc_turn *t, bool paused)
+{
+    t->paused = paused;
+    for (size_t i = 0; i < t->n_submitted; i++)
+        pc_scheduler_pause(s->scheduler, t->parts[i].handle, paused);
+}
+
+/* The list of those running is changed by this thread alone. */
+static void look_after(struct pc_server *s)
+{
+    for (struct pc_turn *t = s->running, *next; t; t = next) {
+        next = t->next;
+        pthread_mutex_lock(&s->lock);
+        bool over = t->over;
+        enum pc_turn_end end = s->must_end ? PC_TURN_CLOSED : t->ends;
+        size_t behind = t->out.len - t->n_taken;
+        if (over)
+            drop_running(s, t);
+        pthread_mutex_unlock(&s->lock);
+        if (over)
+            continue;
+        if (end != PC_TURN_GOES_ON || t->fault.status)
+            end_early(s, t, end);
+        else if (t->call.stream && (t->paused ? behind < STREAM_GOES_ON : behind > STREAM_PAUSES))
+            pause_turn(s, t, !t->paused);
+    }
+}
+
+/* ---- turns that begin ---- */
+
+static struct pc_turn *next_turn(struct pc_server *s)
+{
+    pthread_mutex_lock(&s->lock);
+    struct pc_queued *q = s->must_end ? NULL : pc_queue_next(&s->queue);
+    struct pc_turn *t = q ? turn_of(q) : NULL;
+    if (t) {
+        pc_queue_turn(&s->queue, q);
+        if (!t->has_engine)
+            add_running(s, t);
+        if (t->n_submitted + 1 == t->call.n_prompts)
+            pc_queue_remove(&s->queue, q, true);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return t;
+}
+
+static void take_turns(struct pc_server *s)
+{
+    struct pc_turn *t;
+    size_t max = (size_t)s->n_lanes;
+    while (pc_scheduler_n_open(s->scheduler) < max && (t = next_turn(s)) != NULL) {
+        struct paco_error err = {0};
+        if (pc_turn_submit_next(t, s->scheduler, &err) < 0) {
+            pc_fault_of(&t->fault, NULL, &err);
+            t->n_left--;
+            end_early(s, t, PC_TURN_GOES_ON);
+        }
+    }
+}
+
+/* ---- steps ---- */
+
+/* How many rows of prompts a step may have before those being answered notice. */
+static void limit_prompts(struct pc_server *s, const struct pc_scheduler_stats *before, double seconds)
+{
+    struct pc_scheduler_stats now = pc_scheduler_stats(s->scheduler);
+    double rows = (double)(now.n_rows - before->n_rows) - (double)(now.n_decoded - before->n_decoded);
+    if (rows < LEAST_ROWS / 2)
+        return;
+    double row = seconds / rows;
+    s->row_seconds = s->row_seconds > 0 ? 0.75 * s->row_seconds + 0.25 * row : row;
+    double most = s->o.step_seconds / s->row_seconds;
+    pc_scheduler_limit_prompts(s->scheduler, most < LEAST_ROWS ? LEAST_ROWS : most > 1e6 ? 0 : (int32_t)most);
+}
+
+static void fail_all(struct pc_server *s, const struct paco_error *err)
+{
+    for (struct pc_turn *t = s->running; t; t = t->next)
+        if (!t->over) {
+            pc_fault_of(&t->fault, NULL, err);
+            end_early(s, t, PC_TURN_GOES_ON);
+        }
+}
+
+/* Returns whether anything was computed. */
+static bool step(struct pc_server *s)
+{
+    struct paco_error err = {0};
+    struct pc_scheduler_stats before = pc_scheduler_stats(s->scheduler);
+    double start = pc_seconds();
+    if (pc_scheduler_step(s->scheduler, &err) < 0)
+        fail_all(s, &err);
+    struct pc_scheduler_stats now = pc_scheduler_stats(s->scheduler);
+    limit_prompts(s, &before, pc_seconds() - start);
+    pthread_mutex_lock(&s->lock);
+    s->metrics.n_steps += now.n_steps - before.n_steps;
+    s->metrics.n_computed_tokens += now.n_computed - before.n_computed;
+    pthread_mutex_unlock(&s->lock);
+    return now.n_steps > before.n_steps || now.n_done > before.n_done;
+}
+
+/* Wait until there is something to do; false when there is nothing more ever. idle: all that is running waits
+ * for its clients. */
+static bool wait_for_work(struct pc_server *s, bool idle)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += 20 * 1000 * 1000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_mutex_lock(&s->lock);
+    if (idle && s->n_running > 0)
+        pthread_cond_timedwait(&s->work, &s->lock, &until);
+    while (s->n_running == 0 && s->queue.n == 0 && s->state == PC_SERVER_READY && !s->must_end)
+        pthread_cond_wait(&s->work, &s->lock);
+    bool more = s->n_running > 0 || (s->queue.n > 0 && !s->must_end);
+    pthread_mutex_unlock(&s->lock);
+    return more;
+}
+
+static void end_with(struct pc_server *s, const struct paco_error *err)
+{
+    pthread_mutex_lock(&s->lock);
+    s->failure = *err;
+    s->state = PC_SERVER_ENDED;
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void *work(void *arg)
+{
+    struct pc_server *s = arg;
+    struct paco_error err = {0};
+    int rc = open_house(s, &err);
+    if (rc == 0) {
+        pthread_mutex_lock(&s->lock);
+        if (s->state == PC_SERVER_LOADING)
+            s->state = PC_SERVER_READY;
+        pthread_mutex_unlock(&s->lock);
+        bool idle = false;
+        while (wait_for_work(s, idle)) {
+            look_after(s);
+            take_turns(s);
+            idle = !step(s);
+        }
+    }
+    end_with(s, &err);
+    close_house(s);
+    return NULL;
+}
+
+int pc_worker_start(struct pc_server *s, struct paco_error *err)
+{
+    int rc = pthread_create(&s->worker, NULL, work, s);
+    if (rc != 0)
+        return pc_error_os(err, rc, "a thread for the model");
+    s->has_worker = true;
+    return 0;
+}
+
+void pc_worker_join(struct pc_server *s)
+{
+    if (!s->has_worker)
+        return;
+    pthread_mutex_lock(&s->lock);
+    s->must_end = true;
+    pthread_cond_signal(&s->work);
+    pthread_mutex_unlock(&s->lock);
+    pthread_join(s->worker, NULL);
+    s->has_worker = false;
+}
