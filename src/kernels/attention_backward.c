@@ -5,8 +5,7 @@
 #include "kernels/attention_backward.h"
 
 #include "base/cpu.h"
-#include "kernels/rmsnorm.h"
-#include "kernels/vmath.h"
+#include "kernels/attention_backward_loops.h"
 
 enum { KEYS = 32, QUERIES = 4, RUN = 32 };
 
@@ -93,12 +92,10 @@ static void head(const struct pc_attention_head *h, float *scratch)
 {
     size_t d = h->head_dim, size = KEYS * d;
     struct tile tile = {scratch, scratch + size, scratch + 2 * size, scratch + 3 * size, 0, 0};
-    for (size_t i = 0; i < h->n; i++) {
-        size_t at = i * h->q_stride;
-        h->dot[i * h->row_stride] = pc_rmsnorm_dot(h->d_out + at, h->out + at, d);
+    pc_attention_dots_loop(h);
+    for (size_t i = 0; i < h->n; i++)
         for (size_t c = 0; c < d; c++)
-            h->d_q[at + c] = 0;
-    }
+            h->d_q[i * h->q_stride + c] = 0;
     for (; tile.first < h->n; tile.first += KEYS) {
         tile.n = h->n - tile.first < KEYS ? h->n - tile.first : KEYS;
         begin(h, &tile);
@@ -116,9 +113,24 @@ static void head(const struct pc_attention_head *h, float *scratch)
             h->d_q[i * h->q_stride + c] *= h->scale;
 }
 
+static void dots(const struct pc_attention_head *h)
+{
+    pc_attention_dots_loop(h);
+}
+
+static void weigh(const struct pc_attention_scores *scores)
+{
+    pc_attention_weigh_loop(scores);
+}
+
+static void scale(const struct pc_attention_head *h)
+{
+    pc_attention_scale_loop(h);
+}
+
 void pc_attention_backward_init(struct pc_attention_backward *table, unsigned cpu_flags)
 {
-    table->head = head;
+    *table = (struct pc_attention_backward){head, dots, weigh, scale};
 #ifdef PC_HAVE_AVX2
     if (!(cpu_flags & PC_CPU_AVX2))
         return;

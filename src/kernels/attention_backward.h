@@ -21,6 +21,7 @@
 #define PC_KERNELS_ATTENTION_BACKWARD_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 /** The operands. Rows of D = head_dim floats: q_stride floats apart, those of k and v kv_stride. */
 struct pc_attention_head {
@@ -35,10 +36,26 @@ struct pc_attention_head {
     float *d_q, *d_k, *d_v; /* written; d_k and d_v are this query head's alone, q_stride floats apart */
 };
 
+/** Scores on their way to weights, for pc_attention_backward_bf16: n queries by a tile of keys. */
+struct pc_attention_scores {
+    const float *s, *d;               /* (n, 48): q . k, and dO . v */
+    const float *max, *inverse, *dot; /* of query i at [i * row_stride] */
+    size_t n, row_stride;
+    size_t seen; /* keys of the tile that query 0 sees, at least 1; query i sees i more */
+    float scale;
+    uint16_t *p_pairs, *g_pairs; /* (ceil(n / 2), 48, 2): p and g of two queries side by side */
+    uint16_t *g;                 /* (n, 48) */
+};
+
 struct pc_attention_backward {
     /** scratch is pc_attention_backward_scratch floats, best on a multiple of 64 bytes. Thread-safe on
      * disjoint outputs. */
     void (*head)(const struct pc_attention_head *head, float *scratch);
+    /** What is no product of the same in BF16: dot of each row; p and g, rounded to BF16, with zeros for keys
+     * a query does not see and for the query behind an odd n; and dq and dk times scale. */
+    void (*dots)(const struct pc_attention_head *head);
+    void (*weigh)(const struct pc_attention_scores *scores);
+    void (*scale)(const struct pc_attention_head *head);
 };
 
 /** Fill table with the scalar version, then with the faster ones cpu_flags (enum pc_cpu_flag) allow. */
@@ -50,6 +67,19 @@ static inline size_t pc_attention_backward_scratch(size_t head_dim)
     enum { KEYS = 32 };
     return 4 * KEYS * head_dim;
 }
+
+struct pc_kernels;
+
+/** The same in BF16: operands of all five products, q, k, v, dO, p and g, are rounded to it, and the sums are
+ *  those of gemm.h's bf16. Keys come in tiles of 48, and queries from a tile's first key on in blocks of 96;
+ *  a block's part of a sum is one chain, and added to it once. The same bits at every level as far as gemm.h
+ *  promises them. scratch is pc_attention_backward_bf16_scratch floats on a multiple of 64 bytes.
+ *  Thread-safe on disjoint outputs. */
+void pc_attention_backward_bf16(
+    const struct pc_kernels *kernels, const struct pc_attention_head *head, float *scratch);
+
+/** Floats of scratch for that, with at most n rows. */
+size_t pc_attention_backward_bf16_scratch(size_t head_dim, size_t n);
 
 void pc_attention_backward_init_avx2(struct pc_attention_backward *table);
 void pc_attention_backward_init_avx512(struct pc_attention_backward *table);

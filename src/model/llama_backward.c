@@ -249,8 +249,11 @@ static void attend_back(void *arg, int64_t i_task, int i_worker)
         .d_q = s->d_q + q,
         .d_k = s->d_k_heads + q,
         .d_v = s->d_v_heads + q};
-    b->compute->kernels->attention_backward.head(
-        &h, b->compute->scratch + (size_t)i_worker * b->compute->n_scratch);
+    float *scratch = b->compute->scratch + (size_t)i_worker * b->compute->n_scratch;
+    if (b->rows->kv_type == PC_BF16)
+        pc_attention_backward_bf16(b->compute->kernels, &h, scratch);
+    else
+        b->compute->kernels->attention_backward.head(&h, scratch);
 }
 
 static void attention_backward(struct back *b)

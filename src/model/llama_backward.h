@@ -64,8 +64,9 @@ void pc_llama_scratch_place(struct pc_llama_scratch *s, const struct pc_llama *m
     size_t n_loss_rows, bool recompute, void *memory);
 size_t pc_llama_loss_rows(size_t n_rows);
 
-/** Floats of scratch each worker needs, forward and back: pc_compute.n_scratch. A multiple of 16. */
-size_t pc_llama_training_scratch(const struct pc_llama *model);
+/** Floats of scratch each worker needs, forward and back, for a pass of at most n_rows rows:
+ * pc_compute.n_scratch. A multiple of 16. */
+size_t pc_llama_training_scratch(const struct pc_llama *model, size_t n_rows);
 
 /** Back through block i_layer: dx (T, C), the gradient of the block's output, becomes that of its input.
  *

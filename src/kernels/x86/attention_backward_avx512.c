@@ -116,7 +116,59 @@ static void head(const struct pc_attention_head *h, float *scratch)
     back_head(&ops, h, scratch);
 }
 
+static void dots(const struct pc_attention_head *h)
+{
+    pc_attention_dots_loop(h);
+}
+
+static void scale(const struct pc_attention_head *h)
+{
+    pc_attention_scale_loop(h);
+}
+
+/* Rounded to BF16, in the upper halves; denormals become zeros of their sign, NaN quiet. */
+INLINE __m512i rounded(__m512 x)
+{
+    const __m512i sign = _mm512_set1_epi32(INT32_MIN), quiet = _mm512_set1_epi32(0x400000);
+    __m512i bits = _mm512_castps_si512(x);
+    __m512i tie = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    __m512i up = _mm512_add_epi32(bits, _mm512_add_epi32(tie, _mm512_set1_epi32(0x7fff)));
+    __mmask16 small = _mm512_cmplt_epu32_mask(_mm512_slli_epi32(bits, 1), _mm512_set1_epi32(0x1000000));
+    up = _mm512_mask_and_epi32(up, small, bits, sign);
+    up = _mm512_mask_or_epi32(up, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), bits, quiet);
+    return _mm512_and_si512(up, _mm512_set1_epi32((int)0xffff0000));
+}
+
+/* 16 keys of query i: p and g, rounded. */
+INLINE void weigh_lanes(const struct pc_attention_scores *t, size_t i, size_t j, __m512i *p, __m512i *g)
+{
+    size_t row = i * t->row_stride, at = i * PC_GEMM_PANEL + j, seen = t->seen + i;
+    __mmask16 here = seen >= j + LANES ? 0xffff : seen > j ? (__mmask16)((1u << (seen - j)) - 1) : 0;
+    __m512 s = _mm512_mul_ps(_mm512_loadu_ps(t->s + at), _mm512_set1_ps(t->scale));
+    __m512 weight = pc_exp_avx512(_mm512_sub_ps(s, _mm512_set1_ps(t->max[row])));
+    weight = _mm512_mul_ps(weight, _mm512_set1_ps(t->inverse[row]));
+    __m512 slope =
+        _mm512_mul_ps(weight, _mm512_sub_ps(_mm512_loadu_ps(t->d + at), _mm512_set1_ps(t->dot[row])));
+    *p = _mm512_maskz_mov_epi32(here, rounded(weight));
+    *g = _mm512_maskz_mov_epi32(here, rounded(slope));
+    _mm256_storeu_si256((__m256i *)(t->g + at), _mm512_cvtepi32_epi16(_mm512_srli_epi32(*g, 16)));
+}
+
+static void weigh_pairs(const struct pc_attention_scores *t)
+{
+    for (size_t i = 0; i < t->n; i += 2)
+        for (size_t j = 0; j < PC_GEMM_PANEL; j += LANES) {
+            __m512i p, g, p_odd = _mm512_setzero_si512(), g_odd = p_odd;
+            size_t at = (i / 2 * PC_GEMM_PANEL + j) * 2;
+            weigh_lanes(t, i, j, &p, &g);
+            if (i + 1 < t->n)
+                weigh_lanes(t, i + 1, j, &p_odd, &g_odd);
+            _mm512_storeu_si512(t->p_pairs + at, _mm512_or_si512(_mm512_srli_epi32(p, 16), p_odd));
+            _mm512_storeu_si512(t->g_pairs + at, _mm512_or_si512(_mm512_srli_epi32(g, 16), g_odd));
+        }
+}
+
 void pc_attention_backward_init_avx512(struct pc_attention_backward *table)
 {
-    table->head = head;
+    *table = (struct pc_attention_backward){head, dots, weigh_pairs, scale};
 }

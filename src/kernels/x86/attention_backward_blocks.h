@@ -5,8 +5,7 @@
 #ifndef PC_KERNELS_ATTENTION_BACKWARD_BLOCKS_H
 #define PC_KERNELS_ATTENTION_BACKWARD_BLOCKS_H
 
-#include "kernels/attention_backward.h"
-#include "kernels/rmsnorm.h"
+#include "kernels/attention_backward_loops.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -66,11 +65,9 @@ INLINE void back_head(const struct back_ops *ops, const struct pc_attention_head
 {
     size_t d = h->head_dim, size = KEYS * d;
     struct tile tile = {scratch, scratch + size, scratch + 2 * size, scratch + 3 * size, 0, 0};
-    for (size_t i = 0; i < h->n; i++) {
-        size_t at = i * h->q_stride;
-        h->dot[i * h->row_stride] = pc_rmsnorm_dot(h->d_out + at, h->out + at, d);
-        memset(h->d_q + at, 0, d * sizeof(float));
-    }
+    pc_attention_dots_loop(h);
+    for (size_t i = 0; i < h->n; i++)
+        memset(h->d_q + i * h->q_stride, 0, d * sizeof(float));
     for (; tile.first < h->n; tile.first += KEYS) {
         tile.n = h->n - tile.first < KEYS ? h->n - tile.first : KEYS;
         ops->turn(tile.k, h->k + tile.first * h->kv_stride, h->kv_stride, tile.n, d);
