@@ -131,9 +131,7 @@ char *pc_printable(const char *text, char *out, size_t out_size)
     for (size_t i = 0; i < len;) {
         uint32_t cp;
         size_t n = pc_utf8_decode((const uint8_t *)text + i, len - i, &cp);
-        // C0, DEL, C1, and the two separators and bidirectional overrides that rewrite a terminal line.
-        bool safe = n > 0 && cp >= 0x20 && cp != 0x7f && !(cp >= 0x80 && cp < 0xa0) && cp != 0x2028 &&
-                    cp != 0x2029 && !(cp >= 0x202a && cp <= 0x202e) && !(cp >= 0x2066 && cp <= 0x2069);
+        bool safe = n > 0 && pc_is_harmless(cp);
         if (safe && w + n < out_size) {
             memcpy(out + w, text + i, n);
             w += n;

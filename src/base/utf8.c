@@ -121,6 +121,12 @@ size_t pc_utf8_broken(const uint8_t *s, size_t len)
     return n;
 }
 
+bool pc_is_harmless(uint32_t cp)
+{
+    return cp >= 0x20 && cp != 0x7f && !(cp >= 0x80 && cp < 0xa0) && cp != 0x2028 && cp != 0x2029 &&
+           !(cp >= 0x202a && cp <= 0x202e) && !(cp >= 0x2066 && cp <= 0x2069);
+}
+
 bool pc_is_white_space(uint32_t cp)
 {
     if (cp < 0x80)

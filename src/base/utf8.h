@@ -31,6 +31,10 @@ size_t pc_utf8_broken(const uint8_t *s, size_t len);
 bool pc_is_white_space(uint32_t cp);
 bool pc_is_python_space(uint32_t cp);
 
+/** Whether a terminal may be given cp as it is: no control character (C0, DEL, C1), none of the two
+ * separators and the bidirectional overrides that rewrite a line. */
+bool pc_is_harmless(uint32_t cp);
+
 /** Python's str.lstrip(), str.rstrip(), str.strip(): move *s and *len to what is left. Broken UTF-8 is no
  * space. */
 void pc_utf8_lstrip(const char **s, size_t *len);

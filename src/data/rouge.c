@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-enum { MAX_WORDS = 100000, MAX_TEXT = 1 << 26 };
+enum { MAX_WORDS = PC_ROUGE_MAX_WORDS, MAX_TEXT = 1 << 26 };
 
 struct text {
     size_t at; /* of its first word */

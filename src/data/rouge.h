@@ -10,15 +10,19 @@
 
 #include <stddef.h>
 
+/** Words of a text: comparing one takes a bit for each pair of its different words and its words, 32 MiB. */
+enum { PC_ROUGE_MAX_WORDS = 1 << 14 };
+
 struct pc_rouge;
 
 /** An empty collection. pool (may be NULL) is borrowed for its life. *owned*: pc_rouge_free. */
 struct pc_rouge *pc_rouge_new(struct pc_pool *pool, struct paco_error *err);
 void pc_rouge_free(struct pc_rouge *r);
-/** Add a text; its number is how many were added before. PACO_ELIMIT above 100,000 words. */
+/** Add a text; its number is how many were added before. PACO_ELIMIT above PC_ROUGE_MAX_WORDS. */
 int pc_rouge_add(struct pc_rouge *r, const char *text, size_t len, struct paco_error *err);
 size_t pc_rouge_n(const struct pc_rouge *r);
-/** The F measure of text against each of those added, into scores (pc_rouge_n of them). */
+/** The F measure of text against each of those added, into scores (pc_rouge_n of them). PACO_ELIMIT likewise.
+ */
 int pc_rouge_scores(struct pc_rouge *r, const char *text, size_t len, double *scores, struct paco_error *err);
 
 #endif

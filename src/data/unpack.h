@@ -19,11 +19,13 @@ int pc_unpack_exemplars(const char *path, const char *out, size_t *n, struct pac
  * that name of a JSON object at out. *n: how many languages. */
 int pc_unpack_mgsm(const char *path, const char *out, size_t *n, struct paco_error *err);
 
-/** The gzip file at path, unpacked to out. PACO_EFORMAT for what is no gzip, or damaged. */
+/** The gzip file at path, unpacked to out. PACO_EFORMAT for what is no gzip, or damaged; PACO_ELIMIT for what
+ * becomes more than 200 times its size, and a MiB. */
 int pc_unpack_gzip(const char *path, const char *out, struct paco_error *err);
 
 /** The entry of the zip archive at path whose last part is name, unpacked to out. PACO_EFORMAT for what is no
- * zip, an entry that is damaged, and when there is none. */
+ * zip, an entry that is damaged, and when there is none; PACO_ELIMIT as above, and beyond the size it
+ * declares. */
 int pc_unpack_zip(const char *path, const char *name, const char *out, struct paco_error *err);
 
 /** The name git has for a file of these bytes: SHA-1 of "blob SIZE", a NUL, and the bytes. */

@@ -14,6 +14,8 @@
 #include <zlib.h>
 
 enum { CHUNK = 256 << 10, GZIP = 16 + MAX_WBITS };
+/* What a packed file may become, where nothing better says: text is packed to a tenth or so. */
+enum { MOST_TIMES = 200, MOST_BESIDES = 1 << 20 };
 
 static voidpf zlib_alloc(voidpf unused, uInt n, uInt size)
 {
@@ -35,7 +37,7 @@ struct unpacking {
     z_stream z;
     char *bytes; /* CHUNK of them */
     uint32_t crc32;
-    uint64_t size;
+    uint64_t size, most; /* bytes written, and that may be */
 };
 
 static int damaged(const struct unpacking *u, const char *why, struct paco_error *err)
@@ -57,6 +59,10 @@ static int read_some(struct unpacking *u, struct paco_error *err)
 
 static int write_some(struct unpacking *u, const char *bytes, size_t n, struct paco_error *err)
 {
+    if (n > u->most - u->size)
+        return pc_error_file(err, PACO_ELIMIT, u->file.path, u->at - u->z.avail_in,
+            "becomes more than %" PRIu64 " bytes when it is unpacked, which is the most expected of %" PRIu64,
+            u->most, u->file.size);
     u->crc32 = pc_crc32(u->crc32, bytes, n);
     u->size += n;
     pc_buf_add(&u->out.buf, bytes, n);
@@ -111,6 +117,9 @@ static int begin(struct unpacking *u, const char *path, const char *out, struct 
     *u = (struct unpacking){.file = {.fd = -1}, .out = {.fd = -1}, .bytes = pc_alloc(CHUNK, 1)};
     int rc = u->bytes ? pc_file_open(&u->file, path, err) : pc_error_mem(err, CHUNK, "unpacking");
     u->end = u->file.size;
+    if (!pc_mul_u64(u->file.size, MOST_TIMES, &u->most) || u->most > UINT64_MAX - MOST_BESIDES)
+        u->most = UINT64_MAX - MOST_BESIDES;
+    u->most += MOST_BESIDES;
     return rc == 0 ? pc_out_file_open(&u->out, out, true, err) : rc;
 }
 
@@ -152,6 +161,7 @@ static int unpack_entry(
     }
     u->at = entry->data_at;
     u->end = entry->data_at + entry->packed_size;
+    u->most = entry->size < u->most ? entry->size : u->most;
     int rc = entry->deflated ? inflate_all(u, -MAX_WBITS, err) : copy_all(u, err);
     if (rc == 0 && (u->size != entry->size || u->crc32 != entry->crc32))
         rc = damaged(u, "its checksum is another", err);

@@ -2,6 +2,7 @@
 #include "train/show.h"
 
 #include "base/memory.h"
+#include "base/utf8.h"
 
 #include <string.h>
 
@@ -27,23 +28,29 @@ static const char *close_mark(const struct show *s, bool trained)
     return trained ? "+}" : "";
 }
 
-/* A terminal is not to be given control characters, and a colour ends with its line. */
+static void put_newline(struct show *s, bool trained)
+{
+    pc_buf_puts(s->out, "\\n");
+    pc_buf_puts(s->out, s->color ? close_mark(s, trained) : "");
+    pc_buf_putc(s->out, '\n');
+    pc_buf_puts(s->out, s->color ? open_mark(s, trained) : "");
+}
+
+/* A terminal is not to be given what would rule it, and a colour ends with its line. */
 static void put_visible(struct show *s, bool trained)
 {
-    for (size_t i = 0; i < s->piece.len; i++) {
-        unsigned char c = (unsigned char)s->piece.data[i];
-        if (c == '\n') {
-            pc_buf_puts(s->out, "\\n");
-            pc_buf_puts(s->out, s->color ? close_mark(s, trained) : "");
-            pc_buf_putc(s->out, '\n');
-            pc_buf_puts(s->out, s->color ? open_mark(s, trained) : "");
-        } else if (c == '\t') {
+    for (size_t i = 0, n; i < s->piece.len; i += n ? n : 1) {
+        const uint8_t *at = (const uint8_t *)s->piece.data + i;
+        uint32_t cp;
+        n = pc_utf8_decode(at, s->piece.len - i, &cp);
+        if (n && cp == '\n')
+            put_newline(s, trained);
+        else if (n && cp == '\t')
             pc_buf_puts(s->out, "\\t");
-        } else if (c < 0x20 || c == 0x7f) {
-            pc_buf_printf(s->out, "\\x%02x", c);
-        } else {
-            pc_buf_putc(s->out, (char)c);
-        }
+        else if (n && pc_is_harmless(cp))
+            pc_buf_add(s->out, at, n);
+        else
+            pc_buf_printf(s->out, n > 1 ? "\\u%04x" : "\\x%02x", n ? cp : *at);
     }
     pc_buf_clear(&s->piece);
 }

@@ -245,6 +245,23 @@ static void what_comes_packed_is_unpacked(void **state)
     assert_int_equal(pc_unpack_gzip(in, out, &err), PACO_EFORMAT);
     expect_content(out, "line\nline\n");
 
+    // Two million zeros in some two thousand bytes are not what anybody publishes.
+    uint8_t *zeros = calloc(1, 2000000), packed[4096];
+    z_stream z = {.next_in = zeros, .avail_in = 2000000, .next_out = packed, .avail_out = sizeof packed};
+    assert_non_null(zeros);
+    assert_int_equal(deflateInit2(&z, 9, Z_DEFLATED, 31, 8, Z_DEFAULT_STRATEGY), Z_OK);
+    assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
+    scratch_write(s, "two.gz", packed, z.total_out);
+    deflateEnd(&z);
+    free(zeros);
+    assert_in_range(z.total_out, 1000, 4700);
+    assert_int_equal(pc_unpack_gzip(in, out, &err), PACO_ELIMIT);
+    char most[128];
+    snprintf(most, sizeof most, "more than %lu bytes when it is unpacked, which is the most expected of %lu",
+        200 * z.total_out + (1 << 20), z.total_out);
+    assert_contains(err.message, most);
+    expect_content(out, "line\nline\n");
+
     snprintf(in, sizeof in, "%s", scratch_text(s, "hello.txt", "hello\n"));
     assert_int_equal(pc_git_blob(in, hex, &err), 0);
     assert_string_equal(hex, "ce013625030ba8dba906f756967f9e9ca394464a");
@@ -266,6 +283,13 @@ static void one_entry_leaves_a_zip(void **state)
         expect_content(out, "core core core core\n");
         assert_int_equal(pc_unpack_zip(in, "none.jsonl", out, &err), PACO_EFORMAT);
         assert_contains(err.message, "the archive holds no none.jsonl");
+        if (deflated) { /* more than it says it is */
+            z.b.data[e->header_at + 22] = z.b.data[e->central_at + 24] = 10;
+            scratch_write(s, "x.zip", z.b.data, z.b.len);
+            assert_int_equal(pc_unpack_zip(in, "core.jsonl", out, &err), PACO_ELIMIT);
+            assert_contains(err.message, "becomes more than 10 bytes");
+            z.b.data[e->header_at + 22] = z.b.data[e->central_at + 24] = 20;
+        }
         z.b.data[e->data_at + (deflated ? 2 : 0)] ^= 1;
         scratch_write(s, "x.zip", z.b.data, z.b.len);
         err = (struct paco_error){0};

@@ -223,6 +223,12 @@ static void test_show(void **state)
     assert_int_equal(pc_examples_show(&r.set, r.tok, which, 1, true, &b, &r.err), 0);
     assert_contains(b.data, "\\n\x1b[0m\n\x1b[2m");
     assert_contains(b.data, "\x1b[1;32mf</s>\x1b[0m\n");
+    /* What would rule a terminal is shown by its number. */
+    assert_int_equal(read_text(&r, CHAT("a\\u009b2J\\u202e\\u007f\\u001b", "\\u00e4")), 0);
+    pc_buf_clear(&b);
+    assert_int_equal(pc_examples_show(&r.set, r.tok, (const uint32_t[]){0}, 1, false, &b, &r.err), 0);
+    assert_contains(b.data, "a\\u009b2J\\u202e\\x7f\\x1b\\n");
+    assert_contains(b.data, "{+\xc3\xa4</s>+}");
     pc_buf_release(&b);
     reading_close(&r);
 }

@@ -149,6 +149,14 @@ static void rouge_is_what_it_is_defined_as(void **state)
                 fail_msg("text %zu: %.17g, expected %.17g", i, scores[i], want);
         }
     }
+    char *many = malloc(2 * PC_ROUGE_MAX_WORDS + 2);
+    assert_non_null(many);
+    for (size_t i = 0; i < PC_ROUGE_MAX_WORDS + 1; i++)
+        memcpy(many + 2 * i, "a ", 2);
+    assert_int_equal(pc_rouge_scores(r, many, 2 * PC_ROUGE_MAX_WORDS, scores, &err), 0);
+    assert_int_equal(pc_rouge_scores(r, many, 2 * PC_ROUGE_MAX_WORDS + 2, scores, &err), PACO_ELIMIT);
+    assert_contains(err.message, "more than 16384 words");
+    free(many);
     pc_rouge_free(r);
     pc_pool_free(pool);
 }
