@@ -231,15 +231,13 @@ static int keep_scores(
     return rc;
 }
 
-/* The configuration beside the saved weights says their type; where it is made, not copied, that of the
- * weights that are trained. */
+/* The configuration beside the saved weights says their type. */
 static struct pc_config saved_config(const struct pc_finetune *f, const struct pc_checkpoint *weights)
 {
     struct pc_config config = f->config;
-    bool made = pc_source_makes_files(f->model.lead);
-    config.has_dtype |= made;
+    config.has_dtype |= pc_source_makes_files(f->model.lead);
     if (config.has_dtype)
-        config.dtype = pc_widest_float(made && !f->is_lora ? f->params->ck : weights);
+        config.dtype = pc_widest_float(weights);
     return config;
 }
 

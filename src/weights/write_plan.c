@@ -8,6 +8,7 @@
 #include "base/host.h"
 #include "format/gguf_write.h"
 #include "weights/narrow.h"
+#include "weights/repair.h"
 
 #include "paco/paco.h"
 
@@ -60,6 +61,31 @@ static int plan_layout(struct pc_writer *w, struct paco_error *err)
     return rc;
 }
 
+/* A configuration that was made elsewhere says what is written here, as one that travels does. */
+static int add_made(struct pc_writer *w, const struct pc_write_file *f, const struct pc_sidecar_options *from,
+    struct paco_error *err)
+{
+    enum { MAX_CONFIG = 1 << 24 };
+    static const struct pc_special_tokens none;
+    const struct pc_repair_options repair = {.tokens = &none, .dtype = from->dtype, .vocab = from->vocab};
+    struct pc_buf text, said;
+    if (!from->repair || strcmp(f->name, "config.json") != 0)
+        return pc_sidecars_add(&w->sidecars, f->name, f->bytes, f->len, err);
+    pc_buf_init(&text, MAX_CONFIG);
+    pc_buf_init(&said, MAX_CONFIG);
+    pc_buf_add(&text, f->bytes, f->len);
+    int rc = pc_buf_check(&text, f->name, err);
+    if (rc == 0)
+        pc_repair(f->name, &repair, &text, &said);
+    if (rc == 0)
+        rc = pc_buf_check(&text, f->name, err);
+    if (rc == 0)
+        rc = pc_sidecars_add(&w->sidecars, f->name, text.data, text.len, err);
+    pc_buf_release(&text);
+    pc_buf_release(&said);
+    return rc;
+}
+
 static int plan_sidecars(struct pc_writer *w, struct paco_error *err)
 {
     const struct pc_write_options *o = w->opt;
@@ -72,7 +98,7 @@ static int plan_sidecars(struct pc_writer *w, struct paco_error *err)
         .vocab = embedding && embedding->n_dims ? embedding->shape[0] : 0};
     int rc = o->files_from || o->tokenizer_from ? pc_sidecars_plan(&from, o->notes, &w->sidecars, err) : 0;
     for (size_t i = 0; i < o->n_files && rc == 0; i++)
-        rc = pc_sidecars_add(&w->sidecars, o->files[i].name, o->files[i].bytes, o->files[i].len, err);
+        rc = add_made(w, &o->files[i], &from, err);
     const char *index = pc_layout_index_name(w->layout);
     if (rc == 0 && index) {
         struct pc_buf b;

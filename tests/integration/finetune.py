@@ -441,6 +441,15 @@ def besides():
     answers = [paco("generate", "-m", m, "-p", "abc", "-n", 8, "--dtype", "f32").stdout for m in (out, again, gguf)]
     case("base and diff answer as the model", answers[0] == answers[1] and answers[0], answers)
     case("the GGUF file too", answers[0] == answers[2], answers)
+    for dtype, more in (("bf16", []), ("f32", []), ("bf16", ["--use_lora"])):
+        tuned = work("of-gguf-%s-%d" % (dtype, len(more)))
+        done = paco("finetune", "-m", gguf, *flags(tuned, "--checkpointing_steps", 20, *more, dtype=dtype)[3:])
+        said = []
+        for top in (tuned, os.path.join(tuned, "step_20")):
+            path = os.path.join(top, "config.json")
+            said += [json.load(open(path))["torch_dtype"]] if os.path.exists(path) else []
+        want = [] if more else [{"bf16": "bfloat16", "f32": "float32"}[dtype], "float32"]
+        case("a configuration made of a GGUF file's says what is written: %s %s" % (dtype, more), done.returncode == 0 and said == want, (done.stderr, said))
     done = paco(*flags(work("shown"), "--show-examples", 2, "--max_train_steps", 1))
     case("two examples are shown", done.stderr.count("{+") >= 2, done.stderr)
 
