@@ -32,7 +32,7 @@ enum {
 };
 enum { PAUSE_US = 50, PATIENCE_US = 1000, CHECK_EVERY = 200 };
 
-enum kind { DEAL, GATHER, SCATTER };
+enum kind { ADD, GATHER, SCATTER };
 
 struct job {
     enum kind kind;
@@ -40,8 +40,6 @@ struct job {
     int64_t *bounds; /* (R + 1), the job's own */
     size_t size;     /* of an element */
     int root;        /* who gathers, -1: everyone; whose pieces are scattered */
-    pc_collect_fn *fn;
-    void *ctx;
 };
 
 struct pc_collect {
@@ -121,7 +119,7 @@ static int post(struct pc_collect *c, int n, void **handle, struct paco_error *e
     return n ? pc_comm_post(c->comm, c->part, n, handle, err) : 0;
 }
 
-static int post_deal(
+static int post_add(
     struct pc_collect *c, const struct job *j, int64_t i, void **handle, struct paco_error *err)
 {
     int n = 0;
@@ -172,30 +170,33 @@ static int post_moves(
     return post(c, n, handle, err);
 }
 
+/* All versions of a stretch of the own piece are here: add them up. */
 static void take(struct pc_collect *c, const struct job *j, int64_t i)
 {
     int64_t first, n;
     stretch_of(j, c->rank, c->stretch, i, &first, &n);
-    if (!n || !j->fn)
+    if (!n || c->size == 1)
         return;
     for (int r = 0; r < c->size; r++)
         c->piece[r] = r == c->rank ? (float *)j->array + first : buffer_of(c, i, r);
-    j->fn(j->ctx, first, n, c->piece);
+    pc_collect_tree(c->piece, c->size, n);
+    if (c->rank != 0)
+        memcpy(c->piece[c->rank], c->piece[0], (size_t)n * sizeof **c->piece);
 }
 
 static int run(struct pc_collect *c, const struct job *j, struct paco_error *err)
 {
     void *handle[2] = {NULL, NULL};
-    int64_t n = n_rounds(c, j, j->kind == DEAL ? c->stretch : MOST_BYTES / (int64_t)j->size);
+    int64_t n = n_rounds(c, j, j->kind == ADD ? c->stretch : MOST_BYTES / (int64_t)j->size);
     for (int64_t i = 0; i <= n; i++) {
         int rc = 0;
         if (i < n)
-            rc = (j->kind == DEAL ? post_deal : post_moves)(c, j, i, &handle[i & 1], err);
+            rc = (j->kind == ADD ? post_add : post_moves)(c, j, i, &handle[i & 1], err);
         if (rc == 0 && i > 0 && handle[(i - 1) & 1])
             rc = arrive(c, handle[(i - 1) & 1], err);
         if (rc < 0)
             return rc;
-        if (i > 0 && j->kind == DEAL)
+        if (i > 0 && j->kind == ADD)
             take(c, j, i - 1);
     }
     return 0;
@@ -270,30 +271,11 @@ int pc_collect_wait(struct pc_collect *c, int64_t ticket, struct paco_error *err
     return rc;
 }
 
-int pc_collect_deal(struct pc_collect *c, float *array, const int64_t *bounds, pc_collect_fn *fn, void *ctx,
-    int64_t *ticket, struct paco_error *err)
-{
-    const struct job j = {.array = (char *)array, .size = sizeof *array, .fn = fn, .ctx = ctx};
-    if (c->size == 1 && fn && bounds[1] > bounds[0]) {
-        float *own = array + bounds[0];
-        fn(ctx, bounds[0], bounds[1] - bounds[0], &own);
-    }
-    return begin(c, &j, bounds, ticket, err);
-}
-
-static void add_tree(void *ctx, int64_t first, int64_t n, float *const *piece)
-{
-    const struct pc_collect *c = ctx;
-    (void)first;
-    pc_collect_tree(piece, c->size, n);
-    if (c->rank != 0)
-        memcpy(piece[c->rank], piece[0], (size_t)n * sizeof **piece);
-}
-
 int pc_collect_add(
     struct pc_collect *c, float *array, const int64_t *bounds, int64_t *ticket, struct paco_error *err)
 {
-    return pc_collect_deal(c, array, bounds, c->size > 1 ? add_tree : NULL, c, ticket, err);
+    const struct job j = {.array = (char *)array, .size = sizeof *array, .kind = ADD};
+    return begin(c, &j, bounds, ticket, err);
 }
 
 int pc_collect_gather_to(struct pc_collect *c, int root, void *array, const int64_t *bounds, size_t size,

@@ -44,19 +44,8 @@ void pc_collect_close(struct pc_collect *c);
 int pc_collect_rank(const struct pc_collect *c);
 int pc_collect_size(const struct pc_collect *c);
 
-/** What an owner does with one stretch of its piece: piece[r] has rank r's elements [first, first + n) of the
- *  array, piece[own rank] is in the array itself. It may overwrite them all. Called by the collect's thread,
- *  stretches ascending. */
-typedef void pc_collect_fn(void *ctx, int64_t first, int64_t n, float *const *piece);
-
-/** Begin to hand every rank everyone's version of its piece. fn NULL only moves the data. array (bounds[R])
+/** Begin to make the own piece of array the sum of all ranks' (a reduce-scatter). array (bounds[R])
  *  stays borrowed until *ticket was waited for; what it has outside the own piece is only read. */
-int pc_collect_deal(struct pc_collect *c, float *array, const int64_t *bounds, pc_collect_fn *fn, void *ctx,
-    int64_t *ticket, struct paco_error *err);
-
-/** Begin to make the own piece of array the sum of all ranks' (a reduce-scatter). Otherwise as
- * pc_collect_deal.
- */
 int pc_collect_add(
     struct pc_collect *c, float *array, const int64_t *bounds, int64_t *ticket, struct paco_error *err);
 

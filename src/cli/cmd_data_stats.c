@@ -103,13 +103,10 @@ static int encode(struct job *j)
 {
     enum pc_encoding encoding = PC_ENCODING_AUTO;
     (void)pc_encoding_parse(j->v->encoding, &encoding);
-    bool adds_pad = pc_tokenizer_marks_spaces(j->tok) && pc_tokenizer_pad(j->tok) < 0;
     const struct pc_examples_options o = {.tokenizer = j->tok,
         .encoding = encoding,
         .max_seq_length = (uint32_t)j->v->max_seq_length,
-        .new_pad = !adds_pad                          ? NULL
-                   : encoding == PC_ENCODING_STANFORD ? "[PAD]"
-                                                      : "<pad>",
+        .gets_pad = pc_tokenizer_marks_spaces(j->tok) && pc_tokenizer_pad(j->tok) < 0,
         .pool = j->pool,
         .progress = pc_progress_bar(j->self)};
     return pc_examples_read(j->path, &o, &j->set, &j->err);

@@ -27,8 +27,7 @@ static int choose_pad(struct pc_finetune *f, struct paco_error *err)
     if (f->is_lora || lead->kind != PC_SOURCE_DIR || !pc_tokenizer_marks_spaces(f->tok))
         return 0;
     int rc = pc_special_tokens_read(lead->dir, &tokens, err);
-    if (rc == 0 && tokens.is_llama && !tokens.has_pad)
-        f->new_pad = f->encode.encoding == PC_ENCODING_STANFORD ? "[PAD]" : "<pad>";
+    f->encode.gets_pad = rc == 0 && tokens.is_llama && !tokens.has_pad;
     return rc;
 }
 
@@ -103,13 +102,12 @@ int pc_finetune_open(struct pc_finetune *f, struct paco_error *err)
     if (rc < 0)
         return rc;
     f->encode.tokenizer = f->tok;
-    f->encode.new_pad = f->new_pad;
     f->encode.pool = f->pool;
     f->encode.progress = pc_progress_bar(f->self);
     f->encode.notes = &f->notes;
     rc = pc_examples_read(f->v->train_file, &f->encode, &f->examples, err);
-    if (f->new_pad && f->examples.encoding == PC_ENCODING_STANFORD)
-        f->new_pad = "[PAD]";
+    if (f->encode.gets_pad)
+        f->new_pad = pc_encoding_new_pad(f->examples.encoding);
     if (rc == 0)
         rc = open_validation(f, err);
     if (rc < 0)

@@ -67,7 +67,7 @@ static int knows_eos(const struct pc_encode_rules *r, bool *known, struct paco_e
     return rc;
 }
 
-static int choose_specials(struct pc_encode_rules *r, const char *new_pad, struct paco_error *err)
+static int choose_specials(struct pc_encode_rules *r, bool gets_pad, struct paco_error *err)
 {
     bool yes;
     int rc = 0;
@@ -85,9 +85,10 @@ static int choose_specials(struct pc_encode_rules *r, const char *new_pad, struc
             pc_specials_add(&r->specials, r->eos, r->eos_id, false);
         r->restarts = rc == 0 && yes;
     }
-    if (new_pad && pc_tokenizer_marks_spaces(r->tok)) {
+    if (gets_pad && pc_tokenizer_marks_spaces(r->tok)) {
+        const char *pad = pc_encoding_new_pad(r->encoding);
         r->pad_id = pc_tokenizer_n_tokens(r->tok);
-        pc_specials_add(&r->specials, (struct pc_span){new_pad, strlen(new_pad)}, r->pad_id, true);
+        pc_specials_add(&r->specials, (struct pc_span){pad, strlen(pad)}, r->pad_id, true);
     }
     return rc;
 }
@@ -109,7 +110,7 @@ int pc_encode_rules_init(
     if (!r->eos.text || !r->eos.len)
         return pc_error_set(
             err, PACO_EINVAL, "the tokenizer names no end-of-sequence token to put behind answers");
-    int rc = choose_specials(r, options->new_pad, err);
+    int rc = choose_specials(r, options->gets_pad, err);
     if (rc == 0)
         rc = pc_tokenizer_encode(tok, "", 0, PC_ENCODE_SPECIAL, &r->around, err);
     r->n_prefix = r->around.n && r->around.v[0] == pc_tokenizer_bos(tok) ? 1 : 0;
@@ -217,7 +218,6 @@ static void finish(const struct pc_encode_rules *r, struct pc_encoded *e)
         e->n_trained += e->trained[i];
     for (size_t i = 0; i < e->ids.n; i++)
         last = e->trained[i] ? e->ids.v[i] : last;
-    e->any_trained = e->n_trained || (e->ids.n && e->trained[0]);
     if (!e->n_trained)
         e->flags |= PC_EXAMPLE_MASKED;
     else if (last != r->eos_id)

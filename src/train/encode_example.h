@@ -20,14 +20,14 @@ struct pc_encode_rules {
     uint32_t max_length;
     struct pc_specials specials;
     /* Its own. */
-    struct pc_span eos, new_pad; /* their texts */
+    struct pc_span eos; /* its text */
     int32_t eos_id, pad_id;
     bool restarts;        /* text behind a special is encoded as if nothing were before it */
     struct pc_ids around; /* n_prefix ids in front of every text, the rest behind it */
     size_t n_prefix;
 };
 
-/** From the tokenizer, encoding, max_seq_length and new_pad of options, which stay. PACO_EINVAL: the
+/** From the tokenizer, which stays, encoding, max_seq_length and gets_pad of options. PACO_EINVAL: the
  * tokenizer has no EOS, max_seq_length is out of range. Release in any case. */
 int pc_encode_rules_init(
     struct pc_encode_rules *rules, const struct pc_examples_options *options, struct paco_error *err);
@@ -39,10 +39,9 @@ struct pc_encoded {
     struct pc_ids ids;
     uint8_t *trained;   /* 1 or 0 for each id */
     uint32_t n_trained; /* ids but the first, which nothing predicts, that are trained */
-    bool any_trained;   /* the first included: upstream drops an example without */
     unsigned flags;     /* enum pc_example_flag */
     /* Its own. */
-    size_t capacity, n_total; /* of trained; ids before truncation */
+    size_t capacity; /* of trained */
     struct pc_buf text;
     struct pc_ids counted;
     struct pc_cuts cuts;

@@ -16,6 +16,11 @@ void pc_examples_release(struct pc_examples *set)
     *set = (struct pc_examples){0};
 }
 
+const char *pc_encoding_new_pad(enum pc_encoding encoding)
+{
+    return encoding == PC_ENCODING_STANFORD ? "[PAD]" : "<pad>";
+}
+
 static bool bit(const uint8_t *mask, uint64_t i)
 {
     return mask[i / 8] >> i % 8 & 1;

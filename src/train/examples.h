@@ -85,14 +85,18 @@ struct pc_examples_options {
     enum pc_encoding encoding;
     uint32_t max_seq_length; /* 1 to PC_EXAMPLES_MAX_LENGTH; ids beyond are cut off, BOS counts */
     size_t limit;            /* read no more than so many examples; 0: all */
-    /** The text of a pad token the model is about to get because its tokenizer has none ("<pad>", as
-     * Open-Instruct; "[PAD]", Stanford), which becomes id pc_tokenizer_n_tokens() wherever it stands in a
-     * text. NULL: none. Only for tokenizers of LLaMA's kind (pc_tokenizer_marks_spaces). */
-    const char *new_pad;
+    /** The model is about to get a pad token, because its tokenizer has none: pc_encoding_new_pad becomes id
+     * pc_tokenizer_n_tokens() wherever it stands in a text. Only for tokenizers of LLaMA's kind
+     * (pc_tokenizer_marks_spaces). */
+    bool gets_pad;
     struct pc_pool *pool; /* NULL: the caller's thread alone */
     const struct pc_progress *progress;
     struct pc_notes *notes;
 };
+
+/** The pad token that upstream's script for an encoding adds: Open-Instruct's "<pad>", Stanford's "[PAD]".
+ * Static. */
+const char *pc_encoding_new_pad(enum pc_encoding encoding);
 
 /** Read and encode path: JSON lines, or a JSON array of objects. Release out whatever happened.
  *

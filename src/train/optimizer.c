@@ -207,12 +207,6 @@ double pc_optimizer_norm_of_squares(const struct pc_optimizer *o)
     return sqrt(sum);
 }
 
-double pc_optimizer_norm(struct pc_optimizer *o, const float *g, struct pc_pool *pool)
-{
-    pc_optimizer_squares(o, g, pool);
-    return pc_optimizer_norm_of_squares(o);
-}
-
 /* ---- the update ---- */
 
 static bool decays(const struct pc_optimizer *o, const struct pc_param *p)

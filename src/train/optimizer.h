@@ -4,7 +4,8 @@
  *
  *     struct pc_optimizer *o;
  *     pc_optimizer_new(params, &options, pool, &o, &err);
- *     double norm = pc_optimizer_norm(o, g, pool);
+ *     pc_optimizer_squares(o, g, pool);
+ *     double norm = pc_optimizer_norm_of_squares(o);
  *     pc_optimizer_update(o, g, rate, norm > clip ? clip / norm : 1, pool);   and g is zeros again
  *     pc_optimizer_free(o);
  *
@@ -85,12 +86,9 @@ void pc_optimizer_free(struct pc_optimizer *o);
 /** Bytes of the states of n_flat elements. */
 uint64_t pc_optimizer_size(uint64_t n_flat, enum pc_optim_states states);
 
-/** The square root of the sum of squares of g (n_flat): in double over PC_PARAM_CHUNK elements at a time,
- * then over the chunks in order. Infinite or NaN as soon as an element is. */
-double pc_optimizer_norm(struct pc_optimizer *o, const float *g, struct pc_pool *pool);
-
-/** The two halves of pc_optimizer_norm, between which ranks tell each other their partial sums: o->partial of
- * the own chunks (the others' become 0), and the root of the sum of all. */
+/** The norm of g (n_flat), in two halves, between which ranks tell each other their partial sums: o->partial
+ * of the own chunks (the others' become 0), in double over PC_PARAM_CHUNK elements at a time; and the root of
+ * the sum of all, in order. Infinite or NaN as soon as an element is. */
 void pc_optimizer_squares(struct pc_optimizer *o, const float *g, struct pc_pool *pool);
 double pc_optimizer_norm_of_squares(const struct pc_optimizer *o);
 

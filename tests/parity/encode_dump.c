@@ -57,7 +57,7 @@ int main(int argc, char **argv)
     struct pc_pool *pool = pc_pool_new(atoi(argv[6]), &err);
     struct pc_examples_options o = {.tokenizer = tok,
         .max_seq_length = (uint32_t)atoi(argv[4]),
-        .new_pad = strcmp(argv[5], "-") ? argv[5] : NULL,
+        .gets_pad = strcmp(argv[5], "-") != 0,
         .pool = pool};
     if (!pool || !pc_encoding_parse(argv[3], &o.encoding))
         return 2;

@@ -18,7 +18,7 @@ static void check_case(const struct pc_tokenizer *tok, size_t i_case, const json
     const json_t *ids = json_object_get(row, "ids"), *trained = json_object_get(row, "trained");
     assert_true(pc_encoding_parse(json_string_value(json_object_get(row, "encoding")), &o.encoding));
     o.max_seq_length = (uint32_t)json_integer_value(json_object_get(row, "max_length"));
-    o.new_pad = o.encoding == PC_ENCODING_STANFORD ? "[PAD]" : "<pad>";
+    o.gets_pad = true;
     assert_int_equal(pc_encode_rules_init(&rules, &o, &err), 0);
     if (pc_encode_record(&rules, json_object_get(row, "record"), e, &err) < 0)
         fail_msg("case %zu: %s", i_case, err.message);

@@ -207,7 +207,7 @@ static void test_show(void **state)
     pc_tokenizer_free(r.tok);
     assert_int_equal(pc_vocabulary_open("tests/fixtures/tokenizer/uni_bytes.model", &r.tok, &r.err), 0);
     r.o.tokenizer = r.tok;
-    r.o.new_pad = "<pad>";
+    r.o.gets_pad = true;
     assert_int_equal(read_text(&r, CHAT("a\\tb <pad>", "c\\nd") CHAT("e", "f")), 0);
     pc_buf_init(&b, 1 << 16);
     assert_int_equal(pc_examples_show(&r.set, r.tok, which, 2, false, &b, &r.err), 0);
@@ -233,6 +233,33 @@ static void test_show(void **state)
     reading_close(&r);
 }
 
+/* Which pad token is about to be is the encoding's to say, and that may be the file's: in Stanford's
+ * "<pad>" is a word, elsewhere "[PAD]". */
+static void test_new_pad(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "{\"instruction\": \"a [PAD] <pad> b\", \"input\": \"\", \"output\": \"[PAD] <pad> <pad> c\"}\n",
+        "{\"prompt\": \"a <pad> [PAD] b\", \"completion\": \"<pad> [PAD] [PAD] c\"}\n"};
+    for (int i = 0; i < 2; i++) {
+        struct reading r;
+        reading_open(&r);
+        pc_tokenizer_free(r.tok);
+        assert_int_equal(pc_vocabulary_open("tests/fixtures/tokenizer/uni_bytes.model", &r.tok, &r.err), 0);
+        r.o.tokenizer = r.tok;
+        r.o.gets_pad = true;
+        assert_int_equal(read_text(&r, texts[i]), 0);
+        int32_t ids[4096], n_pads = 0;
+        uint32_t n = pc_example_at(&r.set, 0)->n_ids;
+        assert_in_range(n, 1, 4096);
+        pc_examples_get(&r.set, 0, ids, NULL);
+        for (uint32_t t = 0; t < n; t++)
+            n_pads += ids[t] == pc_tokenizer_n_tokens(r.tok);
+        assert_int_equal(n_pads, 2);
+        reading_close(&r);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -243,6 +270,7 @@ int main(void)
         cmocka_unit_test(test_errors),
         cmocka_unit_test(test_threads),
         cmocka_unit_test(test_show),
+        cmocka_unit_test(test_new_pad),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
