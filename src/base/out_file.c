@@ -39,7 +39,7 @@ int pc_dir_make(const char *dir, struct paco_error *err)
     return rc;
 }
 
-static int make_above(const char *path, struct paco_error *err)
+int pc_dir_make_above(const char *path, struct paco_error *err)
 {
     size_t n = (size_t)(pc_path_base(path) - path);
     if (n == 0)
@@ -71,7 +71,7 @@ int pc_out_file_open(struct pc_out_file *f, const char *path, bool force, struct
     *f->part = '\0';
     int rc = check_free(f, err);
     if (rc == 0)
-        rc = make_above(path, err);
+        rc = pc_dir_make_above(path, err);
     if (rc < 0)
         return rc;
     snprintf(f->part, room, "%s.paco-part-XXXXXX", path);

@@ -35,5 +35,7 @@ void pc_out_file_close(struct pc_out_file *f);
 
 /** Make dir and the folders above it; those that exist are fine. */
 int pc_dir_make(const char *dir, struct paco_error *err);
+/** The same for the folders above path. */
+int pc_dir_make_above(const char *path, struct paco_error *err);
 
 #endif

@@ -26,6 +26,7 @@ const struct pc_command *const pc_commands[] = {
     &pc_cmd_inspect,
     &pc_cmd_merge,
     &pc_cmd_perplexity,
+    &pc_cmd_pull,
     &pc_cmd_recover,
     &pc_cmd_serve,
     &pc_cmd_tokenize,

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "data/fetch.h"
 
-#include "base/digest.h"
 #include "base/file.h"
+#include "base/file_digest.h"
 #include "base/memory.h"
+#include "base/out_file.h"
 #include "data/unpack.h"
 
 #include <assert.h>
@@ -41,27 +42,6 @@ struct fetch {
 
 /* ---- what is there ---- */
 
-static int sha256_of(const char *path, char hex[PC_SHA256_HEX], struct paco_error *err)
-{
-    struct pc_file f = {.fd = -1};
-    uint8_t bytes[CHUNK], digest[PC_SHA256_SIZE];
-    struct pc_sha256 *h = pc_sha256_new(err);
-    int rc = h ? pc_file_open(&f, path, err) : PACO_EMEM;
-    for (uint64_t at = 0; rc == 0 && at < f.size;) {
-        size_t n = f.size - at < CHUNK ? (size_t)(f.size - at) : CHUNK;
-        rc = pc_file_read(&f, at, bytes, n, err);
-        pc_sha256_update(h, bytes, rc == 0 ? n : 0);
-        at += n;
-    }
-    if (rc == 0) {
-        pc_sha256_final(h, digest);
-        pc_sha256_hex(digest, hex);
-    }
-    pc_file_close(&f);
-    pc_sha256_free(h);
-    return rc;
-}
-
 static bool is_git_name(const struct pc_data_file *file)
 {
     return file->digest && strlen(file->digest) == PC_GIT_BLOB_HEX - 1;
@@ -76,7 +56,7 @@ static const char *kind_of_digest(const struct pc_data_file *file)
 static int digest_of(
     const struct pc_data_file *file, const char *path, char hex[PC_SHA256_HEX], struct paco_error *err)
 {
-    return is_git_name(file) ? pc_git_blob(path, hex, err) : sha256_of(path, hex, err);
+    return is_git_name(file) ? pc_git_blob(path, hex, err) : pc_file_sha256(path, hex, err);
 }
 
 static size_t count_files(const char *dir, const char *folder)
@@ -114,22 +94,6 @@ static int is_there(const struct download *d, struct paco_error *err)
 
 /* ---- parts ---- */
 
-static int make_folders(const char *path, struct paco_error *err)
-{
-    char *copy = pc_strdup(path);
-    int rc = copy ? 0 : pc_error_mem(err, strlen(path), "a path");
-    for (char *p = copy; rc == 0 && (p = strchr(p + 1, '/'));) {
-        *p = '\0';
-        if (mkdir(copy, 0777) < 0 && errno != EEXIST) {
-            rc = pc_error_os(err, errno, "making the folder");
-            pc_error_path(err, copy);
-        }
-        *p = '/';
-    }
-    pc_free(copy);
-    return rc;
-}
-
 /* What the server called the version that the part is of, or "". */
 static void read_mark(const struct download *d, char out[256])
 {
@@ -157,7 +121,7 @@ static int lock_part(const struct download *d, struct stat *st, struct paco_erro
 static int open_part(struct download *d, char mark[256], struct paco_error *err)
 {
     struct stat st;
-    int rc = make_folders(d->part, err);
+    int rc = pc_dir_make_above(d->part, err);
     if (rc < 0)
         return rc;
     read_mark(d, mark);

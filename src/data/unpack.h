@@ -28,8 +28,4 @@ int pc_unpack_gzip(const char *path, const char *out, struct paco_error *err);
  * declares. */
 int pc_unpack_zip(const char *path, const char *name, const char *out, struct paco_error *err);
 
-/** The name git has for a file of these bytes: SHA-1 of "blob SIZE", a NUL, and the bytes. */
-#define PC_GIT_BLOB_HEX 41
-int pc_git_blob(const char *path, char hex[PC_GIT_BLOB_HEX], struct paco_error *err);
-
 #endif

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Sources that come packed, and the name git gives to a file. */
+/* Sources that come packed. */
 #include "base/crc32.h"
 #include "base/file.h"
 #include "base/memory.h"
@@ -7,9 +7,6 @@
 #include "data/unpack.h"
 #include "format/zip.h"
 
-#include <inttypes.h>
-#include <openssl/evp.h>
-#include <stdio.h>
 #include <string.h>
 #include <zlib.h>
 
@@ -180,42 +177,4 @@ int pc_unpack_zip(const char *path, const char *name, const char *out, struct pa
         pc_zip_release(&zip);
     }
     return end(&u, rc, err);
-}
-
-/* ---- git's name ---- */
-
-static int hash_blob(
-    EVP_MD_CTX *ctx, const struct pc_file *f, uint8_t digest[EVP_MAX_MD_SIZE], struct paco_error *err)
-{
-    static const char what[] = "libcrypto's SHA-1";
-    char heading[32], bytes[16 << 10];
-    int n = snprintf(heading, sizeof heading, "blob %" PRIu64, f->size), rc = 0;
-    unsigned len;
-    if (!EVP_DigestInit_ex(ctx, EVP_sha1(), NULL) || !EVP_DigestUpdate(ctx, heading, (size_t)n + 1))
-        return pc_error_set(err, PACO_EUNSUPPORTED, "%s cannot be had", what);
-    for (uint64_t at = 0; at < f->size && rc == 0;) {
-        size_t k = f->size - at < sizeof bytes ? (size_t)(f->size - at) : sizeof bytes;
-        rc = pc_file_read(f, at, bytes, k, err);
-        if (rc == 0 && !EVP_DigestUpdate(ctx, bytes, k))
-            rc = pc_error_mem(err, k, what);
-        at += k;
-    }
-    if (rc == 0 && !EVP_DigestFinal_ex(ctx, digest, &len))
-        rc = pc_error_mem(err, 20, what);
-    return rc;
-}
-
-int pc_git_blob(const char *path, char hex[PC_GIT_BLOB_HEX], struct paco_error *err)
-{
-    struct pc_file f = {.fd = -1};
-    uint8_t digest[EVP_MAX_MD_SIZE];
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    int rc = ctx ? pc_file_open(&f, path, err) : pc_error_mem(err, 64, "a hash");
-    if (rc == 0)
-        rc = hash_blob(ctx, &f, digest, err);
-    for (int i = 0; i < 20 && rc == 0; i++)
-        snprintf(hex + 2 * i, 3, "%02x", digest[i]);
-    pc_file_close(&f);
-    EVP_MD_CTX_free(ctx);
-    return rc;
 }

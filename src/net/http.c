@@ -190,7 +190,7 @@ static int until_due(const struct pc_http *http, int limit_ms)
     return soonest <= at ? 0 : (int)ceil((soonest - at) * 1000);
 }
 
-/* The wait before attempt n_tries + 1. */
+/* The wait after n_tries attempts. */
 static double delay(const struct pc_http_options *o, int n_tries)
 {
     return fmin(ldexp(o->first_delay, n_tries - 1), o->max_delay);
@@ -202,9 +202,12 @@ static void end_attempt(struct pc_http *http, struct pc_transfer *t, CURLcode co
     http->curl->multi_remove_handle(http->multi, t->easy);
     http->n_running--;
     bool again = pc_transfer_finish(http->curl, &http->options, t, code, &retry_after);
-    double wait = fmax(delay(&http->options, t->n_tries), retry_after);
+    // A download of hours may break any number of times, if only it gets on.
+    t->n_in_vain = t->at > t->furthest ? 1 : t->n_in_vain + 1;
+    t->furthest = t->at > t->furthest ? t->at : t->furthest;
+    double wait = fmax(delay(&http->options, t->n_in_vain), retry_after);
     bool too_long = retry_after > MAX_RETRY_AFTER;
-    if (again && t->n_tries < t->max_tries && !too_long) {
+    if (again && t->n_in_vain < t->max_tries && !too_long) {
         t->not_before = now() + wait;
         if (t->status == 429 || retry_after > 0)
             http->not_before = fmax(http->not_before, t->not_before);
@@ -253,6 +256,7 @@ static bool hand_out(struct pc_http *http, struct pc_http_reply *reply)
         .len = t->reply.len,
         .content_type = t->content_type,
         .validator = pc_transfer_validator(t),
+        .error_name = t->error_name,
         .total_size = t->total_size,
         .err = t->err};
     return true;

@@ -10,7 +10,8 @@
  *     pc_http_close(http);
  *
  * Tried again, after first_delay seconds and then twice as long each time up to max_delay: connections that
- * fail or break, attempts that take too long, and the statuses 408, 429, 500, 502, 503 and 504. A server's
+ * fail or break, attempts that take too long, and the statuses 408, 429, 500, 502, 503 and 504. An attempt
+ * that brought a download further than all before counts as the first. A server's
  * Retry-After counts where it is longer, up to an hour. There is no jitter: with one client that knows all
  * its requests it would only make runs differ; instead a 429 or a Retry-After holds back every request that
  * has not begun.
@@ -81,6 +82,7 @@ struct pc_http_reply {
     const char *body; /* NUL-terminated; never NULL */
     size_t len;
     const char *content_type, *validator; /* "" when the server named none; the latter an ETag or a date */
+    const char *error_name; /* what the server calls its error (X-Error-Code), "" where it has no name */
     uint64_t total_size; /* with a sink: of the whole, 0 where the server does not say; all of it came if code
                             is 0 */
     /** code 0 for 2xx. Else what happened, with the URL, the status and how the body begins: PACO_EIO (no

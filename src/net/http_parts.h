@@ -25,13 +25,15 @@ struct pc_transfer {
     bool began;        /* the sink knows of this attempt's reply */
     bool is_other;     /* it is of another version than the bytes that are there */
     struct pc_buf reply;
-    char curl_error[CURL_ERROR_SIZE], content_type[80], modified[200];
+    char curl_error[CURL_ERROR_SIZE], content_type[80], modified[200], error_name[48];
     char etag[200], location[512];
     uint64_t total_size;
     /* So far. */
     uint64_t at;       /* of the next byte for the sink */
+    uint64_t furthest; /* that at ever was when an attempt ended */
     char version[200]; /* the validator of the bytes before it; "" when nobody knows */
     int n_tries, status;
+    int n_in_vain; /* tries since one that brought at further than all before, that one included */
     struct paco_error err; /* the last attempt's; of a sink that failed: its own */
     bool done;
 };

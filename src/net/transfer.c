@@ -107,7 +107,7 @@ struct pc_transfer *pc_transfer_new(const struct pc_curl *curl, const struct pc_
     }
     t->body_len = request->body_len;
     t->tag = request->tag;
-    t->at = request->offset;
+    t->at = t->furthest = request->offset;
     t->sink = request->sink;
     t->is_verified = request->is_verified;
     if (request->validator && strlen(request->validator) < sizeof t->version)
@@ -158,11 +158,12 @@ static size_t on_header(char *line, size_t size, size_t n, void *ctx)
     if (len >= 5 && memcmp(line, "HTTP/", 5) == 0) { // of the reply behind a redirection, or a proxy's
         const char *space = memchr(line, ' ', len);
         t->status = space ? atoi(space) : 0; // the line ends with a line break, where atoi stops
-        t->content_type[0] = t->modified[0] = t->location[0] = t->etag[0] = '\0';
+        t->content_type[0] = t->modified[0] = t->location[0] = t->etag[0] = t->error_name[0] = '\0';
         t->total_size = t->first = 0;
     } else if (header(line, len, "Content-Type", t->content_type, sizeof t->content_type) ||
                header(line, len, "Location", t->location, sizeof t->location) ||
                header(line, len, "ETag", t->etag, sizeof t->etag) ||
+               header(line, len, "X-Error-Code", t->error_name, sizeof t->error_name) ||
                header(line, len, "Last-Modified", t->modified, sizeof t->modified)) {
         return len;
     } else if (t->status == 206 && header(line, len, "Content-Range", text, sizeof text)) {
@@ -277,7 +278,8 @@ int pc_transfer_prepare(const struct pc_curl *curl, const struct pc_http_options
     t->easy = curl->easy_init();
     if (!t->easy || !add_headers(curl, t))
         return pc_error_mem(err, 0, "a connection");
-    t->curl_error[0] = t->content_type[0] = t->modified[0] = t->etag[0] = t->location[0] = '\0';
+    t->curl_error[0] = t->content_type[0] = t->modified[0] = t->etag[0] = t->location[0] = t->error_name[0] =
+        '\0';
     t->total_size = t->first = 0;
     t->status = 0;
     t->began = t->is_other = false;

@@ -66,8 +66,7 @@ char *pc_hub_cache_dir(void)
     return (dir = env("HOME")) ? pc_path_join(dir, ".cache/huggingface/hub") : NULL;
 }
 
-/* HUB/models--ORG--NAME, and the revision behind it. */
-static char *model_dir(const char *hub, const char *name, const char **revision)
+char *pc_hub_cache_model_dir(const char *hub, const char *name, const char **revision)
 {
     char folder[256] = "models--";
     size_t w = strlen(folder), len = strcspn(name, "@");
@@ -143,11 +142,12 @@ char *pc_hub_cache_find(const char *name, struct paco_error *err)
         pc_error_set(err, PACO_ENOENT, "no Hugging Face cache: neither HF_HOME nor HOME is set");
         return NULL;
     }
-    model = model_dir(hub, name, &revision);
+    model = pc_hub_cache_model_dir(hub, name, &revision);
     if (!model)
         pc_error_mem(err, strlen(hub), "a path");
     else if (!pc_path_is_dir(model))
-        pc_error_set(err, PACO_ENOENT, "'%s' is not in the Hugging Face cache (%s)", name, hub);
+        pc_error_set(err, PACO_ENOENT,
+            "'%s' is not in the Hugging Face cache (%s); paco pull would get it from the hub", name, hub);
     else
         found = find_snapshot(model, name, revision, err);
     pc_free(model);

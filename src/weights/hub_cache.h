@@ -16,6 +16,10 @@ bool pc_hub_is_name(const char *name);
  * is out. */
 char *pc_hub_cache_dir(void);
 
+/** HUB/models--ORG--NAME, whether it is there or not, and the revision that name asks for ("main" by default;
+ * a view). Owned (pc_free); NULL when memory is out. */
+char *pc_hub_cache_model_dir(const char *hub, const char *name, const char **revision);
+
 /** The snapshot directory of name, owned (pc_free). The revision is looked up in refs (default "main"), or is
  * a snapshot's own name; a cache with a single snapshot needs no ref. NULL with err set: PACO_ENOENT, saying
  * what was looked for. */

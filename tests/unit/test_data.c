@@ -3,6 +3,7 @@
 #include "unit.h"
 
 #include "base/file.h"
+#include "base/file_digest.h"
 #include "data/fetch.h"
 #include "data/py_literal.h"
 #include "data/unpack.h"

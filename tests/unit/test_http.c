@@ -490,6 +490,33 @@ static void a_download_goes_on_where_it_broke(void **state)
     assert_memory_equal(e.bytes + 30, "uvwxyz", 6);
 }
 
+/* Sends five bytes at most. */
+static bool stuttering(void *ctx, const struct http_asked *asked, int fd)
+{
+    const char *range = strstr(asked->head, "Range: bytes=");
+    char head[256];
+    size_t at = range ? strtoul(range + 13, NULL, 10) : 0, n = sizeof g_whole - 1 - at;
+    (void)ctx;
+    snprintf(head, sizeof head,
+        "HTTP/1.1 206 P\r\nContent-Length: %zu\r\nETag: \"v1\"\r\nContent-Range: bytes %zu-%zu/%zu\r\n\r\n",
+        n, at, sizeof g_whole - 2, sizeof g_whole - 1);
+    http_send(fd, head, strlen(head));
+    http_send(fd, g_whole + at, n < 5 ? n : 5);
+    return false;
+}
+
+static void and_as_often_as_it_gets_on(void **state)
+{
+    struct fixture *f = *state;
+    struct download d = {0};
+    begin(f, stuttering); // of three tries
+    struct pc_http_reply r =
+        ask(f, (struct pc_http_request){.sink = &(struct pc_http_sink){.write = keep, .ctx = &d}});
+    assert_int_equal(r.err.code, 0);
+    assert_int_equal(r.n_tries, 8);
+    assert_memory_equal(d.bytes, g_whole, 36);
+}
+
 static void or_begins_again_where_the_server_cannot(void **state)
 {
     struct fixture *f = *state;
@@ -630,6 +657,7 @@ int main(void)
         WITH_SERVER(a_closed_port_is_named),
         WITH_SERVER(proxies_are_what_the_environment_says),
         WITH_SERVER(a_download_goes_on_where_it_broke),
+        WITH_SERVER(and_as_often_as_it_gets_on),
         WITH_SERVER(or_begins_again_where_the_server_cannot),
         WITH_SERVER(another_range_than_asked_for_is_refused),
         WITH_SERVER(a_sink_that_fails_ends_it),
