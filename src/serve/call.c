@@ -164,7 +164,11 @@ static int read_stop(struct pc_call *c, const json_t *v, struct pc_fault *fault)
         return pc_fault_set(fault, 400, "invalid_value", "stop",
             "Invalid value for 'stop': a text of %zu bytes; 1 to %d are expected.", len,
             PC_CALL_MAX_STOP_SIZE);
-    char *copy = pc_strndup(json_string_value(v), len);
+    const char *text;
+    int rc = pc_field_c_string(fault, "stop", v, &text);
+    if (rc < 0)
+        return rc;
+    char *copy = pc_strdup(text);
     if (!copy)
         return pc_fault_set(fault, 503, NULL, NULL, "out of memory");
     c->stops[c->n_own_stops++] = copy;

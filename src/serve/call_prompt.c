@@ -56,17 +56,17 @@ static int read_part(const json_t *part, const char *at, size_t i, struct pc_buf
     snprintf(param, sizeof param, "%s[%zu].text", at, i);
     if (!json_is_string(text))
         return pc_field_wrong_type(fault, param, "a string", text ? text : json_null());
-    pc_buf_add(out, json_string_value(text), json_string_length(text));
-    return 0;
+    const char *words;
+    int rc = pc_field_c_string(fault, param, text, &words);
+    pc_buf_puts(out, words);
+    return rc;
 }
 
 static int read_content(
     const json_t *v, const char *param, struct pc_buf *joined, const char **out, struct pc_fault *fault)
 {
-    if (json_is_string(v)) {
-        *out = json_string_value(v);
-        return 0;
-    }
+    if (json_is_string(v))
+        return pc_field_c_string(fault, param, v, out);
     if (!json_is_array(v) || json_array_size(v) == 0)
         return pc_field_wrong_type(fault, param, "a string or a list of content parts", v ? v : json_null());
     int rc = 0;

@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 struct name {
     char text[96];
@@ -81,4 +82,13 @@ int pc_field_text(const struct pc_fields *f, const char *key, const char **out, 
         *len = json_string_length(v);
     }
     return 0;
+}
+
+int pc_field_c_string(struct pc_fault *fault, const char *param, const json_t *v, const char **out)
+{
+    *out = json_string_value(v);
+    return strlen(*out) == json_string_length(v)
+               ? 0
+               : pc_fault_set(fault, 400, "invalid_value", param,
+                     "Invalid value for '%s': there is a NUL character in it.", param);
 }

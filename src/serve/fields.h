@@ -18,12 +18,14 @@ struct pc_fields {
 int pc_field_bool(const struct pc_fields *f, const char *key, bool *out);
 int pc_field_int(const struct pc_fields *f, const char *key, int64_t min, int64_t max, int64_t *out);
 int pc_field_double(const struct pc_fields *f, const char *key, double min, double max, double *out);
-/** Borrowed; no NUL inside, which the parser refuses. */
+/** Borrowed; may hold NUL. */
 int pc_field_text(const struct pc_fields *f, const char *key, const char **out, size_t *len);
 /** The field, borrowed, or NULL when absent or null. */
 const json_t *pc_field(const struct pc_fields *f, const char *key);
 
 /** "Invalid type for 'PARAM': expected EXPECTED, but got a string instead." */
 int pc_field_wrong_type(struct pc_fault *fault, const char *param, const char *expected, const json_t *found);
+/** A text as a C string, borrowed; NUL inside of it is refused. v is a string. */
+int pc_field_c_string(struct pc_fault *fault, const char *param, const json_t *v, const char **out);
 
 #endif

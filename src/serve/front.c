@@ -119,7 +119,7 @@ static void name_client(struct pc_exchange *x)
         inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)a)->sin6_addr, x->client, sizeof x->client);
 }
 
-static const char *header(const struct pc_exchange *x, const char *name)
+const char *pc_exchange_header(const struct pc_exchange *x, const char *name)
 {
     return x->front->mhd->lookup(x->connection, MHD_HEADER_KIND, name);
 }
@@ -129,20 +129,21 @@ static const char *header(const struct pc_exchange *x, const char *name)
 static void check_access(struct pc_exchange *x)
 {
     const struct pc_server *s = x->front->server;
-    if (!pc_access_origin(s, header(x, "Origin"), header(x, "Host")))
+    if (!pc_access_origin(s, pc_exchange_header(x, "Origin"), pc_exchange_header(x, "Host")))
         pc_fault_set(&x->fault, 403, "origin_not_allowed", NULL,
             "Pages of other origins may not ask this server; --cors allows one.");
     else if (s->o.n_keys > 0 && !(x->route && x->route->open) &&
-             !pc_access_key(s, header(x, "Authorization"), x->client, sizeof x->client))
+             !pc_access_key(s, pc_exchange_header(x, "Authorization"), x->client, sizeof x->client))
         pc_fault_set(&x->fault, 401, "invalid_api_key", NULL,
-            header(x, "Authorization") ? "Incorrect API key provided."
-                                       : "You did not provide an API key: it goes into an Authorization "
-                                         "header, \"Bearer KEY\".");
+            pc_exchange_header(x, "Authorization")
+                ? "Incorrect API key provided."
+                : "You did not provide an API key: it goes into an Authorization "
+                  "header, \"Bearer KEY\".");
 }
 
 static void check_size(struct pc_exchange *x)
 {
-    const char *length = header(x, "Content-Length");
+    const char *length = pc_exchange_header(x, "Content-Length");
     size_t max = x->front->server->o.max_body;
     if (length && strtoull(length, NULL, 10) > max)
         pc_fault_set(&x->fault, 413, "request_too_large", NULL,
@@ -151,7 +152,7 @@ static void check_size(struct pc_exchange *x)
 
 static bool is_preflight(const struct pc_exchange *x, const char *method)
 {
-    return strcmp(method, "OPTIONS") == 0 && x->front->server->o.cors && header(x, "Origin");
+    return strcmp(method, "OPTIONS") == 0 && x->front->server->o.cors && pc_exchange_header(x, "Origin");
 }
 
 static struct pc_exchange *begin(
@@ -173,7 +174,8 @@ static struct pc_exchange *begin(
     name_client(x);
     struct pc_fault none = {0};
     x->route = pc_route_find(method, x->path, &x->tail, &none);
-    if (is_preflight(x, method) && pc_access_origin(f->server, header(x, "Origin"), header(x, "Host"))) {
+    if (is_preflight(x, method) &&
+        pc_access_origin(f->server, pc_exchange_header(x, "Origin"), pc_exchange_header(x, "Host"))) {
         x->status = 204;
         x->has_body = true;
     } else {
@@ -226,10 +228,16 @@ static void add_headers(struct pc_exchange *x, struct MHD_Response *r, const cha
     const struct pc_mhd *mhd = x->front->mhd;
     const struct pc_server *s = x->front->server;
     char number[24];
-    mhd->add_header(r, "Content-Type", type);
-    mhd->add_header(r, "X-Content-Type-Options", "nosniff");
-    mhd->add_header(r, "Cache-Control", "no-store");
-    const char *origin = header(x, "Origin");
+    static const char *const usual[][2] = {
+        {"X-Content-Type-Options", "nosniff"}, {"Cache-Control", "no-store"}, {NULL, NULL}};
+    const char *const(*own)[2] = x->headers && !x->fault.status ? x->headers : usual;
+    if (own == usual)
+        mhd->add_header(r, "Content-Type", type);
+    for (; (*own)[0]; own++)
+        mhd->add_header(r, (*own)[0], (*own)[1]);
+    if (x->packed && !x->fault.status)
+        mhd->add_header(r, "Content-Encoding", "gzip");
+    const char *origin = pc_exchange_header(x, "Origin");
     if (s->o.cors && origin && pc_access_origin(s, origin, NULL)) {
         mhd->add_header(r, "Access-Control-Allow-Origin", s->o.cors);
         mhd->add_header(r, "Access-Control-Allow-Headers", "Authorization, Content-Type");
@@ -378,7 +386,7 @@ static enum MHD_Result handle(void *cls, struct MHD_Connection *c, const char *u
         x = begin(cls, c, url, method);
         *context = x;
         /* Who asks whether to send a body hears now that it is not wanted. */
-        return !x ? MHD_NO : x->fault.status && header(x, "Expect") ? send_fault(x) : MHD_YES;
+        return !x ? MHD_NO : x->fault.status && pc_exchange_header(x, "Expect") ? send_fault(x) : MHD_YES;
     }
     if (*len > 0) {
         bool goes_on = take_body(x, bytes, *len);

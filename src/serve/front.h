@@ -34,7 +34,9 @@ struct pc_exchange {
     struct pc_turn *made; /* by the route, not yet queued */
     struct pc_turn *turn; /* NULL: the answer is in reply. Set under the lock */
     int status;
-    const char *type; /* of reply */
+    const char *type;                /* of reply */
+    const char *const (*headers)[2]; /* instead of the type and the usual ones, up to a NULL name; or NULL */
+    bool packed;                     /* reply is gzip */
     struct pc_buf reply;
 };
 
@@ -50,6 +52,9 @@ struct pc_front {
     uint64_t body_bytes;  /* of all requests */
     struct pollfd *polls; /* room for max_connections */
 };
+
+/** A header of the request, borrowed, or NULL. */
+const char *pc_exchange_header(const struct pc_exchange *x, const char *name);
 
 /** A path, and how it is answered: into reply, or by a turn that is made, or by fault. */
 struct pc_route {

@@ -2,6 +2,7 @@
 /* What each path answers. */
 #include "base/memory.h"
 #include "paco/paco.h"
+#include "serve/chat_page.h"
 #include "serve/fields.h"
 #include "serve/front.h"
 
@@ -255,9 +256,24 @@ static void answer_metrics(struct pc_exchange *x)
     pc_metrics_write(&x->reply, &m, &now);
 }
 
+static void answer_page(struct pc_exchange *x)
+{
+    const char *known = pc_exchange_header(x, "If-None-Match"),
+               *accepts = pc_exchange_header(x, "Accept-Encoding");
+    x->headers = pc_chat_page.headers;
+    if (known && strstr(known, pc_chat_page.etag)) {
+        x->status = 304;
+        return;
+    }
+    x->packed = accepts && strstr(accepts, "gzip");
+    pc_buf_add(&x->reply, x->packed ? pc_chat_page.gzip : pc_chat_page.html,
+        x->packed ? pc_chat_page.gzip_size : pc_chat_page.html_size);
+}
+
 /* ---- the table ---- */
 
 static const struct pc_route g_routes[] = {
+    {"GET", "/", false, true, answer_page},
     {"GET", "/health", false, true, answer_health},
     {"GET", "/metrics", false, false, answer_metrics},
     {"GET", "/props", false, false, answer_props},

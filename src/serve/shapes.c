@@ -32,7 +32,7 @@ static void put_both(struct pc_buf *b, const char *first, size_t n_first, const 
     b->len -= 2;
 }
 
-static size_t count_characters(const char *s, size_t len)
+size_t pc_shape_count(const char *s, size_t len)
 {
     size_t n = 0;
     for (size_t i = 0; i < len; i++)
@@ -160,7 +160,7 @@ static void put_column(struct pc_buf *b, const struct pc_tokenizer *tok, const s
             else
                 pc_buf_printf(b, "%zu", n);
             if (column == OFFSETS && v->end > at) {
-                n += count_characters(runs[r].text + at, v->end - at);
+                n += pc_shape_count(runs[r].text + at, v->end - at);
                 at = v->end;
             }
         }
@@ -236,7 +236,7 @@ static void put_choice(struct pc_buf *b, const struct pc_turn *t, const struct p
     put_both(b, prompt, n_prompt, s->text.data, s->n_out);
     pc_buf_puts(b, is_chat(t) ? ",\"refusal\":null},\"logprobs\":" : ",\"logprobs\":");
     const struct run runs[] = {{&p->echoed, 0, p->echoed.n, prompt, 0, 0},
-        {&s->notes, 0, n_notes, s->text.data, 0, count_characters(prompt, n_prompt)}};
+        {&s->notes, 0, n_notes, s->text.data, 0, pc_shape_count(prompt, n_prompt)}};
     if (t->call.n_logprobs < 0)
         pc_buf_puts(b, "null");
     else if (is_chat(t))

@@ -22,5 +22,7 @@ void pc_shape_fault(struct pc_buf *b, const struct pc_fault *fault);
 
 /** The text of a prompt as it is echoed. Borrowed. */
 const char *pc_shape_prompt(const struct pc_part *p, size_t *len);
+/** Characters in n bytes. */
+size_t pc_shape_count(const char *s, size_t n);
 
 #endif

@@ -197,14 +197,17 @@ static void let_out(struct pc_part *p, int32_t i_sample, bool all)
     while (n_notes < s->notes.n && s->notes.v[n_notes].end <= s->n_out)
         n_notes++;
     begin_chunk(t->server);
-    if (!s->began)
+    if (!s->began) {
+        size_t len;
+        const char *prompt = pc_shape_prompt(p, &len);
         pc_shape_begin(&t->server->chunk, t, p, i_sample);
-    s->began = true;
+        s->offset_out = t->call.echo ? pc_shape_count(prompt, len) : 0;
+        s->began = true;
+    }
     if (n > 0 || n_notes > s->n_notes_out)
         pc_shape_piece(&t->server->chunk, t, p, i_sample, text, n, n_notes);
     s->n_notes_out = n_notes;
-    for (size_t i = 0; i < n; i++)
-        s->offset_out += ((unsigned char)text[i] & 0xc0) != 0x80;
+    s->offset_out += pc_shape_count(text, n);
     send_chunk(t);
 }
 
