@@ -7,6 +7,7 @@
 #include "data/unpack.h"
 #include "format/zip.h"
 
+#include <inttypes.h>
 #include <string.h>
 #include <zlib.h>
 
