@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -55,6 +57,39 @@ int pc_disk_open(struct pc_disk_file *f, const char *path, uint64_t size, bool d
     }
     if (direct)
         f->direct_fd = open(path, O_WRONLY | O_DIRECT | O_CLOEXEC | O_NOFOLLOW);
+    return 0;
+}
+
+/* Where the file system cannot make one without a name, its name is taken away at once. */
+static int open_unnamed(const char *dir)
+{
+    int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT && errno != EINVAL))
+        return fd;
+    char *path = pc_path_join(dir, ".paco-scratch-XXXXXX");
+    if (!path)
+        return errno = ENOMEM, -1;
+    fd = mkostemp(path, O_CLOEXEC);
+    int why = errno;
+    if (fd >= 0)
+        (void)unlink(path);
+    pc_free(path);
+    return errno = why, fd;
+}
+
+int pc_disk_open_unnamed(struct pc_disk_file *f, const char *dir, uint64_t size, struct paco_error *err)
+{
+    char again[64];
+    *f = (struct pc_disk_file){.fd = open_unnamed(dir), .direct_fd = -1, .path = dir};
+    int rc =
+        f->fd < 0 ? pc_error_os(err, errno, "a scratch file cannot be made there") : resize(f->fd, size, err);
+    if (rc < 0) {
+        pc_error_path(err, dir);
+        pc_disk_close(f);
+        return rc;
+    }
+    snprintf(again, sizeof again, "/proc/self/fd/%d", f->fd);
+    f->direct_fd = open(again, O_RDWR | O_DIRECT | O_CLOEXEC);
     return 0;
 }
 
@@ -125,6 +160,40 @@ static int write_pages(
             break;
     }
     return write_cached(f, offset + done, bytes + done, len - done, err);
+}
+
+static bool is_whole_pages(uint64_t offset, const void *memory, size_t len)
+{
+    return (offset | (uintptr_t)memory | len) % PC_DISK_PAGE == 0;
+}
+
+int pc_disk_write_at(
+    struct pc_disk_file *f, uint64_t offset, const void *bytes, size_t len, struct paco_error *err)
+{
+    return f->direct_fd >= 0 && is_whole_pages(offset, bytes, len) ? write_pages(f, offset, bytes, len, err)
+                                                                   : write_cached(f, offset, bytes, len, err);
+}
+
+/* What cannot be read past the cache is read through it. */
+int pc_disk_read_at(
+    const struct pc_disk_file *f, uint64_t offset, void *buf, size_t len, struct paco_error *err)
+{
+    bool direct = f->direct_fd >= 0 && is_whole_pages(offset, buf, len);
+    for (size_t done = 0; done < len;) {
+        int fd = direct && done % PC_DISK_PAGE == 0 ? f->direct_fd : f->fd;
+        ssize_t n = pread(fd, (char *)buf + done, len - done, (off_t)(offset + done));
+        if (n > 0) {
+            done += (size_t)n;
+        } else if (n < 0 && direct && (errno == EINVAL || errno == EOPNOTSUPP)) {
+            direct = false;
+        } else if (n == 0 || errno != EINTR) {
+            int rc = n == 0 ? pc_error_set(err, PACO_EIO, "the file ends there")
+                            : pc_error_os(err, errno, "cannot read");
+            pc_error_at(err, f->path, offset + done);
+            return rc;
+        }
+    }
+    return 0;
 }
 
 static int write_buffer(const struct pc_disk_buffer *b, struct paco_error *err)

@@ -39,7 +39,17 @@ struct pc_disk_file {
  * is PACO_ENOSPC here and not halfway). What an existing file holds stays. */
 int pc_disk_open(
     struct pc_disk_file *f, const char *path, uint64_t size, bool direct, struct paco_error *err);
+/** A file in dir that has no name and is gone when it is closed, of size zeros, reserved likewise: scratch.
+ */
+int pc_disk_open_unnamed(struct pc_disk_file *f, const char *dir, uint64_t size, struct paco_error *err);
 void pc_disk_close(struct pc_disk_file *f);
+
+/** Write, or read, len bytes at offset, at once; past the page cache where memory, offset and length are
+ * whole pages. Thread-safe on disjoint bytes. Reading beyond the end is PACO_EIO. */
+int pc_disk_write_at(
+    struct pc_disk_file *f, uint64_t offset, const void *bytes, size_t len, struct paco_error *err);
+int pc_disk_read_at(
+    const struct pc_disk_file *f, uint64_t offset, void *buf, size_t len, struct paco_error *err);
 /** Make the open file fd at least size bytes long, all of them reserved on the disk. 0, or why not: an errno
  * value, ENOSPC or EDQUOT where there is no room. A file system that cannot promise is believed. */
 int pc_disk_reserve(int fd, uint64_t size);

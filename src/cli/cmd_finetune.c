@@ -124,6 +124,8 @@ static int check_places(const struct pc_finetune *f, struct paco_error *err)
 static int prepare(struct pc_finetune *f, struct pc_finetune_watch *w, struct paco_error *err)
 {
     f->is_lora = f->v->use_lora || f->v->init_adapter;
+    pc_finetune_place(f->v->out, f->states_dir);
+    f->train.optimizer.states_dir = f->v->states_on_disk ? f->states_dir : NULL;
     int rc = check_places(f, err);
     if (rc == 0)
         rc = pc_finetune_open(f, err);

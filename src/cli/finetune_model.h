@@ -40,6 +40,7 @@ struct pc_finetune {
     struct pc_ranks *ranks;         /* NULL: nobody */
     struct pc_trainer *trainer;
     json_t *identity;
+    char states_dir[4096]; /* where the file of --states_on_disk is made */
 
     struct pc_gguf_files made; /* the files beside the weights, where the model has none of that kind */
     struct pc_vocab_output vocab;

@@ -142,7 +142,12 @@ const struct pc_option pc_finetune_rows[] = {
         .type = PC_OPT_CHOICE,
         .offset = AT(states),
         .choices = PC_OPTIM_STATES_NAMES,
-        .help = "what AdamW's two means are kept in (f32): 8, 4 or 2 bytes a weight"},
+        .help =
+            "what AdamW's two means are kept in (f32; 8bit with --states_on_disk): 8, 4 or 2 bytes a weight"},
+    {.name = "states_on_disk",
+        .type = PC_OPT_FLAG,
+        .offset = AT(states_on_disk),
+        .help = "keep them in a file, a layer's at a time in memory; with --update_in_backward"},
     {.name = "use_lora",
         .type = PC_OPT_FLAG,
         .offset = AT(use_lora),
@@ -402,6 +407,11 @@ static int check_weights(const struct pc_finetune_values *v, struct paco_error *
 /* What needs all gradients of a step before its update, or several passes, cannot be had. */
 static int check_in_backward(const struct pc_finetune_values *v, struct paco_error *err)
 {
+    if (v->states_on_disk && !v->in_backward)
+        return pc_error_set(err, PACO_EINVAL,
+            "--states_on_disk has the states of one layer at a time in memory, as --update_in_backward needs "
+            "them: "
+            "give both");
     if (!v->in_backward)
         return 0;
     if (v->use_lora || v->init_adapter)
@@ -453,6 +463,8 @@ int pc_finetune_settle(const struct pc_finetune_values *v, struct pc_train_optio
         pc_schedule_parse(v->schedule, &train->schedule);
     if (v->states)
         pc_optim_states_parse(v->states, &train->optimizer.states);
+    else if (v->states_on_disk)
+        train->optimizer.states = PC_STATES_8BIT;
     settle_examples(v, examples);
     if (v->use_lora || v->init_adapter)
         train->dropout = v->lora_dropout;

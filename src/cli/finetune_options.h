@@ -23,7 +23,8 @@ struct pc_finetune_values {
     bool report;
     int64_t show_examples, batch, accumulation, epochs, steps, max_length, seed, logging, keep, threads,
         limit, zero;
-    bool use_lora, no_shuffle, packing, quirks, resume, plan, force, recompute, in_backward, json;
+    bool use_lora, no_shuffle, packing, quirks, resume, plan, force, recompute, in_backward, states_on_disk,
+        json;
 };
 extern const struct pc_option pc_finetune_rows[];
 

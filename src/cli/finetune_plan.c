@@ -70,6 +70,8 @@ static const char *advice_of(const struct pc_finetune *f)
         return "--weights bf16 takes less";
     if (!f->ranks && !f->train.in_backward)
         return "--update_in_backward takes less";
+    if (f->train.in_backward && !f->v->states_on_disk)
+        return "--states_on_disk takes less";
     return "--use_lora takes far less";
 }
 
@@ -94,7 +96,7 @@ static int check_memory(const struct pc_finetune *f, struct paco_error *err)
 /* ---- disk ---- */
 
 struct disk {
-    uint64_t state, states, model, gather, total, free;
+    uint64_t state, states, working, model, gather, total, free; /* working: the optimiser's states in use */
 };
 
 /* Bytes of what travels with the weights: as it is in a folder, made of a GGUF file's pieces otherwise. */
@@ -128,8 +130,22 @@ static void plan_disk(const struct pc_finetune *f, const struct pc_course *cours
     d->model = f->params->n_elements * (f->train.bf16 && !f->is_lora ? 2 : 4) + pc_write_spare(f->params->n) +
                f->run.saving.beside;
     d->gather = pc_whole_file_size(f->ranks, f->params, f->train.optimizer.states);
-    d->total = d->states + d->gather + d->model + (f->v->save_diff ? f->params->n_elements * 4 : 0) +
-               (f->v->save_gguf ? d->model : 0);
+    d->working = f->v->states_on_disk ? pc_states_file_size(f->params, f->train.optimizer.states) : 0;
+    d->total = d->states + d->working + d->gather + d->model +
+               (f->v->save_diff ? f->params->n_elements * 4 : 0) + (f->v->save_gguf ? d->model : 0);
+}
+
+void pc_finetune_place(const char *out_dir, char path[4096])
+{
+    struct statvfs fs;
+    snprintf(path, 4096, "%s", out_dir ? out_dir : ".");
+    for (char *slash; statvfs(path, &fs) < 0;) {
+        slash = strrchr(path, '/');
+        if (!slash || slash == path)
+            snprintf(path, 4096, "%s", slash ? "/" : ".");
+        else
+            *slash = '\0';
+    }
 }
 
 /* Bytes that may still be written where dir is or will be; UINT64_MAX when nothing says. */
@@ -137,15 +153,8 @@ static uint64_t disk_left(const char *dir)
 {
     char path[4096];
     struct statvfs fs;
-    snprintf(path, sizeof path, "%s", dir);
-    for (char *slash; statvfs(path, &fs) < 0;) {
-        slash = strrchr(path, '/');
-        if (!slash || slash == path)
-            snprintf(path, sizeof path, "%s", slash ? "/" : ".");
-        else
-            *slash = '\0';
-    }
-    return fs.f_blocks ? (uint64_t)fs.f_bavail * fs.f_frsize : UINT64_MAX;
+    pc_finetune_place(dir, path);
+    return statvfs(path, &fs) == 0 && fs.f_blocks ? (uint64_t)fs.f_bavail * fs.f_frsize : UINT64_MAX;
 }
 
 static int plan_course(const struct pc_finetune *f, struct pc_course *course, struct paco_error *err)
@@ -163,16 +172,18 @@ static int check_disk(struct pc_finetune *f, struct paco_error *err)
     if (rc < 0 || !f->v->out || f->party.rank > 0)
         return rc;
     plan_disk(f, &course, &d);
-    f->run.model_size = d.total - d.states - d.gather;
+    f->run.model_size = d.total - d.states - d.working - d.gather;
     if (f->run.resume || f->run.resume_from) // much of it is there already
         return 0;
     d.free = disk_left(f->v->out);
     if (d.total <= d.free)
         return 0;
     pc_error_set(err, PACO_ENOSPC,
-        "checkpoints and the model need %.2f GB of disk (%.2f GB each checkpoint), and %.2f GB are free "
+        "checkpoints and the model need %.2f GB of disk (%.2f GB each checkpoint, %.2f GB optimiser states "
+        "in "
+        "use), and %.2f GB are free "
         "there",
-        gigabytes(d.total), gigabytes(d.state), gigabytes(d.free));
+        gigabytes(d.total), gigabytes(d.state), gigabytes(d.working), gigabytes(d.free));
     return pc_error_path(err, f->v->out), PACO_ENOSPC;
 }
 
@@ -195,8 +206,9 @@ static json_t *plan_json(const struct pc_finetune *f, const struct pc_train_memo
         (json_int_t)m->states, "activations", (json_int_t)m->activations, "scratch", (json_int_t)m->scratch,
         "examples", (json_int_t)m->examples, "measuring", (json_int_t)m->measuring, "total",
         (json_int_t)pc_train_memory_total(m), "available", (json_int_t)pc_host_memory_available());
-    json_t *disk = json_pack("{s:I,s:I,s:I,s:I}", "checkpoint", (json_int_t)d->state, "gathering",
-        (json_int_t)d->gather, "model", (json_int_t)d->model, "total", (json_int_t)d->total);
+    json_t *disk = json_pack("{s:I,s:I,s:I,s:I,s:I}", "checkpoint", (json_int_t)d->state, "states_in_use",
+        (json_int_t)d->working, "gathering", (json_int_t)d->gather, "model", (json_int_t)d->model, "total",
+        (json_int_t)d->total);
     return json_pack("{s:o,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f}", "memory", memory, "disk", disk,
         "parameters", (json_int_t)f->params->n_elements, "examples", (json_int_t)e->n, "packs",
         (json_int_t)f->packs.n, "tokens_per_epoch", (json_int_t)e->n_ids, "trained_tokens_per_epoch",
@@ -231,6 +243,8 @@ static void print_text(const struct pc_finetune *f, const struct pc_train_memory
     line("a checkpoint", d->state);
     if (d->gather)
         line("gathering one", d->gather);
+    if (d->working)
+        line("states in use", d->working);
     line("the model", d->model);
     line("together", d->total);
     printf("work\n  %" PRIu64 " steps, %" PRIu64 " an epoch of %zu examples and %" PRIu64

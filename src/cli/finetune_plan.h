@@ -8,6 +8,10 @@
 /** What training needs of f, which is bound. */
 struct pc_train_setup pc_finetune_setup(const struct pc_finetune *f);
 
+/** Where on the disk a file of the run can be made before its directory is there: in it, or the nearest one
+ * above that is. */
+void pc_finetune_place(const char *out_dir, char path[4096]);
+
 /** Refuse what memory or disk will not do: PACO_EMEM, PACO_ENOSPC, with the sums. f is bound. */
 int pc_finetune_check(struct pc_finetune *f, struct paco_error *err);
 

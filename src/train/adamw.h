@@ -9,6 +9,12 @@
 
 enum pc_optim_states { PC_STATES_F32, PC_STATES_BF16, PC_STATES_8BIT };
 
+/** Bytes of a number of a mean, scales apart. */
+static inline size_t pc_optim_states_size(enum pc_optim_states states)
+{
+    return states == PC_STATES_F32 ? 4 : states == PC_STATES_BF16 ? 2 : 1;
+}
+
 enum { PC_ADAMW_BLOCK = 256 }; /* elements that share the scales of 8-bit means */
 
 /** What all elements of a tensor share in one update. */

@@ -72,17 +72,8 @@ void pc_in_backward_begin(struct pc_in_backward *u, double rate)
     u->rc = 0;
     u->err = (struct paco_error){.code = 0};
     pc_optimizer_squares_begin(u->optimizer);
-}
-
-/* The parameters of part, their gradients and states. */
-static struct pc_optim_part part_of(const struct pc_in_backward *u, int32_t part)
-{
-    const struct pc_optimizer *o = u->optimizer;
-    struct pc_optim_part p = {.g = part < 0 ? u->parts.embedding : u->parts.part};
-    pc_params_part(u->params, part, &p.first, &p.end);
-    p.m = pc_optimizer_moment_at(o, &o->m, p.first);
-    p.v = pc_optimizer_moment_at(o, &o->v, p.first);
-    return p;
+    if (u->optimizer->file)
+        pc_states_file_begin(u->optimizer->file);
 }
 
 /* "layer 7", or what else a part is. */
@@ -102,15 +93,34 @@ static void fail_not_finite(struct pc_in_backward *u, int32_t part, double squar
                 : "the weights are left as they were before this step");
 }
 
+/* The states of a part; from a file they may not come, and then none are good any more. */
+static int take_states(struct pc_in_backward *u, int32_t part, struct pc_optim_part *p)
+{
+    struct pc_optimizer *o = u->optimizer;
+    if (o->file) {
+        u->rc = pc_states_file_take(o->file, part, &p->m, &p->v, &u->err);
+        u->torn = u->torn || u->rc < 0;
+        return u->rc;
+    }
+    p->m = pc_optimizer_moment_at(o, &o->m, p->first);
+    p->v = pc_optimizer_moment_at(o, &o->v, p->first);
+    return 0;
+}
+
 bool pc_in_backward_ready(struct pc_in_backward *u, int32_t part)
 {
-    const struct pc_optim_part p = part_of(u, part);
+    struct pc_optim_part p = {.g = part < 0 ? u->parts.embedding : u->parts.part};
+    pc_params_part(u->params, part, &p.first, &p.end);
     double squares = pc_optimizer_squares_part(u->optimizer, &p, u->pool);
     if (!isfinite(squares))
         return fail_not_finite(u, part, squares), false;
+    if (take_states(u, part, &p) < 0)
+        return false;
     if (u->last == PC_NONE_UPDATED)
         pc_optimizer_begin(u->optimizer, u->rate, 1);
     pc_optimizer_update_part(u->optimizer, &p, u->pool);
+    if (u->optimizer->file)
+        pc_states_file_give(u->optimizer->file, part);
     u->last = part;
     return true;
 }

@@ -16,7 +16,9 @@
  *
  * A gradient that is not finite is found when parts behind it have been updated. Then nothing undoes those:
  * the model in memory is torn, u->torn says so, and only a checkpoint is good to go on from. One that is not
- * finite in the first part to be updated, like a loss that is not (the caller's to see), tears nothing. */
+ * finite in the first part to be updated, like a loss that is not (the caller's to see), tears nothing. Where
+ * the optimiser's states are in a file (train/states_file.h), they are fetched ahead of backward, and what
+ * cannot be read or written tears the model too. */
 #ifndef PC_TRAIN_IN_BACKWARD_H
 #define PC_TRAIN_IN_BACKWARD_H
 
@@ -48,8 +50,8 @@ void pc_in_backward_free(struct pc_in_backward *u);
 /** A step begins, at this learning rate. */
 void pc_in_backward_begin(struct pc_in_backward *u, double rate);
 
-/** The gradients of part are complete: update it. false when they are not finite; the step is to be ended
- * then. */
+/** The gradients of part are complete: update it. false when they are not finite, or its states cannot be
+ * had; the step is to be ended then. */
 bool pc_in_backward_ready(struct pc_in_backward *u, int32_t part);
 
 /** The last part, unless something went wrong before, and the norm of all parts. PACO_EVERIFY when a gradient

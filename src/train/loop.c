@@ -139,7 +139,8 @@ void pc_train_memory(
     *out = (struct pc_train_memory){.base = s->lora ? s->model->weights_size : s->model->own_size,
         .weights = own_weights(s),
         .gradients = own_gradients(s, o),
-        .states = pc_optimizer_size(own_states(s), o->optimizer.states),
+        .states = o->optimizer.states_dir ? pc_states_file_memory(s->params, o->optimizer.states)
+                                          : pc_optimizer_size(own_states(s), o->optimizer.states),
         .activations = pass.activations,
         .scratch = pass.scratch,
         .examples = s->examples->n_ids * (s->examples->wide ? 4 : 2) + s->examples->n_ids / 8 +

@@ -33,11 +33,6 @@ struct pc_optimizer_options pc_optimizer_options_default(void)
 
 /* ---- states ---- */
 
-size_t pc_optim_states_size(enum pc_optim_states states)
-{
-    return states == PC_STATES_F32 ? 4 : states == PC_STATES_BF16 ? 2 : 1;
-}
-
 uint64_t pc_optimizer_size(uint64_t n_flat, enum pc_optim_states states)
 {
     uint64_t scales = states == PC_STATES_8BIT ? n_flat / BLOCK * sizeof(float) : 0;
@@ -89,8 +84,12 @@ int pc_optimizer_new(const struct pc_params *params, const struct pc_optimizer_o
     o->options = *options;
     o->n_own = options->shard ? pc_shard_n_own(options->shard, options->shard->rank) : params->n_flat;
     o->partial = pc_alloc((size_t)pc_params_n_chunks(params), sizeof *o->partial);
-    int rc = o->partial ? new_moment(o, &o->m, pool, err) : pc_error_mem(err, 0, "the optimiser");
-    if (rc == 0)
+    int rc = o->partial ? 0 : pc_error_mem(err, 0, "the optimiser");
+    if (rc == 0 && options->states_dir)
+        rc = pc_states_file_new(&o->file, options->states_dir, params, options->states, err);
+    if (rc == 0 && !o->file)
+        rc = new_moment(o, &o->m, pool, err);
+    if (rc == 0 && !o->file)
         rc = new_moment(o, &o->v, pool, err);
     if (rc < 0)
         return pc_optimizer_free(o), rc;
@@ -102,6 +101,7 @@ void pc_optimizer_free(struct pc_optimizer *o)
 {
     if (!o)
         return;
+    pc_states_file_free(o->file);
     pc_free(o->m.data);
     pc_free(o->m.scale);
     pc_free(o->v.data);
@@ -314,6 +314,7 @@ void pc_optimizer_update_part(struct pc_optimizer *o, const struct pc_optim_part
 
 void pc_optimizer_update(struct pc_optimizer *o, float *g, double rate, double scale, struct pc_pool *pool)
 {
+    assert(!o->file);
     const struct pc_optim_part all = whole(o, g);
     pc_optimizer_begin(o, rate, scale);
     pc_optimizer_update_part(o, &all, pool);

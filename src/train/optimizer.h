@@ -35,13 +35,12 @@
 #include "train/adamw.h"
 #include "train/params.h"
 #include "train/shard.h"
+#include "train/states_file.h"
 
 #define PC_OPTIM_STATES_NAMES "f32|bf16|8bit"
 bool pc_optim_states_parse(const char *name, enum pc_optim_states *out);
 /** Its name there; static. */
 const char *pc_optim_states_name(enum pc_optim_states states);
-/** Bytes of a number of a mean, scales apart. */
-size_t pc_optim_states_size(enum pc_optim_states states);
 
 struct pc_optimizer_options {
     double beta1, beta2, eps; /* 0.9, 0.999, 1e-8 */
@@ -49,6 +48,9 @@ struct pc_optimizer_options {
     bool decay_norms; /* upstream means not to, but misses LLaMA's names: --upstream-quirks */
     enum pc_optim_states states;
     uint64_t seed; /* of the rounding */
+    /** Where a file for the states is made (train/states_file.h), for updates in parts; NULL: in memory. Not
+     * used after pc_optimizer_new. */
+    const char *states_dir;
     /** Where several ranks share the states: this one keeps, and updates, what it owns. NULL: everything.
      * *Borrowed*. */
     const struct pc_shard *shard;
@@ -59,13 +61,11 @@ struct pc_optimizer_options pc_optimizer_options_default(void);
 struct pc_optimizer {
     const struct pc_params *params;
     struct pc_optimizer_options options;
-    uint64_t n_updates; /* done so far */
-    uint64_t n_own;     /* elements whose states are here: n_flat, or the shard's (pc_shard_local) */
-    struct pc_optim_moment {
-        unsigned char *data; /* (n_own) in F32, BF16 or 8 bits */
-        float *scale; /* (n_own / PC_PARAM_ALIGN) of 8-bit blocks: their largest magnitudes; else NULL */
-    } m, v;
-    double *partial;                     /* (chunks) the sum of squares of each */
+    uint64_t n_updates;          /* done so far */
+    uint64_t n_own;              /* elements whose states are here: n_flat, or the shard's (pc_shard_local) */
+    struct pc_optim_moment m, v; /* (n_own), or NULL where there is */
+    struct pc_states_file *file; /* which has all states; or NULL */
+    double *partial;             /* (chunks) the sum of squares of each */
     struct pc_adamw_rule plain, decayed; /* of the update under way */
     uint64_t key;                        /* of its rounding */
 };

@@ -24,47 +24,74 @@ enum { MAX_STATE_FILE = 1 << 20, TENSORS_EACH = 5 /* of a parameter: itself, two
 
 /* ---- weights and states as one checkpoint ---- */
 
+/* Where a tensor lies: in memory, or in the file of the optimiser's states. */
+struct home {
+    unsigned char *data;
+    struct pc_states_file *file;
+    uint64_t at;
+};
+
+static const struct home *home_of(const struct pc_tensor *t)
+{
+    return (const struct home *)t->owner->impl + t->index;
+}
+
 static const void *map(const struct pc_tensor *t)
 {
-    void *const *data = t->owner->impl;
-    return data[t->index];
+    return home_of(t)->data;
 }
 
 static int read_rows(
     const struct pc_tensor *t, uint64_t row0, uint64_t n_rows, void *buf, struct paco_error *err)
 {
-    (void)err;
-    memcpy(buf, (const char *)map(t) + row0 * t->row_size, (size_t)(n_rows * t->row_size));
+    const struct home *home = home_of(t);
+    size_t size = (size_t)(n_rows * t->row_size);
+    if (!home->data)
+        return pc_states_file_read(home->file, home->at + row0 * t->row_size, buf, size, err);
+    memcpy(buf, home->data + row0 * t->row_size, size);
     return 0;
 }
 
 static const struct pc_checkpoint_ops g_ops = {.read = read_rows, .map = map};
 
 static int add(struct pc_checkpoint *ck, const char *name, enum pc_dtype dtype, int n_dims,
-    const uint64_t *shape, void *data, struct paco_error *err)
+    const uint64_t *shape, struct home home, struct paco_error *err)
 {
     int rc = pc_checkpoint_add_tensor(ck, name, strlen(name), dtype, n_dims, shape, err);
     if (rc == 0)
-        ((void **)ck->impl)[ck->n_tensors - 1] = data;
+        ((struct home *)ck->impl)[ck->n_tensors - 1] = home;
     return rc;
 }
 
-static int add_moment(struct pc_checkpoint *ck, const struct pc_trainer *t, const char *kind,
+/* The home of one of the states' arrays, whose entries for p begin at byte `at` of data. */
+static struct home home_in(
+    const struct pc_trainer *t, const struct pc_param *p, enum pc_states_array array, void *data, uint64_t at)
+{
+    struct pc_states_file *file = t->optimizer->file;
+    if (file)
+        return (struct home){.file = file, .at = pc_states_file_at(file, p, array)};
+    return (struct home){.data = (unsigned char *)data + at};
+}
+
+static int add_moment(struct pc_checkpoint *ck, const struct pc_trainer *t, enum pc_states_array array,
     const struct pc_optim_moment *m, const struct pc_param *p, const struct pc_tensor *like,
     struct paco_error *err)
 {
     static const enum pc_dtype types[] = {
         [PC_STATES_F32] = PC_F32, [PC_STATES_BF16] = PC_BF16, [PC_STATES_8BIT] = PC_U8};
-    enum pc_dtype type = types[t->options.optimizer.states];
+    bool is_m = array == PC_STATES_M;
+    enum pc_optim_states states = t->options.optimizer.states;
     char name[PC_MAX_NAME];
     uint64_t n_scales = (p->n + PC_PARAM_ALIGN - 1) / PC_PARAM_ALIGN;
-    snprintf(name, sizeof name, "%s.%s", p->name, kind);
-    int rc = add(ck, name, type, like->n_dims, like->shape,
-        m->data + p->offset * pc_dtype_traits(type)->block_size, err);
-    snprintf(name, sizeof name, "%s.%s_scale", p->name, kind);
-    if (rc == 0 && m->scale)
-        rc = add(ck, name, PC_F32, 1, &n_scales, m->scale + p->offset / PC_PARAM_ALIGN, err);
-    return rc;
+    struct home home = home_in(t, p, array, m->data, p->offset * pc_optim_states_size(states));
+    snprintf(name, sizeof name, "%s.%s", p->name, is_m ? "exp_avg" : "exp_avg_sq");
+    int rc = add(ck, name, types[states], like->n_dims, like->shape, home, err);
+    if (rc < 0 || states != PC_STATES_8BIT)
+        return rc;
+    home = home_in(t, p, is_m ? PC_STATES_M_SCALE : PC_STATES_V_SCALE, m->scale,
+        p->offset / PC_PARAM_ALIGN * sizeof *m->scale);
+    snprintf(name, sizeof name, "%s.%s_scale", p->name, is_m ? "exp_avg" : "exp_avg_sq");
+    return add(ck, name, PC_F32, 1, &n_scales, home, err);
 }
 
 /* All of t that changes, tensor by tensor, in the arrays it lies in. */
@@ -75,18 +102,19 @@ static int state_checkpoint(const struct pc_trainer *t, const struct pc_whole *a
     struct pc_checkpoint *ck = pc_checkpoint_new("training state", &g_ops, NULL, err);
     if (!ck)
         return PACO_EMEM;
-    ck->impl = pc_arena_alloc(&ck->arena, TENSORS_EACH * p->n, sizeof(void *));
-    int rc = ck->impl ? 0 : pc_error_mem(err, TENSORS_EACH * p->n * sizeof(void *), "a table of tensors");
+    ck->impl = pc_arena_alloc(&ck->arena, TENSORS_EACH * p->n, sizeof(struct home));
+    int rc =
+        ck->impl ? 0 : pc_error_mem(err, TENSORS_EACH * p->n * sizeof(struct home), "a table of tensors");
     for (size_t i = 0; i < p->n && rc == 0; i++) {
         const struct pc_tensor *w = &p->ck->tensors[i];
         void *data = arrays->w ? arrays->w + p->v[i].offset : pc_params_weights(p, &p->v[i]);
-        rc = add(ck, w->name, w->dtype, w->n_dims, w->shape, data, err);
+        rc = add(ck, w->name, w->dtype, w->n_dims, w->shape, (struct home){.data = data}, err);
     }
     for (size_t i = 0; i < p->n && rc == 0; i++) {
         const struct pc_tensor *w = &p->ck->tensors[i];
-        rc = add_moment(ck, t, "exp_avg", &arrays->m, &p->v[i], w, err);
+        rc = add_moment(ck, t, PC_STATES_M, &arrays->m, &p->v[i], w, err);
         if (rc == 0)
-            rc = add_moment(ck, t, "exp_avg_sq", &arrays->v, &p->v[i], w, err);
+            rc = add_moment(ck, t, PC_STATES_V, &arrays->v, &p->v[i], w, err);
     }
     if (rc < 0)
         return pc_checkpoint_close(ck), rc;
@@ -204,6 +232,8 @@ int pc_train_state_save(
     }
     struct pc_whole arrays;
     int rc = there ? 0 : pc_whole_gather(&arrays, t, dir, err);
+    if (rc == 0 && !there && t->optimizer->file)
+        rc = pc_states_file_wait(t->optimizer->file, err);
     return rc < 0 || there ? rc : save_arrays(t, &arrays, s, dir, err);
 }
 
@@ -448,11 +478,32 @@ static int check_tensors(const struct loading *l, struct paco_error *err)
     return 0;
 }
 
+/* All of from into the file of states, some rows at a time. */
+static int load_into_file(const struct home *home, const struct pc_tensor *from, struct paco_error *err)
+{
+    enum { PIECE = 1 << 22 }; /* bytes */
+    uint64_t step = from->row_size < PIECE ? PIECE / from->row_size : 1;
+    step = step < from->n_rows ? step : from->n_rows;
+    unsigned char *rows = pc_alloc((size_t)step, (size_t)from->row_size);
+    int rc = rows ? 0 : pc_error_mem(err, step * from->row_size, "rows of a checkpoint");
+    for (uint64_t row = 0; row < from->n_rows && rc == 0; row += step) {
+        uint64_t n = from->n_rows - row < step ? from->n_rows - row : step;
+        rc = pc_tensor_read(from, row, n, rows, err);
+        if (rc == 0)
+            rc = pc_states_file_write(
+                home->file, home->at + row * from->row_size, rows, (size_t)(n * from->row_size), err);
+    }
+    pc_free(rows);
+    return rc;
+}
+
 static int load_tensor(void *ctx, size_t i, struct pc_sweep *sweep, struct paco_error *err)
 {
     const struct loading *l = ctx;
     const struct pc_tensor *to = &l->to->tensors[i], *from = source_of(l, i);
-    int rc = pc_tensor_read(from, 0, from->n_rows, ((void **)to->owner->impl)[i], err);
+    const struct home *home = home_of(to);
+    int rc =
+        home->data ? pc_tensor_read(from, 0, from->n_rows, home->data, err) : load_into_file(home, from, err);
     return rc < 0 ? rc : pc_sweep_step(sweep, to->name, to->size, err);
 }
 
@@ -512,7 +563,9 @@ int pc_train_state_load(struct pc_trainer *t, const char *dir, const json_t *ide
     struct pc_ranks *ranks = t->setup.ranks;
     const struct pc_whole arrays = {.w = t->setup.params->w, .m = t->optimizer->m, .v = t->optimizer->v};
     struct loading l = {.params = t->setup.params, .scales = t->optimizer->m.scale};
-    int rc = state_checkpoint(t, &arrays, &to, err);
+    int rc = t->optimizer->file ? pc_states_file_wait(t->optimizer->file, err) : 0;
+    if (rc == 0)
+        rc = state_checkpoint(t, &arrays, &to, err);
     l.to = to;
     if (rc == 0 && (!ranks || ranks->rank == 0))
         rc = open_state(t, dir, identity, &source, &l, &step, err);

@@ -332,6 +332,22 @@ static int open_log(struct run *r, struct paco_error *err)
     return rc == 0 && o->resume && !o->resume_from ? drop_old(r, err) : rc;
 }
 
+/* Before the first step. A run that goes on from a state and is to leave no other can do without room for
+ * one: what interrupts it takes it back there. */
+static int reserve_first(const struct run *r, struct paco_error *err)
+{
+    int rc = reserve(r, true, err);
+    if (rc != PACO_ENOSPC || !r->t->step || r->o->save_every || r->o->save_epochs)
+        return rc;
+    rc = reserve(r, false, err);
+    if (rc == 0)
+        pc_note(r->o->saving.notes,
+            "the disk has no room for another checkpoint: what interrupts this run takes it back to step "
+            "%llu",
+            (unsigned long long)r->t->step);
+    return rc;
+}
+
 int pc_training_run(struct pc_trainer *t, const struct pc_training_options *o,
     struct pc_training_result *result, struct paco_error *err)
 {
@@ -344,7 +360,7 @@ int pc_training_run(struct pc_trainer *t, const struct pc_training_options *o,
     if (rc == 0) {
         rc = leads(t) ? open_log(&r, err) : 0;
         if (rc == 0)
-            rc = reserve(&r, true, err);
+            rc = reserve_first(&r, err);
         rc = after_leader(t, rc, err);
     }
     result->first_step = t->step;

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Full fine-tuning with less memory: BF16 weights, updates in the middle of backward. What should be the same bytes is, whatever
+"""Full fine-tuning with less memory: BF16 weights, updates in the middle of backward, states on disk. What should be the same bytes is, whatever
 the threads and the interruptions; what cannot be had is refused by name."""
 import json
 import os
@@ -18,6 +18,7 @@ from tiny import PACO, case, config, finish, floats, llama, paco, paco_json, sav
 STEPS = 12
 NARROW = ["--weights", "bf16"]
 WITHIN = NARROW + ["--update_in_backward", "--optim_states", "8bit"]
+ON_DISK = NARROW + ["--update_in_backward", "--states_on_disk"]
 
 
 def make_base(name="base", spread=0.02, tiny=1.0, **more):
@@ -85,6 +86,7 @@ def equalities():
     case("in F32 too", model_of(one) == model_of(run("one-within", "--dtype", "f32", "--update_in_backward", batch=1)))
     all_of_it = run("whole", *WITHIN)
     case("3 threads, all of it", same(all_of_it, run("whole-3", *WITHIN, "-t", 3)))
+    case("states on disk", same(all_of_it, run("on-disk", *ON_DISK)))
     case("all of it, packed", numbers(run("packed", *WITHIN, "--packing", "--max_seq_length", 64))[-1][0] == STEPS)
     case("the model answers", paco("generate", "-m", all_of_it, "-p", "abc", "-n", 4).returncode == 0)
     return all_of_it
@@ -95,9 +97,9 @@ def types_of(path):
     return {t["dtype"] for t in found["tensors"] if t["name"].endswith("proj.weight")} if found else None
 
 
-def interrupted(whole, *more):
+def interrupted(name, whole, *more):
     """Killed after each checkpoint and at any other moment, stopped, and gone on: the bytes of the run that was left alone."""
-    out, draw = work("killed"), random.Random(3)
+    out, draw = work(name), random.Random(3)
     again = command(out, *more, "--checkpointing_steps", 3, "--resume")
     for i in range(8):
         p = subprocess.Popen([PACO, *map(str, again)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -108,10 +110,10 @@ def interrupted(whole, *more):
         p.kill()
         p.communicate()
     done = paco(*again)
-    case("killed 8 times, then done", done.returncode == 0 and same(whole, out), done.stderr)
+    case(name + " 8 times, then done", done.returncode == 0 and same(whole, out), done.stderr)
     case("a checkpoint's matrices are BF16", types_of(os.path.join(out, "step_12")) == {"bf16"} == types_of(out), types_of(os.path.join(out, "step_12")))
     case("it is a model too", paco("generate", "-m", os.path.join(out, "step_12"), "-p", "abc", "-n", 4).returncode == 0)
-    out = work("stopped")
+    out = work(name + "-stopped")
     p = subprocess.Popen([PACO, *map(str, command(out, *more))], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     until_caught(p, signal.SIGTERM)
     while p.poll() is None and not (os.path.exists(os.path.join(out, "train_log.jsonl")) and lines(out)):
@@ -119,9 +121,10 @@ def interrupted(whole, *more):
     p.send_signal(signal.SIGTERM)
     _, text = p.communicate()
     left = [n for n in os.listdir(out) if n.startswith("step_")]
-    case("told to stop", p.returncode != 0 and len(left) == 1 and "--resume" in text, (text, left))
-    done = paco(*command(out, *more, "--resume"))
-    case("and gone on", done.returncode == 0 and same(whole, out), done.stderr)
+    case("told to stop, " + name, p.returncode != 0 and len(left) == 1 and "--resume" in text, (text, left))
+    case("no scratch is left", not [n for n in os.listdir(out) if "scratch" in n], os.listdir(out))
+    done = paco(*command(out, *(WITHIN if more == tuple(ON_DISK) else ON_DISK), "--resume"))
+    case("and gone on with it, whatever the states are in", done.returncode == 0 and same(whole, out), done.stderr)
 
 
 def refused():
@@ -131,6 +134,7 @@ def refused():
                        (["--update_in_backward", "--use_lora"], "an adapter's gradients are small"),
                        (["--update_in_backward", "--clip_grad_norm", "1"], "which --clip_grad_norm needs"),
                        (["--update_in_backward", "--gradient_accumulation_steps", 2], "--gradient_accumulation_steps 1"),
+                       (["--states_on_disk"], "--update_in_backward needs them"),
                        (["--update_in_backward", "--dtype", "f32"], "--per_device_train_batch_size 1")):
         done = paco(*command(never, *more))
         case("refused: " + " ".join(map(str, more)), done.returncode == 2 and text in done.stderr and not os.path.exists(never), done.stderr)
@@ -158,17 +162,54 @@ def torn():
 
 
 def planned():
-    ways = [paco_json(*command(work("never"), *more, "--plan")) for more in ([], NARROW, WITHIN)]
+    ways = [paco_json(*command(work("never"), *more, "--plan")) for more in ([], NARROW, WITHIN, ON_DISK)]
     if all(ways):
-        wide, narrow, within = ([w["memory"][k] for k in ("weights", "gradients", "optimizer_states")] for w in ways)
+        wide, narrow, within, on_disk = ([w["memory"][k] for k in ("weights", "gradients", "optimizer_states")] for w in ways)
         case("--plan counts what is kept", narrow[0] < 0.6 * wide[0] and narrow[1:] == wide[1:] and within[0] == narrow[0] and
              within[1] < 0.5 * narrow[1] and within[2] < 0.3 * narrow[2], (wide, narrow, within))
+        case("states on disk are counted there", on_disk[2] < within[2] and on_disk[:2] == within[:2] and ways[3]["disk"]["states_in_use"] > 2 *
+             12000 and ways[3]["disk"]["total"] == ways[2]["disk"]["total"] + ways[3]["disk"]["states_in_use"], (within, on_disk, ways[3]["disk"]))
         case("and the checkpoint", ways[1]["disk"]["checkpoint"] < ways[0]["disk"]["checkpoint"], [w["disk"] for w in ways])
 
 
+def small_disk():
+    """Room for the states is taken before the first step, and that for a checkpoint; who goes on may do without another."""
+    top = work("small", "x")[:-2]
+
+    def resize(size, how="remount,"):
+        return subprocess.run(["mount", "-t", "tmpfs", "-o", how + "size=" + size, "none", top], capture_output=True).returncode == 0
+    if os.geteuid() != 0 or not resize("300k", ""):
+        print("ok - # SKIP a small disk needs root")
+        return
+    try:
+        out = os.path.join(top, "out")
+        done = paco(*command(out, *ON_DISK))
+        case("a small disk", done.returncode == 1 and "optimiser states in use" in done.stderr and not os.path.exists(out), done.stderr)
+        resize("40m")
+        p = subprocess.Popen([PACO, *map(str, command(out, *ON_DISK))], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        until_caught(p, signal.SIGTERM)
+        while p.poll() is None and not (os.path.exists(os.path.join(out, "train_log.jsonl")) and lines(out)):
+            time.sleep(0.002)
+        p.send_signal(signal.SIGTERM)
+        _, text = p.communicate()
+        left = [n for n in os.listdir(out) if n.startswith("step_")]
+        case("a larger one, and a checkpoint on it", p.returncode != 0 and len(left) == 1, (text, left))
+        used = shutil.disk_usage(top).used
+        plan = paco_json(*command(work("never"), *ON_DISK, "--plan"))
+        resize(str(used + plan["disk"]["states_in_use"] + plan["disk"]["model"] + (plan["disk"]["checkpoint"] >> 1)))
+        done = paco(*command(out, *ON_DISK, "--resume", "--checkpointing_steps", 2))
+        case("too small for the next checkpoint", done.returncode == 1 and "for the next checkpoint and the model" in done.stderr, done.stderr)
+        done = paco(*command(out, *ON_DISK, "--resume"))
+        case("which is not needed", done.returncode == 0 and "no room for another checkpoint" in done.stderr and same(WHOLE, out), done.stderr)
+    finally:
+        subprocess.run(["umount", top], check=True)
+
+
 WHOLE = equalities()
-interrupted(WHOLE, *WITHIN)
+interrupted("killed", WHOLE, *WITHIN)
+interrupted("killed-on-disk", WHOLE, *ON_DISK)
 refused()
 torn()
 planned()
+small_disk()
 finish()

@@ -58,6 +58,38 @@ static void every_byte_arrives(void **state)
     scratch_close(&s);
 }
 
+/* A file without a name: zeros at first, pages and odd pieces, and what lies beyond. */
+static void scratch_is_written_and_read(void **state)
+{
+    (void)state;
+    enum { SIZE = 3 * PC_DISK_PAGE };
+    struct scratch s;
+    struct pc_disk_file f;
+    struct paco_error err = {0};
+    unsigned char *page = aligned_alloc(PC_DISK_PAGE, SIZE);
+    assert_non_null(page);
+    scratch_open(&s);
+    assert_int_equal(pc_disk_open_unnamed(&f, s.dir, SIZE, &err), 0);
+    assert_int_equal(rmdir(s.dir), 0); /* it is empty */
+    assert_int_equal(pc_disk_read_at(&f, 0, page, SIZE, &err), 0);
+    for (int i = 0; i < SIZE; i++)
+        assert_int_equal(page[i], 0);
+    for (int i = 0; i < SIZE; i++)
+        page[i] = (unsigned char)(i * 2654435761u >> 13);
+    assert_int_equal(pc_disk_write_at(&f, PC_DISK_PAGE, page + PC_DISK_PAGE, PC_DISK_PAGE, &err), 0);
+    assert_int_equal(pc_disk_write_at(&f, 5, page + 5, 999, &err), 0);
+    unsigned char odd[1000];
+    assert_int_equal(pc_disk_read_at(&f, PC_DISK_PAGE + 7, odd, 1000, &err), 0);
+    assert_memory_equal(odd, page + PC_DISK_PAGE + 7, 1000);
+    assert_int_equal(pc_disk_read_at(&f, 5, odd, 999, &err), 0);
+    assert_memory_equal(odd, page + 5, 999);
+    assert_int_equal(pc_disk_read_at(&f, SIZE - 10, odd, 11, &err), PACO_EIO);
+    assert_contains(err.message, "the file ends there");
+    assert_int_equal(err.offset, SIZE);
+    pc_disk_close(&f);
+    free(page);
+}
+
 static void a_failed_write_stops_everybody(void **state)
 {
     (void)state;
@@ -124,6 +156,7 @@ static void what_cannot_be_reserved_is_said(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(scratch_is_written_and_read),
         cmocka_unit_test(every_byte_arrives),
         cmocka_unit_test(a_failed_write_stops_everybody),
         cmocka_unit_test(what_cannot_be_reserved_is_said),

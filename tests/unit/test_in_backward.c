@@ -3,8 +3,10 @@
 #include "train_bench.h"
 
 #include "train/in_backward.h"
+#include "train/state.h"
 
 #include <math.h>
+#include <unistd.h>
 
 static struct pc_train_options big_options(bool bf16, uint64_t batch)
 {
@@ -88,6 +90,133 @@ static void gradients_are_a_part_s(void **state)
     }
 }
 
+/* In a file: the same bytes, also after going on from a state that was saved from memory or from another
+ * file. */
+static void states_in_a_file_are_the_same(void **state)
+{
+    (void)state;
+    for (int k = 0; k < 6; k++) {
+        struct pc_train_options o = big_options(true, 6);
+        o.in_backward = true;
+        o.optimizer.states = (enum pc_optim_states)(k % 3);
+        struct scratch scratch;
+        struct bench in_memory, in_file, after[2];
+        struct pc_train_report r;
+        struct paco_error err = {0};
+        char dir[2][1100], top[1100];
+        scratch_open(&scratch);
+        snprintf(top, sizeof top, "%s", scratch.dir);
+        json_t *id = json_pack("{s:i}", "seed", 7);
+        const struct pc_train_saving saving = {.identity = id};
+        open_model(&in_memory, &o, 1, 0, NULL, k < 3, PC_BF16);
+        o.optimizer.states_dir = top;
+        open_model(&in_file, &o, 2, 0, NULL, k < 3, PC_BF16);
+        assert_null(in_file.t->optimizer->m.data);
+        steps(&in_memory, 5, &r);
+        steps(&in_file, 5, &r);
+        assert_same_weights(&in_memory, &in_file);
+        struct bench *of[2] = {&in_memory, &in_file};
+        for (int i = 0; i < 2; i++) {
+            snprintf(dir[i], sizeof dir[i], "%s", scratch_path(&scratch, i ? "file" : "memory"));
+            if (pc_train_state_save(of[i]->t, &saving, dir[i], &err) < 0)
+                fail_msg("%s: %s", err.path, err.message);
+        }
+        steps(&in_memory, 3, &r);
+        steps(&in_file, 3, &r); /* goes on after a save */
+        assert_same_weights(&in_memory, &in_file);
+        for (int i = 0; i < 2; i++) {
+            o.optimizer.states_dir = i ? NULL : top;
+            open_model(&after[i], &o, 2, 0, NULL, k < 3, PC_BF16);
+            if (pc_train_state_load(after[i].t, dir[i], id, &err) < 0)
+                fail_msg("%s: %s", err.path, err.message);
+            steps(&after[i], 3, &r);
+            assert_same_weights(&in_memory, &after[i]);
+            close_bench(&after[i]);
+        }
+        close_bench(&in_memory);
+        close_bench(&in_file);
+        json_decref(id);
+        scratch_close(&scratch);
+    }
+}
+
+/* A step whose loss is not finite has asked for states that it does not use. */
+static void a_step_may_be_given_up(void **state)
+{
+    (void)state;
+    struct scratch scratch;
+    struct bench b, same;
+    struct pc_train_report r;
+    struct paco_error err = {0};
+    struct pc_train_options o = big_options(true, 6);
+    scratch_open(&scratch);
+    o.in_backward = true;
+    open_bench(&same, &o, 1);
+    o.optimizer.states_dir = scratch.dir;
+    open_bench(&b, &o, 1);
+    float *w = pc_params_at(b.params, b.params->w, "model.norm.weight"), kept = w[3];
+    for (int i = 0; i < 4; i++) {
+        kept = w[3];
+        w[3] = INFINITY;
+        assert_int_equal(pc_trainer_step(b.t, NULL, &r, &err), PACO_EVERIFY);
+        w[3] = kept;
+        steps(&b, 1, &r);
+        steps(&same, 1, &r);
+    }
+    assert_same_weights(&b, &same);
+    close_bench(&b);
+    close_bench(&same);
+    scratch_close(&scratch);
+}
+
+/* Take away what is in the file without a name that this process has in dir. */
+static void cut_unnamed(const char *dir)
+{
+    int n_cut = 0;
+    for (int fd = 3; fd < 64; fd++) {
+        char link[64], path[1100];
+        snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+        ssize_t n = readlink(link, path, sizeof path - 1);
+        path[n > 0 ? n : 0] = '\0';
+        if (strncmp(path, dir, strlen(dir)) == 0 && strstr(path, "(deleted)") && ftruncate(fd, 0) == 0)
+            n_cut++;
+    }
+    assert_true(n_cut > 0);
+}
+
+/* What cannot be read back, as from a disk that fails, tears the model, and nothing of it is saved. */
+static void a_file_that_fails_tears_the_model(void **state)
+{
+    (void)state;
+    struct scratch scratch;
+    struct bench b;
+    struct pc_train_report r;
+    struct paco_error err = {0};
+    struct pc_train_options o = big_options(true, 6);
+    scratch_open(&scratch);
+    o.in_backward = true;
+    o.optimizer.states_dir = scratch.dir;
+    open_bench(&b, &o, 1);
+    steps(&b, 2, &r);
+    assert_int_equal(pc_states_file_wait(b.t->optimizer->file, &err), 0);
+    cut_unnamed(scratch.dir);
+    assert_int_equal(pc_trainer_step(b.t, NULL, &r, &err), PACO_EIO);
+    assert_contains(err.message, "the file ends there");
+    assert_true(pc_trainer_is_torn(b.t));
+    json_t *id = json_pack("{s:i}", "seed", 7);
+    const struct pc_train_saving saving = {.identity = id};
+    assert_int_equal(pc_train_state_save(b.t, &saving, scratch_path(&scratch, "never"), &err), PACO_EIO);
+    json_decref(id);
+    o.optimizer.states_dir = scratch_path(&scratch, "nowhere");
+    struct pc_optimizer *never = NULL;
+    err = (struct paco_error){.code = 0};
+    assert_int_equal(pc_optimizer_new(b.params, &o.optimizer, b.pool, &never, &err), PACO_ENOENT);
+    assert_contains(err.message, "GB for the optimiser's states: a scratch file cannot be made there");
+    assert_null(never);
+    close_bench(&b);
+    scratch_close(&scratch);
+}
+
 /* Part after part by hand, with what is not finite in one of them. */
 static void a_gradient_that_is_not_finite_ends_the_step(void **state)
 {
@@ -125,7 +254,9 @@ static void a_gradient_that_is_not_finite_ends_the_step(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(it_is_the_ordinary_update),
-        cmocka_unit_test(a_step_is_one_pass), cmocka_unit_test(gradients_are_a_part_s),
+        cmocka_unit_test(states_in_a_file_are_the_same), cmocka_unit_test(a_step_may_be_given_up),
+        cmocka_unit_test(a_file_that_fails_tears_the_model), cmocka_unit_test(a_step_is_one_pass),
+        cmocka_unit_test(gradients_are_a_part_s),
         cmocka_unit_test(a_gradient_that_is_not_finite_ends_the_step)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
