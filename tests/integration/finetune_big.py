@@ -97,6 +97,17 @@ def types_of(path):
     return {t["dtype"] for t in found["tensors"] if t["name"].endswith("proj.weight")} if found else None
 
 
+def told_to_stop(out, *more):
+    """SIGTERM after the first step; what was said, and the checkpoints that are there."""
+    p = subprocess.Popen([PACO, *map(str, command(out, *more))], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    until_caught(p, signal.SIGTERM)
+    while p.poll() is None and not (os.path.exists(os.path.join(out, "train_log.jsonl")) and lines(out)):
+        time.sleep(0.002)
+    p.send_signal(signal.SIGTERM)
+    _, text = p.communicate()
+    return text, [n for n in os.listdir(out) if n.startswith("step_")] if p.returncode else []
+
+
 def interrupted(name, whole, *more):
     """Killed after each checkpoint and at any other moment, stopped, and gone on: the bytes of the run that was left alone."""
     out, draw = work(name), random.Random(3)
@@ -114,14 +125,8 @@ def interrupted(name, whole, *more):
     case("a checkpoint's matrices are BF16", types_of(os.path.join(out, "step_12")) == {"bf16"} == types_of(out), types_of(os.path.join(out, "step_12")))
     case("it is a model too", paco("generate", "-m", os.path.join(out, "step_12"), "-p", "abc", "-n", 4).returncode == 0)
     out = work(name + "-stopped")
-    p = subprocess.Popen([PACO, *map(str, command(out, *more))], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    until_caught(p, signal.SIGTERM)
-    while p.poll() is None and not (os.path.exists(os.path.join(out, "train_log.jsonl")) and lines(out)):
-        time.sleep(0.002)
-    p.send_signal(signal.SIGTERM)
-    _, text = p.communicate()
-    left = [n for n in os.listdir(out) if n.startswith("step_")]
-    case("told to stop, " + name, p.returncode != 0 and len(left) == 1 and "--resume" in text, (text, left))
+    text, left = told_to_stop(out, *more)
+    case("told to stop, " + name, len(left) == 1 and "--resume" in text, (text, left))
     case("no scratch is left", not [n for n in os.listdir(out) if "scratch" in n], os.listdir(out))
     done = paco(*command(out, *(WITHIN if more == tuple(ON_DISK) else ON_DISK), "--resume"))
     case("and gone on with it, whatever the states are in", done.returncode == 0 and same(whole, out), done.stderr)
@@ -186,14 +191,8 @@ def small_disk():
         done = paco(*command(out, *ON_DISK))
         case("a small disk", done.returncode == 1 and "optimiser states in use" in done.stderr and not os.path.exists(out), done.stderr)
         resize("40m")
-        p = subprocess.Popen([PACO, *map(str, command(out, *ON_DISK))], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        until_caught(p, signal.SIGTERM)
-        while p.poll() is None and not (os.path.exists(os.path.join(out, "train_log.jsonl")) and lines(out)):
-            time.sleep(0.002)
-        p.send_signal(signal.SIGTERM)
-        _, text = p.communicate()
-        left = [n for n in os.listdir(out) if n.startswith("step_")]
-        case("a larger one, and a checkpoint on it", p.returncode != 0 and len(left) == 1, (text, left))
+        text, left = told_to_stop(out, *ON_DISK)
+        case("a larger one, and a checkpoint on it", len(left) == 1, (text, left))
         used = shutil.disk_usage(top).used
         plan = paco_json(*command(work("never"), *ON_DISK, "--plan"))
         resize(str(used + plan["disk"]["states_in_use"] + plan["disk"]["model"] + (plan["disk"]["checkpoint"] >> 1)))
