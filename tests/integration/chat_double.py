@@ -119,6 +119,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def refused(self):
         double = self.server.double
+        if double.down:
+            self.close_connection = True
+            return True
         if double.key and self.headers.get("Authorization") != f"Bearer {double.key}":
             self.fault(401, "Incorrect API key provided.", "invalid_api_key")
             return True
@@ -212,7 +215,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 class Double:
     def __init__(self, port=0):
         self.models = ["llama-7b", "llama-7b-tuned", HOSTILE_NAME]
-        self.key, self.loading, self.stopped = None, 0, 0
+        self.key, self.loading, self.stopped, self.down = None, 0, 0, False
         self.asked, self.paths = [], []
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.server.double = self

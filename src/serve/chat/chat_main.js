@@ -228,7 +228,7 @@ function watchScrolling() {
     else if (main.scrollTop < last) page.follow = false; // upwards: somebody reads
     last = main.scrollTop;
     by('latest').hidden = away < 200;
-    hideTip();
+    moveTip();
   }, {passive: true});
   by('latest').addEventListener('click', () => {
     page.follow = true;

@@ -2,8 +2,8 @@
 // Markdown as models write it, made into elements. The source is hostile: what is not understood stays text, HTML stays text,
 // links go to http and https only, pictures are links, nesting is bounded, and time is linear in the length of the text.
 //
-// Blocks are read strictly forward: what follows can change the last block only. While an answer streams in, StreamedMarkdown
-// therefore makes the last block anew and leaves the others alone.
+// Blocks are read strictly forward: what follows can change the last block only, and a line that is not complete the one before
+// it. While an answer streams in, StreamedMarkdown therefore makes these anew and leaves the others alone.
 
 const MAX_NESTING = 8;      // quotes and lists in one another
 const MAX_OPEN = 32;        // emphasis and brackets that may still be closed
@@ -28,7 +28,7 @@ function safeAddress(text) {
 }
 
 function link(url, children) {
-  const a = make('a', {href: url.href, title: url.href, target: '_blank', rel: 'noopener noreferrer nofollow', dir: 'auto'}, ...children);
+  const a = make('a', {href: url.href, title: url.href, target: '_blank', rel: 'noopener noreferrer nofollow', dir: 'auto'}, children);
   // Words that look like another address than the one they lead to get it written beside them.
   return /\w\.\w/.test(a.textContent) && !a.textContent.includes(url.host) ? [a, ` (${url.host})`] : [a];
 }
@@ -40,8 +40,8 @@ function destination(text, i) {
     if (text[j] === '\n') return null;
     if (text[j] === '(') depth++;
     if (text[j] === ')' && --depth === 0) {
-      const address = text.slice(i + 1, j).trim().replace(/^<(.*)>$/, '$1').split(/\s/, 1)[0];
-      return [safeAddress(address), j + 1];
+      const inside = text.slice(i + 1, j).trim();
+      return [safeAddress((/^<([^<>]*)>/.exec(inside) || inside.split(/\s/, 1)).at(-1)), j + 1];
     }
   }
   return null;
@@ -94,7 +94,7 @@ class Inline {
       const take = k < 0 ? 0 : mark === '~' ? 2 : Math.min(2, rest, this.open[k].left);
       if (!take || take > rest || take > this.open[k].left) break;
       const tag = mark === '~' ? 'del' : take === 2 ? 'strong' : 'em';
-      this.out.push(make(tag, {}, ...this.takeFrom(k)));
+      this.out.push(make(tag, {}, this.takeFrom(k)));
       this.give(k, take);
       rest -= take;
     }
@@ -251,13 +251,13 @@ function heading(lines, i) {
   const text = lines[i].trim().slice(level).trim();
   const closing = / #{1,100}$/.exec(text.slice(-101));
   const bare = closing ? text.slice(0, -closing[0].length).trim() : text;
-  return [make('h' + Math.min(level + 3, 6), {dir: 'auto', class: 'level' + Math.min(level, 4)}, ...inline(bare)), i + 1];
+  return [make('h' + Math.min(level + 3, 6), {class: 'level' + Math.min(level, 4)}, inline(bare)), i + 1];
 }
 
 function quote(lines, i, nesting) {
   const inner = [];
   for (; i < lines.length && QUOTE.test(lines[i]); i++) inner.push(lines[i].replace(QUOTE, ''));
-  return [make('blockquote', {dir: 'auto'}, ...readBlocks(inner, nesting + 1).map((b) => b.node)), i];
+  return [make('blockquote', {}, readBlocks(inner, nesting + 1).map((b) => b.node)), i];
 }
 
 // The lines of one item, without its margin; models indent what is inside by two as readily as by three.
@@ -290,32 +290,28 @@ function list(lines, i, nesting) {
     items.push(readBlocks(inner, nesting + 1).map((b) => b.node));
     i = next;
   }
-  const element = make(ordered ? 'ol' : 'ul', {start: ordered && parseInt(marker, 10) !== 1 ? parseInt(marker, 10) : null, dir: 'auto'});
-  for (const nodes of items) {
-    const li = make('li', {dir: 'auto'});
-    for (const e of nodes) li.append(...(!loose && e.nodeName === 'P' ? e.childNodes : [e]));
-    element.append(li);
-  }
-  return [element, i];
+  const entries = items.map((nodes) => make('li', {}, nodes.flatMap((e) => (!loose && e.nodeName === 'P' ? [...e.childNodes] : [e]))));
+  const start = ordered ? parseInt(marker, 10) : 1;
+  return [make(ordered ? 'ol' : 'ul', {start: start === 1 ? null : start}, entries), i];
 }
 
 function table(lines, i) {
   const sides = cells(lines[i + 1]).map((c) => (c.endsWith(':') ? (c.startsWith(':') ? 'center' : 'end') : 'start'));
   const row = (line, tag) => {
     const texts = cells(line);
-    return make('tr', {}, ...sides.map((side, k) =>
-      make(tag, {class: side, dir: 'auto', scope: tag === 'th' ? 'col' : null}, ...inline(texts[k] || ''))));
+    return make('tr', {}, sides.map((side, k) =>
+      make(tag, {class: side, dir: 'auto', scope: tag === 'th' ? 'col' : null}, inline(texts[k] || ''))));
   };
   const head = row(lines[i], 'th'), body = [];
   for (i += 2; i < lines.length && lines[i].includes('|') && !isBlank(lines[i]); i++) body.push(row(lines[i], 'td'));
   return [make('div', {class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Table'},
-    make('table', {}, make('thead', {}, head), make('tbody', {}, ...body))), i];
+    make('table', {}, make('thead', {}, head), make('tbody', {}, body))), i];
 }
 
 function paragraph(lines, i) {
   const start = i;
   for (i++; i < lines.length && !isBlank(lines[i]) && !begins(lines, i);) i++;
-  return [make('p', {dir: 'auto'}, ...inline(lines.slice(start, i).join('\n').trim())), i];
+  return [make('p', {}, inline(lines.slice(start, i).join('\n').trim())), i];
 }
 
 function readBlock(lines, i, nesting) {
@@ -338,6 +334,8 @@ function readBlocks(lines, nesting = 0) {
       continue;
     }
     const [node, next] = readBlock(lines, i, nesting);
+    // A block has the direction of its first letters, with all in it: a list's numbers stand on the side where it begins.
+    if (nesting === 0 && node.nodeName !== 'DIV') node.dir = 'auto';
     found.push({line: i, node});
     i = next;
   }
@@ -347,33 +345,33 @@ function readBlocks(lines, nesting = 0) {
 /** A text that grows, in an element: update(text) with all of it so far. */
 class StreamedMarkdown {
   constructor(box) {
-    Object.assign(this, {box, offset: 0, last: null});
+    Object.assign(this, {box, offset: 0, loose: []});
   }
 
   update(text) {
     const lines = text.slice(this.offset).replace(/\r\n?/g, '\n').replace(/\t/g, '    ').split('\n');
     const found = readBlocks(lines);
-    const open = found.pop();
-    if (found.length) {
-      this.offset = offsetOfLine(text, this.offset, open.line);
-      for (const {node} of found) {
-        this.show(node);
-        this.last = null;
-      }
-    }
-    if (open) this.show(open.node);
+    this.show(found.map((b) => b.node));
+    const stable = found.length - (found.at(-1)?.line === lines.length - 1 ? 2 : 1);
+    if (stable <= 0) return;
+    this.loose.splice(0, stable);
+    this.offset = offsetOfLine(text, this.offset, found[stable].line);
   }
 
   // Code that grows keeps its element, so that a reader's selection, scrolling and focus stay.
-  show(node) {
+  show(nodes) {
     const head = (e) => e?.className === 'code' && e.firstChild.firstChild.textContent;
-    if (head(node) && head(node) === head(this.last)) {
-      this.last.querySelector('code').textContent = node.querySelector('code').textContent;
-      return;
-    }
-    if (this.last) this.last.replaceWith(node);
-    else this.box.append(node);
-    this.last = node;
+    const old = this.loose;
+    this.loose = nodes.map((node, i) => {
+      if (head(node) && head(node) === head(old[i])) {
+        old[i].querySelector('code').textContent = node.querySelector('code').textContent;
+        return old[i];
+      }
+      if (old[i]) old[i].replaceWith(node);
+      else this.box.append(node);
+      return node;
+    });
+    old.slice(nodes.length).forEach((e) => e.remove());
   }
 }
 

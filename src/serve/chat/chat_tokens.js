@@ -53,7 +53,7 @@ class TokenView {
     const added = tokens.slice(this.shown).map((t, i) => this.element(t, this.shown + i));
     if (this.shown === 0 && added.length) added[0].tabIndex = 0;
     this.shown = tokens.length;
-    this.box.append(...added);
+    for (const e of added) this.box.append(e);
   }
 
   // A character may be torn over several tokens: it shows with its last one, the others show their bytes.
@@ -124,6 +124,13 @@ function placeTip(tip, at) {
   const below = at.bottom + 6, fits = below + height + edge <= window.innerHeight;
   tip.style.left = `${Math.max(left, edge)}px`;
   tip.style.top = `${fits ? below : Math.max(at.top - height - 6, edge)}px`;
+}
+
+/** What it belongs to has moved: it follows the focus, but not a mouse that stays where it is. */
+function moveTip() {
+  const target = document.querySelector('[aria-describedby="tip"]');
+  if (target && target === document.activeElement) placeTip(by('tip'), target.getBoundingClientRect());
+  else hideTip();
 }
 
 function hideTip() {
