@@ -17,7 +17,7 @@ struct pc_chat_page {
     const unsigned char *gzip; /* the same packed, for who accepts it: add "Content-Encoding: gzip" */
     size_t gzip_size;
     const char *const (*headers)[2]; /* name and value, up to a NULL name; Content-Type and ETag among them */
-    const char *etag;                /* with its quotes */
+    const char *etag;                /* weak, with its quotes */
 };
 extern const struct pc_chat_page pc_chat_page;
 
