@@ -54,10 +54,10 @@ static void catch_signals(void)
     g_handling = true;
     for (int i = 0; i < 3; i++) {
         // SA_RESETHAND: the second one kills. What the parent ignores (nohup, a background job) stays
-        // ignored.
+        // ignored, what the command has a handler of its own for is left to that.
         struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND | SA_RESTART};
         sigemptyset(&action.sa_mask);
-        if (sigaction(g_signals[i], NULL, &g_before[i]) == 0 && g_before[i].sa_handler != SIG_IGN)
+        if (sigaction(g_signals[i], NULL, &g_before[i]) == 0 && g_before[i].sa_handler == SIG_DFL)
             sigaction(g_signals[i], &action, NULL);
     }
 }
@@ -72,6 +72,11 @@ static void release_signals(void)
 int pc_progress_stopped(void)
 {
     return g_signal;
+}
+
+void pc_progress_stop(int number)
+{
+    g_signal = number;
 }
 
 static bool on_terminal(void)

@@ -65,19 +65,18 @@ static int print_result(const struct pc_finetune *f, const struct pc_training_re
 
 /* When what is in memory cannot be saved: what is left to go on from, where that can be seen, or was heard of
  * last. */
-static void add_way_on(
-    const struct pc_finetune *f, const struct pc_training_result *r, struct paco_error *err)
+static void add_way_on(const struct pc_finetune *f, struct paco_error *err)
 {
     struct pc_train_states found = {.n = 0};
     char why[sizeof err->message];
     snprintf(why, sizeof why, "%s", err->message);
-    if (pc_train_states_find(f->v->out, &found, NULL) == 0 && (found.n || *r->latest))
-        pc_error_set(err, err->code, "%s. The same command with --resume goes on from %s%s", why,
-            found.n ? found.v[0].dir : r->latest,
-            f->ranks ? ", with any number of ranks that can train this" : "");
+    (void)pc_train_states_find(f->v->out, &found, NULL);
+    const char *latest = found.n ? found.v[0].dir : f->party.latest;
+    if (*latest)
+        pc_error_set(err, err->code, "%s. " PC_FINETUNE_WAY_ON "%s%s", why, latest,
+            f->ranks ? PC_FINETUNE_WAY_ON_END : "");
     else
-        pc_error_set(
-            err, err->code, "%s. There is no checkpoint yet (--checkpointing_steps N makes some)", why);
+        pc_error_set(err, err->code, "%s. " PC_FINETUNE_NO_WAY_ON, why);
     pc_train_states_release(&found);
 }
 
@@ -93,6 +92,7 @@ static int train(struct pc_finetune *f, struct pc_finetune_watch *w, struct paco
     pc_progress_bar(f->self); // hears of signals again: the one of the preparations has ended
     f->run.saving.progress = &w->bar.progress;
     f->run.peak_memory = pc_peak_rss;
+    f->run.latest = f->party.latest;
     f->run.on_begin = pc_finetune_watch_begin;
     f->run.on_step = pc_finetune_watch_step;
     f->run.ctx = w;
@@ -103,7 +103,7 @@ static int train(struct pc_finetune *f, struct pc_finetune_watch *w, struct paco
         pc_command_warn(f->self, "step %llu is kept in %s: the same command with --resume goes on from there",
             (unsigned long long)f->trainer->step, result.saved);
     if (rc < 0 && (f->ranks || pc_trainer_is_torn(f->trainer)) && !*result.saved)
-        add_way_on(f, &result, err);
+        add_way_on(f, err);
     if (rc == 0)
         rc = finish(f, &written, err);
     if (rc == 0)

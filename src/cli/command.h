@@ -108,6 +108,8 @@ const struct pc_progress *pc_progress_bar(const struct pc_command *self);
 void pc_progress_bar_end(void);
 /** The signal that asked a job to stop, or 0. */
 int pc_progress_stopped(void);
+/** As if that signal had come; from handlers, too. */
+void pc_progress_stop(int number);
 
 /** Peak resident memory of this process so far, in bytes: mapped pages and libraries count. */
 uint64_t pc_peak_rss(void);

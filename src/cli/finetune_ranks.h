@@ -5,15 +5,23 @@
 
 #include "base/collect.h"
 #include "cli/command.h"
+#include "train/training_run.h"
 
 /** Who trains with us. `{0}`: nobody. */
 struct pc_finetune_party {
     struct pc_comm *comm;
-    struct pc_collect *collect; /* NULL: alone */
-    int rank, size;             /* 0 and 1 alone */
-    int n_local;                /* ranks on this machine */
-    int errors;                 /* the standard error there was before all ranks but 0 fell silent */
+    struct pc_collect *collect;      /* NULL: alone */
+    int rank, size;                  /* 0 and 1 alone */
+    int n_local;                     /* ranks on this machine */
+    int errors;                      /* the standard error there was before all ranks but 0 fell silent */
+    char latest[PC_TRAINING_LATEST]; /* the checkpoint to go on from, or empty: for those who say how the job
+                                        ended */
 };
+
+/** How to go on after the end: the first and p->latest and the second, or that there is no way. */
+#define PC_FINETUNE_WAY_ON "The same command with --resume goes on from "
+#define PC_FINETUNE_WAY_ON_END ", with any number of ranks that can train this"
+#define PC_FINETUNE_NO_WAY_ON "There is no checkpoint yet (--checkpointing_steps N makes some)"
 
 /** Join the other ranks, if mpirun started any. All but rank 0 fall silent, and leave signals to it; SIGUSR1,
  * which mpirun hands on, asks to save and stop (pc_finetune_stop_asked). *owned*: pc_finetune_leave. */

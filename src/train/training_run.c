@@ -112,9 +112,10 @@ static int remove_damaged(
     return after_leader(r->t, rc, err);
 }
 
-static void remember(struct run *r, const char *dir)
+static void remember(const struct run *r, const char *dir)
 {
-    snprintf(r->result->latest, sizeof r->result->latest, "%s", dir);
+    if (r->o->latest)
+        snprintf(r->o->latest, PC_TRAINING_LATEST, "%s", dir);
 }
 
 /* Load one of the n states that rank 0 has found, the latest that is whole. */
@@ -158,8 +159,8 @@ static int go_on(struct run *r, struct paco_error *err)
         pc_note(r->o->saving.notes, "there is no checkpoint yet: the run begins at its first step");
     if (rc == 0)
         rc = load_latest(r, &found, (size_t)n, err);
-    if (rc == 0 && r->t->setup.ranks) // all can say it, whoever is left
-        rc = pc_collect_tell(r->t->setup.ranks->collect, r->result->latest, sizeof r->result->latest, err);
+    if (rc == 0 && r->t->setup.ranks && r->o->latest) // all can say it, whoever is left
+        rc = pc_collect_tell(r->t->setup.ranks->collect, r->o->latest, PC_TRAINING_LATEST, err);
     pc_train_states_release(&found);
     return rc;
 }

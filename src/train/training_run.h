@@ -16,6 +16,8 @@
 #include "train/log.h"
 #include "train/state.h"
 
+enum { PC_TRAINING_LATEST = 512 };
+
 struct pc_training_options {
     const char *out_dir;
     const char *inputs[3];   /* folders that training begins with, or NULL: the base, a diff, an adapter */
@@ -28,6 +30,9 @@ struct pc_training_options {
     struct pc_train_saving saving; /* its progress is that of the steps */
     uint64_t model_size;           /* bytes of what is written at the end: held from the beginning */
     uint64_t (*peak_memory)(void); /* bytes, for the log */
+    /** The state that is there to go on from, of all ranks the same, is written here as it changes; or NULL.
+     */
+    char *latest; /* (PC_TRAINING_LATEST) */
     /** Before the first step, and after each: may be NULL. step: where the run goes on, 0 where it begins;
      * out_dir is there and locked. What they return below 0 on any rank ends the run of all, as what a step
      * does. */
@@ -42,7 +47,6 @@ struct pc_training_result {
     uint64_t n_tokens;           /* of this process */
     double seconds, loss;        /* training; the mean loss of the last epoch's steps, by the log too */
     char saved[512];             /* the state that an interruption left, or empty */
-    char latest[512];            /* the state that is there to go on from, or empty */
 };
 
 /** Look at out_dir and refuse what would be overwritten, before anything else is done: PACO_EEXIST names what

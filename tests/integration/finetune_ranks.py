@@ -3,7 +3,6 @@
 """Training under mpirun: the same bytes for 1, 2 and 4 ranks, going on with another number of them, a rank that dies."""
 import json
 import os
-import random
 import re
 import shutil
 import signal
@@ -12,54 +11,8 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from counting import V, tokenizer_json  # noqa: E402
-from tiny import PACO, case, config, finish, llama, save, work  # noqa: E402
-
-MODULES = os.environ["PACO_MODULES"]
-ENV = {**{k: v for k, v in os.environ.items() if not k.startswith("PACO_")}, "PACO_MODULES": MODULES, "OMPI_ALLOW_RUN_AS_ROOT": "1",
-       "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_btl_vader_single_copy_mechanism": "none"}
-STEPS = 14
-
-
-def inputs():
-    """A model of several chunks of parameters, and words to be turned round."""
-    cfg = dict(config(vocab=V, hidden=128, layers=3, heads=4, kv_heads=2, ff=352), max_position_embeddings=256)
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-    m = save(work("model"), llama(cfg), cfg, {"tokenizer.json": tokenizer_json(), "tokenizer_config.json": settings})
-    rng = random.Random(3)
-    with open(work("data.jsonl"), "w", encoding="utf-8") as f:
-        for _ in range(37):
-            word = "".join(rng.choice("abcdefgh") for _ in range(rng.randint(2, 40)))
-            f.write(json.dumps({"prompt": word + " ", "completion": word[::-1]}) + "\n")
-    return m
-
-
-def command(n, out, *more):
-    args = [PACO, "finetune", "-m", work("model"), "--train_file", work("data.jsonl"), "--output_dir", out, "--learning_rate", "1e-3",
-            "--num_train_epochs", "2", "--per_device_train_batch_size", "3", "--gradient_accumulation_steps", "2", "--warmup_ratio", "0.1",
-            "--clip_grad_norm", "1", "--weight_decay", "0.1", *more]
-    return ["mpirun", "--oversubscribe", "-n", str(n), *args] if n > 1 else args
-
-
-def train(n, out, *more):
-    return subprocess.run(command(n, out, *more), env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
-
-
-def read(*path):
-    try:
-        with open(os.path.join(*path), "rb") as f:
-            return f.read()
-    except OSError as e:
-        return str(e)
-
-
-def log(out):
-    return [(s["step"], s["loss"], s["grad_norm"], s["learning_rate"], s["tokens"])
-            for s in map(json.loads, (read(out, "train_log.jsonl") or b"").splitlines())]
-
-
-def same(a, b):
-    return read(a, "model.safetensors") == read(b, "model.safetensors") and log(a) == log(b)
+from ranked import ENV, MODULES, STEPS, command, inputs, log, processes, read, same, train, wait_for  # noqa: E402
+from tiny import case, finish, work  # noqa: E402
 
 
 def equal_ranks():
@@ -89,6 +42,9 @@ def bf16_ranks():
     case("LoRA, 4 ranks: the same adapter as one", (r.returncode, s.returncode) == (0, 0) and log(a) == log(b) and
          isinstance(read(a, "adapter_model.safetensors"), bytes) and
          read(a, "adapter_model.safetensors") == read(b, "adapter_model.safetensors"), (r, s))
+    r = train(2, work("lora-3"), *lora, "--zero", "3")
+    case("LoRA, --zero 3: the same adapter", r.returncode == 0 and log(a) == log(work("lora-3")) and
+         read(a, "adapter_model.safetensors") == read(work("lora-3"), "adapter_model.safetensors"), r)
     for n in (2, 3):
         a, b = work(f"bf16-{n}-a"), work(f"bf16-{n}-b")
         r, again = train(n, a, "--zero", "2"), train(n, b, "--zero", "0", "-t", "2")
@@ -248,26 +204,6 @@ def small_disk():
             subprocess.run(["umount", top], check=True)
 
 
-def wait_for(path, p, seconds=60):
-    end = time.time() + seconds
-    while not os.path.exists(path) and p.poll() is None and time.time() < end:
-        time.sleep(0.01)
-    return os.path.exists(path)
-
-
-def children(pid):
-    """Processes whose command is paco's, below pid, by rank."""
-    found = {}
-    for p in filter(str.isdigit, os.listdir("/proc")):
-        env = read("/proc", p, "environ")
-        stat = read("/proc", p, "stat")
-        if isinstance(env, bytes) and isinstance(stat, bytes) and int(stat.rsplit(b")", 1)[1].split()[1]) == pid:
-            rank = re.search(rb"OMPI_COMM_WORLD_RANK=(\d+)", env)
-            if rank:
-                found[int(rank.group(1))] = int(p)
-    return found
-
-
 def dead_rank():
     for victim in (1, 0):
         out = work(f"dead-{victim}")
@@ -275,7 +211,7 @@ def dead_rank():
         p = subprocess.Popen(command(2, out, *more), env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         begun = wait_for(os.path.join(out, "step_5"), p)
         try:
-            os.kill(children(p.pid)[victim], signal.SIGKILL)
+            os.kill(processes(out)[victim], signal.SIGKILL)
         except (KeyError, ProcessLookupError) as e:
             begun = f"{begun}, {e!r}"
         _, err = p.communicate(timeout=60)
