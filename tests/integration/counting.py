@@ -39,3 +39,10 @@ def model(name, files=None, **more):
     weights["lm_head.weight"] = one_hot(V, lambda i: (i - 1) % V)
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
     return save(work(name), weights, cfg, {"tokenizer.json": tokenizer_json(), "tokenizer_config.json": settings, **(files or {})})
+
+
+def babbler(positions=1024):
+    """A model that says something else each time, and seldom ends."""
+    cfg = dict(config(vocab=V, hidden=64, layers=4, heads=2, kv_heads=1, ff=256), max_position_embeddings=positions)
+    return save(work("babbler%d" % positions), llama(cfg, spread=0.3), cfg, {"tokenizer.json": tokenizer_json(), "tokenizer_config.json": {
+        "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}})

@@ -11,18 +11,11 @@ import ssl
 import subprocess
 import threading
 
-from counting import ID, V, model, tokenizer_json
+from counting import ID, V, babbler, model
 from serving import Server, until
-from tiny import SANITIZED, case, config, finish, llama, paco, save, work
+from tiny import SANITIZED, case, finish, paco, work
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
-
-
-def babbler(positions=1024):
-    """A model that says something else each time, and seldom ends."""
-    cfg = dict(config(vocab=V, hidden=64, layers=4, heads=2, kv_heads=1, ff=256), max_position_embeddings=positions)
-    return save(work("babbler%d" % positions), llama(cfg, spread=0.3), cfg, {"tokenizer.json": tokenizer_json(), "tokenizer_config.json": {
-        "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}})
 
 
 def user(text, **more):
