@@ -19,6 +19,8 @@ struct bench {
     struct pc_engine *engine;
     struct pc_seq **seq; /* (n_seqs) */
     struct pc_row *rows; /* (n_row_room) */
+    struct pc_variant **beside;
+    size_t n_beside; /* of those, how many the rows being measured take in turn */
     size_t n_seqs, n_row_room, n_rows_planned;
     int32_t n_vocab;
     uint64_t random;
@@ -49,13 +51,21 @@ static int32_t random_token(struct bench *b)
 
 /* ---- steps ---- */
 
+static const struct pc_variant *variant_of(const struct bench *b, size_t i_seq)
+{
+    return b->n_beside ? b->beside[i_seq % b->n_beside] : NULL;
+}
+
 /* n rows of a sequence from pos on, logits for the last if wanted. */
 static int read_rows(
-    struct bench *b, struct pc_seq *seq, int32_t pos, int32_t n, bool logits, struct paco_error *err)
+    struct bench *b, size_t i_seq, int32_t pos, int32_t n, bool logits, struct paco_error *err)
 {
     for (int32_t i = 0; i < n; i++)
-        b->rows[i] = (struct pc_row){
-            .seq = seq, .pos = pos + i, .token = random_token(b), .want_logits = logits && i == n - 1};
+        b->rows[i] = (struct pc_row){.seq = b->seq[i_seq],
+            .pos = pos + i,
+            .token = random_token(b),
+            .variant = variant_of(b, i_seq),
+            .want_logits = logits && i == n - 1};
     return pc_engine_step(b->engine, b->rows, (size_t)n, err);
 }
 
@@ -63,8 +73,11 @@ static int read_rows(
 static int decode_step(struct bench *b, int32_t batch, int32_t pos, struct paco_error *err)
 {
     for (int32_t i = 0; i < batch; i++)
-        b->rows[i] =
-            (struct pc_row){.seq = b->seq[i], .pos = pos, .token = random_token(b), .want_logits = true};
+        b->rows[i] = (struct pc_row){.seq = b->seq[i],
+            .pos = pos,
+            .token = random_token(b),
+            .variant = variant_of(b, (size_t)i),
+            .want_logits = true};
     return pc_engine_step(b->engine, b->rows, (size_t)batch, err);
 }
 
@@ -81,7 +94,7 @@ static int fill(struct bench *b, int32_t batch, int32_t depth, struct paco_error
     for (int32_t s = 0; s < batch; s++)
         for (int32_t at; rc == 0 && (at = pc_seq_length(b->seq[s])) < depth;) {
             int32_t n = depth - at < FILL_ROWS ? depth - at : FILL_ROWS;
-            rc = read_rows(b, b->seq[s], at, n, false, err);
+            rc = read_rows(b, (size_t)s, at, n, false, err);
             if (rc == 0)
                 rc = check_stop(b, "filling", err);
         }
@@ -92,7 +105,7 @@ static int fill(struct bench *b, int32_t batch, int32_t depth, struct paco_error
 
 static int run_prefill(struct bench *b, const struct pc_bench_row *r, struct paco_error *err)
 {
-    return read_rows(b, b->seq[0], 0, r->tokens, true, err);
+    return read_rows(b, 0, 0, r->tokens, true, err);
 }
 
 static int run_decode(struct bench *b, const struct pc_bench_row *r, struct paco_error *err)
@@ -106,7 +119,7 @@ static int run_decode(struct bench *b, const struct pc_bench_row *r, struct paco
 static int warm_up(struct bench *b, const struct pc_bench_row *r, struct paco_error *err)
 {
     if (r->phase == PC_BENCH_PREFILL)
-        return read_rows(b, b->seq[0], 0, r->tokens < WARM_TOKENS ? r->tokens : WARM_TOKENS, true, err);
+        return read_rows(b, 0, 0, r->tokens < WARM_TOKENS ? r->tokens : WARM_TOKENS, true, err);
     int rc = fill(b, r->batch, r->depth, err);
     for (int32_t i = 0; i < WARM_STEPS && i < r->tokens && rc == 0; i++)
         rc = decode_step(b, r->batch, r->depth + i, err);
@@ -128,11 +141,20 @@ static void settle(struct pc_bench_row *r, double *seconds)
     r->spread = (seconds[n - 1 - n / 4] - seconds[n / 4]) / 2 / r->seconds;
 }
 
+/* What a sequence holds was computed with one variant: another begins anew. */
+static void begin_with(struct bench *b, size_t n_beside)
+{
+    for (size_t i = 0; i < b->n_seqs && n_beside != b->n_beside; i++)
+        pc_seq_truncate(b->seq[i], 0);
+    b->n_beside = n_beside;
+}
+
 static int measure(struct bench *b, struct pc_bench_row r, struct paco_error *err)
 {
     enum { MAX_RUNS = 1000 };
     double seconds[MAX_RUNS], total = 0;
     bool prompt = r.phase == PC_BENCH_PREFILL;
+    begin_with(b, r.n_beside);
     int rc = warm_up(b, &r, err);
     while (rc == 0 && r.n_runs < MAX_RUNS && total <= b->plan->seconds &&
            (r.n_runs < b->plan->repeat || total < LEAST_SECONDS)) {
@@ -159,13 +181,24 @@ static bool has_one(const struct pc_bench_list *batch)
     return false;
 }
 
+/* A batch, and once more with the fine-tunes in it. */
+static int measure_batch(struct bench *b, int32_t batch, struct paco_error *err)
+{
+    const struct pc_bench_plan *p = b->plan;
+    struct pc_bench_row r = {
+        .phase = PC_BENCH_DECODE, .tokens = p->decode, .depth = p->depth.v[0], .batch = batch};
+    int rc = measure(b, r, err);
+    r.n_beside = p->n_beside;
+    return rc == 0 && p->n_beside ? measure(b, r, err) : rc;
+}
+
 static int measure_all(struct bench *b, struct paco_error *err)
 {
     const struct pc_bench_plan *p = b->plan;
     int rc = 0;
     b->n_rows_planned = p->prefill.n + (p->decode && has_one(&p->batch) ? p->depth.n : 0);
     for (size_t i = 0; i < p->batch.n && p->decode; i++)
-        b->n_rows_planned += p->batch.v[i] > 1;
+        b->n_rows_planned += p->batch.v[i] > 1 ? 1 + (p->n_beside > 0) : 0;
     for (size_t i = 0; i < p->prefill.n && rc == 0; i++)
         rc = measure(
             b, (struct pc_bench_row){.phase = PC_BENCH_PREFILL, .tokens = p->prefill.v[i], .batch = 1}, err);
@@ -178,12 +211,7 @@ static int measure_all(struct bench *b, struct paco_error *err)
             err);
     for (size_t i = 0; i < p->batch.n && rc == 0; i++)
         if (p->batch.v[i] > 1)
-            rc = measure(b,
-                (struct pc_bench_row){.phase = PC_BENCH_DECODE,
-                    .tokens = p->decode,
-                    .depth = p->depth.v[0],
-                    .batch = p->batch.v[i]},
-                err);
+            rc = measure_batch(b, p->batch.v[i], err);
     return rc;
 }
 
@@ -232,6 +260,22 @@ static int make_room(struct bench *b, struct paco_error *err)
     return rc;
 }
 
+static int open_beside(struct bench *b, struct paco_error *err)
+{
+    const struct pc_bench_plan *p = b->plan;
+    int rc = 0;
+    b->beside = pc_alloc_zero(p->n_beside ? p->n_beside : 1, sizeof(struct pc_variant *));
+    if (!b->beside)
+        return pc_error_mem(err, p->n_beside * sizeof(struct pc_variant *), "fine-tunes");
+    for (size_t i = 0; i < p->n_beside && rc == 0; i++) {
+        rc = pc_variant_open(b->engine, p->base, &p->beside[i], &b->beside[i], err);
+        if (rc == 0)
+            rc = pc_engine_admit(b->engine, b->beside[i], err);
+        b->out->beside += pc_variant_size(b->beside[i]);
+    }
+    return rc;
+}
+
 static int first_steps(struct bench *b, struct paco_error *err)
 {
     double start = pc_seconds();
@@ -254,11 +298,16 @@ int pc_bench_model(const struct pc_checkpoint *weights, const struct pc_config *
     if (rc == 0)
         rc = make_room(&b, err);
     if (rc == 0)
+        rc = open_beside(&b, err);
+    if (rc == 0)
         rc = first_steps(&b, err);
     if (rc == 0)
         rc = measure_all(&b, err);
     for (size_t i = 0; b.seq && i < b.n_seqs; i++)
         pc_seq_free(b.seq[i]);
+    for (size_t i = 0; b.beside && i < plan->n_beside; i++)
+        pc_variant_release(b.beside[i]);
+    pc_free(b.beside);
     pc_free(b.seq);
     pc_free(b.rows);
     pc_engine_close(b.engine);

@@ -6,8 +6,9 @@
 #include "base/progress.h"
 #include "engine/engine.h"
 #include "engine/machine.h"
+#include "engine/variant.h"
 
-enum { PC_BENCH_MAX_LIST = 32, PC_BENCH_MAX_ROWS = 3 * PC_BENCH_MAX_LIST, PC_BENCH_MAX_BATCH = 4096 };
+enum { PC_BENCH_MAX_LIST = 32, PC_BENCH_MAX_ROWS = 4 * PC_BENCH_MAX_LIST, PC_BENCH_MAX_BATCH = 4096 };
 
 struct pc_bench_list {
     int32_t v[PC_BENCH_MAX_LIST];
@@ -22,6 +23,11 @@ struct pc_bench_plan {
     int repeat; /* runs of each; fewer when they take longer than `seconds`, more when next to nothing */
     double seconds;
     struct pc_engine_options engine; /* threads, arithmetic, caches */
+    /** Fine-tunes that run beside the model: batches are measured once more with their sequences taking these
+     * in turn. */
+    const struct pc_variant_options *beside;
+    size_t n_beside;
+    const struct pc_source *base; /* of those */
     const struct pc_progress *progress;
 };
 
@@ -32,6 +38,7 @@ struct pc_bench_row {
     enum pc_bench_phase phase;
     int32_t tokens; /* of the prompt, or steps */
     int32_t depth, batch;
+    size_t n_beside;      /* fine-tunes among the sequences */
     double seconds;       /* of a run: the median */
     double tok_s, spread; /* of the median; half the distance of the quartiles, in parts of it */
     int n_runs;
@@ -41,6 +48,7 @@ struct pc_bench_row {
 struct pc_bench_result {
     struct pc_model_work work;
     uint64_t planned; /* bytes, before loading */
+    uint64_t beside;  /* bytes of the fine-tunes */
     int n_threads;
     double open_seconds;  /* tensors bound, memory planned: pc_engine_open */
     double ready_seconds; /* the first step's, until the first layer's weights were read and repacked */

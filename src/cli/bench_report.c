@@ -48,6 +48,8 @@ static json_t *row_json(const struct pc_bench_report *b, const struct pc_bench_r
     json_object_set_new(o, "tokens", json_integer(r->tokens));
     json_object_set_new(o, "depth", json_integer(r->depth));
     json_object_set_new(o, "batch", json_integer(r->batch));
+    if (b->result->beside)
+        json_object_set_new(o, "n_beside", json_integer((json_int_t)r->n_beside));
     json_object_set_new(o, "tok_s", pc_json_number(r->tok_s));
     json_object_set_new(o, "spread", pc_json_number(r->spread));
     json_object_set_new(o, "n_runs", json_integer(r->n_runs));
@@ -106,6 +108,8 @@ static void add_model(const struct pc_bench_report *b, json_t *o)
         json_array_append_new(rows, row_json(b, &r->row[i]));
     json_object_set_new(o, "rows", rows);
     json_object_set_new(o, "planned_bytes", json_integer((json_int_t)r->planned));
+    if (r->beside)
+        json_object_set_new(o, "beside_bytes", json_integer((json_int_t)r->beside));
 }
 
 int pc_bench_report_json(const struct pc_bench_report *b, struct paco_error *err)
@@ -142,6 +146,8 @@ static void print_row(const struct pc_bench_report *b, const struct pc_bench_row
     char what[64];
     if (r->phase == PC_BENCH_PREFILL)
         snprintf(what, sizeof what, "prefill %d", r->tokens);
+    else if (r->n_beside)
+        snprintf(what, sizeof what, "  with %zu fine-tunes", r->n_beside);
     else
         snprintf(what, sizeof what, "decode at %d, %d at once", r->depth, r->batch);
     printf("%-28s %10.1f  %5.1f %%  %9.0f  %5.1f %%", what, r->tok_s, 100 * r->spread, s.limit_tok_s,
@@ -163,8 +169,11 @@ static void print_model(const struct pc_bench_report *b)
            "the first "
            "token\n",
         opened, opened + r->ready_seconds, repack_seconds(r));
-    printf("memory   %s planned, %s at most\n\n", pc_human_bytes(r->planned, bytes),
+    printf("memory   %s planned, %s at most", pc_human_bytes(r->planned, bytes),
         pc_human_bytes(b->peak_rss, peak));
+    if (r->beside)
+        printf(", %s of it fine-tunes", pc_human_bytes(r->beside, bytes));
+    printf("\n\n");
     printf("%-28s %10s  %7s  %9s  %7s", "", "tokens/s", "spread", "limit", "share");
     if (b->roofline)
         printf("  %9s  %9s  %8s  %8s  %s", "MB/token", "MFLOP/tok", "GB/s", "GFLOP/s", "bound by");

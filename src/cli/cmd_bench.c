@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* paco bench: how fast this machine is, how fast a model runs on it, and what share of the limit that is. */
 #include "base/cpu.h"
+#include "base/file.h"
 #include "base/host.h"
+#include "base/memory.h"
 #include "cli/bench_model.h"
 #include "cli/bench_report.h"
 #include "cli/command.h"
@@ -19,6 +21,7 @@ enum { DEFAULT_DECODE = 64, DEFAULT_REPEAT = 5, MOST_TOKENS = 1 << 20 };
 struct values {
     struct pc_model_args model;
     const char *prefill, *depth, *batch;
+    struct pc_strings beside;
     int64_t decode, repeat;
     double seconds;
     bool json, roofline, verify;
@@ -52,6 +55,13 @@ static const struct pc_option g_options[] = {
         .offset = offsetof(struct values, batch),
         .arg = "N,...",
         .help = "sequences that write at once (1,2,4,8,16,32)"},
+    {.name = "beside",
+        .type = PC_OPT_LIST,
+        .offset = offsetof(struct values, beside),
+        .arg = "DIR",
+        .help =
+            "an adapter or a weight diff run beside MODEL: batches are measured again with their sequences "
+            "taking these in turn; may be given several times"},
     {.name = "repeat",
         .short_name = 'r',
         .type = PC_OPT_INT,
@@ -85,6 +95,7 @@ struct job {
     const struct values *v;
     struct pc_model model;
     struct pc_bench_plan plan;
+    struct pc_variant_options *beside;
     struct pc_bench_report found;
     struct paco_error err;
 };
@@ -123,7 +134,7 @@ static int read_plan(struct job *j)
 {
     const struct values *v = j->v;
     struct pc_bench_plan *p = &j->plan;
-    bool answers = v->decode >= 0 || v->depth || v->batch, all = !v->prefill && !answers;
+    bool answers = v->decode >= 0 || v->depth || v->batch || v->beside.n, all = !v->prefill && !answers;
     *p = (struct pc_bench_plan){.decode = v->decode >= 0 ? (int32_t)v->decode : DEFAULT_DECODE,
         .repeat = (int)v->repeat,
         .seconds = v->seconds,
@@ -176,8 +187,30 @@ static int open_model(struct job *j)
     return rc;
 }
 
+/* A folder with adapter_config.json is an adapter. */
+static int find_beside(struct job *j)
+{
+    const struct pc_strings *dirs = &j->v->beside;
+    j->beside = calloc(dirs->n ? dirs->n : 1, sizeof *j->beside);
+    if (!j->beside)
+        return pc_error_mem(&j->err, dirs->n * sizeof *j->beside, "fine-tunes");
+    for (size_t i = 0; i < dirs->n; i++) {
+        char *config = pc_path_join(dirs->v[i], "adapter_config.json");
+        bool is_adapter = config && pc_path_exists(config);
+        pc_free(config);
+        j->beside[i] =
+            (struct pc_variant_options){is_adapter ? PC_VARIANT_ADAPTER : PC_VARIANT_DIFF, dirs->v[i]};
+    }
+    j->plan.beside = j->beside;
+    j->plan.n_beside = dirs->n;
+    j->plan.base = &j->model.source;
+    return 0;
+}
+
 static int measure_model(struct job *j)
 {
+    if (find_beside(j) < 0)
+        return j->err.code;
     j->found.result = calloc(1, sizeof *j->found.result);
     if (!j->found.result)
         return pc_error_mem(&j->err, sizeof *j->found.result, "results");
@@ -275,13 +308,17 @@ static int run(const struct pc_command *self, int argc, char **argv)
     struct job j = {.self = self, .v = &v, .found = {.model = v.model.model, .roofline = v.roofline}};
     if (args.positional.n > 0)
         code = pc_command_misuse(self, "'%s' is not expected", args.positional.v[0]);
-    else if (!v.model.model && (v.verify || v.model.diff || v.prefill || v.depth || v.batch || v.decode >= 0))
+    else if (v.beside.n && v.model.diff)
+        code = pc_command_misuse(self, "--beside goes with a plain MODEL, not with --diff");
+    else if (!v.model.model &&
+             (v.verify || v.beside.n || v.model.diff || v.prefill || v.depth || v.batch || v.decode >= 0))
         code = pc_command_misuse(self, "-m MODEL is missing: without it only the machine is measured");
     else
         code = read_plan(&j);
     if (code == PC_EXIT_OK)
         code = run_job(&j) < 0 ? pc_command_fail(self, &j.err) : PC_EXIT_OK;
     pc_model_close(&j.model);
+    free(j.beside);
     free(j.found.result);
     pc_args_release(&args);
     return code;
@@ -303,7 +340,8 @@ const struct pc_command pc_cmd_bench = {
         "caches\n"
         "can be faster than that.\n"
         "\n"
-        "Naming some of --prefill, --decode, --depth and --batch leaves out the rest. Without a model: the\n"
+        "Naming some of --prefill, --decode, --depth, --batch and --beside leaves out the rest. Without a "
+        "model: the\n"
         "machine, and how fast paco recover writes in $TMPDIR.\n"
         "\n"
         "--verify-determinism measures nothing: it computes a prompt and an answer with one thread, alone, "
@@ -314,6 +352,7 @@ const struct pc_command pc_cmd_bench = {
     .examples = "$ paco bench -m model.gguf\n"
                 "$ paco bench -m model.gguf --prefill 512 --decode 64 --batch 1 --json\n"
                 "$ paco bench -m model.gguf --roofline --depth 0,1024,4096\n"
+                "$ paco bench -m model.gguf --batch 32 --beside adapter-1 --beside adapter-2\n"
                 "$ paco bench -m model.gguf --verify-determinism\n"
                 "$ paco bench",
     .options = g_options,

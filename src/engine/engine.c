@@ -44,6 +44,7 @@ size_t pc_engine_lay_out(struct pc_engine *e, unsigned char *base)
         {&e->logits_delta, e->max_logits, sizeof *e->logits_delta},
         {&e->order, rows, sizeof *e->order},
         {&e->spans, form_rows, sizeof *e->spans},
+        {&e->jobs, PC_DELTA_JOBS * form_rows, sizeof *e->jobs},
     };
     size_t at = 0;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
@@ -224,7 +225,7 @@ static bool order_rows(struct pc_engine *e, const struct pc_row *rows, size_t n,
         e->spans[n_spans].n = at - e->spans[n_spans].first;
         n_spans++;
     }
-    *out = (struct pc_delta_rows){.spans = e->spans, .n_spans = n_spans, .low = e->low};
+    *out = (struct pc_delta_rows){.spans = e->spans, .n_spans = n_spans, .jobs = e->jobs, .low = e->low};
     return n_spans > 1 || (n_spans == 1 && e->spans->delta);
 }
 
@@ -283,7 +284,7 @@ static void widen_logits(struct pc_engine *e, const struct pc_delta_rows *deltas
 
 static int run_logits(struct pc_engine *e, struct paco_error *err)
 {
-    struct pc_delta_rows deltas = {.spans = e->spans, .low = e->low};
+    struct pc_delta_rows deltas = {.spans = e->spans, .jobs = e->jobs, .low = e->low};
     bool has_variants = false;
     for (size_t i = 0; i < e->n_logits; i++) {
         has_variants |= e->logits_delta[i] != NULL;

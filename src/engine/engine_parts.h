@@ -36,6 +36,7 @@ struct pc_engine {
     const struct pc_llama_delta **logits_delta; /* (max_logits) whose */
     size_t n_logits;
     size_t *order;               /* (max_rows) rows of a piece, those of one variant together */
+    struct pc_delta_job *jobs;   /* PC_DELTA_JOBS times as many */
     struct pc_delta_span *spans; /* (max_rows or max_logits, whichever is more) */
 
     /* Of the variants there are: what pc_engine_admit made room for. */

@@ -33,19 +33,17 @@ static uint64_t memory_left(const struct pc_engine *e)
     return left > used ? left - used : 0;
 }
 
-void *pc_variant_take(
-    struct pc_variant *v, uint64_t n, uint64_t size, const char *what, struct paco_error *err)
+static void *take(struct pc_variant *v, uint64_t bytes, const char *what, struct paco_error *err)
 {
-    uint64_t bytes, left = memory_left(v->engine);
-    if (!pc_mul_u64(n, size, &bytes) || bytes > left) {
-        pc_error_set(err, PACO_EMEM,
-            "%s: %llu times %llu bytes beside %.3f GB of this fine-tune; %.3f GB are left", what,
-            (unsigned long long)n, (unsigned long long)size, (double)v->size * 1e-9, (double)left * 1e-9);
+    uint64_t left = memory_left(v->engine);
+    if (bytes > left) {
+        pc_error_set(err, PACO_EMEM, "%s: %llu bytes beside %.3f GB of this fine-tune; %.3f GB are left",
+            what, (unsigned long long)bytes, (double)v->size * 1e-9, (double)left * 1e-9);
         return NULL;
     }
     if (pc_grow(&v->blocks, &v->max_blocks, v->n_blocks, sizeof *v->blocks, what, err) < 0)
         return NULL;
-    void *p = pc_alloc_pages((size_t)bytes);
+    void *p = pc_alloc_huge((size_t)bytes);
     if (!p) {
         pc_error_mem(err, bytes, what);
         return NULL;
@@ -53,6 +51,29 @@ void *pc_variant_take(
     v->blocks[v->n_blocks++] = p;
     v->size += bytes;
     count(v->engine, bytes, 0);
+    return p;
+}
+
+int pc_variant_take_run(struct pc_variant *v, uint64_t size, const char *what, struct paco_error *err)
+{
+    v->run = size ? take(v, size, what, err) : NULL;
+    v->run_left = v->run ? size : 0;
+    return v->run || !size ? 0 : PACO_EMEM;
+}
+
+void *pc_variant_take(
+    struct pc_variant *v, uint64_t n, uint64_t size, const char *what, struct paco_error *err)
+{
+    uint64_t bytes;
+    if (!pc_mul_u64(n, size, &bytes) || bytes > PTRDIFF_MAX) {
+        pc_error_mem(err, UINT64_MAX, what);
+        return NULL;
+    }
+    if (pc_variant_piece(n, size) > v->run_left)
+        return take(v, bytes, what, err);
+    void *p = v->run;
+    v->run += pc_variant_piece(n, size);
+    v->run_left -= pc_variant_piece(n, size);
     return p;
 }
 

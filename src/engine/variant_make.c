@@ -23,7 +23,14 @@ struct maker {
     const struct pc_convert *convert;
     float *a, *b, *c; /* STRETCH, or the longest row, each */
     void *narrow;     /* a row in another type */
+    float *panel;     /* of a factor */
 };
+
+/* Whether all that an adapter does to a tensor is to add a pair's product. */
+static bool is_pair(const struct pc_lowrank_term *term)
+{
+    return term->a && !term->source && !term->transposed;
+}
 
 /* ---- reading ---- */
 
@@ -250,38 +257,125 @@ static int make_new_rows(
 
 /* ---- pairs of factors ---- */
 
+/* The types a pair is kept in: as it is; or, beside products that are not in plain F32 themselves, in F16,
+ * which is nearer to it than those are to theirs. */
+struct pair_types {
+    enum pc_dtype a, b;
+    bool narrow;
+};
+
+static struct pair_types types_of(const struct maker *m, const struct pc_lowrank_term *term)
+{
+    enum pc_weight_class base = m->v->engine->model->layers[0].matrix[PC_LLAMA_Q].arithmetic;
+    bool plain = base == PC_CLASS_F32 || base == PC_CLASS_WIDENED;
+    bool narrow = !plain && term->a->shape[0] <= PC_DELTA_MAX_NARROW;
+    enum pc_dtype a = term->a->dtype == PC_F16 || term->a->dtype == PC_BF16 ? term->a->dtype : PC_F32;
+    return (struct pair_types){narrow ? PC_F16 : a, narrow ? PC_F16 : PC_F32, narrow};
+}
+
+static size_t n_panels(const struct pc_lowrank_term *term)
+{
+    return (size_t)(term->b->shape[0] + PC_GEMM_PANEL - 1) / PC_GEMM_PANEL;
+}
+
+static uint64_t size_of_pair(const struct maker *m, const struct pc_lowrank_term *term)
+{
+    struct pair_types types = types_of(m, term);
+    uint64_t rank = term->a->shape[0];
+    return pc_variant_piece(rank * term->a->shape[1], pc_dtype_traits(types.a)->block_size) +
+           pc_variant_piece(n_panels(term) * PC_GEMM_PANEL * rank, pc_dtype_traits(types.b)->block_size);
+}
+
+/* The power of two that brings the largest of n elements to F16's upper end, and then them there, as F32. */
+static int to_upper_end(float *x, size_t n)
+{
+    float most = 0;
+    int exponent;
+    for (size_t i = 0; i < n; i++)
+        most = fabsf(x[i]) > most ? fabsf(x[i]) : most;
+    if (most == 0 || !isfinite(most))
+        return 0;
+    frexpf(most, &exponent);
+    for (size_t i = 0; i < n; i++)
+        x[i] = ldexpf(x[i], 15 - exponent);
+    return 15 - exponent;
+}
+
+/* The two factors as F32, brought to where F16 keeps most of them; by how many powers of two in *shift. */
+static int read_pair(
+    const struct pc_lowrank_term *term, bool narrow, float *a, float *b, int *shift, struct paco_error *err)
+{
+    int rc = pc_tensor_read_f32(term->a, 0, term->a->n_rows, a, err);
+    if (rc == 0)
+        rc = pc_tensor_read_f32(term->b, 0, term->b->n_rows, b, err);
+    *shift = 0;
+    if (rc == 0 && narrow)
+        *shift = to_upper_end(a, (size_t)pc_tensor_n_elements(term->a)) +
+                 to_upper_end(b, (size_t)pc_tensor_n_elements(term->b));
+    return rc;
+}
+
+static void keep_pair(
+    struct maker *m, const struct pair_types *types, const float *a, const float *b, struct pc_delta *d)
+{
+    const struct pc_gemm_type *gemm = &m->v->engine->kernels.gemm.f32;
+    size_t rank = d->rank, size = PC_GEMM_PANEL * rank;
+    unsigned char *low = (unsigned char *)d->a, *high = (unsigned char *)d->b;
+    m->convert->from_f32[types->a](low, a, rank * d->n_in);
+    for (size_t first = 0; first < d->n_out; first += PC_GEMM_PANEL) {
+        size_t n = d->n_out - first < PC_GEMM_PANEL ? d->n_out - first : PC_GEMM_PANEL;
+        memset(m->panel, 0, size * sizeof *m->panel);
+        gemm->pack_rows(m->panel, b + first * rank, PC_F32, rank * sizeof(float), n, rank);
+        m->convert->from_f32[types->b](
+            high + first * rank * pc_dtype_traits(types->b)->block_size, m->panel, size);
+    }
+}
+
 static int make_factors(
     struct maker *m, const struct pc_lowrank_term *term, struct pc_delta *d, struct paco_error *err)
 {
-    const struct pc_gemm_type *gemm = &m->v->engine->kernels.gemm.f32;
-    const struct pc_tensor *a = term->a, *b = term->b;
-    size_t rank = (size_t)a->shape[0], panels = (d->n_out + PC_GEMM_PANEL - 1) / PC_GEMM_PANEL;
-    if (a->shape[1] != d->n_in || b->shape[0] != d->n_out)
+    const struct pair_types types = types_of(m, term);
+    const struct pc_tensor *ta = term->a, *tb = term->b;
+    size_t rank = (size_t)ta->shape[0];
+    if (ta->shape[1] != d->n_in || tb->shape[0] != d->n_out)
         return pc_error_set(err, PACO_EMISMATCH, "tensors '%s' and '%s' do not make a matrix of [%zu,%zu]",
-            a->name, b->name, d->n_out, d->n_in);
-    bool as_it_is = a->dtype == PC_F16 || a->dtype == PC_BF16;
-    d->a_type = as_it_is ? a->dtype : PC_F32;
-    unsigned char *low =
-        pc_variant_take(m->v, (uint64_t)rank * d->n_in, pc_dtype_traits(d->a_type)->block_size, a->name, err);
-    float *high = low ? pc_variant_take(m->v, panels, pc_gemm_panel_size(gemm, rank), b->name, err) : NULL;
-    if (!high)
+            ta->name, tb->name, d->n_out, d->n_in);
+    d->a =
+        pc_variant_take(m->v, (uint64_t)rank * d->n_in, pc_dtype_traits(types.a)->block_size, ta->name, err);
+    if (d->a)
+        d->b = pc_variant_take(m->v, (uint64_t)n_panels(term) * PC_GEMM_PANEL * rank,
+            pc_dtype_traits(types.b)->block_size, tb->name, err);
+    if (!d->b)
         return PACO_EMEM;
-    int rc = as_it_is ? pc_tensor_read(a, 0, a->n_rows, low, err)
-                      : pc_tensor_read_f32(a, 0, a->n_rows, (float *)(void *)low, err);
-    for (size_t i = 0; i < panels && rc == 0; i++) {
-        size_t first = i * PC_GEMM_PANEL,
-               n = d->n_out - first < PC_GEMM_PANEL ? d->n_out - first : PC_GEMM_PANEL;
-        rc = pc_tensor_read_f32(b, first, n, m->a, err);
-        if (rc == 0)
-            gemm->pack_rows(high + i * PC_GEMM_PANEL * rank, m->a, PC_F32, rank * sizeof(float), n, rank);
+    float *a = pc_alloc(rank * d->n_in, sizeof *a), *b = pc_alloc(d->n_out * rank, sizeof *b);
+    m->panel = pc_alloc_pages(PC_GEMM_PANEL * rank * sizeof *m->panel);
+    int shift, rc = a && b && m->panel ? read_pair(term, types.narrow, a, b, &shift, err)
+                                       : pc_error_mem(err, rank * d->n_in * sizeof *a, "a pair of factors");
+    if (rc == 0) {
+        d->rank = rank;
+        d->a_type = types.a;
+        d->b_type = types.b;
+        d->scale = ldexpf(term->scale, -shift);
+        keep_pair(m, &types, a, b, d);
     }
-    d->a = low;
-    d->b = high;
-    d->rank = rank;
-    d->scale = term->scale;
+    pc_free(a);
+    pc_free(b);
+    pc_free(m->panel);
     m->v->n_factors++;
     m->v->largest_rank = rank > m->v->largest_rank ? rank : m->v->largest_rank;
     return rc;
+}
+
+/* Memory for all pairs of an adapter, in one piece. */
+static int take_pairs(struct maker *m, struct paco_error *err)
+{
+    uint64_t size = 0;
+    for (size_t i = 0; m->parts->terms && i < m->parts->base->n_tensors; i++) {
+        const struct pc_lowrank_term *term = &m->parts->terms[i];
+        if (is_pair(term) && strcmp(term->name, EMBEDDING) != 0)
+            size += size_of_pair(m, term);
+    }
+    return pc_variant_take_run(m->v, size, "pairs of factors", err);
 }
 
 /* ---- a model's tensors ---- */
@@ -347,7 +441,7 @@ static int make_vector(
 static const struct pc_lowrank_term *factors_of(const struct maker *m, const struct both *t)
 {
     const struct pc_lowrank_term *term = m->parts->terms ? &m->parts->terms[t->base->index] : NULL;
-    return term && term->a && !term->source && !term->transposed ? term : NULL;
+    return term && is_pair(term) ? term : NULL;
 }
 
 static int make_matrix(struct maker *m, int32_t i_layer, int k, struct paco_error *err)
@@ -438,7 +532,9 @@ static int make_all(struct maker *m, struct paco_error *err)
 {
     const struct pc_config *c = &m->v->engine->model->config;
     struct pc_llama_delta *d = &m->v->delta;
-    int rc = make_ends(m, err);
+    int rc = take_pairs(m, err);
+    if (rc == 0)
+        rc = make_ends(m, err);
     for (int32_t i = 0; i < c->n_layers && rc == 0; i++)
         rc = make_layer(m, i, err);
     if (rc == 0)
@@ -455,10 +551,6 @@ static size_t longest(const struct pc_variant_parts *p)
         const struct pc_tensor *t = &p->base->tensors[i];
         size_t least = (size_t)(t->n_dims == 1 ? t->n_rows : t->row_elems);
         n = least > n ? least : n;
-    }
-    for (size_t i = 0; p->terms && i < p->base->n_tensors; i++) {
-        size_t panel = p->terms[i].b ? PC_GEMM_PANEL * (size_t)p->terms[i].b->row_elems : 0;
-        n = panel > n ? panel : n;
     }
     return n;
 }

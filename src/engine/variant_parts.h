@@ -22,12 +22,24 @@ struct pc_variant {
     struct pc_arena arena;          /* small things, not counted */
     void **blocks;                  /* (n_blocks) the rest */
     size_t n_blocks, max_blocks;
+    unsigned char *run; /* the rest of one of them that is given out in pieces */
+    uint64_t run_left;
 };
 
 /** Bytes for the variant, 64-byte aligned; counted before they are taken. what: for messages. NULL: err is
  * set. */
 void *pc_variant_take(
     struct pc_variant *v, uint64_t n, uint64_t size, const char *what, struct paco_error *err);
+
+/** Take size bytes now, from which what is taken next comes as long as there is enough: one after the other,
+ * as they are going to be read. */
+int pc_variant_take_run(struct pc_variant *v, uint64_t size, const char *what, struct paco_error *err);
+
+/** Bytes in a run of a piece of n times size. */
+static inline uint64_t pc_variant_piece(uint64_t n, uint64_t size)
+{
+    return (n * size + 63) / 64 * 64;
+}
 
 /** What a variant is made of: two models, and where one was made with an adapter, how. */
 struct pc_variant_parts {

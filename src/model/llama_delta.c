@@ -6,7 +6,7 @@
 
 /* Units of work: the narrow side of a pair for some rows; some outputs of a matrix for all rows of a span.
  * Inside, dense rows are multiplied a small block at a time. */
-enum { LOW_ROWS = 32, OUT_TILE = 4 * PC_GEMM_PANEL, BLOCK_ROWS = 32, BLOCK_OUT = 16, MAX_JOBS = 3 };
+enum { LOW_ROWS = 32, OUT_TILE = 4 * PC_GEMM_PANEL, BLOCK_ROWS = 32, BLOCK_OUT = 16 };
 
 /* Speeds for choosing how many workers a round is worth: products in a nanosecond. */
 static const double DENSE_PER_NS = 16, SPARSE_PER_NS = 0.5;
@@ -46,80 +46,56 @@ bool pc_delta_is_beside(const struct pc_delta_rows *rows, int32_t i_layer, int f
 
 /* ---- the two rounds ---- */
 
-/* Products of one input. Work is numbered through: spans in order, their matrices, then the units of each. */
+/* Products of one input: jobs, and their units of work numbered through. */
 struct round {
     const struct pc_compute *compute;
-    const struct pc_delta_rows *rows;
-    const float *x;
-    float *const *y;
-    size_t low_stride;
-    int32_t i_layer;
-    int first, n;
+    const struct pc_delta_job *jobs;
+    size_t n_jobs, n_low, n_out; /* n_low, n_out: units of the two rounds */
+    size_t low_stride;           /* floats from row to row of low */
+    double low_ns, out_ns;       /* of one worker */
 };
-
-/* One span's rows and one matrix. */
-struct job {
-    const struct pc_delta *d;
-    const float *x; /* (n_rows, n_in) */
-    float *y;       /* (n_rows, n_out) */
-    float *low;     /* (n_rows, rank), low_stride floats from row to row */
-    size_t n_rows, low_stride;
-};
-
-static struct job job_of(const struct round *r, const struct pc_delta_span *span, int k)
-{
-    struct job j = {
-        .d = beside(span->delta, r->i_layer, r->first + k), .n_rows = span->n, .low_stride = r->low_stride};
-    size_t at = 0;
-    for (int i = 0; i < k; i++)
-        at += beside(span->delta, r->i_layer, r->first + i)->rank;
-    j.x = r->x + span->first * j.d->n_in;
-    j.y = r->y[k] + span->first * j.d->n_out;
-    j.low = r->rows->low + span->first * r->low_stride + at;
-    return j;
-}
-
-static size_t low_units(const struct job *j)
-{
-    return j->d->rank ? (j->n_rows + LOW_ROWS - 1) / LOW_ROWS : 0;
-}
-
-static size_t out_units(const struct job *j)
-{
-    return is_there(j->d) ? (j->d->n_out + OUT_TILE - 1) / OUT_TILE : 0;
-}
 
 static size_t smaller(size_t a, size_t b)
 {
     return a < b ? a : b;
 }
 
-static void make_low(const struct round *r, const struct job *j, size_t unit)
+static void make_low(const struct round *r, const struct pc_delta_job *j, size_t unit)
 {
-    const struct pc_delta *d = j->d;
+    const struct pc_delta *d = j->delta;
     size_t first = unit * LOW_ROWS, n = smaller(j->n_rows - first, LOW_ROWS);
-    float *low = j->low + first * j->low_stride;
+    float *low = j->low + first * r->low_stride;
     size_t row_size = d->n_in * (d->a_type == PC_F32 ? sizeof(float) : sizeof(uint16_t));
     pc_matmul_for(&r->compute->kernels->matmul, d->a_type)(
-        low, j->low_stride, j->x + first * d->n_in, d->n_in, n, d->a, row_size, d->rank, d->n_in);
+        low, r->low_stride, j->x + first * d->n_in, d->n_in, n, d->a, row_size, d->rank, d->n_in);
     for (size_t t = 0; t < n; t++)
         for (size_t i = 0; i < d->rank; i++)
-            low[t * j->low_stride + i] *= d->scale;
+            low[t * r->low_stride + i] *= d->scale;
 }
 
-static void add_factors(const struct round *r, const struct job *j, size_t out, size_t n_out)
+/* Narrow panels are widened one at a time. */
+static void add_factors(const struct round *r, const struct pc_delta_job *j, size_t out, size_t n_out)
 {
-    const struct pc_delta *d = j->d;
-    r->compute->kernels->gemm.f32.multiply(&(struct pc_gemm_call){.c = j->y + out,
-        .c_stride = d->n_out,
+    const struct pc_delta *d = j->delta;
+    const struct pc_kernels *kernels = r->compute->kernels;
+    _Alignas(64) float wide[PC_GEMM_PANEL * PC_DELTA_MAX_NARROW];
+    struct pc_gemm_call call = {.c_stride = d->n_out,
         .add = true,
         .a = j->low,
-        .a_row = j->low_stride * sizeof(float),
+        .a_row = r->low_stride * sizeof(float),
         .a_step = sizeof(float),
-        .panels = d->b + out * d->rank,
         .n_rows = j->n_rows,
-        .n_columns = n_out,
-        .k = d->rank});
+        .k = d->rank};
+    size_t step = d->b_type == PC_F32 ? n_out : PC_GEMM_PANEL, size = pc_dtype_traits(d->b_type)->block_size;
+    for (size_t at = 0; at < n_out; at += step) {
+        const unsigned char *panel = d->b + (out + at) * d->rank * size;
+        call.n_columns = smaller(n_out - at, step);
+        call.c = j->y + out + at;
+        call.panels = d->b_type == PC_F32 ? (const void *)panel : wide;
+        if (d->b_type != PC_F32)
+            kernels->convert.to_f32[d->b_type](wide, panel, PC_GEMM_PANEL * d->rank);
+        kernels->gemm.f32.multiply(&call);
+    }
 }
 
 /* The first of ascending rows (n) that is not below row. */
@@ -147,9 +123,9 @@ static size_t dense_row_size(const struct pc_delta_dense *dense, size_t n_in)
     return n_in * pc_dtype_traits(dense->dtype)->block_size;
 }
 
-static void add_dense(const struct round *r, const struct job *j, size_t out, size_t n_out)
+static void add_dense(const struct round *r, const struct pc_delta_job *j, size_t out, size_t n_out)
 {
-    const struct pc_delta *d = j->d;
+    const struct pc_delta *d = j->delta;
     pc_matmul_fn *multiply = pc_matmul_for(&r->compute->kernels->matmul, d->dense.dtype);
     size_t size = dense_row_size(&d->dense, d->n_in), end = dense_index(&d->dense, out + n_out);
     float block[BLOCK_ROWS * BLOCK_OUT];
@@ -176,25 +152,25 @@ static double sparse_dot(const struct pc_delta_sparse *s, size_t row, const floa
     return sum;
 }
 
-static void add_sparse(const struct job *j, size_t out, size_t n_out)
+static void add_sparse(const struct pc_delta_job *j, size_t out, size_t n_out)
 {
-    const struct pc_delta *d = j->d;
+    const struct pc_delta *d = j->delta;
     for (size_t o = out; o < out + n_out; o++)
         for (size_t t = 0; t < j->n_rows && d->sparse.starts[o] < d->sparse.starts[o + 1]; t++)
             j->y[t * d->n_out + o] += (float)sparse_dot(&d->sparse, o, j->x + t * d->n_in);
 }
 
-static void add_bias(const struct job *j, size_t out, size_t n_out)
+static void add_bias(const struct pc_delta_job *j, size_t out, size_t n_out)
 {
-    const struct pc_delta *d = j->d;
+    const struct pc_delta *d = j->delta;
     for (size_t t = 0; t < j->n_rows; t++)
         for (size_t o = out; o < out + n_out; o++)
             j->y[t * d->n_out + o] += d->bias[o];
 }
 
-static void add_outputs(const struct round *r, const struct job *j, size_t unit)
+static void add_outputs(const struct round *r, const struct pc_delta_job *j, size_t unit)
 {
-    const struct pc_delta *d = j->d;
+    const struct pc_delta *d = j->delta;
     size_t out = unit * OUT_TILE, n_out = smaller(d->n_out - out, OUT_TILE);
     if (d->rank)
         add_factors(r, j, out, n_out);
@@ -206,65 +182,63 @@ static void add_outputs(const struct round *r, const struct job *j, size_t unit)
         add_bias(j, out, n_out);
 }
 
-/* Units [first, end) of one of the rounds, all jobs' numbered through. */
-static void run_units(const struct round *r, size_t first, size_t end, size_t (*n_units)(const struct job *),
-    void (*run)(const struct round *, const struct job *, size_t))
+/* The last of the jobs that begin at unit or before it, and have any. */
+static const struct pc_delta_job *job_at(const struct round *r, size_t unit, bool low)
 {
-    size_t at = 0;
-    for (size_t i = 0; i < r->rows->n_spans && at < end; i++)
-        for (int k = 0; r->rows->spans[i].delta && k < r->n && at < end; k++) {
-            const struct job j = job_of(r, &r->rows->spans[i], k);
-            size_t n = n_units(&j), unit = first > at ? first - at : 0;
-            for (; unit < n && at + unit < end; unit++)
-                run(r, &j, unit);
-            at += n;
-        }
+    size_t from = 0, n = r->n_jobs;
+    while (n - from > 1) {
+        size_t mid = from + (n - from) / 2;
+        if ((low ? r->jobs[mid].first_low : r->jobs[mid].first_out) <= unit)
+            from = mid;
+        else
+            n = mid;
+    }
+    return &r->jobs[from];
 }
 
 static void run_low(void *arg, int64_t first, int64_t end, int i_worker)
 {
     (void)i_worker;
-    run_units(arg, (size_t)first, (size_t)end, low_units, make_low);
+    const struct round *r = arg;
+    for (size_t unit = (size_t)first; unit < (size_t)end; unit++) {
+        const struct pc_delta_job *j = job_at(r, unit, true);
+        make_low(r, j, unit - j->first_low);
+    }
 }
 
 static void run_out(void *arg, int64_t first, int64_t end, int i_worker)
 {
     (void)i_worker;
-    run_units(arg, (size_t)first, (size_t)end, out_units, add_outputs);
+    const struct round *r = arg;
+    for (size_t unit = (size_t)first; unit < (size_t)end; unit++) {
+        const struct pc_delta_job *j = job_at(r, unit, false);
+        add_outputs(r, j, unit - j->first_out);
+    }
 }
 
-/* What the rounds come to: units, and nanoseconds of one worker. */
-struct cost {
-    size_t low_units, out_units;
-    double low_ns, out_ns;
-};
-
-static struct cost cost_of(const struct round *r)
+static void add_job(struct round *r, struct pc_delta_job *j)
 {
-    struct cost c = {0};
-    for (size_t i = 0; i < r->rows->n_spans; i++)
-        for (int k = 0; r->rows->spans[i].delta && k < r->n; k++) {
-            const struct job j = job_of(r, &r->rows->spans[i], k);
-            const struct pc_delta *d = j.d;
-            double rows = (double)j.n_rows, rank = (double)d->rank;
-            double sparse = d->sparse.starts ? (double)d->sparse.starts[d->n_out] : 0;
-            c.low_units += low_units(&j);
-            c.out_units += out_units(&j);
-            c.low_ns += rows * rank * (double)d->n_in / DENSE_PER_NS;
-            c.out_ns += rows * ((rank * (double)d->n_out + (double)(d->dense.n * d->n_in)) / DENSE_PER_NS +
-                                   sparse / SPARSE_PER_NS);
-        }
-    return c;
+    const struct pc_delta *d = j->delta;
+    double rows = (double)j->n_rows, rank = (double)d->rank;
+    double sparse = d->sparse.starts ? (double)d->sparse.starts[d->n_out] : 0;
+    j->first_low = r->n_low;
+    j->first_out = r->n_out;
+    r->n_low += d->rank ? (j->n_rows + LOW_ROWS - 1) / LOW_ROWS : 0;
+    r->n_out += (d->n_out + OUT_TILE - 1) / OUT_TILE;
+    r->n_jobs++;
+    r->low_ns += rows * rank * (double)d->n_in / DENSE_PER_NS;
+    r->out_ns += rows * ((rank * (double)d->n_out + (double)(d->dense.n * d->n_in)) / DENSE_PER_NS +
+                            sparse / SPARSE_PER_NS);
 }
 
 /* Floats of one row between the rounds: as many as the spans of this input need. */
-static size_t low_stride(const struct round *r)
+static size_t low_stride(const struct pc_delta_rows *rows, int32_t i_layer, int first, int n)
 {
     size_t most = 0;
-    for (size_t i = 0; i < r->rows->n_spans; i++) {
+    for (size_t i = 0; i < rows->n_spans; i++) {
         size_t sum = 0;
-        for (int k = 0; r->rows->spans[i].delta && k < r->n; k++)
-            sum += beside(r->rows->spans[i].delta, r->i_layer, r->first + k)->rank;
+        for (int k = 0; rows->spans[i].delta && k < n; k++)
+            sum += beside(rows->spans[i].delta, i_layer, first + k)->rank;
         most = sum > most ? sum : most;
     }
     return most;
@@ -275,13 +249,28 @@ void pc_delta_forward(const struct pc_compute *compute, const struct pc_delta_ro
 {
     if (!rows)
         return;
+    assert(n <= PC_DELTA_JOBS);
     struct round r = {
-        .compute = compute, .rows = rows, .x = x, .y = y, .i_layer = i_layer, .first = first, .n = n};
-    assert(n <= MAX_JOBS);
-    r.low_stride = low_stride(&r);
-    const struct cost c = cost_of(&r);
-    pc_pool_share(compute->pool, (int64_t)c.low_units, pc_compute_workers(compute, c.low_ns), run_low, &r);
-    pc_pool_share(compute->pool, (int64_t)c.out_units, pc_compute_workers(compute, c.out_ns), run_out, &r);
+        .compute = compute, .jobs = rows->jobs, .low_stride = low_stride(rows, i_layer, first, n)};
+    for (size_t i = 0; i < rows->n_spans; i++) {
+        const struct pc_delta_span *span = &rows->spans[i];
+        float *low = rows->low + span->first * r.low_stride;
+        for (int k = 0; span->delta && k < n; k++) {
+            const struct pc_delta *d = beside(span->delta, i_layer, first + k);
+            if (!is_there(d))
+                continue;
+            struct pc_delta_job *j = &rows->jobs[r.n_jobs];
+            *j = (struct pc_delta_job){.delta = d,
+                .x = x + span->first * d->n_in,
+                .y = y[k] + span->first * d->n_out,
+                .low = low,
+                .n_rows = span->n};
+            low += d->rank;
+            add_job(&r, j);
+        }
+    }
+    pc_pool_share(compute->pool, (int64_t)r.n_low, pc_compute_workers(compute, r.low_ns), run_low, &r);
+    pc_pool_share(compute->pool, (int64_t)r.n_out, pc_compute_workers(compute, r.out_ns), run_out, &r);
 }
 
 /* ---- the ends ---- */

@@ -6,7 +6,8 @@
  * of a step are done together, in two rounds of the pool: the narrow side of all adapters, then everything
  * that is added to outputs. Each output gets, in this order and each added once:
  *
- *     scale B (A x)    A x by kernels/matmul.h, times scale in F32, then one chain of kernels/gemm.h's f32
+ *     scale B (A x)    A x by kernels/matmul.h, times scale in F32, then one chain of kernels/gemm.h's f32;
+ *                      factors are widened to F32
  *     D x              dense rows by kernels/matmul.h, activations in F32 whatever the base's products take
  *     S x              sparse: products summed in double, columns ascending, then rounded
  *     bias
@@ -33,13 +34,16 @@ struct pc_delta_sparse {
     const float *values;
 };
 
+enum { PC_DELTA_MAX_NARROW = 256 };
+
 /** Beside one product y (T, n_out) = x (T, n_in) W^T. All parts may be there; zeros: none. */
 struct pc_delta {
     size_t n_out, n_in;
     size_t rank;            /* 0: no factors */
     const unsigned char *a; /* (rank, n_in) row-major in a_type: F32, F16 or BF16 */
     enum pc_dtype a_type;
-    const float *b; /* (n_out, rank) in panels of kernels/gemm.h's f32 */
+    const unsigned char *b; /* (n_out, rank) in panels of kernels/gemm.h's f32, in b_type: F32 or F16 */
+    enum pc_dtype b_type;   /* F16: rank is at most PC_DELTA_MAX_NARROW */
     float scale;
     struct pc_delta_dense dense;
     struct pc_delta_sparse sparse;
@@ -66,11 +70,23 @@ struct pc_delta_span {
     const struct pc_llama_delta *delta;
 };
 
+/** What one span adds to one matrix' outputs, and where its units of work begin in each round. */
+struct pc_delta_job {
+    const struct pc_delta *delta;
+    const float *x; /* (n_rows, n_in) */
+    float *y;       /* (n_rows, n_out) */
+    float *low;     /* (n_rows, rank) */
+    size_t n_rows, first_low, first_out;
+};
+
+enum { PC_DELTA_JOBS = 3 }; /* matrices of one input, at most */
+
 /** The fine-tunes of a step's rows: spans ascend and cover all of them. */
 struct pc_delta_rows {
     const struct pc_delta_span *spans;
     size_t n_spans;
-    float *low; /* pc_llama_delta_low floats for each row, of the fine-tune that needs most */
+    struct pc_delta_job *jobs; /* (PC_DELTA_JOBS n_spans) at work */
+    float *low;                /* pc_llama_delta_low floats for each row, of the fine-tune that needs most */
 };
 
 /** Floats a row needs between the two rounds. */

@@ -608,7 +608,7 @@ static void test_memory_is_counted_first(void **state)
         if (enough)
             pc_variant_release(v);
         else
-            assert_contains(err.message, "model.layers.0.mlp.up_proj.weight: 2048 times 4 bytes");
+            assert_contains(err.message, "model.layers.0.mlp.up_proj.weight: 8192 bytes beside 0.000 GB");
         pc_engine_close(e);
     }
     tiny_release(&tuned);
