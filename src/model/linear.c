@@ -115,6 +115,7 @@ struct round {
     const struct pc_linear *jobs;
     const struct pc_input *in;
     float *sum, *act; /* what becomes of y, if anything */
+    bool adds;        /* to sum at once: there is no y */
     int n_jobs;
     size_t unit;                   /* outputs of a tile */
     size_t n_tiles[MAX_JOBS];      /* of each job */
@@ -133,7 +134,8 @@ static void multiply_panels(
         .type = &r->compute->kernels->gemm.bf16,
         .weight = job->weight,
         .n_rows = p->n_rows,
-        .c = job->y + p->row * job->weight->n_out,
+        .c = (r->adds ? r->sum : job->y) + p->row * job->weight->n_out,
+        .add = r->adds,
         .c_stride = job->weight->n_out,
         .first = p->out,
         .n = p->n_out};
@@ -161,7 +163,7 @@ static void multiply(const struct round *r, const struct pc_linear *job, const s
 {
     const struct pc_weight *w = job->weight;
     const struct pc_kernels *kernels = r->compute->kernels;
-    float *y = job->y + p->row * w->n_out + p->out;
+    float *y = (r->adds ? r->sum : job->y) + p->row * w->n_out + p->out;
     const unsigned char *rows = w->data + p->out * w->row_size;
     float *scratch = r->compute->scratch + (size_t)i_worker * r->compute->n_scratch;
     size_t tile;
@@ -200,7 +202,7 @@ static void finish(const struct round *r, const struct part *p)
     for (size_t t = 0; t < p->n_rows && r->act; t++)
         r->compute->kernels->silu.mul(r->act + at + t * stride, r->jobs[0].y + at + t * stride,
             r->jobs[1].y + at + t * stride, p->n_out);
-    for (size_t t = 0; t < p->n_rows && r->sum; t++)
+    for (size_t t = 0; t < p->n_rows && r->sum && !r->adds; t++)
         for (size_t j = at + t * stride; j < at + t * stride + p->n_out; j++)
             r->sum[j] += r->jobs[0].y[j];
 }
@@ -278,6 +280,8 @@ static void run_round(struct round *r)
     }
     size_t most = r->in->n_rows / LEAST_SPLIT,
            wanted = (panels ? 2 : 8) * (size_t)workers / (r->tiles ? r->tiles : 1);
+    if (panels && r->tiles > 1 && r->tiles < 2 * (size_t)workers)
+        wanted++; /* three adapters' A and two workers */
     r->n_splits = wanted < most ? wanted : most;
     r->n_splits = r->n_splits ? r->n_splits : 1;
     r->split = r->in->n_rows / r->n_splits;
@@ -295,6 +299,7 @@ void pc_linear_forward_add(
     const struct pc_compute *compute, const struct pc_linear *job, float *sum, const struct pc_input *in)
 {
     struct round r = {.compute = compute, .jobs = job, .in = in, .n_jobs = 1, .sum = sum};
+    r.adds = job->weight->arithmetic == PC_CLASS_PANELS && !job->weight->bias;
     run_round(&r);
 }
 

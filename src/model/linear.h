@@ -50,7 +50,8 @@ struct pc_linear {
 void pc_linear_forward(
     const struct pc_compute *compute, const struct pc_linear *jobs, int n_jobs, const struct pc_input *in);
 
-/** The same for one product, and sum (T, n_out) += y. */
+/** The same for one product, and sum (T, n_out) += y. Class PANELS without a bias adds its pieces of 2048
+ * inputs to sum as they come, and leaves y alone. */
 void pc_linear_forward_add(
     const struct pc_compute *compute, const struct pc_linear *job, float *sum, const struct pc_input *in);
 
@@ -68,7 +69,7 @@ struct pc_linear_dx {
     const struct pc_input *dy;
 };
 
-/** dx (T, n_in) = or, with add, += the sum of dY W over n_jobs products (at most 3) with the same input. Each
+/** dx (T, n_in) = or, with add, += the sum of dY W over n_jobs products (at most 6) with the same input. Each
  * sums its outputs in pieces of 1024 (class PANELS: 2048), one of gemm.h's chains each, whose totals are
  * added in their order, the jobs in theirs: the head sums over a vocabulary, where one chain would lose two
  * digits. In F32 by gemm.h's f32, whatever the type of the weights; class PANELS by its bf16. Row i of dx

@@ -6,7 +6,7 @@
 
 #include <assert.h>
 
-enum { PANEL = PC_GEMM_PANEL, MAX_JOBS = 3, LEAST_SPLIT = 64 };
+enum { PANEL = PC_GEMM_PANEL, MAX_JOBS = 3, MAX_INPUT_JOBS = 6, LEAST_SPLIT = 64 };
 /* Panels of the input that stay in a worker's cache while a unit's go over them; of so many columns at most.
  */
 enum { GROUP_SIZE = 640 * 1024, MOST_COLUMNS = 16 * PANEL };
@@ -98,7 +98,7 @@ void pc_linear_backward_input(
 {
     struct input_round r = {.compute = compute, .jobs = jobs, .n_jobs = n_jobs, .dx = dx, .add = add};
     double products = 0;
-    assert(n_jobs >= 1 && n_jobs <= MAX_JOBS && compute->n_scratch >= pc_linear_backward_scratch());
+    assert(n_jobs >= 1 && n_jobs <= MAX_INPUT_JOBS && compute->n_scratch >= pc_linear_backward_scratch());
     r.n_columns = jobs->weight->n_in;
     r.n_rows = jobs->dy->n_rows;
     for (int i = 0; i < n_jobs; i++) {
@@ -203,11 +203,19 @@ static void weight_units(void *arg, int64_t first, int64_t end, int i_worker)
     }
 }
 
-static void count_units(struct weight_round *r)
+/* Few outputs, as of an adapter's A, make up for it by smaller groups. */
+static void choose_groups(struct weight_round *r)
 {
     size_t panel = pc_gemm_panel_size(r->type, least(r->piece, r->x->n_rows));
+    size_t units = 2 * (size_t)pc_pool_size(r->compute->pool), wanted = r->n_units ? units / r->n_units : 0;
     r->group = least(GROUP_SIZE / panel, least(MOST_COLUMNS / PANEL, r->n_panels));
+    if (wanted > 1)
+        r->group = least(r->group, (r->n_panels + wanted - 1) / wanted);
     r->n_groups = (r->n_panels + r->group - 1) / r->group;
+}
+
+static void count_units(struct weight_round *r)
+{
     for (int i = 0; i < r->n_jobs; i++) {
         const struct pc_linear_dw *job = &r->jobs[i];
         assert(job->weight->n_in == r->x->n_in && job->dy->n_rows == r->x->n_rows);
@@ -227,6 +235,7 @@ void pc_linear_backward_weight(const struct pc_compute *compute, const struct pc
     r.n_panels = n_panels(x->n_in);
     r.piece = PC_PANELS_STEPS * r.type->step;
     count_units(&r);
+    choose_groups(&r);
     double inputs = (double)x->n_in * (double)x->n_rows, products = inputs * (double)(r.n_units * PANEL);
     size_t n_pieces = (x->n_rows + r.piece - 1) / r.piece;
     pc_pool_run(compute->pool, (int64_t)(r.n_panels * n_pieces), pack_input, &r);

@@ -109,14 +109,18 @@ static void add_weight_gradients(const struct back *b)
     pc_linear_backward_weight(b->compute, jobs, b->n, &b->in, b->s->panels);
 }
 
+/* Of the input of the products at work, by way of the matrices and of what stands beside them. */
 static void find_input_gradient(const struct back *b, float *d_input)
 {
-    struct pc_linear_dx jobs[MOST_TOGETHER];
+    struct pc_linear_dx jobs[MOST_TOGETHER + PC_LORA_TOGETHER];
+    struct pc_lora_group beside;
     for (int i = 0; i < b->n; i++)
         jobs[i] = (struct pc_linear_dx){&b->layer->matrix[b->first + i], &b->dy[i]};
-    pc_linear_backward_input(b->compute, jobs, b->n, d_input, false);
-    pc_lora_backward(b->compute, b->rows->lora, b->rows->pos, b->i_layer, b->first, b->n, b->in.x, b->dy,
-        d_input, b->gradients->lora_a + b->first, b->gradients->lora_b + b->first);
+    pc_lora_backward(&beside, b->compute, b->rows->lora, b->rows->pos, b->i_layer, b->first, b->n, &b->in,
+        b->dy, b->gradients->lora_a + b->first, b->gradients->lora_b + b->first);
+    int n = b->n + pc_lora_backward_jobs(&beside, jobs + b->n);
+    pc_linear_backward_input(b->compute, jobs, n, d_input, false);
+    pc_lora_backward_input(&beside, d_input);
 }
 
 /* ---- norms ---- */
@@ -176,10 +180,11 @@ static void gate_backward(void *arg, int64_t first, int64_t end, int i_worker)
     float *gate = b->tape->gate + at, *up = b->tape->up + at;
     b->compute->kernels->silu.backward(
         gate, up, b->s->act + at, gate, up, b->s->d_act + at, (size_t)(end - first) * inner);
-    pc_input_prepare(&b->in, b->compute->kernels, (size_t)first, (size_t)end);
+    if (is_trained(b))
+        pc_input_prepare(&b->in, b->compute->kernels, (size_t)first, (size_t)end);
 }
 
-/* act alone, for adapters that want it before its gradient is known. */
+/* act and its forms alone, for adapters that want it before its gradient is known. */
 static void gate_again(void *arg, int64_t first, int64_t end, int i_worker)
 {
     (void)i_worker;
@@ -187,6 +192,7 @@ static void gate_again(void *arg, int64_t first, int64_t end, int i_worker)
     size_t inner = (size_t)b->config->intermediate_size, at = (size_t)first * inner;
     b->compute->kernels->silu.mul(
         b->s->act + at, b->tape->gate + at, b->tape->up + at, (size_t)(end - first) * inner);
+    pc_input_prepare(&b->in, b->compute->kernels, (size_t)first, (size_t)end);
 }
 
 static void mlp_backward(struct back *b)

@@ -205,11 +205,11 @@ static void gate_rows(void *arg, int64_t first, int64_t end, int i_worker)
     b->compute->kernels->silu.mul(b->a.act + at, b->a.gate + at, b->a.up + at, (size_t)(end - first) * inner);
 }
 
-/* What stands beside matrices [first, first + n) adds to their outputs y of the input x. */
-static void add_beside(const struct block *b, int first, int n, const float *x, float *const y[])
+/* What stands beside matrices [first, first + n) adds to their outputs y of the input at hand. */
+static void add_beside(const struct block *b, int first, int n, float *const y[])
 {
-    pc_lora_forward(b->compute, b->rows->lora, b->rows->pos, b->i_layer, first, n, x, y);
-    pc_delta_forward(b->compute, b->rows->delta, b->i_layer, first, n, x, y);
+    pc_lora_forward(b->compute, b->rows->lora, b->rows->pos, b->i_layer, first, n, &b->in, y);
+    pc_delta_forward(b->compute, b->rows->delta, b->i_layer, first, n, b->in.x, y);
 }
 
 /* act = silu(gate) * up: while the products are still in the cache, unless adapters have to be added to them
@@ -224,7 +224,7 @@ static void gate_and_up(struct block *b)
         return;
     }
     pc_linear_forward(b->compute, gate_up, 2, &b->in);
-    add_beside(b, PC_LLAMA_GATE, 2, b->a.norm, (float *const[]){b->a.gate, b->a.up});
+    add_beside(b, PC_LLAMA_GATE, 2, (float *const[]){b->a.gate, b->a.up});
     for_rows(b, GATE_NS * b->config->intermediate_size, gate_rows);
 }
 
@@ -250,14 +250,14 @@ void pc_llama_block_forward(const struct pc_compute *compute, const struct pc_co
     for_rows(&b, NORM_NS * width, first_norm);
     const struct pc_linear qkv[] = {{&w[PC_LLAMA_Q], a->q}, {&w[PC_LLAMA_K], a->k}, {&w[PC_LLAMA_V], a->v}};
     pc_linear_forward(compute, qkv, 3, &b.in);
-    add_beside(&b, PC_LLAMA_Q, 3, a->norm, (float *const[]){a->q, a->k, a->v});
+    add_beside(&b, PC_LLAMA_Q, 3, (float *const[]){a->q, a->k, a->v});
     for_rows(&b, ROTATE_NS * (config->n_heads + 2 * config->n_kv_heads) * config->head_dim, rotate_and_store);
     pc_llama_attention_forward(
         compute, config, rows, i_layer, a->q, a->mix, tape ? tape->max : NULL, tape ? tape->inverse : NULL);
     set_and_prepare_input(&b, a->mix, &w[PC_LLAMA_O]);
     const struct pc_linear o = {&w[PC_LLAMA_O], a->delta};
     pc_linear_forward_add(compute, &o, x, &b.in);
-    add_beside(&b, PC_LLAMA_O, 1, a->mix, &x);
+    add_beside(&b, PC_LLAMA_O, 1, &x);
 
     set_input(&b, a->norm, &w[PC_LLAMA_GATE], 2);
     for_rows(&b, NORM_NS * width, second_norm);
@@ -265,5 +265,5 @@ void pc_llama_block_forward(const struct pc_compute *compute, const struct pc_co
     set_and_prepare_input(&b, a->act, &w[PC_LLAMA_DOWN]);
     const struct pc_linear down = {&w[PC_LLAMA_DOWN], a->delta};
     pc_linear_forward_add(compute, &down, x, &b.in);
-    add_beside(&b, PC_LLAMA_DOWN, 1, a->act, &x);
+    add_beside(&b, PC_LLAMA_DOWN, 1, &x);
 }

@@ -140,8 +140,9 @@ static size_t lay_out(
 {
     struct pc_weight a = any_pair(l)->a;
     unsigned needs = pc_input_needs(&a);
+    size_t low = n_rows * l->largest_rank * sizeof(float) * PC_LORA_TOGETHER;
     size_t forms = rounded(n_rows * pc_input_form_size(needs, l->largest_in)) +
-                   2 * rounded(n_rows * pc_input_form_size(needs, l->largest_rank));
+                   2 * PC_LORA_TOGETHER * rounded(n_rows * pc_input_form_size(needs, l->largest_rank));
     a.n_in = larger(l->largest_in, l->largest_rank);
     const struct {
         void *field;
@@ -149,8 +150,8 @@ static size_t lay_out(
     } parts[] = {
         {&s->x, n_rows * l->largest_in * sizeof(float)},
         {&s->wide, n_rows * larger(l->largest_in, l->largest_out) * sizeof(float)},
-        {&s->low, n_rows * l->largest_rank * sizeof(float)},
-        {&s->d_low, n_rows * l->largest_rank * sizeof(float)},
+        {&s->low, low},
+        {&s->d_low, low},
         {&s->forms, forms},
         {&s->panels, pc_linear_panels_size(&a, n_rows)},
     };
@@ -173,99 +174,150 @@ void pc_lora_scratch_place(struct pc_lora_scratch *s, const struct pc_lora *lora
     lay_out(s, lora, n_rows, memory);
 }
 
-/* ---- one pair and the rows of one span ---- */
-
-struct work {
-    const struct pc_compute *compute;
-    const struct pc_lora_rows *rows;
-    const struct pc_lora_pair *pair;
-    const int32_t *pos; /* of the span's rows, as all that follows */
-    const uint64_t *key;
-    const float *x;
-    uint64_t number;                /* of the matrix in the model */
-    struct pc_input in, low, d_low; /* x with dropout; A of it, scaled; and the gradient of that */
-    float *d_x;
-};
+/* ---- the pairs of one input, and the rows of one span ---- */
 
 static bool drops(const struct pc_lora_rows *rows)
 {
     return rows->dropout > 0;
 }
 
-static struct work work_of(const struct pc_compute *compute, const struct pc_lora_rows *rows,
-    const struct pc_lora_span *span, const int32_t *pos, int32_t i_layer, int i_matrix, const float *x)
+static void add_pair(struct pc_lora_group *g, const struct pc_lora_pair *pair, uint64_t number, int i_matrix)
 {
-    const struct pc_lora_pair *pair = &span->lora->layers[i_layer][i_matrix];
-    const struct pc_lora_scratch *s = rows->scratch;
-    struct work w = {.compute = compute, .rows = rows, .pair = pair, .pos = pos + span->first};
-    size_t n_in = pair->a.n_in, r = pair->a.n_out;
-    w.key = drops(rows) ? rows->key + span->first : NULL;
-    w.number = (uint64_t)i_layer * PC_LLAMA_N_MATRICES + (uint64_t)i_matrix;
-    w.x = x + span->first * n_in;
+    const struct pc_lora_scratch *s = g->rows->scratch;
+    struct pc_lora_beside *b = &g->beside[g->n], *last = g->n++ ? b - 1 : NULL;
+    size_t r = pair->a.n_out, n = g->in.n_rows;
     unsigned needs = pc_input_needs(&pair->a);
-    unsigned char *forms = s->forms;
-    w.in = (struct pc_input){drops(rows) ? s->x : w.x, forms, needs, span->n, n_in};
-    forms += rounded(span->n * pc_input_form_size(needs, n_in));
-    w.low = (struct pc_input){s->low, forms, needs, span->n, r};
-    forms += rounded(span->n * pc_input_form_size(needs, r));
-    w.d_low = (struct pc_input){s->d_low, forms, needs, span->n, r};
-    return w;
+    *b = (struct pc_lora_beside){.pair = pair, .i_matrix = i_matrix, .number = number};
+    b->x = last ? last->x + n * last->low.n_in : s->low;
+    b->d_x = last ? last->d_x + n * last->low.n_in : s->d_low;
+    unsigned char *forms = s->forms + rounded(n * pc_input_form_size(needs, g->in.n_in));
+    if (last)
+        forms = last->d_low.forms + rounded(n * pc_input_form_size(needs, last->low.n_in));
+    b->low = (struct pc_input){b->x, forms, needs, n, r};
+    forms += rounded(n * pc_input_form_size(needs, r));
+    b->d_low = (struct pc_input){b->d_x, forms, needs, n, r};
+}
+
+/* The input's forms serve the adapters too where these take all rows as they are. */
+static void set_input(struct pc_lora_group *g, const struct pc_input *in)
+{
+    const struct pc_lora_scratch *s = g->rows->scratch;
+    unsigned needs = pc_input_needs(&g->beside->pair->a);
+    g->is_prepared = !drops(g->rows) && g->in.n_rows == in->n_rows && !(needs & ~in->needs);
+    if (g->is_prepared)
+        g->in = *in;
+    else
+        g->in = (struct pc_input){drops(g->rows) ? s->x : g->x, s->forms, needs, g->in.n_rows, in->n_in};
+}
+
+static struct pc_lora_group group_of(const struct pc_compute *compute, const struct pc_lora_rows *rows,
+    const struct pc_lora_span *span, const int32_t *pos, int32_t i_layer, int first, int n,
+    const struct pc_input *in)
+{
+    struct pc_lora_group g = {.compute = compute,
+        .rows = rows,
+        .pos = pos + span->first,
+        .key = drops(rows) ? rows->key + span->first : NULL,
+        .x = in->x + span->first * in->n_in,
+        .first = span->first,
+        .in = {.n_rows = span->n, .n_in = in->n_in}};
+    for (int k = 0; span->lora && k < n; k++) {
+        const struct pc_lora_pair *pair = &span->lora->layers[i_layer][first + k];
+        uint64_t number = (uint64_t)i_layer * PC_LLAMA_N_MATRICES + (uint64_t)(first + k);
+        if (pair->a.data)
+            add_pair(&g, pair, number, k);
+    }
+    if (g.n)
+        set_input(&g, in);
+    return g;
+}
+
+/* All together, or with dropout one after the other. */
+static void in_turns(const struct pc_lora_group *all, void (*fn)(struct pc_lora_group *g))
+{
+    struct pc_lora_group g = *all;
+    if (!drops(all->rows)) {
+        fn(&g);
+        return;
+    }
+    g.n = 1;
+    for (int i = 0; i < all->n; i++) {
+        g.beside[0] = all->beside[i];
+        fn(&g);
+    }
 }
 
 static void share(
-    struct work *w, size_t width, void (*fn)(void *arg, int64_t first, int64_t end, int i_worker))
+    struct pc_lora_group *g, size_t width, void (*fn)(void *arg, int64_t first, int64_t end, int i_worker))
 {
-    double ns = ELEMENT_NS * (double)(w->in.n_rows * width);
-    pc_pool_share(w->compute->pool, (int64_t)w->in.n_rows, pc_compute_workers(w->compute, ns), fn, w);
+    double ns = ELEMENT_NS * (double)(g->in.n_rows * width);
+    pc_pool_share(g->compute->pool, (int64_t)g->in.n_rows, pc_compute_workers(g->compute, ns), fn, g);
 }
 
-/* Row t of any matrix of this pair's width, with what dropout takes from it. */
-static void drop(const struct work *w, float *out, const float *x, size_t t)
+/* Row t of any matrix of the input's width, with what dropout takes from it. */
+static void drop(const struct pc_lora_group *g, float *out, const float *x, size_t t)
 {
-    uint64_t key = pc_dropout_key(pc_dropout_key(w->key[t], (uint64_t)w->pos[t]), w->number);
-    double p = (double)w->rows->dropout;
-    w->compute->kernels->dropout.apply(out, x, w->in.n_in, key, (uint32_t)(p * 0x1p32), (float)(1 / (1 - p)));
+    uint64_t key = pc_dropout_key(pc_dropout_key(g->key[t], (uint64_t)g->pos[t]), g->beside->number);
+    double p = (double)g->rows->dropout;
+    g->compute->kernels->dropout.apply(out, x, g->in.n_in, key, (uint32_t)(p * 0x1p32), (float)(1 / (1 - p)));
 }
 
-static void prepare_input(void *arg, int64_t first, int64_t end, int i_worker)
+static void prepare_rows(void *arg, int64_t first, int64_t end, int i_worker)
 {
     (void)i_worker;
-    const struct work *w = arg;
-    for (size_t t = (size_t)first; t < (size_t)end && drops(w->rows); t++)
-        drop(w, w->rows->scratch->x + t * w->in.n_in, w->x + t * w->in.n_in, t);
-    pc_input_prepare(&w->in, w->compute->kernels, (size_t)first, (size_t)end);
+    const struct pc_lora_group *g = arg;
+    for (size_t t = (size_t)first; t < (size_t)end && drops(g->rows); t++)
+        drop(g, g->rows->scratch->x + t * g->in.n_in, g->x + t * g->in.n_in, t);
+    pc_input_prepare(&g->in, g->compute->kernels, (size_t)first, (size_t)end);
 }
 
-static void scale_rows(const struct work *w, float *x, size_t first, size_t end)
+static void prepare_input(struct pc_lora_group *g)
 {
-    size_t r = w->pair->a.n_out;
-    for (size_t i = first * r; i < end * r; i++)
-        x[i] *= w->pair->scale;
+    if (!g->is_prepared)
+        share(g, g->in.n_in, prepare_rows);
+}
+
+static void scale_rows(
+    const struct pc_lora_group *g, float scale, float *x, const struct pc_input *in, size_t first, size_t end)
+{
+    for (size_t i = first * in->n_in; i < end * in->n_in; i++)
+        x[i] *= scale;
+    pc_input_prepare(in, g->compute->kernels, first, end);
 }
 
 static void scale_low(void *arg, int64_t first, int64_t end, int i_worker)
 {
     (void)i_worker;
-    const struct work *w = arg;
-    scale_rows(w, w->rows->scratch->low, (size_t)first, (size_t)end);
-    pc_input_prepare(&w->low, w->compute->kernels, (size_t)first, (size_t)end);
+    const struct pc_lora_group *g = arg;
+    for (const struct pc_lora_beside *b = g->beside; b < g->beside + g->n; b++)
+        scale_rows(g, b->pair->scale, b->x, &b->low, (size_t)first, (size_t)end);
 }
 
 static void scale_d_low(void *arg, int64_t first, int64_t end, int i_worker)
 {
     (void)i_worker;
-    const struct work *w = arg;
-    scale_rows(w, w->rows->scratch->d_low, (size_t)first, (size_t)end);
-    pc_input_prepare(&w->d_low, w->compute->kernels, (size_t)first, (size_t)end);
+    const struct pc_lora_group *g = arg;
+    for (const struct pc_lora_beside *b = g->beside; b < g->beside + g->n; b++)
+        scale_rows(g, b->pair->scale, b->d_x, &b->d_low, (size_t)first, (size_t)end);
+}
+
+static size_t ranks(const struct pc_lora_group *g)
+{
+    size_t sum = 0;
+    for (int i = 0; i < g->n; i++)
+        sum += g->beside[i].low.n_in;
+    return sum;
 }
 
 /* low = scale A dropout(x). */
-static void go_down(struct work *w)
+static void go_down(struct pc_lora_group *g)
 {
-    share(w, w->in.n_in, prepare_input);
-    const struct pc_linear a = {&w->pair->a, w->rows->scratch->low};
-    pc_linear_forward(w->compute, &a, 1, &w->in);
-    share(w, w->low.n_in, scale_low);
+    struct pc_linear jobs[PC_LORA_TOGETHER];
+    prepare_input(g);
+    for (int i = 0; i < g->n; i++)
+        jobs[i] = (struct pc_linear){&g->beside[i].pair->a, g->beside[i].x};
+    pc_linear_forward(g->compute, jobs, g->n, &g->in);
+    share(g, ranks(g), scale_low);
 }
 
 bool pc_lora_is_beside(const struct pc_lora_rows *rows, int32_t i_layer, int first, int n)
@@ -277,74 +329,118 @@ bool pc_lora_is_beside(const struct pc_lora_rows *rows, int32_t i_layer, int fir
     return false;
 }
 
-void pc_lora_forward(const struct pc_compute *compute, const struct pc_lora_rows *rows, const int32_t *pos,
-    int32_t i_layer, int first, int n, const float *x, float *const y[])
+static void add_outputs(struct pc_lora_group *g)
 {
-    for (size_t i = 0; rows && i < rows->n_spans; i++) {
-        const struct pc_lora_span *span = &rows->spans[i];
-        for (int k = 0; span->lora && k < n; k++) {
-            const struct pc_lora_pair *pair = &span->lora->layers[i_layer][first + k];
-            if (!pair->a.data)
-                continue;
-            struct work w = work_of(compute, rows, span, pos, i_layer, first + k, x);
-            go_down(&w);
-            const struct pc_linear b = {&pair->b, rows->scratch->wide};
-            pc_linear_forward_add(compute, &b, y[k] + span->first * pair->b.n_out, &w.low);
-        }
+    go_down(g);
+    for (int i = 0; i < g->n; i++) {
+        const struct pc_weight *b = &g->beside[i].pair->b;
+        const struct pc_linear job = {b, g->rows->scratch->wide};
+        pc_linear_forward_add(
+            g->compute, &job, g->y[g->beside[i].i_matrix] + g->first * b->n_out, &g->beside[i].low);
     }
 }
+
+void pc_lora_forward(const struct pc_compute *compute, const struct pc_lora_rows *rows, const int32_t *pos,
+    int32_t i_layer, int first, int n, const struct pc_input *in, float *const y[])
+{
+    for (size_t i = 0; rows && i < rows->n_spans; i++) {
+        struct pc_lora_group g = group_of(compute, rows, &rows->spans[i], pos, i_layer, first, n, in);
+        g.y = y;
+        if (g.n)
+            in_turns(&g, add_outputs);
+    }
+}
+
+/* ---- back ---- */
+
+static void factors_of_b(struct pc_lora_group *g)
+{
+    for (int i = 0; i < g->n; i++) {
+        const struct pc_lora_beside *b = &g->beside[i];
+        const struct pc_input *dy = &g->dy[b->i_matrix];
+        const struct pc_linear_dw dw = {&b->pair->b, dy, g->d_b[b->i_matrix], NULL};
+        const struct pc_linear_dx through = {&b->pair->b, dy};
+        assert(b->low.needs == dy->needs);
+        if (dw.dw)
+            pc_linear_backward_weight(g->compute, &dw, 1, &b->low, g->rows->scratch->panels);
+        pc_linear_backward_input(g->compute, &through, 1, b->d_x, false);
+    }
+    share(g, ranks(g), scale_d_low);
+}
+
+static void backward(struct pc_lora_group *g)
+{
+    struct pc_linear_dw jobs[PC_LORA_TOGETHER];
+    int n_b = 0, n_a = 0;
+    for (int i = 0; i < g->n; i++) {
+        const struct pc_lora_beside *b = &g->beside[i];
+        n_b += g->d_b[b->i_matrix] != NULL;
+        if (g->d_a[b->i_matrix])
+            jobs[n_a++] = (struct pc_linear_dw){&b->pair->a, &b->d_low, g->d_a[b->i_matrix], NULL};
+    }
+    if (n_b)
+        go_down(g);
+    else if (n_a)
+        prepare_input(g);
+    factors_of_b(g);
+    if (n_a)
+        pc_linear_backward_weight(g->compute, jobs, n_a, &g->in, g->rows->scratch->panels);
+}
+
+void pc_lora_backward(struct pc_lora_group *group, const struct pc_compute *compute,
+    const struct pc_lora_rows *rows, const int32_t *pos, int32_t i_layer, int first, int n,
+    const struct pc_input *in, const struct pc_input dy[], float *const d_a[], float *const d_b[])
+{
+    *group = (struct pc_lora_group){.n = 0};
+    if (!pc_lora_is_beside(rows, i_layer, first, n))
+        return;
+    assert(rows->n_spans == 1 && rows->spans->first == 0 && rows->spans->n == dy->n_rows);
+    *group = group_of(compute, rows, rows->spans, pos, i_layer, first, n, in);
+    group->dy = dy;
+    group->d_a = d_a;
+    group->d_b = d_b;
+    in_turns(group, backward);
+}
+
+int pc_lora_backward_jobs(const struct pc_lora_group *g, struct pc_linear_dx *jobs)
+{
+    if (!g->n || drops(g->rows))
+        return 0;
+    for (int i = 0; i < g->n; i++)
+        jobs[i] = (struct pc_linear_dx){&g->beside[i].pair->a, &g->beside[i].d_low};
+    return g->n;
+}
+
+struct adding {
+    struct pc_lora_group *g;
+    float *d_x;
+};
 
 static void drop_and_add(void *arg, int64_t first, int64_t end, int i_worker)
 {
     (void)i_worker;
-    const struct work *w = arg;
-    size_t n = w->in.n_in;
+    const struct adding *a = arg;
+    size_t n = a->g->in.n_in;
     for (size_t t = (size_t)first; t < (size_t)end; t++) {
-        float *wide = w->rows->scratch->wide + t * n;
-        drop(w, wide, wide, t);
+        float *wide = a->g->rows->scratch->wide + t * n;
+        drop(a->g, wide, wide, t);
         for (size_t c = 0; c < n; c++)
-            w->d_x[t * n + c] += wide[c];
+            a->d_x[t * n + c] += wide[c];
     }
 }
 
-static void backward(struct work *w, const struct pc_input *dy, float *d_a, float *d_b)
+void pc_lora_backward_input(const struct pc_lora_group *all, float *d_x)
 {
-    const struct pc_lora_pair *pair = w->pair;
-    const struct pc_lora_scratch *s = w->rows->scratch;
-    assert(pc_input_needs(&pair->b) == dy->needs);
-    if (d_b)
-        go_down(w);
-    else if (d_a)
-        share(w, w->in.n_in, prepare_input);
-    const struct pc_linear_dw of_b = {&pair->b, dy, d_b, NULL};
-    if (d_b)
-        pc_linear_backward_weight(w->compute, &of_b, 1, &w->low, s->panels);
-    const struct pc_linear_dx through_b = {&pair->b, dy};
-    pc_linear_backward_input(w->compute, &through_b, 1, s->d_low, false);
-    share(w, w->low.n_in, scale_d_low);
-    const struct pc_linear_dw of_a = {&pair->a, &w->d_low, d_a, NULL};
-    if (d_a)
-        pc_linear_backward_weight(w->compute, &of_a, 1, &w->in, s->panels);
-    const struct pc_linear_dx through_a = {&pair->a, &w->d_low};
-    if (w->d_x)
-        pc_linear_backward_input(
-            w->compute, &through_a, 1, drops(w->rows) ? s->wide : w->d_x, !drops(w->rows));
-    if (w->d_x && drops(w->rows))
-        share(w, w->in.n_in, drop_and_add);
-}
-
-void pc_lora_backward(const struct pc_compute *compute, const struct pc_lora_rows *rows, const int32_t *pos,
-    int32_t i_layer, int first, int n, const float *x, const struct pc_input dy[], float *d_x,
-    float *const d_a[], float *const d_b[])
-{
-    if (!pc_lora_is_beside(rows, i_layer, first, n))
+    if (!all->n || !drops(all->rows))
         return;
-    assert(rows->n_spans == 1 && rows->spans->first == 0 && rows->spans->n == dy->n_rows);
-    for (int k = 0; k < n; k++) {
-        if (!rows->spans->lora->layers[i_layer][first + k].a.data)
-            continue;
-        struct work w = work_of(compute, rows, rows->spans, pos, i_layer, first + k, x);
-        w.d_x = d_x;
-        backward(&w, &dy[k], d_a[k], d_b[k]);
+    struct pc_lora_group g = *all;
+    struct adding adding = {&g, d_x};
+    double ns = ELEMENT_NS * (double)(g.in.n_rows * g.in.n_in);
+    for (int i = 0; i < all->n; i++) {
+        g.beside[0] = all->beside[i];
+        const struct pc_linear_dx through = {&g.beside->pair->a, &g.beside->d_low};
+        pc_linear_backward_input(g.compute, &through, 1, g.rows->scratch->wide, false);
+        pc_pool_share(
+            g.compute->pool, (int64_t)g.in.n_rows, pc_compute_workers(g.compute, ns), drop_and_add, &adding);
     }
 }

@@ -43,10 +43,12 @@ struct pc_lora_span {
     const struct pc_lora *lora;
 };
 
+enum { PC_LORA_TOGETHER = 3 }; /* matrices of one input, at most */
+
 /** Memory for the rows of one span. */
 struct pc_lora_scratch {
     float *x, *wide;       /* (T, largest_in), dropped; (T, largest of in and out) */
-    float *low, *d_low;    /* (T, largest_rank) */
+    float *low, *d_low;    /* (T, largest_rank) for each of PC_LORA_TOGETHER */
     unsigned char *forms;  /* of x, low and d_low */
     unsigned char *panels; /* of backward */
 };
@@ -69,14 +71,46 @@ void pc_lora_scratch_place(
 /** Whether a row of the step has an adapter beside one of matrices [first, first + n) of the layer. */
 bool pc_lora_is_beside(const struct pc_lora_rows *rows, int32_t i_layer, int first, int n);
 
-/** What each of matrices [first, first + n), of one input x (T, n_in), adds to its y (T, n_out). pos (T). */
+/** What each of matrices [first, first + n), of one input in (T, n_in), adds to its y (T, n_out). in has the
+ * forms of the matrices. pos (T). */
 void pc_lora_forward(const struct pc_compute *compute, const struct pc_lora_rows *rows, const int32_t *pos,
-    int32_t i_layer, int first, int n, const float *x, float *const y[]);
+    int32_t i_layer, int first, int n, const struct pc_input *in, float *const y[]);
 
-/** Back: d_x (T, n_in) += the gradient of x, unless d_x is NULL; d_a[i], d_b[i] += those of the factors,
- * unless NULL. dy[i] is the gradient of y[i] in the forms of its matrix. */
-void pc_lora_backward(const struct pc_compute *compute, const struct pc_lora_rows *rows, const int32_t *pos,
-    int32_t i_layer, int first, int n, const float *x, const struct pc_input dy[], float *d_x,
-    float *const d_a[], float *const d_b[]);
+/** The pairs beside some matrices of one input, and the rows of one span: what the halves of backward share.
+ * Its members are llama_lora.c's. */
+struct pc_lora_group {
+    const struct pc_compute *compute;
+    const struct pc_lora_rows *rows;
+    const int32_t *pos; /* of the span's rows, as all that follows */
+    const uint64_t *key;
+    const float *x;
+    float *const *y, *const *d_a, *const *d_b;
+    const struct pc_input *dy;
+    size_t first; /* row of the step */
+    int n;        /* pairs */
+    bool is_prepared;
+    struct pc_input in; /* x, with dropout that of one pair */
+    struct pc_lora_beside {
+        const struct pc_lora_pair *pair;
+        int i_matrix;               /* of those asked for */
+        uint64_t number;            /* of the matrix in the model */
+        float *x, *d_x;             /* A of the input, scaled; and the gradient of that */
+        struct pc_input low, d_low; /* the same, and their forms */
+    } beside[PC_LORA_TOGETHER];
+};
+
+/** Back: d_a[i], d_b[i] += the gradients of the factors, unless NULL. dy[i] is the gradient of y[i] in the
+ * forms of its matrix. What the input's gradient takes of it is in *group, valid until the scratch is used
+ * again: */
+void pc_lora_backward(struct pc_lora_group *group, const struct pc_compute *compute,
+    const struct pc_lora_rows *rows, const int32_t *pos, int32_t i_layer, int first, int n,
+    const struct pc_input *in, const struct pc_input dy[], float *const d_a[], float *const d_b[]);
+
+/** products to be added to those of the matrices, behind them (at most PC_LORA_TOGETHER; how many is
+ * returned), */
+int pc_lora_backward_jobs(const struct pc_lora_group *group, struct pc_linear_dx *jobs);
+
+/** or with dropout, when there are none, d_x (T, n_in) += it. */
+void pc_lora_backward_input(const struct pc_lora_group *group, float *d_x);
 
 #endif
