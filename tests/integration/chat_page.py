@@ -172,7 +172,7 @@ def tokens():
     case("the answer's tokens are its text", here.run("""return [...document.querySelectorAll('.tok')].map((e) => e.textContent).join('')
         === page.current.turns[0].answers[0].text"""))
     here.run("by('main').scrollTop = 0")
-    here.point(".tok:nth-child(5)")
+    here.point(".tok:nth-child(4)")
     shown = here.run("return [by('tip').hidden, ...[...by('tip').querySelectorAll('tr')].map((r) => r.textContent)]")
     case("the mouse shows what else was likely, best first", not shown[0] and len(shown) == 5 and "30 %" in shown[1]
          and "4.1 %" in shown[-1] and "<b>bold</b>" in "".join(shown[1:]), shown)
@@ -198,6 +198,8 @@ def tokens():
     case("a touch shows it", here.until("return !by('tip').hidden && document.activeElement.dataset.i === '7'", seconds=3))
     inside = here.run("const r = by('tip').getBoundingClientRect(); return r.left >= 0 && r.right <= innerWidth && r.top >= 0 && r.bottom <= innerHeight")
     case("within the window", inside)
+    here.point(".tok:nth-child(5)")
+    case("a line's end can be pointed at too", here.run("return by('tip').querySelector('.chosen th').textContent") == "↵")
     ask("torn", 2)
     here.run("[...document.querySelectorAll('.view')].at(-1).click()")
     case("a character in several tokens shows with its last", here.run("""return [...[...document.querySelectorAll('.tokens')].at(-1).children].map((e) =>
@@ -218,6 +220,12 @@ def faults():
     case("what came before a break is kept", "cut off here" in here.run(ANSWERS)[-2])
     sent = [m["content"] for m in double.asked[-1]["messages"]]
     case("messages without an answer are not sent again", sent == ["vanish", "cut off here", "fails midway"], sent)
+    here.run("begin()")
+    ask("busy", 1)
+    n = len(double.asked)
+    here.click(".answer .act")
+    case("what came to nothing leaves no version behind", here.until(DONE, 1) and len(double.asked) == n + 1
+         and here.run("return !document.querySelector('.versions')"))
     fresh(key="sk-right")
     case("a server with a key asks for it", "wants an API key" in here.run("return by('notice').textContent"))
     here.click("#notice button")

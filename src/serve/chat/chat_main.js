@@ -102,6 +102,12 @@ function keep(conversation) {
   if (!conversation.save()) notice('This browser has no room left for conversations. Export what you want to keep, and delete some.');
 }
 
+function askAnew(turn, text) {
+  if (page.runs.has(page.current)) return;
+  page.current.dropEmpty(turn);
+  ask(turn.parent, text);
+}
+
 function ask(parent, text) {
   const conversation = page.current, models = chosenModels();
   if (!models.length || page.runs.has(conversation)) return;
@@ -123,9 +129,9 @@ function stop() {
 // ---- what is shown ----
 
 const turnHooks = {
-  retry: (turn) => ask(turn.parent, turn.user),
+  retry: (turn) => askAnew(turn, turn.user),
   edit: (turn, text) => {
-    ask(turn.parent, text);
+    askAnew(turn, text);
     by('prompt').focus();
   },
   choose: (turn, direction) => {

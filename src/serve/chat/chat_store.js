@@ -38,6 +38,11 @@ class Conversation {
     return turn;
   }
 
+  /** Leave out a turn that came to nothing and is asked anew. */
+  dropEmpty(turn) {
+    if (turn.answers.every((a) => !a.text) && !this.turns.some((t) => t.parent === turn.id)) this.turns = this.turns.filter((t) => t !== turn);
+  }
+
   /** Show a turn, and what followed it last. */
   choose(turn) {
     for (let t = turn; t; t = this.turns.findLast((other) => other.parent === t.id)) this.leaf = t.id;

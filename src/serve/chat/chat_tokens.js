@@ -62,7 +62,8 @@ class TokenView {
     const shown = whole || text;
     const level = LIKELY.findIndex((p) => Math.exp(logprob) >= p);
     const name = `${visible(shown)}, ${percent(logprob)}`;
-    return make('span', {class: `tok p${level < 0 ? LIKELY.length : level}` + (whole ? '' : ' torn'), tabindex: -1, role: 'button',
+    const kind = !whole ? ' torn' : /^\n+$/.test(whole) ? ' newline' : '';
+    return make('span', {class: `tok p${level < 0 ? LIKELY.length : level}${kind}`, tabindex: -1, role: 'button',
       'aria-label': name, 'data-i': i}, shown);
   }
 

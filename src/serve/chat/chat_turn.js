@@ -77,8 +77,9 @@ class AnswerView {
   }
 
   summary() {
-    const {usage, seconds, finish} = this.answer, parts = [];
+    const {text, fault, usage, seconds, finish} = this.answer, parts = [];
     if (this.busy) return '';
+    if (!text && !fault && finish) parts.push('an empty answer');
     if (usage?.completion_tokens) parts.push(counted(usage.completion_tokens, 'token'));
     if (usage?.completion_tokens > 1 && seconds > 0.05) parts.push(`${(usage.completion_tokens / seconds).toFixed(1)} a second`);
     if (ENDS[finish]) parts.push(ENDS[finish]);
