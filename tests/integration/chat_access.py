@@ -14,8 +14,11 @@ DONE = "return page.runs.size === 0 && page.current.turns.length === arguments[0
 PICTURES = os.environ.get("PACO_SCREENSHOTS")
 here = double = None
 
+# What is out of sight is not laid out; here it is to be measured, too.
+WHOLE = "for (const t of document.querySelectorAll('.turn')) t.style.contentVisibility = 'visible';"
+
 # Every text that is seen: its colour against what is behind it, after WCAG 2. Switched off controls are exempt there.
-CONTRAST = """
+CONTRAST = WHOLE + """
     const channel = (v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
     const parse = (s) => { const m = s.match(/[\\d.]+/g).map(Number); return m.length < 4 ? [...m, 1] : m; };
     const over = (top, under) => under.map((u, i) => i < 3 ? top[i] * top[3] + u * (1 - top[3]) : 1);
@@ -44,7 +47,7 @@ CONTRAST = """
     for (const e of document.querySelectorAll('button svg')) if (e.checkVisibility() && !e.closest(':disabled')) check(e.parentElement, getComputedStyle(e).color, 'icon');
     return {low, n};"""
 
-NAMES = """
+NAMES = WHOLE + """
     const name = (e) => (e.getAttribute('aria-label') || [...(e.labels || [])].map((l) => l.textContent).join(' ') ||
       (e.getAttribute('aria-labelledby') && by(e.getAttribute('aria-labelledby'))?.textContent) || e.textContent || '').trim();
     const controls = document.querySelectorAll('button, a[href], input, select, textarea, dialog, nav, main, [role="button"], [role="region"], [role="group"], form#composer');
@@ -57,10 +60,10 @@ NAMES = """
       small: [...document.querySelectorAll('button, select, textarea, input')].filter((e) => { const r = e.getBoundingClientRect();
         return e.checkVisibility() && (r.width < 24 || r.height < 24) && e.type !== 'checkbox'; }).map((e) => e.outerHTML.slice(0, 100))};"""
 
-WIDE = """
+WIDE = WHOLE + """
     const width = innerWidth, wide = [...document.querySelectorAll('body *')].filter((e) => {
-      const r = e.getBoundingClientRect();
-      return r.width && r.right > width + 0.5 && e.checkVisibility() && !e.closest('.scroll, pre, #side, .hidden, .skip, svg');
+      const r = e.getBoundingClientRect(), spills = e.clientWidth && e.scrollWidth > e.clientWidth + 1 && e.closest('.turn');
+      return r.width && (r.right > width + 0.5 || spills) && e.checkVisibility() && !e.closest('.scroll, pre, .code-head, #side, .hidden, .skip, svg');
     });
     return {page: document.documentElement.scrollWidth, main: by('main').scrollWidth - by('main').clientWidth, wide: wide.map((e) => e.outerHTML.slice(0, 100))};"""
 
@@ -91,11 +94,11 @@ def everything():
     ask("markdown " + "x" * 300, 2)
     ask("busy", 3)
     ask("hostile", 4)
-    here.run("[...document.querySelectorAll('.answer .act')].find((b) => b.textContent === 'Ask again').click()")
+    here.run("[...document.querySelectorAll('.answer .act')].findLast((b) => b.textContent === 'Ask again').click()")
     here.until(DONE, 5)
     here.run("by('beside').value = ''; by('beside').dispatchEvent(new Event('change'))")
     ask("busy", 6)
-    here.run("document.querySelectorAll('.view')[0].click(); page.follow = false; notice('Something is to be said.', 'Try again', loadModels)")
+    here.run("document.querySelectorAll('.view')[1].click(); page.follow = false; notice('Something is to be said.', 'Try again', loadModels)")
 
 
 def contrast(when):

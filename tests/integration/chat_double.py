@@ -212,14 +212,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.event(b"[DONE]")
 
 
+class Quiet(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        """A browser that is closed leaves in the middle of things."""
+
+
 class Double:
     def __init__(self, port=0):
         self.models = ["llama-7b", "llama-7b-tuned", HOSTILE_NAME]
         self.key, self.loading, self.stopped, self.down = None, 0, 0, False
         self.asked, self.paths = [], []
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self.server = Quiet(("127.0.0.1", port), Handler)
         self.server.double = self
-        self.server.daemon_threads = True
         self.origin = f"http://127.0.0.1:{self.server.server_address[1]}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 

@@ -11,13 +11,12 @@ const by = (id) => document.getElementById(id);
  *  and arrays of them: what may be many comes as an array, as a call has room for some ten thousand arguments only. */
 function make(tag, attributes, ...children) {
   const e = document.createElement(tag);
-  for (const child of children.flat()) e.append(child);
-  // After the children: dir="auto" would be worked out again at each of them.
   for (const [k, v] of Object.entries(attributes || {})) {
     if (k.startsWith('on')) e.addEventListener(k.slice(2), v);
     else if (v === true) e.setAttribute(k, '');
     else if (v !== false && v != null) e.setAttribute(k, v);
   }
+  for (const child of children.flat()) e.append(child);
   return e;
 }
 
