@@ -27,6 +27,7 @@ struct values {
 
 static const struct pc_option g_options[] = {
     PC_MODEL_ROWS(struct values, model, true),
+    PC_ADAPTER_ROW(struct values, model),
     {.name = "prompt",
         .short_name = 'p',
         .type = PC_OPT_STRING,
@@ -465,7 +466,7 @@ static int run(const struct pc_command *self, int argc, char **argv)
 const struct pc_command pc_cmd_generate = {
     .name = "generate",
     .summary = "answer a prompt, or each line of a file",
-    .usage = "-m MODEL [--diff DIR] (-p TEXT | -f FILE | --ids IDS) [options]",
+    .usage = "-m MODEL [--diff DIR] [--adapter DIR] (-p TEXT | -f FILE | --ids IDS) [options]",
     .description =
         "The prompt is wrapped in the format the model was tuned on, and only the new text is printed,\n"
         "as it comes. Tokens are chosen as generation_config.json says, else the best one each time;\n"

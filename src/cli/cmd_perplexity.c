@@ -24,6 +24,7 @@ struct values {
 
 static const struct pc_option g_options[] = {
     PC_MODEL_ROWS(struct values, model, true),
+    PC_ADAPTER_ROW(struct values, model),
     {.name = "file",
         .short_name = 'f',
         .type = PC_OPT_STRING,
@@ -41,6 +42,11 @@ static const struct pc_option g_options[] = {
         .offset = offsetof(struct values, reference.diff),
         .arg = "DIR",
         .help = "a weight diff to be added to the reference"},
+    {.name = "reference-adapter",
+        .type = PC_OPT_STRING,
+        .offset = offsetof(struct values, reference.adapter),
+        .arg = "DIR",
+        .help = "an adapter folded into the reference"},
     {.name = "context",
         .aliases = "ctx-size",
         .short_name = 'c',
@@ -270,8 +276,9 @@ static int run(const struct pc_command *self, int argc, char **argv)
         code =
             pc_command_misuse(self, "--stride %lld is more than a window of %lld: tokens would be left out",
                 (long long)v.stride, (long long)v.context);
-    else if (v.reference.diff && !v.reference.model)
-        code = pc_command_misuse(self, "--reference-diff needs --reference, its base");
+    else if ((v.reference.diff || v.reference.adapter) && !v.reference.model)
+        code = pc_command_misuse(
+            self, "--reference-%s needs --reference, its base", v.reference.diff ? "diff" : "adapter");
     else
         code = run_job(&j) < 0 ? pc_command_fail(self, &j.err) : PC_EXIT_OK;
     release_side(&j.model);

@@ -25,6 +25,21 @@ static int refuse_diff(const struct pc_model *m, struct paco_error *err)
     return PACO_EMISMATCH;
 }
 
+static int fold_adapter(struct pc_model *m, const char *dir, struct paco_error *err)
+{
+    struct pc_adapter_report report;
+    int rc = pc_adapter_open(dir, &m->adapter, err);
+    if (rc == 0)
+        rc = pc_adapter_apply(m->adapter, m->weights, &m->adapted, &report, err);
+    if (rc < 0)
+        return rc;
+    m->weights = m->adapted;
+    m->adapted_config = *m->config;
+    m->adapted_config.vocab_size = (int32_t)report.vocab;
+    m->config = &m->adapted_config;
+    return 0;
+}
+
 int pc_model_open(const struct pc_model_args *args, struct pc_model *m, struct paco_error *err)
 {
     int rc = args->diff ? open_sum(m, args, err) : pc_source_open(args->model, &m->source, err);
@@ -39,6 +54,8 @@ int pc_model_open(const struct pc_model_args *args, struct pc_model *m, struct p
         return PACO_ENOENT;
     }
     rc = args->diff ? 0 : refuse_diff(m, err);
+    if (rc == 0 && args->adapter)
+        rc = fold_adapter(m, args->adapter, err);
     if (rc == 0 && args->type) {
         rc = pc_retype(m->weights, m->config, pc_job_dtype(args->type), &m->notes, &m->typed, err);
         m->weights = m->typed;
@@ -64,6 +81,8 @@ void pc_model_close(struct pc_model *m)
 {
     pc_notes_release(&m->notes);
     pc_checkpoint_close(m->typed);
+    pc_checkpoint_close(m->adapted);
+    pc_adapter_close(m->adapter);
     pc_checkpoint_close(m->sum);
     pc_source_close(&m->diff);
     pc_source_close(&m->source);

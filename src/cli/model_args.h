@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What the commands that run a model have in common: which model, and on what. A model is a folder, a file or
- * a name; or a base and the weight diff that makes it another. */
+ * a name; or a base and the weight diff that makes it another; an adapter may be folded into either. */
 #ifndef PC_CLI_MODEL_ARGS_H
 #define PC_CLI_MODEL_ARGS_H
 
@@ -8,10 +8,12 @@
 #include "cli/command.h"
 #include "cli/job_args.h"
 #include "engine/engine.h"
+#include "weights/adapter.h"
 #include "weights/source.h"
 
 struct pc_model_args {
     const char *model, *diff; /* diff: a weight diff to be added to the model, or NULL */
+    const char *adapter;      /* a PEFT adapter to be folded in, or NULL; where a command has the option */
     const char *dtype, *kv_type;
     const char *type; /* the weights' element type, as in a GGUF file of that type, or NULL: their own */
     int64_t threads;
@@ -34,6 +36,11 @@ struct pc_model_args {
     {                                                                                                        \
         .name = "diff", .type = PC_OPT_STRING, .offset = offsetof(TYPE, MEMBER.diff), .arg = "DIR",          \
         .help = "a weight diff: MODEL is its base, and their sum is run"                                     \
+    }
+#define PC_ADAPTER_ROW(TYPE, MEMBER)                                                                         \
+    {                                                                                                        \
+        .name = "adapter", .type = PC_OPT_STRING, .offset = offsetof(TYPE, MEMBER.adapter), .arg = "DIR",    \
+        .help = "a LoRA adapter of MODEL, folded in while the weights are loaded"                            \
     }
 #define PC_RUN_ROWS(TYPE, MEMBER)                                                                            \
     PC_THREADS_ROW(TYPE, MEMBER.threads),                                                                    \
@@ -58,8 +65,11 @@ struct pc_model_args {
 struct pc_model {
     struct pc_source source, diff;
     struct pc_checkpoint *sum;           /* source + diff, or NULL */
+    struct pc_adapter *adapter;          /* or NULL */
+    struct pc_checkpoint *adapted;       /* source or sum, with the adapter, or NULL */
+    struct pc_config adapted_config;     /* with as many tokens as the adapter leaves */
     struct pc_checkpoint *typed;         /* in another element type, or NULL */
-    const struct pc_checkpoint *weights; /* typed, sum, or source's */
+    const struct pc_checkpoint *weights; /* typed, adapted, sum, or source's */
     const struct pc_source *lead;        /* diff or source: whose configuration and tokenizer go */
     const struct pc_config *config;
     struct pc_notes notes; /* what another element type brought with it */
