@@ -156,8 +156,10 @@ int paco_recover(
 
 struct paco_diff_options {
     struct paco_job_options job;
-    const char *raw;   /* the base */
-    const char *tuned; /* the model to publish as a diff */
+    const char *raw;    /* the base */
+    const char *tuned;  /* the model to publish as a diff */
+    uint32_t lora_rank; /* 0: the diff. Else a PEFT adapter of this rank that is near it: the layers' matrices
+                           truncated, all else that changed whole */
 };
 
 struct paco_diff_options paco_diff_options_default(void);

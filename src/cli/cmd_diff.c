@@ -5,9 +5,12 @@
 
 #include "paco/weights.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 struct values {
     struct pc_job_args job;
-    const char *raw, *tuned;
+    const char *raw, *tuned, *compress;
 };
 
 static struct values g_values;
@@ -30,9 +33,24 @@ static const struct pc_option g_options[] = {
     PC_JOB_ROWS(struct values, job, "path_diff|delta-path", "where the diff goes", PC_JOB_TYPES,
         "element type: f32 (default); anything narrower loses what makes a diff exact", PC_JOB_FORMATS,
         "files to write (default: safetensors)"),
+    {.name = "compress",
+        .type = PC_OPT_STRING,
+        .offset = offsetof(struct values, compress),
+        .arg = "lora:RANK",
+        .help = "write a PEFT adapter of this rank that is near the diff, not the diff itself"},
     {.name = "device", .type = PC_OPT_IGNORED, .help = "--device is ignored: there is only the processor"},
     {0},
 };
+
+/* "lora:16" as a rank; 0 when it is not that. */
+static uint32_t rank_of(const char *text)
+{
+    char *end;
+    if (strncmp(text, "lora:", 5) != 0 || text[5] < '1' || text[5] > '9')
+        return 0;
+    long rank = strtol(text + 5, &end, 10);
+    return *end || rank > 1024 ? 0 : (uint32_t)rank;
+}
 
 static int run(const struct pc_command *self, int argc, char **argv)
 {
@@ -47,6 +65,12 @@ static int run(const struct pc_command *self, int argc, char **argv)
     o.job = pc_job_options(self, &v->job);
     o.raw = v->raw;
     o.tuned = v->tuned;
+    o.lora_rank = v->compress ? rank_of(v->compress) : 0;
+    if (v->compress && !o.lora_rank) {
+        pc_args_release(&args);
+        return pc_command_misuse(
+            self, "--compress %s: lora:RANK is expected, with a rank of 1 to 1024", v->compress);
+    }
     int rc = paco_diff(&o, &result, &err);
     pc_progress_bar_end();
     if (rc == 0)
@@ -71,9 +95,16 @@ const struct pc_command pc_cmd_diff = {
         "back with some 1.5 % of its numbers one step off, in F16 or BF16 with next to none; the published\n"
         "scripts and PyTorch give the same bits. paco verify --against shows where.\n"
         "\n"
+        "--compress lora:RANK writes an adapter for paco merge, paco serve --adapter and PEFT instead: of "
+        "each\n"
+        "matrix in the layers the best approximation of that rank, of all else that changed the tuned "
+        "tensor\n"
+        "itself. paco perplexity -m RAW --adapter OUT --reference TUNED -f TEXT says what was lost.\n"
+        "\n"
         "Files beside the weights come from the tuned model: see that its licence is among them.",
     .examples = "$ paco diff --raw llama-7b --tuned my-model --out my-diff\n"
-                "$ paco make_diff --path_raw llama-7b --path_tuned my-model --path_diff my-diff",
+                "$ paco make_diff --path_raw llama-7b --path_tuned my-model --path_diff my-diff\n"
+                "$ paco diff --raw llama-7b --tuned my-model --out my-adapter --compress lora:16",
     .options = g_options,
     .run = run,
 };

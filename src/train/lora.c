@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/lora.h"
 
+#include "weights/adapter_config.h"
+
 #include "train/keyed.h"
 
 #include <math.h>
@@ -135,23 +137,15 @@ int pc_lora_options_of(
 
 void pc_lora_config_write(const struct pc_lora_options *o, const char *base, struct pc_buf *out)
 {
-    pc_buf_puts(out, "{\n  \"base_model_name_or_path\": ");
-    pc_json_write_string(out, base, strlen(base), true);
-    pc_buf_puts(out, ",\n  \"bias\": \"none\",\n  \"fan_in_fan_out\": false,\n  \"inference_mode\": true,\n"
-                     "  \"init_lora_weights\": true,\n  \"lora_alpha\": ");
-    pc_json_write_double(out, o->alpha);
-    pc_buf_puts(out, ",\n  \"lora_dropout\": ");
-    pc_json_write_double(out, o->dropout);
-    pc_buf_printf(out,
-        ",\n  \"modules_to_save\": null,\n  \"peft_type\": \"LORA\",\n  \"r\": %llu,\n  \"target_modules\": "
-        "[",
-        (unsigned long long)o->rank);
-    const char *between = "";
+    const char *targets[PC_LLAMA_N_MATRICES];
+    struct pc_adapter_made made = {.base = base,
+        .rank = o->rank,
+        .alpha = o->alpha,
+        .dropout = o->dropout,
+        .rslora = o->scale_by_root,
+        .targets = targets};
     for (size_t i = 0; i < PC_LLAMA_N_MATRICES; i++)
-        if (o->targets & 1u << g_targets[i].matrix) {
-            pc_buf_printf(out, "%s\n    \"%s\"", between, g_targets[i].name);
-            between = ",";
-        }
-    pc_buf_printf(out, "\n  ],\n  \"task_type\": \"CAUSAL_LM\",\n  \"use_rslora\": %s\n}\n",
-        o->scale_by_root ? "true" : "false");
+        if (o->targets & 1u << g_targets[i].matrix)
+            targets[made.n_targets++] = g_targets[i].name;
+    pc_adapter_config_write(&made, out);
 }

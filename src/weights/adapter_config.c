@@ -194,3 +194,28 @@ int pc_adapter_config_module(
     *scale = (float)(a / (c->rslora ? sqrt((double)found) : (double)found));
     return 0;
 }
+
+static void write_names(struct pc_buf *out, const char *const *names, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        pc_buf_printf(out, "%s\n    \"%s\"", i ? "," : "[", names[i]);
+    pc_buf_puts(out, n ? "\n  ]" : "null");
+}
+
+void pc_adapter_config_write(const struct pc_adapter_made *m, struct pc_buf *out)
+{
+    pc_buf_puts(out, "{\n  \"base_model_name_or_path\": ");
+    pc_json_write_string(out, m->base, strlen(m->base), true);
+    pc_buf_puts(out, ",\n  \"bias\": \"none\",\n  \"fan_in_fan_out\": false,\n  \"inference_mode\": true,\n"
+                     "  \"init_lora_weights\": true,\n  \"lora_alpha\": ");
+    pc_json_write_double(out, m->alpha);
+    pc_buf_puts(out, ",\n  \"lora_dropout\": ");
+    pc_json_write_double(out, m->dropout);
+    pc_buf_puts(out, ",\n  \"modules_to_save\": ");
+    write_names(out, m->saved, m->n_saved);
+    pc_buf_printf(out,
+        ",\n  \"peft_type\": \"LORA\",\n  \"r\": %llu,\n  \"target_modules\": ", (unsigned long long)m->rank);
+    write_names(out, m->targets, m->n_targets);
+    pc_buf_printf(
+        out, ",\n  \"task_type\": \"CAUSAL_LM\",\n  \"use_rslora\": %s\n}\n", m->rslora ? "true" : "false");
+}

@@ -4,6 +4,7 @@
 #ifndef PC_WEIGHTS_ADAPTER_CONFIG_H
 #define PC_WEIGHTS_ADAPTER_CONFIG_H
 
+#include "base/buf.h"
 #include "base/error.h"
 #include "base/json.h"
 
@@ -35,5 +36,20 @@ void pc_adapter_config_release(struct pc_adapter_config *c);
  * must match in full; the first key that does wins. Malformed or runaway expressions are PACO_EFORMAT. */
 int pc_adapter_config_module(
     const struct pc_adapter_config *c, const char *name, int64_t *r, float *scale, struct paco_error *err);
+
+/** What an adapter made here says of itself. */
+struct pc_adapter_made {
+    const char *base; /* base_model_name_or_path */
+    uint64_t rank;
+    double alpha, dropout;
+    bool rslora;
+    const char *const *targets; /* modules with factors */
+    size_t n_targets;
+    const char *const *saved; /* modules held whole */
+    size_t n_saved;
+};
+
+/** Append adapter_config.json as PEFT reads it. */
+void pc_adapter_config_write(const struct pc_adapter_made *made, struct pc_buf *out);
 
 #endif
