@@ -4,14 +4,12 @@
  * processor's own mode, switched on around a block's sums and off before anything else is computed. */
 #include "kernels/x86/flush_mode.h"
 #include "kernels/x86/gemm_fetch.h"
+#include "kernels/x86/gemm_functions.h"
 #include "kernels/x86/transpose_avx2.h"
 
 #include <string.h>
 
 enum { LANES = 8, ROWS = 4, WIDTH = 3, HALF = LANES * WIDTH, STEPS = 8 };
-
-/* Elements of a step: one float, or a pair of BF16. */
-enum operand { FLOATS = 1, PAIRS = 2 };
 
 /* ---- products ---- */
 
@@ -251,40 +249,10 @@ INLINE void copy_columns(
     }
 }
 
-/* The functions of one operand; T is FLOATS or PAIRS. */
-#define GEMM(T, NAME)                                                                                        \
-    static void pack_rows_##NAME(                                                                            \
-        void *panel, const void *rows, enum pc_dtype dtype, size_t stride, size_t n, size_t k)               \
-    {                                                                                                        \
-        if (dtype == PC_F32)                                                                                 \
-            turn_rows(T, PC_F32, panel, rows, stride, n, k);                                                 \
-        else                                                                                                 \
-            turn_rows(T, PC_BF16, panel, rows, stride, n, k);                                                \
-    }                                                                                                        \
-    static void pack_columns_##NAME(                                                                         \
-        void *panel, const void *rows, enum pc_dtype dtype, size_t stride, size_t n, size_t k)               \
-    {                                                                                                        \
-        if (dtype == PC_F32)                                                                                 \
-            copy_columns(T, PC_F32, panel, rows, stride, n, k);                                              \
-        else                                                                                                 \
-            copy_columns(T, PC_BF16, panel, rows, stride, n, k);                                             \
-    }                                                                                                        \
-    static void multiply_##NAME(const struct pc_gemm_call *call)                                             \
-    {                                                                                                        \
-        multiply(T, call);                                                                                   \
-    }
-
 GEMM(FLOATS, f32)
 GEMM(PAIRS, bf16)
 
 void pc_gemm_init_avx2(struct pc_gemm *table)
 {
-    *table = (struct pc_gemm){.f32 = {.step = FLOATS,
-                                  .pack_rows = pack_rows_f32,
-                                  .pack_columns = pack_columns_f32,
-                                  .multiply = multiply_f32},
-        .bf16 = {.step = PAIRS,
-            .pack_rows = pack_rows_bf16,
-            .pack_columns = pack_columns_bf16,
-            .multiply = multiply_bf16}};
+    *table = (struct pc_gemm){g_f32, g_bf16};
 }

@@ -12,14 +12,12 @@
 
 #include "kernels/x86/flush_mode.h"
 #include "kernels/x86/gemm_fetch.h"
+#include "kernels/x86/gemm_functions.h"
 #include "kernels/x86/transpose_avx512.h"
 
 #include <string.h>
 
 enum { LANES = PC_GEMM_LANES, ROWS = 8, WIDTH = PC_GEMM_PANEL / LANES };
-
-/* Elements of a step: one float, or a pair of BF16. */
-enum operand { FLOATS = 1, PAIRS = 2 };
 
 #ifdef __AVX512BF16__
 enum { HAS_PAIRS = 1 };
@@ -314,32 +312,5 @@ INLINE void copy_columns(
         left -= left < (size_t)t ? left : (size_t)t;
     }
 }
-
-/* The functions of one operand as g_NAME; T is FLOATS or PAIRS. */
-#define GEMM(T, NAME)                                                                                        \
-    static void pack_rows_##NAME(                                                                            \
-        void *panel, const void *rows, enum pc_dtype dtype, size_t stride, size_t n, size_t k)               \
-    {                                                                                                        \
-        if (dtype == PC_F32)                                                                                 \
-            turn_rows(T, PC_F32, panel, rows, stride, n, k);                                                 \
-        else                                                                                                 \
-            turn_rows(T, PC_BF16, panel, rows, stride, n, k);                                                \
-    }                                                                                                        \
-    static void pack_columns_##NAME(                                                                         \
-        void *panel, const void *rows, enum pc_dtype dtype, size_t stride, size_t n, size_t k)               \
-    {                                                                                                        \
-        if (dtype == PC_F32)                                                                                 \
-            copy_columns(T, PC_F32, panel, rows, stride, n, k);                                              \
-        else                                                                                                 \
-            copy_columns(T, PC_BF16, panel, rows, stride, n, k);                                             \
-    }                                                                                                        \
-    static void multiply_##NAME(const struct pc_gemm_call *call)                                             \
-    {                                                                                                        \
-        multiply(T, call);                                                                                   \
-    }                                                                                                        \
-    static const struct pc_gemm_type g_##NAME = {.step = T,                                                  \
-        .pack_rows = pack_rows_##NAME,                                                                       \
-        .pack_columns = pack_columns_##NAME,                                                                 \
-        .multiply = multiply_##NAME};
 
 #endif
