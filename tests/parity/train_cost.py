@@ -99,8 +99,9 @@ def make_adapter(model, to):
 class Run:
     """A process: seconds a step, losses, peak memory in bytes."""
 
-    def __init__(self, seconds, losses, memory):
+    def __init__(self, name, seconds, losses, memory):
         self.seconds, self.losses, self.memory = statistics.median(seconds[1:]), losses, memory
+        note("%s: %s s; %.2f GB" % (name, ", ".join("%.2f" % s for s in seconds), memory / 1e9))
 
 
 def started(argv):
@@ -111,7 +112,7 @@ def started(argv):
 
 def theirs(model, data, adapter):
     done = started([sys.executable, __file__, "peer", model, data, *([adapter] if adapter else [])])
-    return Run(done.json["seconds"], done.json["losses"], done.peak_rss)
+    return Run("PyTorch", done.json["seconds"], done.json["losses"], done.peak_rss)
 
 
 def ours(model, data, adapter, *flags):
@@ -122,7 +123,7 @@ def ours(model, data, adapter, *flags):
                         *(["--init_adapter", adapter, *LORA] if adapter else []), *flags])
         log = [json.loads(line) for line in (pathlib.Path(out) / "train_log.jsonl").read_text().splitlines()]
     expect(all(line["tokens"] == BATCH * LENGTH for line in log), "steps of %s tokens" % [line["tokens"] for line in log])
-    return Run([line["seconds"] for line in log], [line["loss"] for line in log], done.peak_rss)
+    return Run("paco", [line["seconds"] for line in log], [line["loss"] for line in log], done.peak_rss)
 
 
 def peak():
