@@ -236,6 +236,7 @@ static void describe(struct job *j)
     const struct pc_answering *a = &j->a;
     base_name(j->v->model.diff ? j->v->model.diff : j->v->model.model, j->name, sizeof j->name);
     j->served = (struct pc_served){.name = j->v->alias ? j->v->alias : j->name,
+        .n_vocab = a->model.config->vocab_size,
         .tok = a->tok,
         .format = a->prompter.format,
         .system = a->prompter.system,

@@ -285,7 +285,7 @@ void pc_scheduler_end(struct pc_scheduler *s, struct pc_open *o, const struct pa
         assert(o->done); /* it goes with the last of them */
         if (!o->done[k]) {
             n_left--;
-            finish_sample(s, o, k, &(struct pc_answer){.stop = PC_STOP_CANCELLED, .error = error});
+            finish_sample(s, o, k, &(struct pc_answer){.stop = PC_STOP_CANCELLED, .eos = -1, .error = error});
         }
     }
 }
@@ -409,12 +409,14 @@ static bool take(struct pc_lane *lane, struct pc_answer *answer)
 {
     const struct pc_request *r = &lane->of->r;
     size_t n = lane->n - lane->n_prompt;
-    *answer = (struct pc_answer){.ids = lane->ids + lane->n_prompt, .n = n, .n_chosen = n + 1};
+    *answer =
+        (struct pc_answer){.ids = lane->ids + lane->n_prompt, .n = n, .n_chosen = n + 1, .eos = lane->chosen};
     answer->stop = PC_STOP_EOS;
     for (size_t i = 0; i < r->n_eos; i++)
         if (r->eos_ids[i] == lane->chosen)
             return true;
     lane->ids[lane->n++] = lane->chosen;
+    answer->eos = -1;
     answer->n++;
     answer->stop = PC_STOP_TEXT;
     for (size_t i = 0; i < r->n_stops; i++)
@@ -439,7 +441,7 @@ static void settle(struct pc_scheduler *s, struct pc_lane *lane)
         return;
     if (!answering)
         pc_prefix_keep(lane->seq, lane->ids, lane->n);
-    struct pc_answer answer = {.stop = PC_STOP_LENGTH};
+    struct pc_answer answer = {.stop = PC_STOP_LENGTH, .eos = -1};
     if (lane->chooses && lane->chosen < 0) {
         struct paco_error error = lane->error;
         pc_scheduler_end(s, o, &error);

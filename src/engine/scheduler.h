@@ -43,6 +43,7 @@ struct pc_answer {
     const int32_t *ids; /* what was chosen, without the end-of-sequence token or the stop that ended it */
     size_t n, n_chosen; /* n_chosen: that too */
     enum pc_stop stop;  /* unless error */
+    int32_t eos;        /* the end-of-sequence token that was chosen, or -1 */
     const struct paco_error
         *error; /* NULL: all is well. Else the request failed, and ids are what there was */
 };

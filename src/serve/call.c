@@ -82,7 +82,7 @@ static int refuse_others(const struct pc_call *c, const struct pc_fields *f)
 
 /* ---- sampling ---- */
 
-static int read_bias(struct pc_call *c, const struct pc_fields *f, int32_t n_vocab)
+static int read_bias(struct pc_call *c, const struct pc_fields *f)
 {
     const json_t *o = pc_field(f, "logit_bias");
     if (!o)
@@ -103,9 +103,9 @@ static int read_bias(struct pc_call *c, const struct pc_fields *f, int32_t n_voc
         char *end;
         long id = strtol(key, &end, 10);
         double bias = json_number_value(v);
-        if (end == key || *end || id < 0 || id >= n_vocab)
+        if (end == key || *end || id < 0 || id >= c->model->n_vocab)
             return pc_fault_set(f->fault, 400, "invalid_value", "logit_bias",
-                "Invalid key in 'logit_bias': '%.40s' is no token id below %d.", key, n_vocab);
+                "Invalid key in 'logit_bias': '%.40s' is no token id below %d.", key, c->model->n_vocab);
         if (!json_is_number(v))
             return pc_field_wrong_type(f->fault, "logit_bias", "numbers", v);
         if (!(bias >= -100 && bias <= 100))
@@ -129,7 +129,7 @@ static int read_seed(struct pc_call *c, const struct pc_fields *f)
     return rc;
 }
 
-static int read_sampling(struct pc_call *c, const struct pc_fields *f, int32_t n_vocab)
+static int read_sampling(struct pc_call *c, const struct pc_fields *f)
 {
     struct pc_sampler_options *s = &c->sampler;
     *s = c->model->sampling;
@@ -148,7 +148,7 @@ static int read_sampling(struct pc_call *c, const struct pc_fields *f, int32_t n
     if (rc == 0)
         rc = pc_field_double(f, "frequency_penalty", -2, 2, &s->frequency_penalty);
     if (rc == 0)
-        rc = read_bias(c, f, n_vocab);
+        rc = read_bias(c, f);
     s->top_k = top_k > 0 ? (int32_t)top_k : 0;
     return rc < 0 ? rc : read_seed(c, f);
 }
@@ -292,7 +292,7 @@ static int check_sizes(const struct pc_call *c, const struct pc_call_limits *l, 
 
 /* ---- all of it ---- */
 
-static int read_embedding(struct pc_call *c, const struct pc_fields *f, const struct pc_call_limits *l)
+static int read_embedding(struct pc_call *c, const struct pc_fields *f)
 {
     const char *encoding = "float";
     size_t len = 5;
@@ -304,12 +304,10 @@ static int read_embedding(struct pc_call *c, const struct pc_fields *f, const st
     if (rc == 0 && !c->base64 && strcmp(encoding, "float") != 0)
         return pc_fault_set(f->fault, 400, "invalid_value", "encoding_format",
             "Invalid value for 'encoding_format': 'float' and 'base64' are supported.");
-    int64_t own = 0;
     if (rc == 0 && pc_field(f, "dimensions"))
         return pc_fault_set(f->fault, 400, "unsupported_parameter", "dimensions",
             "Unsupported parameter: 'dimensions' cannot be changed.");
-    (void)own;
-    return rc < 0 ? rc : pc_call_read_prompts(c, f, "input", l->n_vocab);
+    return rc < 0 ? rc : pc_call_read_prompts(c, f, "input");
 }
 
 int pc_call_read(struct pc_call *c, enum pc_call_kind kind, const json_t *root, const struct pc_house *house,
@@ -324,14 +322,14 @@ int pc_call_read(struct pc_call *c, enum pc_call_kind kind, const json_t *root, 
     if (rc < 0)
         return rc;
     if (kind == PC_CALL_EMBEDDING) {
-        rc = read_embedding(c, &f, l);
+        rc = read_embedding(c, &f);
         return rc < 0 ? rc : check_sizes(c, l, fault);
     }
     rc = read_lengths(c, &f);
     if (rc == 0)
         rc = refuse_others(c, &f);
     if (rc == 0)
-        rc = read_sampling(c, &f, l->n_vocab);
+        rc = read_sampling(c, &f);
     if (rc == 0)
         rc = read_stops(c, &f);
     if (rc == 0)
@@ -341,7 +339,6 @@ int pc_call_read(struct pc_call *c, enum pc_call_kind kind, const json_t *root, 
     if (rc == 0 && kind == PC_CALL_TEXT)
         rc = pc_field_bool(&f, "echo", &c->echo);
     if (rc == 0)
-        rc = kind == PC_CALL_CHAT ? pc_call_read_messages(c, &f)
-                                  : pc_call_read_prompts(c, &f, "prompt", l->n_vocab);
+        rc = kind == PC_CALL_CHAT ? pc_call_read_messages(c, &f) : pc_call_read_prompts(c, &f, "prompt");
     return rc < 0 ? rc : check_sizes(c, l, fault);
 }

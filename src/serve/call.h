@@ -49,7 +49,6 @@ struct pc_call {
 struct pc_call_limits {
     int32_t context;        /* positions of a prompt and its answer */
     int32_t default_tokens; /* of a chat's answer, where the request does not say */
-    int32_t n_vocab;
 };
 
 /** Read a body's root, an object. 0, or negative with the fault; the call is to be released in any case. */

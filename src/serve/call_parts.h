@@ -10,6 +10,6 @@
 int pc_call_read_messages(struct pc_call *call, const struct pc_fields *f);
 
 /** `key` of a completion or an embedding: a text, a list of texts, a list of ids, or a list of such lists. */
-int pc_call_read_prompts(struct pc_call *call, const struct pc_fields *f, const char *key, int32_t n_vocab);
+int pc_call_read_prompts(struct pc_call *call, const struct pc_fields *f, const char *key);
 
 #endif

@@ -187,18 +187,18 @@ static int copy_ids(
     return 0;
 }
 
-static int read_prompt(struct pc_call *c, struct pc_call_prompt *p, const json_t *v, const char *param,
-    int32_t n_vocab, struct pc_fault *fault)
+static int read_prompt(
+    struct pc_call *c, struct pc_call_prompt *p, const json_t *v, const char *param, struct pc_fault *fault)
 {
     if (json_is_string(v))
         return encode_text(c, p, v, fault);
     if (json_is_array(v))
-        return copy_ids(p, v, param, n_vocab, fault);
+        return copy_ids(p, v, param, c->model->n_vocab, fault);
     return pc_field_wrong_type(
         fault, param, "a string, a list of strings, a list of token ids or a list of such lists", v);
 }
 
-int pc_call_read_prompts(struct pc_call *c, const struct pc_fields *f, const char *key, int32_t n_vocab)
+int pc_call_read_prompts(struct pc_call *c, const struct pc_fields *f, const char *key)
 {
     const json_t *v = pc_field(f, key);
     if (!v)
@@ -211,6 +211,6 @@ int pc_call_read_prompts(struct pc_call *c, const struct pc_fields *f, const cha
             "Invalid value for '%s': %zu prompts; 1 to %d are expected.", key, n, PC_CALL_MAX_PROMPTS);
     int rc = add_prompt(c, n, f->fault);
     for (size_t i = 0; i < n && rc == 0; i++)
-        rc = read_prompt(c, &c->prompts[i], many ? json_array_get(v, i) : v, key, n_vocab, f->fault);
+        rc = read_prompt(c, &c->prompts[i], many ? json_array_get(v, i) : v, key, f->fault);
     return rc;
 }

@@ -240,7 +240,7 @@ static void answer_props(struct pc_exchange *x)
     put_string(b, s->arithmetic);
     pc_buf_printf(b,
         ",\"context\":%d,\"parallel\":%zu,\"kv_tokens\":%llu,\"vocabulary\":%d,\"default_tokens\":%d",
-        s->limits.context, s->n_lanes, (unsigned long long)s->kv_tokens, s->limits.n_vocab,
+        s->limits.context, s->n_lanes, (unsigned long long)s->kv_tokens, m->n_vocab,
         s->limits.default_tokens);
     pc_buf_printf(b, ",\"max_queue\":%d,\"max_body_bytes\":%zu}", s->o.max_queue, s->o.max_body);
 }

@@ -13,6 +13,7 @@
 struct pc_served {
     const char *name;
     struct pc_variant *variant; /* NULL: the base itself */
+    int32_t n_vocab;            /* logits of a row */
     const struct pc_tokenizer *tok;
     enum pc_format format; /* of chats; not AUTO */
     const char *system;    /* for chats that bring none, or NULL */

@@ -167,7 +167,7 @@ static void note(struct pc_turn *t, struct pc_notebook *book, const float *logit
 {
     struct pc_server *s = t->server;
     struct paco_error err = {0};
-    size_t n_vocab = (size_t)s->limits.n_vocab;
+    size_t n_vocab = (size_t)t->call.model->n_vocab;
     if (pc_notebook_add(book, &s->softmax, s->room, logits, n_vocab, id, &err) < 0)
         fail(t, &err);
     else
@@ -313,13 +313,15 @@ void pc_turn_fail(struct pc_turn *t, const struct pc_fault *fault)
     end_turn(t);
 }
 
-static void end_sample(struct pc_part *p, int32_t i_sample)
+static void end_sample(struct pc_part *p, int32_t i_sample, int32_t eos)
 {
     struct pc_turn *t = p->turn;
     struct pc_sample *s = &p->samples[i_sample];
     struct paco_error err = {0};
     if (!s->stopped && pc_decoder_flush(&s->decoder, &s->text, &err) < 0)
         fail(t, &err);
+    if (eos >= 0 && t->call.n_logprobs >= 0) /* it has no text, but was as likely as it was */
+        note(t, &s->notes, s->logits, eos, s->text.len);
     let_out(p, i_sample, true);
     if (!t->call.stream)
         return;
@@ -339,7 +341,7 @@ static void on_done(void *ctx, int32_t i_sample, const struct pc_answer *answer)
     s->n_tokens = answer->n_chosen;
     place_echo(p);
     if (!t->fault.status && answer->stop != PC_STOP_CANCELLED)
-        end_sample(p, i_sample);
+        end_sample(p, i_sample, answer->eos);
     if (--p->n_left > 0)
         return;
     p->handle = 0;

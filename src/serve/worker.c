@@ -40,15 +40,17 @@ static int open_house(struct pc_server *s, struct paco_error *err)
     int rc = s->o.open(s->o.ctx, &s->house, err);
     if (rc < 0)
         return rc;
-    const struct pc_config *config = pc_engine_config(s->house.engine);
     struct pc_scheduler_options o = {.max_running = s->o.max_running};
+    int32_t n_vocab = 0;
+    for (size_t i = 0; i < s->house.n_models; i++)
+        n_vocab = s->house.models[i].n_vocab > n_vocab ? s->house.models[i].n_vocab : n_vocab;
     pc_softmax_init(&s->softmax, pc_cpu_flags());
     pc_buf_init(&s->chunk, MAX_CHUNK);
     s->kv_tokens = s->house.kv_tokens;
-    s->limits = (struct pc_call_limits){s->house.context, s->o.default_tokens, config->vocab_size};
-    s->room = pc_alloc((size_t)config->vocab_size, sizeof *s->room);
+    s->limits = (struct pc_call_limits){s->house.context, s->o.default_tokens};
+    s->room = pc_alloc((size_t)n_vocab, sizeof *s->room);
     if (!s->room)
-        return pc_error_mem(err, (size_t)config->vocab_size * sizeof *s->room, "probabilities");
+        return pc_error_mem(err, (size_t)n_vocab * sizeof *s->room, "probabilities");
     rc = pc_scheduler_new(s->house.engine, &o, &s->scheduler, err);
     s->n_lanes = rc == 0 ? pc_scheduler_room(s->scheduler) / 2 : 0; /* twice as many may be open */
     pc_engine_arithmetic(s->house.engine, s->arithmetic, sizeof s->arithmetic);
