@@ -351,3 +351,14 @@ const float *pc_engine_logits(const struct pc_engine *e, size_t i_row)
             return e->logits_at[i];
     return NULL;
 }
+
+void pc_engine_hidden(const struct pc_engine *e, size_t i_row, const struct pc_variant *variant, float *out)
+{
+    size_t width = (size_t)e->model->config.hidden_size, t = 0;
+    while (e->order[t] != i_row)
+        t++;
+    assert(t < e->max_rows);
+    const float *weight =
+        variant && variant->delta.final_norm ? variant->delta.final_norm : e->model->final_norm;
+    e->kernels.rmsnorm.forward(out, e->x + t * width, weight, 1, width, e->model->config.rms_norm_eps);
+}

@@ -137,4 +137,10 @@ int pc_engine_step(struct pc_engine *engine, const struct pc_row *rows, size_t n
  * not want them. Valid until the next step. */
 const float *pc_engine_logits(const struct pc_engine *engine, size_t i_row);
 
+/** The last hidden state (hidden_size) of row i of the last step, behind the final norm, into out. variant is
+ * the row's own. Steps of more than max_rows rows keep those of their last piece only: i_row must be one of
+ * fewer. Thread-safe between two steps. */
+void pc_engine_hidden(
+    const struct pc_engine *engine, size_t i_row, const struct pc_variant *variant, float *out);
+
 #endif

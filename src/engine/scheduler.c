@@ -58,7 +58,8 @@ static int plan(struct pc_scheduler *s, const struct pc_scheduler_options *o, st
     s->lanes = pc_alloc_zero(s->max_running, sizeof *s->lanes);
     s->running = pc_alloc(s->max_running, sizeof(void *));
     s->rows = pc_alloc(s->max_rows, sizeof *s->rows);
-    if (!s->open || !s->waiting || !s->lanes || !s->running || !s->rows)
+    s->hidden = pc_alloc((size_t)e->model->config.hidden_size, sizeof *s->hidden);
+    if (!s->open || !s->waiting || !s->lanes || !s->running || !s->rows || !s->hidden)
         return pc_error_mem(err,
             s->max_open * sizeof *s->open + s->max_running * sizeof *s->lanes + s->max_rows * sizeof *s->rows,
             "a scheduler");
@@ -116,6 +117,7 @@ void pc_scheduler_free(struct pc_scheduler *s)
     pc_free(s->lanes);
     pc_free(s->running);
     pc_free(s->rows);
+    pc_free(s->hidden);
     pc_free(s);
 }
 
@@ -127,10 +129,15 @@ static int check_request(const struct pc_scheduler *s, const struct pc_request *
     if (r->n_prompt == 0)
         return pc_error_set(err, PACO_EINVAL, "the prompt has no tokens");
     if (r->n_prompt > MAX_TOKENS || r->max_tokens < 0 || r->max_tokens > MAX_TOKENS || r->n_samples < 0 ||
-        r->n_samples > MAX_SAMPLES || r->n_logits > r->n_prompt)
+        r->n_samples > MAX_SAMPLES || r->n_logits > r->n_prompt || r->n_hidden > r->n_prompt)
         return pc_error_set(err, PACO_EINVAL,
-            "a prompt of %zu tokens, %d samples of %d, logits of the last %zu: out of range", r->n_prompt,
-            r->n_samples, r->max_tokens, r->n_logits);
+            "a prompt of %zu tokens, %d samples of %d, logits of the last %zu, hidden states of the last "
+            "%zu: out of range",
+            r->n_prompt, r->n_samples, r->max_tokens, r->n_logits, r->n_hidden);
+    if (r->n_hidden && s->max_rows > s->engine->max_rows)
+        return pc_error_set(err, PACO_EUNSUPPORTED,
+            "hidden states in steps of %zu rows; the engine computes %zu at once", s->max_rows,
+            s->engine->max_rows);
     for (size_t i = 0; i < r->n_prompt; i++)
         if (r->prompt[i] < 0 || r->prompt[i] >= vocab)
             return pc_error_set(err, PACO_EINVAL, "token %zu of the prompt is %d, the vocabulary has %d", i,
@@ -385,6 +392,18 @@ static void choose_all(struct pc_scheduler *s)
     pc_pool_share(s->engine->pool, (int64_t)s->n_running, draws ? 0 : 1, choose_some, s);
 }
 
+static void show_hidden(struct pc_scheduler *s, const struct pc_lane *lane)
+{
+    const struct pc_request *r = &lane->of->r;
+    for (size_t i = lane->first_row; r->on_hidden && i < lane->first_row + lane->n_rows; i++) {
+        size_t pos = (size_t)s->rows[i].pos;
+        if (pos < lane->shows_from || pos >= lane->n_prompt)
+            continue;
+        pc_engine_hidden(s->engine, i, r->variant, s->hidden);
+        r->on_hidden(r->ctx, s->rows[i].pos, s->hidden);
+    }
+}
+
 static void tell_logits(struct pc_scheduler *s, struct pc_lane *lane)
 {
     const struct pc_request *r = &lane->of->r;
@@ -437,6 +456,7 @@ static void settle(struct pc_scheduler *s, struct pc_lane *lane)
     bool answering = lane->n > lane->n_prompt;
     s->stats.n_decoded += answering ? lane->n_rows : 0;
     tell_logits(s, lane);
+    show_hidden(s, lane);
     if (!is_whole(lane))
         return;
     if (!answering)

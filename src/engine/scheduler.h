@@ -72,6 +72,9 @@ struct pc_request {
     size_t n_logits; /* of how many of the prompt's last positions; n_prompt: all. Those are computed anew,
                         whatever is known of them */
     bool answer_logits;
+    /** The last hidden state (hidden_size, behind the final norm) of position pos of the prompt, in order. */
+    void (*on_hidden)(void *ctx, int32_t pos, const float *hidden);
+    size_t n_hidden; /* of how many of its last positions; as n_logits */
     /** Called once for each sample, whatever becomes of it; after the last, or after any with an error, the
      * request is closed. */
     void (*on_done)(void *ctx, int32_t i_sample, const struct pc_answer *answer);

@@ -153,8 +153,9 @@ static int make_lane(
     bool alone = o->n_samples == 1, reads = !alone && !o->stem, tells = alone || reads;
     *lane = (struct pc_lane){.of = o,
         .n_prompt = r->n_prompt,
-        .n = reads && r->n_logits == 0 ? r->n_prompt - 1 : r->n_prompt,
+        .n = reads && r->n_logits == 0 && r->n_hidden == 0 ? r->n_prompt - 1 : r->n_prompt,
         .tells_from = tells ? r->n_prompt - r->n_logits : r->n_prompt,
+        .shows_from = tells ? r->n_prompt - r->n_hidden : r->n_prompt,
         .i_sample = reads || r->max_tokens == 0 ? -1 : o->n_started};
     lane->chooses = lane->i_sample >= 0;
     size_t n = r->n_prompt + (lane->chooses ? (size_t)r->max_tokens : 0);
@@ -194,7 +195,7 @@ static enum verdict place(struct pc_scheduler *s, struct pc_lane *lane, struct p
 {
     const struct pc_open *o = lane->of;
     const struct pc_variant *variant = o->r.variant;
-    size_t n_most = smaller(lane->n - lane->chooses, lane->tells_from);
+    size_t n_most = smaller(lane->n - lane->chooses, smaller(lane->tells_from, lane->shows_from));
     struct start start = {o->stem, o->r.n_prompt - 1};
     if (!o->stem && !find_start(s, variant, lane->ids, n_most, &start))
         return WAITS;

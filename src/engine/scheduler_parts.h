@@ -29,6 +29,7 @@ struct pc_lane {
     int32_t *ids; /* *owned*: the prompt, then the answer */
     size_t n, n_prompt;
     size_t tells_from;          /* logits of the prompt's positions from here on are asked for */
+    size_t shows_from;          /* and their hidden states from here on */
     int32_t i_sample;           /* -1: only the prompt is computed */
     bool chooses;               /* the last known id's logits are wanted for the next */
     struct pc_sampler *sampler; /* NULL: greedy */
@@ -60,6 +61,7 @@ struct pc_scheduler {
     size_t n_running;
     struct pc_donor donors[PC_N_DONORS]; /* the latest first; seq NULL: none */
     struct pc_row *rows;                 /* (max_rows) */
+    float *hidden;                       /* (hidden_size) */
     uint64_t last_handle;
     struct pc_scheduler_stats stats;
 };

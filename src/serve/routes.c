@@ -76,6 +76,11 @@ static void answer_completion(struct pc_exchange *x)
     make_turn(x, PC_CALL_TEXT);
 }
 
+static void answer_embeddings(struct pc_exchange *x)
+{
+    make_turn(x, PC_CALL_EMBEDDING);
+}
+
 /* ---- tokens ---- */
 
 static void put_string(struct pc_buf *b, const char *text)
@@ -281,6 +286,7 @@ static const struct pc_route g_routes[] = {
     {"GET", "/v1/models/", true, false, answer_model},
     {"POST", "/v1/chat/completions", false, false, answer_chat},
     {"POST", "/v1/completions", false, false, answer_completion},
+    {"POST", "/v1/embeddings", false, false, answer_embeddings},
     {"POST", "/tokenize", false, false, answer_tokenize},
     {"POST", "/detokenize", false, false, answer_detokenize},
 };

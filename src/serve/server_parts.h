@@ -34,6 +34,7 @@ struct pc_server {
     struct pc_house house;
     struct pc_call_limits limits;
     uint64_t kv_tokens;
+    size_t n_wide; /* numbers of a hidden state */
     char arithmetic[256];
 
     /* The engine thread's. */

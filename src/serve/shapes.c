@@ -3,6 +3,7 @@
 
 #include "base/json.h"
 #include "base/utf8.h"
+#include "serve/server_parts.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -258,6 +259,62 @@ void pc_shape_whole(struct pc_buf *b, const struct pc_turn *t)
     pc_buf_puts(b, "],\"usage\":");
     put_usage(b, t);
     pc_buf_putc(b, '}');
+}
+
+/* ---- embeddings ---- */
+
+static double length_of(const float *v, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += (double)v[i] * (double)v[i];
+    return sum > 0 ? sqrt(sum) : 1;
+}
+
+static void put_base64(struct pc_buf *b, const unsigned char *bytes, size_t n)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (size_t i = 0; i < n; i += 3) {
+        uint32_t three = (uint32_t)bytes[i] << 16;
+        three |= i + 1 < n ? (uint32_t)bytes[i + 1] << 8 : 0;
+        three |= i + 2 < n ? bytes[i + 2] : 0;
+        char four[] = {digits[three >> 18], digits[three >> 12 & 63],
+            i + 1 < n ? digits[three >> 6 & 63] : '=', i + 2 < n ? digits[three & 63] : '='};
+        pc_buf_add(b, four, sizeof four);
+    }
+}
+
+static void put_vector(struct pc_buf *b, const struct pc_part *p, size_t n)
+{
+    double length = length_of(p->vector, n);
+    if (p->turn->call.base64) { /* floats, little-endian */
+        pc_buf_putc(b, '"');
+        for (size_t i = 0; i < n; i++)
+            p->vector[i] = (float)((double)p->vector[i] / length);
+        put_base64(b, (const unsigned char *)p->vector, n * sizeof *p->vector);
+        pc_buf_putc(b, '"');
+        return;
+    }
+    pc_buf_putc(b, '[');
+    for (size_t i = 0; i < n; i++)
+        pc_buf_printf(b, i ? ",%.9g" : "%.9g", (double)p->vector[i] / length);
+    pc_buf_putc(b, ']');
+}
+
+void pc_shape_embeddings(struct pc_buf *b, const struct pc_turn *t)
+{
+    pc_buf_puts(b, "{\"object\":\"list\",\"data\":[");
+    for (size_t i = 0; i < t->call.n_prompts; i++) {
+        pc_buf_printf(b, "%s{\"object\":\"embedding\",\"index\":%zu,\"embedding\":", i ? "," : "", i);
+        put_vector(b, &t->parts[i], t->server->n_wide);
+        pc_buf_putc(b, '}');
+    }
+    pc_buf_puts(b, "],\"model\":");
+    put_text(b, t->call.model->name, strlen(t->call.model->name));
+    size_t n = 0;
+    for (size_t i = 0; i < t->call.n_prompts; i++)
+        n += t->call.prompts[i].ids.n;
+    pc_buf_printf(b, ",\"usage\":{\"prompt_tokens\":%zu,\"total_tokens\":%zu}}", n, n);
 }
 
 /* ---- streams ---- */

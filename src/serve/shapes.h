@@ -8,6 +8,9 @@
 /** The answer to a call that is no stream, all samples done. */
 void pc_shape_whole(struct pc_buf *b, const struct pc_turn *t);
 
+/** The answer to a call for embeddings: the mean of the hidden states of all tokens, of length 1. */
+void pc_shape_embeddings(struct pc_buf *b, const struct pc_turn *t);
+
 /** A stream's events, each "data: {...}\n\n". The first of a sample; text (len bytes), with the notes up to
  * n_notes that are not out; the sample's end. */
 void pc_shape_begin(struct pc_buf *b, const struct pc_turn *t, const struct pc_part *p, int32_t i_sample);

@@ -211,6 +211,15 @@ static void let_out(struct pc_part *p, int32_t i_sample, bool all)
     send_chunk(t);
 }
 
+static void on_hidden(void *ctx, int32_t pos, const float *hidden)
+{
+    (void)pos;
+    struct pc_part *p = ctx;
+    for (size_t i = 0; i < p->turn->server->n_wide; i++)
+        p->vector[i] += hidden[i];
+    p->n_shown++;
+}
+
 /* Where each of the prompt's tokens ends in its text, once all of them are noted. */
 static void place_echo(struct pc_part *p)
 {
@@ -290,6 +299,8 @@ static void end_turn(struct pc_turn *t)
         end_stream(t);
     else if (t->fault.status)
         pc_fault_write(&s->chunk, &t->fault);
+    else if (t->call.kind == PC_CALL_EMBEDDING)
+        pc_shape_embeddings(&s->chunk, t);
     else
         pc_shape_whole(&s->chunk, t);
     if (s->chunk.failed) {
@@ -376,7 +387,12 @@ int pc_turn_submit_next(struct pc_turn *t, struct pc_scheduler *scheduler, struc
     struct pc_part *p = &t->parts[t->n_submitted];
     const struct pc_ids *ids = &c->prompts[p->index].ids;
     bool chat = c->kind == PC_CALL_CHAT, notes = c->n_logprobs >= 0;
+    bool embeds = c->kind == PC_CALL_EMBEDDING;
     t->n_submitted++;
+    if (embeds)
+        p->vector = pc_alloc_zero(t->server->n_wide, sizeof *p->vector);
+    if (embeds && !p->vector)
+        return pc_error_mem(err, t->server->n_wide * sizeof *p->vector, "an embedding");
     int rc = c->echo ? start_echo(p, err) : 0;
     if (rc < 0)
         return rc;
@@ -393,6 +409,8 @@ int pc_turn_submit_next(struct pc_turn *t, struct pc_scheduler *scheduler, struc
         .on_logits = notes ? on_logits : NULL,
         .n_logits = notes && c->echo ? ids->n : 0,
         .answer_logits = notes,
+        .on_hidden = embeds ? on_hidden : NULL,
+        .n_hidden = embeds ? ids->n : 0,
         .on_done = on_done};
     if (r.max_tokens == 0)
         r.n_samples = p->n_left = 1;

@@ -47,7 +47,8 @@ struct pc_part {
     int32_t n_left;
     struct pc_notebook echoed; /* the prompt's tokens */
     bool placed;               /* where they end is known */
-    float *vector;             /* an embedding (hidden_size), or NULL */
+    float *vector;             /* an embedding (n_wide) so far, or NULL */
+    size_t n_shown;            /* hidden states that are in it */
 };
 
 struct pc_turn {

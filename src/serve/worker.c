@@ -47,6 +47,7 @@ static int open_house(struct pc_server *s, struct paco_error *err)
     pc_softmax_init(&s->softmax, pc_cpu_flags());
     pc_buf_init(&s->chunk, MAX_CHUNK);
     s->kv_tokens = s->house.kv_tokens;
+    s->n_wide = (size_t)pc_engine_config(s->house.engine)->hidden_size;
     s->limits = (struct pc_call_limits){s->house.context, s->o.default_tokens};
     s->room = pc_alloc((size_t)n_vocab, sizeof *s->room);
     if (!s->room)

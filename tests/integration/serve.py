@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """paco serve as clients see it: every route, what is asked wrongly, clients that go away, and how it ends. On a model that
 counts, whose answers are known, and one that says something else each time."""
+import base64
 import gzip
 import json
 import os
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 
@@ -96,6 +98,24 @@ def logprobs(s):
     case("the prompt alone", r["text"] == "abc" and len(r["logprobs"]["token_logprobs"]) == 3 and r["finish_reason"] == "length", r)
     r = s.post(TEXT, {"prompt": [ID["a"], ID["b"]], "temperature": 0, "max_tokens": 1, "echo": True})[1]["choices"][0]
     case("echo of ids", r["text"] == "abc", r)
+
+
+def embeddings(s):
+    status, r = s.post("/v1/embeddings", {"input": ["abc", "abd", "xyz"]})
+    v = [d["embedding"] for d in r["data"]]
+
+    def dot(a, b):
+        return sum(x * y for x, y in zip(a, b))
+
+    case("embeddings", status == 200 and [len(a) for a in v] == [V] * 3 and all(abs(dot(a, a) - 1) < 1e-5 for a in v) and
+         r["usage"] == {"prompt_tokens": 9, "total_tokens": 9}, r)
+    case("what is alike is near", dot(v[0], v[1]) > dot(v[0], v[2]) + 0.1, (dot(v[0], v[1]), dot(v[0], v[2])))
+    mean = [sum(1 for c in "abc" if ID[c] == i) for i in range(V)]  # each state is the token itself
+    case("the mean of all tokens' states", dot(v[0], mean) / dot(mean, mean) ** 0.5 > 0.999, v[0])
+    packed = s.post("/v1/embeddings", {"input": "abc", "encoding_format": "base64"})[1]["data"][0]["embedding"]
+    case("in base64", max(abs(a - b) for a, b in zip(struct.unpack("<%df" % V, base64.b64decode(packed)), v[0])) < 1e-6)
+    status, r = s.post("/v1/embeddings", {"input": "a" * 300})
+    case("too long for an embedding", status == 400 and r["error"]["code"] == "context_length_exceeded" and r["error"]["param"] == "input", r)
 
 
 def streams(s):
@@ -440,6 +460,7 @@ def main():
         answers(s)
         logprobs(s)
         streams(s)
+        embeddings(s)
         refusals(s)
     access(counts)
     addresses(counts)
