@@ -56,6 +56,9 @@ struct pc_front {
 /** A header of the request, borrowed, or NULL. */
 const char *pc_exchange_header(const struct pc_exchange *x, const char *name);
 
+/** Let a connection that rests go on. The server's lock is held. */
+void pc_exchange_wake(void *exchange);
+
 /** A path, and how it is answered: into reply, or by a turn that is made, or by fault. */
 struct pc_route {
     const char *method, *path;

@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+extern const char pc_openapi_json[];
+
 /* A token of a request takes three bytes or more; each value of its tree a hundred. */
 enum { MAX_VALUES = 1 << 20 };
 
@@ -275,12 +277,18 @@ static void answer_page(struct pc_exchange *x)
         x->packed ? pc_chat_page.gzip_size : pc_chat_page.html_size);
 }
 
+static void answer_openapi(struct pc_exchange *x)
+{
+    pc_buf_puts(&x->reply, pc_openapi_json);
+}
+
 /* ---- the table ---- */
 
 static const struct pc_route g_routes[] = {
     {"GET", "/", false, true, answer_page},
     {"GET", "/health", false, true, answer_health},
     {"GET", "/metrics", false, false, answer_metrics},
+    {"GET", "/openapi.json", false, false, answer_openapi},
     {"GET", "/props", false, false, answer_props},
     {"GET", "/v1/models", false, false, answer_models},
     {"GET", "/v1/models/", true, false, answer_model},

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "serve/shapes.h"
+#include "serve/shapes_parts.h"
 
 #include "base/json.h"
-#include "base/utf8.h"
 #include "serve/server_parts.h"
 
 #include <math.h>
@@ -16,7 +15,7 @@ const char *pc_shape_prompt(const struct pc_part *p, size_t *len)
     return prompt->text ? prompt->text : "";
 }
 
-static void put_text(struct pc_buf *b, const char *s, size_t len)
+void pc_shape_text(struct pc_buf *b, const char *s, size_t len)
 {
     pc_json_write_string(b, s ? s : "", len, false);
 }
@@ -24,9 +23,9 @@ static void put_text(struct pc_buf *b, const char *s, size_t len)
 /* Two texts as one string: the second is written behind the first, then the quotes between them go. */
 static void put_both(struct pc_buf *b, const char *first, size_t n_first, const char *second, size_t n_second)
 {
-    put_text(b, first, n_first);
+    pc_shape_text(b, first, n_first);
     size_t end = b->len;
-    put_text(b, second, n_second);
+    pc_shape_text(b, second, n_second);
     if (b->failed)
         return;
     memmove(b->data + end - 1, b->data + end + 1, b->len - end - 1);
@@ -39,147 +38,6 @@ size_t pc_shape_count(const char *s, size_t len)
     for (size_t i = 0; i < len; i++)
         n += ((unsigned char)s[i] & 0xc0) != 0x80;
     return n;
-}
-
-/* JSON has no word for minus infinity. */
-static void put_logprob(struct pc_buf *b, float x)
-{
-    if (isnan(x))
-        pc_buf_puts(b, "null");
-    else
-        pc_buf_printf(b, "%.9g", x < -9999.0f ? -9999.0 : (double)x);
-}
-
-/* ---- log-probabilities of chats ---- */
-
-static void put_token(struct pc_buf *b, const struct pc_tokenizer *tok, int32_t id, float logprob)
-{
-    size_t len = 0;
-    const char *bytes = pc_tokenizer_bytes(tok, id, &len);
-    pc_buf_puts(b, "{\"token\":");
-    put_text(b, bytes, len);
-    pc_buf_puts(b, ",\"logprob\":");
-    put_logprob(b, logprob);
-    pc_buf_puts(b, ",\"bytes\":[");
-    for (size_t i = 0; i < len; i++)
-        pc_buf_printf(b, i ? ",%d" : "%d", (unsigned char)bytes[i]);
-    pc_buf_putc(b, ']');
-}
-
-static void put_chat_notes(struct pc_buf *b, const struct pc_tokenizer *tok, const struct pc_notebook *book,
-    size_t first, size_t end)
-{
-    pc_buf_puts(b, "{\"content\":[");
-    for (size_t i = first; i < end; i++) {
-        if (i > first)
-            pc_buf_putc(b, ',');
-        put_token(b, tok, book->v[i].id, book->v[i].logprob);
-        pc_buf_puts(b, ",\"top_logprobs\":[");
-        const struct pc_likely *top = book->top + i * (size_t)book->n_top;
-        for (int32_t k = 0; k < book->n_top && top[k].id >= 0; k++) {
-            if (k)
-                pc_buf_putc(b, ',');
-            put_token(b, tok, top[k].id, top[k].logprob);
-            pc_buf_putc(b, '}');
-        }
-        pc_buf_puts(b, "]}");
-    }
-    pc_buf_puts(b, "],\"refusal\":null}");
-}
-
-/* ---- log-probabilities of completions ---- */
-
-/* Notes of a text: of the echoed prompt, then of the answer behind it. */
-struct run {
-    const struct pc_notebook *book;
-    size_t first, end;
-    const char *text; /* that the notes' ends count in */
-    size_t at, n;     /* bytes of it and characters in all before the first note */
-};
-
-/* A token that is no text of its own is spelt out in bytes, as OpenAI does. */
-static void put_piece(struct pc_buf *b, const struct pc_tokenizer *tok, int32_t id)
-{
-    size_t len = 0;
-    const char *bytes = pc_tokenizer_bytes(tok, id, &len);
-    if (pc_utf8_valid((const uint8_t *)bytes, len, NULL)) {
-        put_text(b, bytes, len);
-        return;
-    }
-    pc_buf_puts(b, "\"bytes:");
-    for (size_t i = 0; i < len; i++)
-        pc_buf_printf(b, "\\\\x%02x", (unsigned char)bytes[i]);
-    pc_buf_putc(b, '"');
-}
-
-static void put_top(
-    struct pc_buf *b, const struct pc_tokenizer *tok, const struct pc_notebook *book, size_t i)
-{
-    if (book->n_top == 0 || isnan(book->v[i].logprob)) {
-        pc_buf_puts(b, "null");
-        return;
-    }
-    pc_buf_putc(b, '{');
-    const struct pc_likely *top = book->top + i * (size_t)book->n_top;
-    bool listed = false;
-    for (int32_t k = 0; k < book->n_top && top[k].id >= 0; k++) {
-        if (k)
-            pc_buf_putc(b, ',');
-        put_piece(b, tok, top[k].id);
-        pc_buf_putc(b, ':');
-        put_logprob(b, top[k].logprob);
-        listed = listed || top[k].id == book->v[i].id;
-    }
-    if (!listed) { /* the token itself is always there */
-        pc_buf_putc(b, ',');
-        put_piece(b, tok, book->v[i].id);
-        pc_buf_putc(b, ':');
-        put_logprob(b, book->v[i].logprob);
-    }
-    pc_buf_putc(b, '}');
-}
-
-enum column { TOKENS, LOGPROBS, TOPS, OFFSETS };
-
-static void put_column(struct pc_buf *b, const struct pc_tokenizer *tok, const struct run *runs,
-    size_t n_runs, enum column column)
-{
-    bool first = true;
-    for (size_t r = 0; r < n_runs; r++) {
-        size_t at = runs[r].at, n = runs[r].n;
-        for (size_t i = runs[r].first; i < runs[r].end; i++) {
-            const struct pc_noted *v = &runs[r].book->v[i];
-            if (!first)
-                pc_buf_putc(b, ',');
-            first = false;
-            if (column == TOKENS)
-                put_piece(b, tok, v->id);
-            else if (column == LOGPROBS)
-                put_logprob(b, v->logprob);
-            else if (column == TOPS)
-                put_top(b, tok, runs[r].book, i);
-            else
-                pc_buf_printf(b, "%zu", n);
-            if (column == OFFSETS && v->end > at) {
-                n += pc_shape_count(runs[r].text + at, v->end - at);
-                at = v->end;
-            }
-        }
-    }
-}
-
-static void put_text_notes(
-    struct pc_buf *b, const struct pc_tokenizer *tok, const struct run *runs, size_t n_runs)
-{
-    pc_buf_puts(b, "{\"tokens\":[");
-    put_column(b, tok, runs, n_runs, TOKENS);
-    pc_buf_puts(b, "],\"token_logprobs\":[");
-    put_column(b, tok, runs, n_runs, LOGPROBS);
-    pc_buf_puts(b, "],\"top_logprobs\":[");
-    put_column(b, tok, runs, n_runs, TOPS);
-    pc_buf_puts(b, "],\"text_offset\":[");
-    put_column(b, tok, runs, n_runs, OFFSETS);
-    pc_buf_puts(b, "]}");
 }
 
 /* ---- what surrounds them ---- */
@@ -196,7 +54,7 @@ static void put_head(struct pc_buf *b, const struct pc_turn *t)
                                           : "chat.completion";
     pc_buf_printf(b, "{\"id\":\"%s\",\"object\":\"%s\",\"created\":%lld,\"model\":", t->id, object,
         (long long)t->created);
-    put_text(b, t->call.model->name, strlen(t->call.model->name));
+    pc_shape_text(b, t->call.model->name, strlen(t->call.model->name));
     pc_buf_puts(b, ",\"choices\":[");
 }
 
@@ -236,14 +94,14 @@ static void put_choice(struct pc_buf *b, const struct pc_turn *t, const struct p
     pc_buf_puts(b, is_chat(t) ? "\"message\":{\"role\":\"assistant\",\"content\":" : "\"text\":");
     put_both(b, prompt, n_prompt, s->text.data, s->n_out);
     pc_buf_puts(b, is_chat(t) ? ",\"refusal\":null},\"logprobs\":" : ",\"logprobs\":");
-    const struct run runs[] = {{&p->echoed, 0, p->echoed.n, prompt, 0, 0},
+    const struct pc_note_run runs[] = {{&p->echoed, 0, p->echoed.n, prompt, 0, 0},
         {&s->notes, 0, n_notes, s->text.data, 0, pc_shape_count(prompt, n_prompt)}};
     if (t->call.n_logprobs < 0)
         pc_buf_puts(b, "null");
     else if (is_chat(t))
-        put_chat_notes(b, tok, &s->notes, 0, n_notes);
+        pc_shape_chat_notes(b, tok, &s->notes, 0, n_notes);
     else
-        put_text_notes(b, tok, runs, 2);
+        pc_shape_text_notes(b, tok, runs, 2);
     pc_buf_printf(b, ",\"finish_reason\":\"%s\"}", reason(s));
 }
 
@@ -310,7 +168,7 @@ void pc_shape_embeddings(struct pc_buf *b, const struct pc_turn *t)
         pc_buf_putc(b, '}');
     }
     pc_buf_puts(b, "],\"model\":");
-    put_text(b, t->call.model->name, strlen(t->call.model->name));
+    pc_shape_text(b, t->call.model->name, strlen(t->call.model->name));
     size_t n = 0;
     for (size_t i = 0; i < t->call.n_prompts; i++)
         n += t->call.prompts[i].ids.n;
@@ -344,13 +202,13 @@ void pc_shape_begin(struct pc_buf *b, const struct pc_turn *t, const struct pc_p
     } else if (t->call.echo) {
         begin_event(b, t);
         pc_buf_printf(b, "{\"index\":%zu,\"text\":", index_of(p, i));
-        put_text(b, prompt, n);
+        pc_shape_text(b, prompt, n);
         pc_buf_puts(b, ",\"logprobs\":");
-        const struct run run = {&p->echoed, 0, p->echoed.n, prompt, 0, 0};
+        const struct pc_note_run run = {&p->echoed, 0, p->echoed.n, prompt, 0, 0};
         if (t->call.n_logprobs < 0)
             pc_buf_puts(b, "null");
         else
-            put_text_notes(b, t->call.model->tok, &run, 1);
+            pc_shape_text_notes(b, t->call.model->tok, &run, 1);
         pc_buf_puts(b, ",\"finish_reason\":null}");
         end_event(b, t);
     }
@@ -364,16 +222,16 @@ void pc_shape_piece(struct pc_buf *b, const struct pc_turn *t, const struct pc_p
     begin_event(b, t);
     pc_buf_printf(b, "{\"index\":%zu,", index_of(p, i));
     pc_buf_puts(b, is_chat(t) ? "\"delta\":{\"content\":" : "\"text\":");
-    put_text(b, text, len);
+    pc_shape_text(b, text, len);
     pc_buf_puts(b, is_chat(t) ? "},\"logprobs\":" : ",\"logprobs\":");
     size_t at = s->n_notes_out ? s->notes.v[s->n_notes_out - 1].end : 0;
-    const struct run run = {&s->notes, s->n_notes_out, n_notes, s->text.data, at, s->offset_out};
+    const struct pc_note_run run = {&s->notes, s->n_notes_out, n_notes, s->text.data, at, s->offset_out};
     if (t->call.n_logprobs < 0)
         pc_buf_puts(b, "null");
     else if (is_chat(t))
-        put_chat_notes(b, tok, &s->notes, s->n_notes_out, n_notes);
+        pc_shape_chat_notes(b, tok, &s->notes, s->n_notes_out, n_notes);
     else
-        put_text_notes(b, tok, &run, 1);
+        pc_shape_text_notes(b, tok, &run, 1);
     pc_buf_puts(b, ",\"finish_reason\":null}");
     end_event(b, t);
 }
