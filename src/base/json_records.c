@@ -108,6 +108,25 @@ static void skip_space(struct pc_json_records *r)
         r->line += r->window[r->next] == '\n';
 }
 
+/* What a file that is no JSON looks like by its first bytes. */
+static const char *kind_of(const char *bytes, size_t n)
+{
+    static const struct {
+        const char *first;
+        size_t len;
+        const char *what;
+    } kinds[] = {{"\x1f\x8b", 2, "this is packed by gzip: unpack it first"},
+        {"PK\x03\x04", 4, "this is a zip archive: unpack it first"},
+        {"\x28\xb5\x2f\xfd", 4, "this is packed by zstd: unpack it first"},
+        {"PAR1", 4, "this is a Parquet file: convert it to JSON lines first"},
+        {"\xff\xfe", 2, "this is UTF-16 text: save it as UTF-8"},
+        {"\xfe\xff", 2, "this is UTF-16 text: save it as UTF-8"}};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (n >= kinds[i].len && memcmp(bytes, kinds[i].first, kinds[i].len) == 0)
+            return kinds[i].what;
+    return "neither JSON lines, which begin with '{', nor a JSON array";
+}
+
 static int begin(struct pc_json_records *r, struct paco_error *err)
 {
     int rc = fill(r, err);
@@ -125,7 +144,7 @@ static int begin(struct pc_json_records *r, struct paco_error *err)
         return bad(r, PACO_EFORMAT, err, "the file holds nothing");
     char c = r->window[r->next];
     if (c != '[' && c != '{')
-        return bad(r, PACO_EFORMAT, err, "neither JSON lines, which begin with '{', nor a JSON array");
+        return bad(r, PACO_EFORMAT, err, kind_of(r->window + r->next, r->used - r->next));
     r->is_array = c == '[';
     r->next += r->is_array;
     r->state = r->is_array ? FIRST_VALUE : LINES;

@@ -121,9 +121,21 @@ static int check_places(const struct pc_finetune *f, struct paco_error *err)
     return rc < 0 ? rc : pc_finetune_check_saves(f, err);
 }
 
+/* Options of an adapter that nobody trains: --use_lora was forgotten, most likely. */
+static void warn_of_adapter(const struct pc_finetune *f)
+{
+    const struct pc_finetune_values *v = f->v, usual = pc_finetune_values_default();
+    if (!f->is_lora && f->party.rank == 0 &&
+        (v->lora_targets || v->lora_rank != usual.lora_rank || v->lora_alpha != usual.lora_alpha ||
+            v->lora_dropout != usual.lora_dropout))
+        pc_command_warn(
+            f->self, "all weights are trained: --lora_... are of an adapter, which --use_lora asks for");
+}
+
 static int prepare(struct pc_finetune *f, struct pc_finetune_watch *w, struct paco_error *err)
 {
     f->is_lora = f->v->use_lora || f->v->init_adapter;
+    warn_of_adapter(f);
     pc_finetune_place(f->v->out, f->states_dir);
     f->train.optimizer.states_dir = f->v->states_on_disk ? f->states_dir : NULL;
     int rc = check_places(f, err);
@@ -170,6 +182,22 @@ static int is_done(const struct pc_finetune *f, bool *done, struct paco_error *e
     return f->ranks ? pc_collect_tell(f->party.collect, done, sizeof *done, err) : 0;
 }
 
+/* A run that is done: what is still to be saved and, for programs, the result as it was at its end. */
+static int say_again(struct pc_finetune *f, struct paco_error *err)
+{
+    const struct pc_write_result nothing = {0};
+    const struct pc_course *c = &f->trainer->course;
+    struct pc_training_result r = {.first_step = c->n_updates};
+    uint64_t first = (c->n_updates - 1) / c->updates_per_epoch * c->updates_per_epoch, n;
+    int rc = also_save(f, err);
+    if (rc < 0 || !f->v->json || f->party.rank > 0)
+        return rc;
+    rc = pc_train_log_losses(f->v->out, first, c->n_updates, &r.loss, &n, err);
+    r.loss = n ? r.loss / (double)n : 0;
+    f->trainer->step = c->n_updates;
+    return rc < 0 ? rc : print_result(f, &r, &nothing, err);
+}
+
 static int run_all(struct pc_finetune *f, struct pc_finetune_watch *w, struct paco_error *err)
 {
     bool done;
@@ -181,7 +209,7 @@ static int run_all(struct pc_finetune *f, struct pc_finetune_watch *w, struct pa
         return rc < 0 ? rc : train(f, w, err);
     pc_command_note(
         f->self, "%s holds the model of this run already: there is nothing left to do", f->v->out);
-    rc = also_save(f, err);
+    rc = say_again(f, err);
     pc_progress_bar_end();
     return rc;
 }

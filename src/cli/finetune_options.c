@@ -492,6 +492,9 @@ int pc_finetune_settle(const struct pc_finetune_values *v, struct pc_train_optio
         return pc_error_set(err, PACO_EINVAL,
             "--save_diff and --save_gguf are of whole models: fold the adapter into its base first (paco "
             "merge)");
+    if (v->type && !v->use_lora && !v->init_adapter)
+        return pc_error_set(err, PACO_EINVAL,
+            "--type %s is of a base that is not trained: --use_lora trains an adapter beside it", v->type);
     rc = check_weights(v, err);
     if (rc == 0)
         rc = check_in_backward(v, err);

@@ -291,13 +291,10 @@ static void put_works(struct report *r)
 
 static int build(struct report *r, const struct pc_progress *progress, struct paco_error *err)
 {
-    struct pc_buf title;
-    pc_buf_init(&title, 1 << 16);
-    pc_buf_puts(&title, "Evaluation of ");
+    const char *names[PC_MAX_RUNS];
     for (size_t k = 0; k < r->n_runs; k++)
-        pc_buf_printf(&title, "%s%s", k ? (k + 1 < r->n_runs ? ", " : " and ") : "", r->runs[k].label);
-    pc_page_begin(&r->page, title.data ? title.data : "Evaluation");
-    pc_buf_release(&title);
+        names[k] = r->runs[k].label;
+    pc_page_begin_of(&r->page, "Evaluation", names, r->n_runs);
     choose_columns(r);
     put_table(r);
     int rc = put_tasks(r, progress, err);

@@ -30,6 +30,17 @@ void pc_page_begin(struct pc_buf *page, const char *title)
     pc_buf_puts(page, "</h1>\n");
 }
 
+void pc_page_begin_of(struct pc_buf *page, const char *what, const char *const *names, size_t n)
+{
+    struct pc_buf title;
+    pc_buf_init(&title, 1 << 16);
+    pc_buf_printf(&title, "%s of ", what);
+    for (size_t i = 0; i < n; i++)
+        pc_buf_printf(&title, "%s%s", i ? (i + 1 < n ? ", " : " and ") : "", names[i]);
+    pc_page_begin(page, pc_buf_check(&title, what, NULL) == 0 ? title.data : what);
+    pc_buf_release(&title);
+}
+
 void pc_page_end(struct pc_buf *page)
 {
     pc_buf_puts(page, "</main>\n<script>\n");

@@ -20,6 +20,8 @@
 
 /** Everything up to the first heading, which is the title. */
 void pc_page_begin(struct pc_buf *page, const char *title);
+/** The same, titled "WHAT of A, B and C". */
+void pc_page_begin_of(struct pc_buf *page, const char *what, const char *const *names, size_t n);
 void pc_page_end(struct pc_buf *page);
 
 /** Whether there is a page at path that was made here: it may be replaced by a newer one. */

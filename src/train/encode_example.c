@@ -294,7 +294,8 @@ static int render_turn(
         size_t n = t->role.len < sizeof role - 1 ? t->role.len : sizeof role - 1;
         memcpy(role, t->role.text, n);
         role[n] = '\0';
-        return pc_error_set(err, PACO_EFORMAT, "Invalid role: %s", role);
+        return pc_error_set(
+            err, PACO_EFORMAT, "Invalid role: %s (system, user or assistant are expected)", role);
     }
     pc_buf_puts(b, "<|");
     put(b, t->role);

@@ -32,6 +32,24 @@ static bool has(const json_t *record, const char *key)
     return json_object_get(record, key) != NULL;
 }
 
+/* The members of a record that fits no encoding. */
+static int refuse(const json_t *record, struct paco_error *err)
+{
+    struct pc_buf found;
+    const char *key;
+    json_t *v;
+    pc_buf_init(&found, 120);
+    json_object_foreach((json_t *)(uintptr_t)record, key, v)
+        pc_buf_printf(&found, "%s'%.40s'", found.len ? ", " : "", key);
+    const char *here = pc_buf_check(&found, "names", NULL) == 0 && found.len ? found.data : "others";
+    pc_error_set(err, PACO_EFORMAT,
+        "You need to have either 'prompt'&'completion' or 'messages' in your column names. "
+        "('instruction'&'output' are taken too, in Stanford's template; here are %s.)",
+        here);
+    pc_buf_release(&found);
+    return PACO_EFORMAT;
+}
+
 int pc_encoding_of(const json_t *record, enum pc_encoding *out, struct paco_error *err)
 {
     if (has(record, "prompt") && has(record, "completion"))
@@ -41,9 +59,7 @@ int pc_encoding_of(const json_t *record, enum pc_encoding *out, struct paco_erro
     else if (has(record, "instruction") && has(record, "output"))
         *out = PC_ENCODING_STANFORD;
     else
-        return pc_error_set(err, PACO_EFORMAT,
-            "You need to have either 'prompt'&'completion' or 'messages' in your column names. "
-            "('instruction'&'output' are taken too, in Stanford's template.)");
+        return refuse(record, err);
     return 0;
 }
 

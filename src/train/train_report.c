@@ -163,13 +163,10 @@ static void put_how(struct report *r)
 
 static void put_title(struct report *r)
 {
-    struct pc_buf title;
-    pc_buf_init(&title, 1 << 16);
-    pc_buf_puts(&title, "Training of ");
+    const char *names[PC_MAX_TRAIN_RUNS];
     for (size_t i = 0; i < r->n_runs; i++)
-        pc_buf_printf(&title, "%s%s", i ? (i + 1 < r->n_runs ? ", " : " and ") : "", r->runs[i].name);
-    pc_page_begin(&r->page, title.data ? title.data : "Training");
-    pc_buf_release(&title);
+        names[i] = r->runs[i].name;
+    pc_page_begin_of(&r->page, "Training", names, r->n_runs);
 }
 
 static int build(struct report *r, struct paco_error *err)

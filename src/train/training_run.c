@@ -51,15 +51,32 @@ static bool is_run(char *const *names, size_t n)
     return false;
 }
 
+/* A state to go on from that was named. */
+static int check_resume_from(const struct pc_training_options *o, struct paco_error *err)
+{
+    char *path = o->resume_from ? pc_path_join(o->resume_from, PC_TRAIN_STATE_NAME) : NULL;
+    bool there = path && pc_path_exists(path);
+    if (o->resume_from && !path)
+        return pc_error_mem(err, strlen(o->resume_from), "a path");
+    pc_free(path);
+    if (!o->resume_from || there)
+        return 0;
+    pc_error_set(err, PACO_ENOENT,
+        "holds no checkpoint of a training run: DIR/step_K or DIR/epoch_I is to be named, or --resume takes "
+        "the latest in --output_dir");
+    return pc_error_path(err, o->resume_from), PACO_ENOENT;
+}
+
 int pc_training_check(const struct pc_training_options *o, struct paco_error *err)
 {
     char **names = NULL;
     size_t n = 0;
-    if (!pc_path_exists(o->out_dir))
-        return 0;
+    int rc = check_resume_from(o, err);
+    if (rc < 0 || !pc_path_exists(o->out_dir))
+        return rc;
     if (!pc_path_is_dir(o->out_dir))
         return refuse(o, "a file of that name", err);
-    int rc = check_inputs(o, err);
+    rc = check_inputs(o, err);
     if (rc < 0 || o->force)
         return rc;
     rc = pc_dir_list(o->out_dir, &names, &n, err);

@@ -13,7 +13,7 @@ import subprocess
 import time
 
 from counting import V, model, tokenizer_json
-from tiny import PACO, SANITIZED, case, config, finish, llama, paco, paco_json, save, until_caught, work, write
+from tiny import PACO, SANITIZED, case, config, finish, llama, paco, paco_json, read, save, tree, until_caught, work, write
 
 N_BBH = 12 if SANITIZED else 200  # questions of each task: some seconds, one after the other
 
@@ -55,24 +55,8 @@ def ev(*args, **kw):
     return paco("eval", *args, **kw)
 
 
-def read(*path):
-    with open(os.path.join(*path), encoding="utf-8") as f:
-        return f.read()
-
-
 def items(out, task):
     return [json.loads(line) for line in read(out, task, "items.jsonl").splitlines()]
-
-
-def tree(folder):
-    """Every file's bytes but the times."""
-    found = {}
-    for at, _, names in os.walk(folder):
-        for name in names:
-            if name != "timing.json":
-                with open(os.path.join(at, name), "rb") as f:
-                    found[os.path.relpath(os.path.join(at, name), folder)] = f.read()
-    return found
 
 
 def command_line(m, d):

@@ -14,17 +14,20 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from counting import V, tokenizer_json  # noqa: E402
-from tiny import PACO, SANITIZED, case, config, finish, llama, paco, paco_json, save, until_caught, work, write  # noqa: E402
+from tiny import PACO, SANITIZED, case, config, finish, llama, paco, paco_json, save, tensor, until_caught, work, write  # noqa: E402
 
 STEPS = 24
 TIMES = ("seconds", "tokens_per_s", "peak_rss_bytes")
 
 
-def make_base():
+def make_base(name, broken=False):
     cfg = dict(config(vocab=V, hidden=32, layers=2, heads=4, kv_heads=2, ff=64), max_position_embeddings=256)
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>",
                 "pad_token": "<end>"}
-    return save(work("base"), llama(cfg), cfg, {"tokenizer.json": tokenizer_json(), "tokenizer_config.json": settings})
+    model = llama(cfg)
+    if broken:
+        model["model.layers.0.mlp.up_proj.weight"] = tensor("F32", [64, 32], [float("nan")] * 64 * 32)
+    return save(work(name), model, cfg, {"tokenizer.json": tokenizer_json(), "tokenizer_config.json": settings})
 
 
 def make_data(name, n, seed=3):
@@ -36,7 +39,7 @@ def make_data(name, n, seed=3):
     return path
 
 
-BASE, DATA = make_base(), make_data("data.jsonl", 37)
+BASE, DATA = make_base("base"), make_data("data.jsonl", 37)
 
 
 def flags(out, *more, data=DATA, dtype="f32", batch=2, accumulation=2):
@@ -239,7 +242,48 @@ def refused():
         case("refused: " + " ".join(more), done.returncode == 2 and text in done.stderr and not os.path.exists(work("never")), done.stderr)
 
 
+def slips():
+    """What a hurried hand gives: each is said before anything is trained, by file and line where it is in one."""
+    good, out = b'{"prompt": "a", "completion": "b"}\n', work("never")
+    for what, content, text in (("another encoding", good + b'{"prompt": "\xe4", "completion": "b"}\n', ": line 2: JSON is not valid UTF-8"),
+                                ("UTF-16", '{"prompt": "a"}'.encode("utf-16"), ": line 1: this is UTF-16 text: save it as UTF-8"),
+                                ("gzip", b"\x1f\x8b\x08\x00", ": line 1: this is packed by gzip"),
+                                ("a table", b"prompt,completion\na,b\n", ": line 1: neither JSON lines"),
+                                ("nothing", b"", ": line 1: the file holds nothing"),
+                                ("a misspelt role", b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistent", "content": "b"}]}\n',
+                                 ": line 1: Invalid role: assistent (system, user or assistant"),
+                                ("no messages", b'{"messages": []}\n', ": line 1: messages field is empty."),
+                                ("other members", b'{"conversations": [], "id": 1}\n', ": line 1: You need to have either 'prompt'&'completion'"),
+                                ("a member that lacks", good + b'{"prompt": "a", "complete": "b"}\n', ": line 2: 'completion' is missing"),
+                                ("a number for a text", good * 2 + b'{"prompt": "a", "completion": 5}\n', ": line 3: 'completion' is an integer"),
+                                ("a torn line", good + b'{"prompt": "a", "comp', ": line 2: JSON"),
+                                ("nothing to learn", b'{"messages": [{"role": "user", "content": "a"}]}\n', ": none of its 1 examples has anything to learn")):
+        path = write(work("slip.jsonl"), content)
+        done = paco(*flags(out, data=path))
+        case("data: " + what, done.returncode == 1 and path + text in done.stderr and not os.path.exists(out), done.stderr)
+    for what, content in (("lines that end as Windows ends them", good.replace(b"\n", b"\r\n") * 3), ("a byte order mark", b"\xef\xbb\xbf" + good * 3),
+                          ("blank lines", b"\n" + good + b"\n\n" + good + good)):
+        done = paco(*flags(work("fine"), "--force", "--max_train_steps", 1, data=write(work("slip.jsonl"), content)))
+        case("data: %s are fine" % what, done.returncode == 0 and "3 examples" in done.stderr, done.stderr)
+    for more, code, text in ((["--learning_rte", "1"], 2, "did you mean --learning_rate?"), (["--dtype", "fp16"], 2, "'fp16' is none of bf16|f32"),
+                             (["--type", "q4_k"], 2, "--use_lora trains an adapter beside it"),
+                             (["--resume_from_checkpoint", WHOLE], 1, "holds no checkpoint of a training run"),
+                             (["--validation_file", work("no.jsonl")], 1, "no.jsonl: cannot open"), (["--init_adapter", work("none")], 1, "none: there is no")):
+        done = paco(*flags(out, *more))
+        case("slip: " + more[0], done.returncode == code and text in done.stderr and not os.path.exists(out), done.stderr)
+    done = paco(*flags(work("fine"), "--force", "--lora_rank", 4, "--max_train_steps", 1))
+    case("a rank without an adapter is remarked", done.returncode == 0 and "which --use_lora asks for" in done.stderr, done.stderr)
+    r = paco_json(*flags(WHOLE, "--resume"))
+    last = [row["loss"] for row in log_of(WHOLE)[20:]]
+    case("a run that is done says its result again", r and r["steps"] == r["first_step"] == STEPS and r["tokens"] == 0 and
+         abs(r["loss"] - sum(last) / 4) < 1e-12, r)
+
+
 def not_a_number():
+    broken, out = make_base("nan-base", broken=True), work("nan-first")
+    done = paco("finetune", "-m", broken, *flags(out)[3:])
+    case("no number at the first step: nothing is kept, for nothing was trained", done.returncode == 1 and "step 1: the loss is nan" in done.stderr and
+         os.path.isdir(out) and sorted(os.listdir(out)) == ["report.html", "tensorboard", "train_log.jsonl", "train_run.json"], done.stderr)
     out = work("nan")
     done = paco(*flags(out, "--learning_rate", 1000, "--weight_decay", 1000, "--lr_scheduler_type", "constant"))
     left = [n for n in os.listdir(out) if n.startswith("step_")]
@@ -526,6 +570,7 @@ loss_of_the_run()
 other_runs()
 damaged()
 refused()
+slips()
 not_a_number()
 full_disk()
 small_disk()

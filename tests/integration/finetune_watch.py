@@ -12,7 +12,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from counting import V, tokenizer_json  # noqa: E402
-from tiny import PACO, case, config, finish, llama, paco, paco_json, save, work, write  # noqa: E402
+from tiny import PACO, case, config, finish, llama, paco, paco_json, read, save, tree, work, write  # noqa: E402
 
 STEPS, EVERY = 12, 4
 PROMPTS = ["abcde", "hgf"]
@@ -59,22 +59,6 @@ def watched(out, *more, **kw):
 def lines(out, name):
     with open(os.path.join(out, name), encoding="utf-8") as f:
         return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in f]
-
-
-def tree(folder):
-    """Every file's bytes but the times."""
-    found = {}
-    for at, _, names in os.walk(folder):
-        for name in names:
-            if name != "timing.json":
-                with open(os.path.join(at, name), "rb") as f:
-                    found[os.path.relpath(os.path.join(at, name), folder)] = f.read()
-    return found
-
-
-def read(*path):
-    with open(os.path.join(*path), encoding="utf-8") as f:
-        return f.read()
 
 
 def agrees(what, model, out, results):

@@ -180,6 +180,22 @@ def write(path, content):
     return path
 
 
+def read(*path):
+    with open(os.path.join(*path), encoding="utf-8") as f:
+        return f.read()
+
+
+def tree(folder):
+    """Every file's bytes but the times."""
+    found = {}
+    for at, _, names in os.walk(folder):
+        for name in names:
+            if name != "timing.json":
+                with open(os.path.join(at, name), "rb") as f:
+                    found[os.path.relpath(os.path.join(at, name), folder)] = f.read()
+    return found
+
+
 def save(path, model, cfg=None, files=None):
     """Write a Hugging Face directory of one shard; returns its path."""
     shutil.rmtree(path, ignore_errors=True)

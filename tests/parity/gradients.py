@@ -4,7 +4,6 @@ the gradient's in F32, and in BF16 what PyTorch's own autocast makes it, about. 
 
 Small random models of every shape, and the default model."""
 import json
-import math
 import random
 import statistics
 import subprocess
@@ -12,9 +11,10 @@ import subprocess
 import numpy
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM
 
 from common import Failed, binary, case, default_model, expect, finish, note, work
+from random_model import random_llama
 
 torch.set_num_threads(2)
 print("torch %s, transformers %s" % (torch.__version__, transformers.__version__), flush=True)
@@ -36,19 +36,7 @@ MODELS = {
 
 
 def make(name, changes):
-    torch.manual_seed(sum(map(ord, name)))
-    model = LlamaForCausalLM(LlamaConfig(**{**SMALL, **changes}))
-    with torch.no_grad():
-        for key, p in model.named_parameters():
-            if p.dim() == 1 and "norm" in key:
-                p.copy_(1 + 0.2 * torch.randn_like(p))
-            elif p.dim() == 1:
-                p.copy_(0.3 * torch.randn_like(p))
-            elif "embed" in key or "lm_head" in key:
-                p.copy_(0.5 * torch.randn_like(p))
-            else:
-                p.copy_(torch.randn_like(p) / math.sqrt(p.shape[1]))
-    return model
+    return random_llama(name, {**SMALL, **changes}, embedding=0.5)
 
 
 def examples(lengths, vocab, seed):

@@ -11,10 +11,11 @@ import shutil
 
 import numpy
 import torch
-from transformers import (AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MinPLogitsWarper, TemperatureLogitsWarper,
+from transformers import (AutoModelForCausalLM, LlamaForCausalLM, MinPLogitsWarper, TemperatureLogitsWarper,
                           TopKLogitsWarper, TopPLogitsWarper)
 
 from common import FIXTURES, Skipped, case, default_model, equal, expect, finish, note, paco, work
+from random_model import random_llama
 
 torch.set_num_threads(2)
 TOLERANCE = 1e-3
@@ -51,19 +52,9 @@ COMMITTED = {
 
 def make(name, dtype, changes):
     """A random model whose logits are well apart, rounded to dtype and held in float32."""
-    torch.manual_seed(sum(map(ord, name)))
-    config = LlamaConfig(**{**SMALL, **changes})
-    model = LlamaForCausalLM(config)
+    model = random_llama(name, {**SMALL, **changes}, embedding=1, matrices=1.5)
     with torch.no_grad():
-        for key, p in model.named_parameters():
-            if p.dim() == 1 and "norm" in key:
-                p.copy_(1 + 0.2 * torch.randn_like(p))
-            elif p.dim() == 1:
-                p.copy_(0.3 * torch.randn_like(p))
-            elif "embed" in key or "lm_head" in key:
-                p.copy_(torch.randn_like(p))
-            else:
-                p.copy_(1.5 * torch.randn_like(p) / math.sqrt(p.shape[1]))
+        for p in model.parameters():
             p.copy_(p.to(dtype).float())
     return model.eval()
 

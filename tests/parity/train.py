@@ -14,9 +14,10 @@ import random
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, get_scheduler
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, get_scheduler
 
 from common import case, expect, finish, note, paco, work
+from random_model import random_llama
 
 torch.set_num_threads(2)
 STEPS = 100
@@ -58,16 +59,7 @@ def encode(tok, row, longest):
 
 
 def make_model(name, changes):
-    torch.manual_seed(sum(map(ord, name)))
-    model = LlamaForCausalLM(LlamaConfig(**{**SMALL, **changes}))
-    with torch.no_grad():
-        for key, p in model.named_parameters():
-            if p.dim() == 1 and "norm" in key:
-                p.copy_(1 + 0.2 * torch.randn_like(p))
-            elif p.dim() == 1:
-                p.copy_(0.3 * torch.randn_like(p))
-            else:
-                p.copy_(torch.randn_like(p) / math.sqrt(p.shape[1]))
+    model = random_llama(name, {**SMALL, **changes})
     where = work() / name
     model.save_pretrained(where)
     tok = tokenizer()

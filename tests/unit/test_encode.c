@@ -131,7 +131,7 @@ static void test_bad_records(void **state)
     (void)state;
     expect_error(PC_ENCODING_MESSAGES, "{\"messages\":[]}", "messages field is empty.");
     expect_error(PC_ENCODING_MESSAGES, "{\"messages\":[" TURN("user", "a") "," TURN("tool", "b") "]}",
-        "Invalid role: tool");
+        "Invalid role: tool (system, user or assistant are expected)");
     expect_error(
         PC_ENCODING_MESSAGES, "{\"messages\":\"a\"}", "'messages' is a string where an array is expected");
     expect_error(PC_ENCODING_MESSAGES, "{\"messages\":[" TURN("user", "a") ",3]}",

@@ -159,6 +159,7 @@ static void test_errors(void **state)
         "none of its 1 examples has anything to learn");
     assert_int_equal(read_text(&r, "{\"text\":\"a\"}\n"), PACO_EFORMAT);
     assert_contains(r.err.message, "line 1: You need to have either 'prompt'&'completion' or 'messages'");
+    assert_contains(r.err.message, "here are '");
     expect_error(&r, "[]", PACO_EFORMAT, "none of its 0 examples has anything to learn");
     reading_close(&r);
 }

@@ -82,6 +82,9 @@ static void test_array_errors(void **state)
     expect_error(" \n", PACO_EFORMAT, "line 2: the file holds nothing", 2);
     expect_error(
         "a,b\n1,2\n", PACO_EFORMAT, "line 1: neither JSON lines, which begin with '{', nor a JSON array", 0);
+    expect_error("\x1f\x8b\x08", PACO_EFORMAT, "line 1: this is packed by gzip: unpack it first", 0);
+    expect_error("\xff\xfe{", PACO_EFORMAT, "line 1: this is UTF-16 text: save it as UTF-8", 0);
+    expect_error("PAR1", PACO_EFORMAT, "line 1: this is a Parquet file: convert it to JSON lines first", 0);
     expect_error(
         "[{}\n{}]", PACO_EFORMAT, "line 2: a comma or the array's end is missing behind an example", 4);
     expect_error("[{},]", PACO_EFORMAT, "line 1: a value is missing in the array", 4);

@@ -9,26 +9,10 @@
 #include "eval/report.h"
 #include "report/chart.h"
 #include "report/page.h"
-#include "scratch.h"
+#include "scratch_group.h"
 
 #include <libdeflate.h>
 #include <math.h>
-
-static struct scratch g_s;
-
-static int open_scratch(void **state)
-{
-    (void)state;
-    scratch_open(&g_s);
-    return 0;
-}
-
-static int close_scratch(void **state)
-{
-    (void)state;
-    scratch_close(&g_s);
-    return 0;
-}
 
 /* A run's folder of one task with n items, item i of them right where bit i of right is set. */
 static void make_run(const char *run, const char *task, const char *model, int n, unsigned right)

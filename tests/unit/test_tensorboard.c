@@ -6,25 +6,9 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "report/tensorboard.h"
-#include "scratch.h"
+#include "scratch_group.h"
 
 #include <math.h>
-
-static struct scratch g_s;
-
-static int open_scratch(void **state)
-{
-    (void)state;
-    scratch_open(&g_s);
-    return 0;
-}
-
-static int close_scratch(void **state)
-{
-    (void)state;
-    scratch_close(&g_s);
-    return 0;
-}
 
 /* RFC 3720, B.4, and the catalogue's check value. */
 static void test_crc32c(void **state)

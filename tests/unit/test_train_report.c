@@ -3,28 +3,12 @@
 #include "unit.h"
 
 #include "base/file.h"
-#include "scratch.h"
+#include "scratch_group.h"
 #include "train/run_log.h"
 #include "train/train_report.h"
 
 #include <math.h>
 #include <stdlib.h>
-
-static struct scratch g_s;
-
-static int open_scratch(void **state)
-{
-    (void)state;
-    scratch_open(&g_s);
-    return 0;
-}
-
-static int close_scratch(void **state)
-{
-    (void)state;
-    scratch_close(&g_s);
-    return 0;
-}
 
 /* The folder called name, with this as its log. */
 static const char *run_with(const char *name, const char *log)

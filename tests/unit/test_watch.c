@@ -5,27 +5,11 @@
 #include "base/file.h"
 #include "base/journal.h"
 #include "base/memory.h"
-#include "scratch.h"
+#include "scratch_group.h"
 #include "train/run_log.h"
 #include "train/watch.h"
 
 #include <math.h>
-
-static struct scratch g_s;
-
-static int open_scratch(void **state)
-{
-    (void)state;
-    scratch_open(&g_s);
-    return 0;
-}
-
-static int close_scratch(void **state)
-{
-    (void)state;
-    scratch_close(&g_s);
-    return 0;
-}
 
 static struct pc_watch *open_at(uint64_t step, bool events)
 {
