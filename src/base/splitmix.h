@@ -15,6 +15,12 @@ static inline uint64_t pc_splitmix(uint64_t z)
     return z ^ z >> 31;
 }
 
+/** Number `index` of the 64 random bits that belong to key, whoever asks for which of them first. */
+static inline uint64_t pc_splitmix_at(uint64_t key, uint64_t index)
+{
+    return pc_splitmix(pc_splitmix(key + index * PC_SPLITMIX_STEP));
+}
+
 /** The next number of a generator that *state began as the seed of. */
 static inline uint64_t pc_splitmix_next(uint64_t *state)
 {

@@ -276,6 +276,10 @@ const struct pc_command pc_cmd_finetune = {
         "crash\n"
         "or a power cut, the same command with --resume goes on from the latest and ends with the bytes it\n"
         "would have ended with. A loss that is not a number stops the run before it touches the weights.\n"
+        "A large model is trained whole with --weights bf16, --update_in_backward and --states_on_disk: two "
+        "bytes "
+        "a\n"
+        "weight stay in memory, gradients and states of a layer at a time.\n"
         "Under mpirun -n R the ranks share each step's examples and, as --zero says, what is kept of each "
         "weight;\n"
         "with --dtype f32, 1, 2 and 4 ranks end with the same bytes. Checkpoints serve any number of ranks. "
@@ -303,6 +307,8 @@ const struct pc_command pc_cmd_finetune = {
         "$ paco finetune -m smollm2.gguf --train_file data.jsonl --output_dir tuned --eval_steps 50 \\\n"
         "      --validation_split_percentage 5 --sample_prompts prompts.jsonl \\\n"
         "      --eval_tasks mmlu_0shot --eval_limit 10 --eval_data data/eval\n"
+        "$ paco finetune -m llama-7b --train_file data.jsonl --output_dir tuned --weights bf16 \\\n"
+        "      --update_in_backward --states_on_disk --gradient_checkpointing --keep 1\n"
         "$ paco finetune --report tuned other -o runs.html",
     .options = pc_finetune_rows,
     .run = run,

@@ -3,6 +3,7 @@
 #ifndef PC_KERNELS_KERNELS_H
 #define PC_KERNELS_KERNELS_H
 
+#include "kernels/adamw.h"
 #include "kernels/attention.h"
 #include "kernels/attention_backward.h"
 #include "kernels/bf16.h"
@@ -32,6 +33,7 @@ struct pc_kernels {
     struct pc_softmax softmax;
     struct pc_cross_entropy cross_entropy;
     struct pc_dropout dropout;
+    struct pc_adamw adamw;
     struct pc_convert convert;
 };
 
@@ -51,6 +53,7 @@ static inline void pc_kernels_init(struct pc_kernels *k, unsigned cpu_flags)
     pc_softmax_init(&k->softmax, cpu_flags);
     pc_cross_entropy_init(&k->cross_entropy, cpu_flags);
     pc_dropout_init(&k->dropout, cpu_flags);
+    pc_adamw_init(&k->adamw, cpu_flags);
     pc_convert_init(&k->convert, cpu_flags);
 }
 

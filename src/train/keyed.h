@@ -11,7 +11,7 @@
 /** 64 random bits. */
 static inline uint64_t pc_keyed_bits(uint64_t key, uint64_t index)
 {
-    return pc_splitmix(pc_splitmix(key + index * PC_SPLITMIX_STEP));
+    return pc_splitmix_at(key, index);
 }
 
 /** A key of its own for purpose number i under seed. */

@@ -218,6 +218,7 @@ int pc_trainer_new(const struct pc_train_setup *setup, const struct pc_train_opt
     t->options = *options;
     t->options.optimizer.decay_norms = options->quirks;
     t->options.optimizer.seed = options->seed;
+    t->options.optimizer.adamw = &setup->kernels->adamw;
     t->options.optimizer.shard = pc_ranks_shard(setup->ranks);
     t->order_epoch = UINT64_MAX;
     struct pc_pass_options p = pass_options(&t->setup, options);

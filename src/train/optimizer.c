@@ -82,6 +82,10 @@ int pc_optimizer_new(const struct pc_params *params, const struct pc_optimizer_o
         return pc_error_mem(err, sizeof *o, "the optimiser");
     o->params = params;
     o->options = *options;
+    if (options->adamw)
+        o->adamw = *options->adamw;
+    else
+        pc_adamw_init(&o->adamw, 0);
     o->n_own = options->shard ? pc_shard_n_own(options->shard, options->shard->rank) : params->n_flat;
     o->partial = pc_alloc((size_t)pc_params_n_chunks(params), sizeof *o->partial);
     int rc = o->partial ? 0 : pc_error_mem(err, 0, "the optimiser");
@@ -249,7 +253,7 @@ static void update_tensor(
         .v = v->data + state * size,
         .m_scale = m->scale ? m->scale + state / BLOCK : NULL,
         .v_scale = v->scale ? v->scale + state / BLOCK : NULL};
-    pc_adamw_update(decays(o, param) ? &o->decayed : &o->plain, &run);
+    o->adamw.update(decays(o, param) ? &o->decayed : &o->plain, &run);
 }
 
 static void update_chunk(void *arg, int64_t i_task, int i_worker)

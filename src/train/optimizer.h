@@ -32,7 +32,7 @@
 #ifndef PC_TRAIN_OPTIMIZER_H
 #define PC_TRAIN_OPTIMIZER_H
 
-#include "train/adamw.h"
+#include "kernels/adamw.h"
 #include "train/params.h"
 #include "train/shard.h"
 #include "train/states_file.h"
@@ -47,7 +47,8 @@ struct pc_optimizer_options {
     double weight_decay;
     bool decay_norms; /* upstream means not to, but misses LLaMA's names: --upstream-quirks */
     enum pc_optim_states states;
-    uint64_t seed; /* of the rounding */
+    uint64_t seed;                /* of the rounding */
+    const struct pc_adamw *adamw; /* *borrowed*; NULL: the scalar version */
     /** Where a file for the states is made (train/states_file.h), for updates in parts; NULL: in memory. Not
      * used after pc_optimizer_new. */
     const char *states_dir;
@@ -61,6 +62,7 @@ struct pc_optimizer_options pc_optimizer_options_default(void);
 struct pc_optimizer {
     const struct pc_params *params;
     struct pc_optimizer_options options;
+    struct pc_adamw adamw;
     uint64_t n_updates;          /* done so far */
     uint64_t n_own;              /* elements whose states are here: n_flat, or the shard's (pc_shard_local) */
     struct pc_optim_moment m, v; /* (n_own), or NULL where there is */

@@ -204,7 +204,7 @@ static int read_param(void *ctx, size_t i, struct pc_sweep *sweep, struct paco_e
         uint64_t n = t->n_rows - row < step ? t->n_rows - row : step;
         rc = read_rows_of(r->p, param, t, row, n, wide, err);
         if (rc == 0)
-            rc = pc_sweep_step(sweep, t->name, n * t->row_elems * sizeof *wide, err);
+            rc = pc_sweep_step(sweep, t->name, n * r->p->ck->tensors[i].row_size, err);
     }
     pc_free(wide);
     zero_rest(r->p, i, t->n_rows * t->row_elems);
@@ -242,7 +242,7 @@ int pc_params_read(struct pc_params *p, const struct pc_checkpoint *source, stru
     int rc = r.from && sizes ? 0 : pc_error_mem(err, p->n * sizeof *sizes, "a table of tensors");
     for (size_t i = 0; i < p->n && rc == 0; i++) {
         rc = find_source(source, &p->ck->tensors[i], &r.from[i], err);
-        sizes[i] = p->v[i].n * sizeof *p->w;
+        sizes[i] = p->ck->tensors[i].size;
     }
     const struct pc_sweep_options sweep = {.task = read_param,
         .ctx = &r,

@@ -17,7 +17,7 @@
 #ifndef PC_TRAIN_STATES_FILE_H
 #define PC_TRAIN_STATES_FILE_H
 
-#include "train/adamw.h"
+#include "kernels/adamw.h"
 #include "train/params.h"
 
 /** One of AdamW's means, of elements from some first one on. */

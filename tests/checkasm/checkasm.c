@@ -17,6 +17,7 @@ static const struct {
     const char *name;
     void (*run)(void);
 } g_families[] = {
+    {"adamw", check_adamw},
     {"attention", check_attention},
     {"attention_backward", check_attention_backward},
     {"bf16", check_bf16},

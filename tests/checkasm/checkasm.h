@@ -73,6 +73,7 @@ void check_time(const char *function, const struct check_level *level, uint64_t 
     void (*fn)(void *arg), void *arg);
 
 /* The families, sorted. */
+void check_adamw(void);
 void check_attention(void);
 void check_attention_backward(void);
 void check_bf16(void);

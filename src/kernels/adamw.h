@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* AdamW's arithmetic on a run of elements: weights in F32 or BF16, its two means in F32, BF16 or 8 bits.
  * docs/math/adamw.md. train/optimizer.h says which runs there are and what is kept of them. */
-#ifndef PC_TRAIN_ADAMW_H
-#define PC_TRAIN_ADAMW_H
+#ifndef PC_KERNELS_ADAMW_H
+#define PC_KERNELS_ADAMW_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -37,8 +37,17 @@ struct pc_adamw_run {
     float *m_scale, *v_scale; /* (n / PC_ADAMW_BLOCK), of 8-bit states */
 };
 
-/** One update. F32 weights and states need no random bits; else those of element i are 64 that follow from
- * key and first + i: the upper ones round v, the lower 16 a BF16 weight. */
-void pc_adamw_update(const struct pc_adamw_rule *rule, const struct pc_adamw_run *run);
+struct pc_adamw {
+    /** One update, the same bits at every level. F32 weights and states need no random bits; else those of
+     * element i are 64 that follow from key and first + i (base/splitmix.h): the upper ones round v, the
+     * lower 16 a BF16 weight. What is not finite may become anything. Thread-safe on disjoint runs. */
+    void (*update)(const struct pc_adamw_rule *rule, const struct pc_adamw_run *run);
+};
+
+/** Fill table with the scalar version, then with the faster ones cpu_flags (enum pc_cpu_flag) allow. */
+void pc_adamw_init(struct pc_adamw *table, unsigned cpu_flags);
+
+void pc_adamw_init_avx2(struct pc_adamw *table);
+void pc_adamw_init_avx512(struct pc_adamw *table);
 
 #endif
