@@ -37,6 +37,11 @@ def ask(text, turns):
     return here.until(DONE, turns)
 
 
+def to_top():
+    """Scroll there, and let the page hear of it: what moves under a mouse loses its explanation."""
+    here.run("by('main').scrollTop = 0; return new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)))")
+
+
 def choose(name, value):
     here.run("by(arguments[0]).value = arguments[1]; by(arguments[0]).dispatchEvent(new Event('change'))", name, value)
 
@@ -171,7 +176,7 @@ def tokens():
     here.click(".view")
     case("the answer's tokens are its text", here.run("""return [...document.querySelectorAll('.tok')].map((e) => e.textContent).join('')
         === page.current.turns[0].answers[0].text"""))
-    here.run("by('main').scrollTop = 0")
+    to_top()
     here.point(".tok:nth-child(4)")
     shown = here.run("return [by('tip').hidden, ...[...by('tip').querySelectorAll('tr')].map((r) => r.textContent)]")
     case("the mouse shows what else was likely, best first", not shown[0] and len(shown) == 5 and "30 %" in shown[1]
@@ -193,14 +198,19 @@ def tokens():
     case("Home and End go to the ends", int(last) > 100 and here.run("return document.activeElement.dataset.i") == "0")
     here.press(ESCAPE)
     case("Esc hides it", here.run("return by('tip').hidden"))
-    here.run("by('main').scrollTop = 0; document.activeElement.blur()")
+    here.run("document.activeElement.blur()")
+    to_top()
     here.point(".tok:nth-child(8)", kind="touch", press=True)
     case("a touch shows it", here.until("return !by('tip').hidden && document.activeElement.dataset.i === '7'", seconds=3))
     inside = here.run("const r = by('tip').getBoundingClientRect(); return r.left >= 0 && r.right <= innerWidth && r.top >= 0 && r.bottom <= innerHeight")
     case("within the window", inside)
     here.point(".tok:nth-child(5)")
     case("a line's end can be pointed at too", here.run("return by('tip').querySelector('.chosen th').textContent") == "↵")
-    ask("torn", 2)
+    here.run("by('prompt').value = 'half \\ud83d'; drawControls()")
+    here.click("#send")
+    here.until(DONE, 2)
+    case("half a character is sent as a sign for it", double.asked[-1]["messages"][-1]["content"] == "half \ufffd", double.asked[-1]["messages"][-1])
+    ask("torn", 3)
     here.run("[...document.querySelectorAll('.view')].at(-1).click()")
     case("a character in several tokens shows with its last", here.run("""return [...[...document.querySelectorAll('.tokens')].at(-1).children].map((e) =>
         e.textContent)""") == ["Look:", " ", "a6", "🦙", "!"] or here.run("return [...[...document.querySelectorAll('.tokens')].at(-1).children].map((e) => e.textContent)"))
@@ -232,6 +242,10 @@ def faults():
     case("its button leads to the field", here.run("return document.activeElement.name") == "key")
     here.press(*"sk-wrong", ENTER)
     case("a wrong one is told from none", here.until("return by('notice').textContent.includes('does not accept')"))
+    here.click("#notice button")
+    here.run("document.activeElement.select()")
+    here.press(*"schlüssel", ENTER)
+    case("one that cannot be sent is said to be none", here.until("return by('notice').textContent.includes('of ASCII only')"))
     here.click("#notice button")
     here.run("document.activeElement.select()")
     here.press(*"sk-right", ENTER)
@@ -308,7 +322,7 @@ def long_talk():
     ask("long", 401)
     frames = sorted(here.run("return window.frames"))
     median = frames[len(frames) // 2]
-    case("frames go on while a long answer comes under them", median < 100, f"median {median:.0f} ms, worst {frames[-1]:.0f} ms, {len(frames)} frames")
+    case("frames go on while a long answer comes under them", median < 300, f"median {median:.0f} ms, worst {frames[-1]:.0f} ms, {len(frames)} frames")
     case("a listener is told twice, not at each token", here.run("return window.said") <= 3, here.run("return window.said"))
     case("the end stays in sight", here.run("const m = by('main'); return m.scrollHeight - m.scrollTop - m.clientHeight") < 40)
     here.type("#prompt", "slow" + ENTER)

@@ -112,7 +112,8 @@ function ask(parent, text) {
   const conversation = page.current, models = chosenModels();
   if (!models.length || page.runs.has(conversation)) return;
   if (!page.conversations.includes(conversation)) page.conversations.unshift(conversation);
-  const turn = conversation.add(parent, text, models);
+  // Half a character, as a cut may leave behind, would be refused as no text.
+  const turn = conversation.add(parent, text.toWellFormed?.() ?? text, models);
   keep(conversation);
   drawTurns();
   drawSide();

@@ -48,6 +48,7 @@ async function faultOfReply(reply) {
 
 async function request(path, options) {
   const key = read(sessionStorageOrNull(), 'key', '');
+  if (!/^[!-~]*$/.test(key)) throw new Fault('An API key has letters, digits and signs of ASCII only. Enter it anew in the settings.', 'key');
   const headers = {...(options.body && {'Content-Type': 'application/json'}), ...(key && {Authorization: `Bearer ${key}`})};
   let reply;
   try {
