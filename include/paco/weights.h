@@ -154,10 +154,17 @@ struct paco_recover_options paco_recover_options_default(void);
 int paco_recover(
     const struct paco_recover_options *options, struct paco_job_result *result, struct paco_error *err);
 
+enum paco_packing {
+    PACO_PACKING_NONE,
+    PACO_PACKING_BITDELTA, /* one bit for an element, a scale for a row */
+    PACO_PACKING_INT4,     /* four bits for an element, a scale for 32 */
+};
+
 struct paco_diff_options {
     struct paco_job_options job;
-    const char *raw;    /* the base */
-    const char *tuned;  /* the model to publish as a diff */
+    const char *raw;           /* the base */
+    const char *tuned;         /* the model to publish as a diff */
+    enum paco_packing packing; /* of the layers' matrices: PACO_PACKING_NONE is exact */
     uint32_t lora_rank; /* 0: the diff. Else a PEFT adapter of this rank that is near it: the layers' matrices
                            truncated, all else that changed whole */
 };

@@ -36,8 +36,8 @@ static const struct pc_option g_options[] = {
     {.name = "compress",
         .type = PC_OPT_STRING,
         .offset = offsetof(struct values, compress),
-        .arg = "lora:RANK",
-        .help = "write a PEFT adapter of this rank that is near the diff, not the diff itself"},
+        .arg = "HOW",
+        .help = "near the diff, but small: bitdelta, int4, or lora:RANK for a PEFT adapter"},
     {.name = "device", .type = PC_OPT_IGNORED, .help = "--device is ignored: there is only the processor"},
     {0},
 };
@@ -50,6 +50,15 @@ static uint32_t rank_of(const char *text)
         return 0;
     long rank = strtol(text + 5, &end, 10);
     return *end || rank > 1024 ? 0 : (uint32_t)rank;
+}
+
+static bool read_compress(const char *text, struct paco_diff_options *o)
+{
+    o->packing = strcmp(text, "bitdelta") == 0 ? PACO_PACKING_BITDELTA
+                 : strcmp(text, "int4") == 0   ? PACO_PACKING_INT4
+                                               : PACO_PACKING_NONE;
+    o->lora_rank = rank_of(text);
+    return o->packing != PACO_PACKING_NONE || o->lora_rank;
 }
 
 static int run(const struct pc_command *self, int argc, char **argv)
@@ -65,11 +74,10 @@ static int run(const struct pc_command *self, int argc, char **argv)
     o.job = pc_job_options(self, &v->job);
     o.raw = v->raw;
     o.tuned = v->tuned;
-    o.lora_rank = v->compress ? rank_of(v->compress) : 0;
-    if (v->compress && !o.lora_rank) {
+    if (v->compress && !read_compress(v->compress, &o)) {
         pc_args_release(&args);
-        return pc_command_misuse(
-            self, "--compress %s: lora:RANK is expected, with a rank of 1 to 1024", v->compress);
+        return pc_command_misuse(self,
+            "--compress %s: bitdelta, int4 or lora:RANK is expected, with a rank of 1 to 1024", v->compress);
     }
     int rc = paco_diff(&o, &result, &err);
     pc_progress_bar_end();
@@ -95,11 +103,15 @@ const struct pc_command pc_cmd_diff = {
         "back with some 1.5 % of its numbers one step off, in F16 or BF16 with next to none; the published\n"
         "scripts and PyTorch give the same bits. paco verify --against shows where.\n"
         "\n"
-        "--compress lora:RANK writes an adapter for paco merge, paco serve --adapter and PEFT instead: of "
-        "each\n"
-        "matrix in the layers the best approximation of that rank, of all else that changed the tuned "
-        "tensor\n"
-        "itself. paco perplexity -m RAW --adapter OUT --reference TUNED -f TEXT says what was lost.\n"
+        "--compress writes something smaller that is near the diff; what is no matrix in a layer stays "
+        "exact.\n"
+        "bitdelta: a sign for each element, a scale for each row; int4: four bits, a scale for 32 elements: "
+        "both\n"
+        "are diffs, for --diff and paco recover. lora:RANK: an adapter, the best of that rank, for paco "
+        "merge,\n"
+        "paco serve --adapter and PEFT. paco perplexity -m RAW --diff OUT (or --adapter OUT) --reference "
+        "TUNED\n"
+        "-f TEXT says what was lost.\n"
         "\n"
         "Files beside the weights come from the tuned model: see that its licence is among them.",
     .examples = "$ paco diff --raw llama-7b --tuned my-model --out my-diff\n"

@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "engine/variant_parts.h"
 #include "weights/adapter.h"
+#include "weights/packed_diff.h"
 #include "weights/pair.h"
 
 #include <stdio.h>
@@ -155,8 +156,11 @@ static int open_diff(
     }
     if (rc == 0)
         rc = pc_pair_sum(base, &diff, &tuned, err);
-    const struct pc_variant_parts parts = {
-        .base = base->ck, .tuned = tuned, .base_tied = pc_pair_tied(base), .tuned_tied = pc_pair_tied(&diff)};
+    const struct pc_variant_parts parts = {.base = base->ck,
+        .tuned = tuned,
+        .packed = diff.stored && pc_diff_is_packed(diff.stored) ? diff.stored : NULL,
+        .base_tied = pc_pair_tied(base),
+        .tuned_tied = pc_pair_tied(&diff)};
     if (rc == 0)
         rc = pc_variant_make(v, &parts, err);
     pc_checkpoint_close(tuned);
@@ -167,9 +171,11 @@ static int open_diff(
 int pc_variant_open(struct pc_engine *engine, const struct pc_source *base,
     const struct pc_variant_options *options, struct pc_variant **out, struct paco_error *err)
 {
+    struct paco_error own = {0};
     struct pc_variant *v = pc_alloc_zero(1, sizeof *v);
     if (!v)
         return pc_error_mem(err, sizeof *v, "a fine-tune");
+    err = err ? err : &own;
     v->n_holders = 1;
     v->engine = engine;
     v->id = 1 + atomic_fetch_add_explicit(&engine->last_variant, 1, memory_order_relaxed);
@@ -262,6 +268,8 @@ char *pc_variant_describe(const struct pc_variant *v, char *out, size_t out_size
     if (v->n_sparse)
         n += snprintf(
             out + n, out_size - (size_t)n, "%llu single elements, ", (unsigned long long)v->n_sparse);
+    if (v->n_signs)
+        n += snprintf(out + n, out_size - (size_t)n, "%llu rows of signs, ", (unsigned long long)v->n_signs);
     snprintf(out + n, out_size - (size_t)n, "%.1f MB", (double)v->size * 1e-6);
     return out;
 }

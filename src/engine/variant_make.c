@@ -444,6 +444,43 @@ static const struct pc_lowrank_term *factors_of(const struct maker *m, const str
     return term && is_pair(term) ? term : NULL;
 }
 
+/* A tensor of a packed diff, as bytes. */
+static const unsigned char *keep_packed(struct maker *m, const struct pc_tensor *t, struct paco_error *err)
+{
+    unsigned char *bytes = pc_variant_take(m->v, t->size, 1, t->name, err);
+    return bytes && pc_tensor_read(t, 0, t->n_rows, bytes, err) == 0 ? bytes : NULL;
+}
+
+/* The matrix as a packed diff has it, if it does: *found. */
+static int make_packed(
+    struct maker *m, const char *name, struct pc_delta *d, bool *found, struct paco_error *err)
+{
+    const struct pc_checkpoint *ck = m->parts->packed;
+    char part[160];
+    snprintf(part, sizeof part, "%s.signs", name);
+    const struct pc_tensor *signs = ck ? pc_checkpoint_find(ck, part) : NULL;
+    snprintf(part, sizeof part, "%s.scale", name);
+    const struct pc_tensor *scale = signs ? pc_checkpoint_find(ck, part) : NULL;
+    snprintf(part, sizeof part, "%s.q4_0", name);
+    const struct pc_tensor *int4 = ck ? pc_checkpoint_find(ck, part) : NULL;
+    *found = (signs && scale) || int4; /* of the right shapes: unpacking has checked them */
+    if (!*found)
+        return 0;
+    if (int4) {
+        d->dense =
+            (struct pc_delta_dense){.dtype = PC_Q4_0, .n = d->n_out, .data = keep_packed(m, int4, err)};
+        m->v->n_dense += d->n_out;
+        return d->dense.data ? 0 : err->code;
+    }
+    float *scales = pc_variant_take(m->v, d->n_out, sizeof *scales, name, err);
+    d->signs.scale = scales;
+    int rc = scales ? pc_tensor_read_f32(scale, 0, d->n_out, scales, err) : PACO_EMEM;
+    if (rc == 0)
+        d->signs.bits = keep_packed(m, signs, err);
+    m->v->n_signs += d->n_out;
+    return rc == 0 && !d->signs.bits ? err->code : rc;
+}
+
 static int make_matrix(struct maker *m, int32_t i_layer, int k, struct paco_error *err)
 {
     const struct pc_config *c = &m->v->engine->model->config;
@@ -462,6 +499,10 @@ static int make_matrix(struct maker *m, int32_t i_layer, int k, struct paco_erro
         return rc;
     rc = check_shape(&t, d->n_out, d->n_in, false, err);
     if (rc < 0)
+        return rc;
+    bool packed;
+    rc = make_packed(m, name, d, &packed, err);
+    if (rc < 0 || packed)
         return rc;
     const struct pc_lowrank_term *term = factors_of(m, &t);
     return term ? make_factors(m, term, d, err) : make_change(m, &t, d, err);

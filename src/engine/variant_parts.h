@@ -16,11 +16,11 @@ struct pc_variant {
     uint64_t size;
     struct pc_config config;
     struct pc_llama_delta delta;
-    size_t low;                     /* pc_llama_delta_low */
-    size_t n_factors, largest_rank; /* for people */
-    uint64_t n_dense, n_sparse;     /* rows; elements */
-    struct pc_arena arena;          /* small things, not counted */
-    void **blocks;                  /* (n_blocks) the rest */
+    size_t low;                          /* pc_llama_delta_low */
+    size_t n_factors, largest_rank;      /* for people */
+    uint64_t n_dense, n_sparse, n_signs; /* rows; elements */
+    struct pc_arena arena;               /* small things, not counted */
+    void **blocks;                       /* (n_blocks) the rest */
     size_t n_blocks, max_blocks;
     unsigned char *run; /* the rest of one of them that is given out in pieces */
     uint64_t run_left;
@@ -44,6 +44,8 @@ static inline uint64_t pc_variant_piece(uint64_t n, uint64_t size)
 /** What a variant is made of: two models, and where one was made with an adapter, how. */
 struct pc_variant_parts {
     const struct pc_checkpoint *base, *tuned;
+    const struct pc_checkpoint
+        *packed; /* of a packed diff (weights/packed_diff.h), whose matrices stay packed; or NULL */
     bool base_tied, tuned_tied;
     const struct pc_lowrank_term
         *terms; /* by index of base's tensors: those without a name are unchanged. NULL: look at all */

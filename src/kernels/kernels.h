@@ -16,6 +16,7 @@
 #include "kernels/packed.h"
 #include "kernels/rmsnorm.h"
 #include "kernels/rope.h"
+#include "kernels/signs.h"
 #include "kernels/silu.h"
 #include "kernels/softmax.h"
 
@@ -29,6 +30,7 @@ struct pc_kernels {
     struct pc_attention_backward attention_backward;
     struct pc_rmsnorm rmsnorm;
     struct pc_rope rope;
+    struct pc_signs signs;
     struct pc_silu silu;
     struct pc_softmax softmax;
     struct pc_cross_entropy cross_entropy;
@@ -49,6 +51,7 @@ static inline void pc_kernels_init(struct pc_kernels *k, unsigned cpu_flags)
     pc_attention_backward_init(&k->attention_backward, cpu_flags);
     pc_rmsnorm_init(&k->rmsnorm, cpu_flags);
     pc_rope_init(&k->rope, cpu_flags);
+    pc_signs_init(&k->signs, cpu_flags);
     pc_silu_init(&k->silu, cpu_flags);
     pc_softmax_init(&k->softmax, cpu_flags);
     pc_cross_entropy_init(&k->cross_entropy, cpu_flags);

@@ -6,7 +6,7 @@
 
 /* Units of work: the narrow side of a pair for some rows; some outputs of a matrix for all rows of a span.
  * Inside, dense rows are multiplied a small block at a time. */
-enum { LOW_ROWS = 32, OUT_TILE = 4 * PC_GEMM_PANEL, BLOCK_ROWS = 32, BLOCK_OUT = 16 };
+enum { LOW_ROWS = 32, OUT_TILE = 4 * PC_GEMM_PANEL, BLOCK_ROWS = 32, BLOCK_OUT = 16, PIECE = 1024 };
 
 /* Speeds for choosing how many workers a round is worth: products in a nanosecond. */
 static const double DENSE_PER_NS = 16, SPARSE_PER_NS = 0.5;
@@ -32,7 +32,7 @@ static const struct pc_delta *beside(const struct pc_llama_delta *d, int32_t i_l
 
 static bool is_there(const struct pc_delta *d)
 {
-    return d->rank || d->dense.n || d->sparse.starts || d->bias;
+    return d->rank || d->dense.n || d->sparse.starts || d->signs.bits || d->bias;
 }
 
 bool pc_delta_is_beside(const struct pc_delta_rows *rows, int32_t i_layer, int first, int n)
@@ -120,21 +120,46 @@ static size_t dense_index(const struct pc_delta_dense *dense, size_t row)
 
 static size_t dense_row_size(const struct pc_delta_dense *dense, size_t n_in)
 {
-    return n_in * pc_dtype_traits(dense->dtype)->block_size;
+    const struct pc_dtype_traits *t = pc_dtype_traits(dense->dtype);
+    return n_in / t->n_block * t->block_size;
+}
+
+/* y (n_rows, BLOCK_OUT) = x by n dense rows, from the i-th on. */
+static void multiply_dense(const struct round *r, const struct pc_delta *d, const float *x, size_t n_rows,
+    size_t i, size_t n, float *y)
+{
+    const struct pc_delta_dense *dense = &d->dense;
+    const struct pc_kernels *kernels = r->compute->kernels;
+    size_t size = dense_row_size(dense, d->n_in);
+    pc_matmul_fn *multiply = pc_matmul_for(&kernels->matmul, dense->dtype);
+    if (multiply) {
+        multiply(y, BLOCK_OUT, x, d->n_in, n_rows, dense->data + i * size, size, n, d->n_in);
+        return;
+    }
+    float wide[BLOCK_OUT * PIECE], part[BLOCK_ROWS * BLOCK_OUT];
+    for (size_t at = 0, k; at < d->n_in; at += k) {
+        k = smaller(d->n_in - at, PIECE);
+        for (size_t o = 0; o < n; o++)
+            kernels->convert.to_f32[dense->dtype](
+                wide + o * k, dense->data + (i + o) * size + dense_row_size(dense, at), k);
+        kernels->matmul.f32(part, BLOCK_OUT, x + at, d->n_in, n_rows, wide, k * sizeof *wide, n, k);
+        for (size_t t = 0; t < n_rows; t++)
+            for (size_t o = 0; o < n; o++)
+                y[t * BLOCK_OUT + o] =
+                    at ? y[t * BLOCK_OUT + o] + part[t * BLOCK_OUT + o] : part[t * BLOCK_OUT + o];
+    }
 }
 
 static void add_dense(const struct round *r, const struct pc_delta_job *j, size_t out, size_t n_out)
 {
     const struct pc_delta *d = j->delta;
-    pc_matmul_fn *multiply = pc_matmul_for(&r->compute->kernels->matmul, d->dense.dtype);
-    size_t size = dense_row_size(&d->dense, d->n_in), end = dense_index(&d->dense, out + n_out);
+    size_t end = dense_index(&d->dense, out + n_out);
     float block[BLOCK_ROWS * BLOCK_OUT];
     for (size_t i = dense_index(&d->dense, out), n; i < end; i += n) {
         n = smaller(end - i, BLOCK_OUT);
         for (size_t t = 0; t < j->n_rows; t += BLOCK_ROWS) {
             size_t n_t = smaller(j->n_rows - t, BLOCK_ROWS);
-            multiply(block, BLOCK_OUT, j->x + t * d->n_in, d->n_in, n_t, d->dense.data + i * size, size, n,
-                d->n_in);
+            multiply_dense(r, d, j->x + t * d->n_in, n_t, i, n, block);
             for (size_t s = 0; s < n_t; s++)
                 for (size_t o = 0; o < n; o++)
                     j->y[(t + s) * d->n_out + (d->dense.rows ? d->dense.rows[i + o] : i + o)] +=
@@ -160,6 +185,19 @@ static void add_sparse(const struct pc_delta_job *j, size_t out, size_t n_out)
             j->y[t * d->n_out + o] += (float)sparse_dot(&d->sparse, o, j->x + t * d->n_in);
 }
 
+static void add_signs(const struct round *r, const struct pc_delta_job *j, size_t out, size_t n_out)
+{
+    const struct pc_delta *d = j->delta;
+    r->compute->kernels->signs.add(&(struct pc_signs_call){.y = j->y + out,
+        .y_stride = d->n_out,
+        .x = j->x,
+        .n_x = j->n_rows,
+        .bits = d->signs.bits + out * (d->n_in / 8),
+        .scale = d->signs.scale + out,
+        .n_w = n_out,
+        .k = d->n_in});
+}
+
 static void add_bias(const struct pc_delta_job *j, size_t out, size_t n_out)
 {
     const struct pc_delta *d = j->delta;
@@ -178,6 +216,8 @@ static void add_outputs(const struct round *r, const struct pc_delta_job *j, siz
         add_dense(r, j, out, n_out);
     if (d->sparse.starts)
         add_sparse(j, out, n_out);
+    if (d->signs.bits)
+        add_signs(r, j, out, n_out);
     if (d->bias)
         add_bias(j, out, n_out);
 }
@@ -220,6 +260,7 @@ static void add_job(struct round *r, struct pc_delta_job *j)
 {
     const struct pc_delta *d = j->delta;
     double rows = (double)j->n_rows, rank = (double)d->rank;
+    double whole = (double)(d->dense.n * d->n_in) + (d->signs.bits ? (double)(d->n_out * d->n_in) : 0);
     double sparse = d->sparse.starts ? (double)d->sparse.starts[d->n_out] : 0;
     j->first_low = r->n_low;
     j->first_out = r->n_out;
@@ -227,8 +268,7 @@ static void add_job(struct round *r, struct pc_delta_job *j)
     r->n_out += (d->n_out + OUT_TILE - 1) / OUT_TILE;
     r->n_jobs++;
     r->low_ns += rows * rank * (double)d->n_in / DENSE_PER_NS;
-    r->out_ns += rows * ((rank * (double)d->n_out + (double)(d->dense.n * d->n_in)) / DENSE_PER_NS +
-                            sparse / SPARSE_PER_NS);
+    r->out_ns += rows * ((rank * (double)d->n_out + whole) / DENSE_PER_NS + sparse / SPARSE_PER_NS);
 }
 
 /* Floats of one row between the rounds: as many as the spans of this input need. */

@@ -8,8 +8,10 @@
  *
  *     scale B (A x)    A x by kernels/matmul.h, times scale in F32, then one chain of kernels/gemm.h's f32;
  *                      factors are widened to F32
- *     D x              dense rows by kernels/matmul.h, activations in F32 whatever the base's products take
+ *     D x              dense rows by kernels/matmul.h, activations in F32 whatever the base's products take;
+ *                      rows of a block type are widened 1024 elements at a time, whose products are added up
  *     S x              sparse: products summed in double, columns ascending, then rounded
+ *     signs            by kernels/signs.h
  *     bias
  *
  * So what is added to a row depends on the row and its fine-tune alone. */
@@ -19,7 +21,7 @@
 #include "model/linear.h"
 #include "model/llama.h"
 
-/** Rows of a matrix (n, n_in), row-major in dtype (F32, F16 or BF16). */
+/** Rows of a matrix (n, n_in), row-major in dtype: F32, F16, BF16, or a block type. */
 struct pc_delta_dense {
     enum pc_dtype dtype;
     size_t n;             /* 0: none */
@@ -32,6 +34,12 @@ struct pc_delta_sparse {
     const uint64_t *starts;  /* (n_out + 1) a row's elements are [starts[i], starts[i + 1]); NULL: none */
     const uint32_t *columns; /* ascending in a row */
     const float *values;
+};
+
+/** A matrix of signs, each row with its scale (kernels/signs.h). */
+struct pc_delta_signs {
+    const unsigned char *bits; /* (n_out, n_in / 8); NULL: none */
+    const float *scale;        /* (n_out) */
 };
 
 enum { PC_DELTA_MAX_NARROW = 256 };
@@ -47,6 +55,7 @@ struct pc_delta {
     float scale;
     struct pc_delta_dense dense;
     struct pc_delta_sparse sparse;
+    struct pc_delta_signs signs;
     const float *bias; /* (n_out), or NULL */
 };
 

@@ -5,6 +5,7 @@
 #include "weights/compress.h"
 #include "weights/job.h"
 #include "weights/narrow.h"
+#include "weights/packed_diff.h"
 #include "weights/pair.h"
 
 struct make_diff {
@@ -14,7 +15,7 @@ struct make_diff {
     struct pc_checkpoint *difference, *out;
     struct pc_combine_report report;
     struct pc_compressed compressed;
-    struct pc_checkpoint *adapter;
+    struct pc_checkpoint *adapter, *packed;
 };
 
 static int subtract(struct make_diff *m, struct paco_error *err)
@@ -39,6 +40,9 @@ static json_t *settings_of(const struct make_diff *m)
     const char *dtype = pc_dtype_choice_name(m->opt->job.dtype);
     if (m->adapter)
         return json_pack("{s:s,s:s,s:i}", "dtype", dtype, "compress", "lora", "rank", (int)m->opt->lora_rank);
+    if (m->packed)
+        return json_pack("{s:s,s:s}", "dtype", dtype, "compress",
+            m->opt->packing == PACO_PACKING_INT4 ? "int4" : "bitdelta");
     return m->report.n_grown ? json_pack("{s:s,s:s}", "dtype", dtype, "pad_row", "mean")
                              : json_pack("{s:s}", "dtype", dtype);
 }
@@ -111,8 +115,14 @@ static int run(struct make_diff *m, struct paco_job_result *result, struct paco_
             m->report.grown[i].t->name, (unsigned long long)m->report.grown[i].n);
     if (m->opt->lora_rank && (rc = compress(m, err)) < 0)
         return rc;
-    rc = pc_narrow(m->adapter ? m->adapter : m->difference, m->opt->job.dtype, m->tuned.ck, m->job.pool,
-        &m->job.progress, &m->out, err);
+    if (m->opt->packing != PACO_PACKING_NONE) {
+        rc = pc_diff_pack(m->difference,
+            m->opt->packing == PACO_PACKING_INT4 ? PC_PACKING_INT4 : PC_PACKING_SIGNS, &m->packed, err);
+        if (rc < 0)
+            return rc;
+    }
+    const struct pc_checkpoint *made = m->adapter ? m->adapter : m->packed ? m->packed : m->difference;
+    rc = pc_narrow(made, m->opt->job.dtype, m->tuned.ck, m->job.pool, &m->job.progress, &m->out, err);
     return rc < 0 ? rc : write_out(m, result, err);
 }
 
@@ -130,6 +140,11 @@ int paco_diff(const struct paco_diff_options *options, struct paco_job_result *r
         rc = pc_error_set(err, PACO_EINVAL, "a diff is written as safetensors or .bin, not as GGUF");
     if (rc == 0 && options->lora_rank && options->job.container != PACO_CONTAINER_SAFETENSORS)
         rc = pc_error_set(err, PACO_EINVAL, "an adapter is written as safetensors");
+    if (rc == 0 && options->packing != PACO_PACKING_NONE &&
+        (options->lora_rank ||
+            (options->job.dtype != PACO_DTYPE_F32 && options->job.dtype != PACO_DTYPE_AUTO)))
+        rc = pc_error_set(err, PACO_EINVAL,
+            "a packed diff is exact where it is not packed (dtype f32 or auto), and no adapter");
     if (rc == 0 && options->lora_rank > 1024)
         rc = pc_error_set(err, PACO_EINVAL, "rank %u: 1 to 1024 are possible", options->lora_rank);
     if (rc == 0)
@@ -138,6 +153,7 @@ int paco_diff(const struct paco_diff_options *options, struct paco_job_result *r
         paco_job_result_release(result);
     pc_checkpoint_close(m.out);
     pc_checkpoint_close(m.adapter);
+    pc_checkpoint_close(m.packed);
     pc_compressed_release(&m.compressed);
     pc_checkpoint_close(m.difference);
     pc_source_close(&m.tuned);

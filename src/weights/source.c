@@ -8,6 +8,7 @@
 #include "weights/gguf_names.h"
 #include "weights/hub_cache.h"
 #include "weights/meta_layout.h"
+#include "weights/packed_diff.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -16,7 +17,7 @@
 
 /* What pc_source does not show: the checkpoints under src->ck, in the order of their making. */
 struct pc_source_parts {
-    struct pc_checkpoint *gguf, *renamed;
+    struct pc_checkpoint *gguf, *renamed, *packed;
     struct pc_meta *meta;
     char *vocabulary;
 };
@@ -115,6 +116,22 @@ static int open_meta(struct pc_source *src, struct paco_error *err)
     return rc;
 }
 
+/* A diff whose matrices are packed is shown unpacked. */
+static int unpack(struct pc_source *src, struct pc_checkpoint *packed, struct paco_error *err)
+{
+    src->parts = pc_alloc_zero(1, sizeof *src->parts);
+    if (!src->parts) {
+        pc_checkpoint_close(packed);
+        return pc_error_mem(err, sizeof *src->parts, "a model");
+    }
+    src->parts->packed = packed;
+    src->stored = packed;
+    int rc = pc_diff_unpack(packed, &src->ck, err);
+    if (rc < 0)
+        pc_error_path(err, src->path);
+    return rc;
+}
+
 static int read_config(struct pc_source *src, struct paco_error *err)
 {
     char *path = pc_path_join(src->dir, "config.json");
@@ -145,8 +162,11 @@ static int open_path(struct pc_source *src, bool want_config, struct paco_error 
         return rc;
     if (pc_is_gguf(ck))
         return open_gguf(src, ck, want_config, err);
-    src->ck = ck;
-    return want_config ? read_config(src, err) : 0;
+    if (pc_diff_is_packed(ck))
+        rc = unpack(src, ck, err);
+    else
+        src->ck = ck;
+    return rc == 0 && want_config ? read_config(src, err) : rc;
 }
 
 static int open_source(const char *name, bool want_config, struct pc_source *out, struct paco_error *err)
@@ -204,6 +224,7 @@ void pc_source_close(struct pc_source *src)
     if (src->parts) {
         pc_meta_close(src->parts->meta);
         pc_free(src->parts->vocabulary);
+        pc_checkpoint_close(src->parts->packed);
         pc_checkpoint_close(src->parts->renamed);
         pc_checkpoint_close(src->parts->gguf);
         pc_free(src->parts);

@@ -34,7 +34,7 @@ struct pc_source {
     /** The .gguf file itself, for its metadata (format/gguf.h) and its own names; else NULL. */
     const struct pc_checkpoint *gguf;
     /** The tensors as they are stored, under their files' own names, where ck shows others: a GGUF file's,
-     * Meta's pieces (pc_meta_stored); else NULL. */
+     * Meta's pieces (pc_meta_stored), a packed diff's bits (weights/packed_diff.h); else NULL. */
     const struct pc_checkpoint *stored;
     struct pc_config config; /* when has_config */
     bool has_config;         /* config.json or params.json in dir, or GGUF metadata */

@@ -32,6 +32,7 @@ static const struct {
     {"quantisers", check_quantisers},
     {"rmsnorm", check_rmsnorm},
     {"rope", check_rope},
+    {"signs", check_signs},
     {"silu", check_silu},
     {"softmax", check_softmax},
     {NULL, NULL},

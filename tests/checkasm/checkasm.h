@@ -88,6 +88,7 @@ void check_packed(void);
 void check_quantisers(void);
 void check_rmsnorm(void);
 void check_rope(void);
+void check_signs(void);
 void check_silu(void);
 void check_softmax(void);
 

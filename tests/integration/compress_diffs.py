@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""paco diff --compress lora:RANK on small models: what an adapter can hold comes back through paco merge, what it cannot is said."""
+"""paco diff --compress on small models: what an adapter can hold comes back through paco merge, what it cannot is said; packed diffs
+are recovered as their format says."""
 import json
 import os
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from tiny import case, config, finish, floats, llama, load, paco, paco_json, save, tensor, work  # noqa: E402
+from tiny import case, config, f32, finish, floats, llama, load, paco, paco_json, save, tensor, work  # noqa: E402
 
 Q = "model.layers.0.self_attn.q_proj.weight"
 K = "model.layers.1.self_attn.k_proj.weight"
@@ -60,10 +61,38 @@ def too_small_a_rank(base, model, cfg):
     case("is the model", apart(load(work("merged2"))[Q], tuned[Q]) < 1e-7)
 
 
+def packed(base, model, cfg):
+    """Signs and four bits: the same sums as written out here, and what is no layer's matrix exact."""
+    tuned = tuned_of(model)
+    paco("diff", "--raw", base, "--tuned", work("tuned"), "--out", work("bits"), "--compress", "bitdelta")
+    got = load(work("bits"))
+    w, t = floats(model[Q]), floats(tuned[Q])
+    d = [f32(a - b) for a, b in zip(t, w)]
+    case("a bit for each element", [got[Q + ".signs"][2][i] >> j & 1 for i in range(8) for j in range(8)] == [x >= 0 for x in d])
+    case("a scale for each row", floats(got[Q + ".scale"]) == [f32(sum(abs(x) for x in d[i * 8:i * 8 + 8]) / 8) for i in range(8)])
+    done = paco("recover", "--raw", base, "--diff", work("bits"), "--out", work("near"))
+    case("recovered", done.returncode == 0, done)
+    near, scale = load(work("near")), floats(got[Q + ".scale"])
+    case("the sum with signs", floats(near[Q]) == [f32(w[i] + (scale[i // 8] if d[i] >= 0 else -scale[i // 8])) for i in range(64)])
+    case("all else exact", apart(near[NORM], tuned[NORM]) == 0 and apart(near["model.embed_tokens.weight"], tuned["model.embed_tokens.weight"]) < 1e-7)
+    done = paco("diff", "--raw", base, "--tuned", work("tuned"), "--out", work("never"), "--compress", "int4")
+    case("rows too short for blocks", done.returncode == 1 and "no multiple of 32" in done.stderr and not os.path.exists(work("never")), done)
+    wide = config(hidden=32, ff=64)
+    one = llama(wide)
+    two = {**one, Q: tensor("F32", [32, 32], [x + (i % 7 - 3) / 256 for i, x in enumerate(floats(one[Q]))])}
+    save(work("wide"), one, wide)
+    paco("diff", "--raw", work("wide"), "--tuned", save(work("wide-tuned"), two, wide), "--out", work("int4"), "--compress", "int4")
+    case("blocks of 18 bytes", load(work("int4"))[Q + ".q4_0"][1] == [32, 18])
+    paco("recover", "--raw", work("wide"), "--diff", work("int4"), "--out", work("wide-near"))
+    case("close by", apart(load(work("wide-near"))[Q], two[Q]) < 1 / 256 / 2)
+    done = paco("generate", "-m", work("wide"), "--diff", work("int4"), "--ids", "1,5,9", "-n", 3, "--json")
+    case("runs as a diff", done.returncode == 0, done)
+
+
 def refusals(base, model, cfg):
     for word in ("lora", "lora:0", "lora:x", "lora:4x", "lora:-1", "lora:4000", "zip"):
         done = paco("diff", "--raw", base, "--tuned", work("tuned"), "--out", work("never"), "--compress", word)
-        case("--compress %s: exit 2" % word, done.returncode == 2 and "lora:RANK is expected" in done.stderr, done)
+        case("--compress %s: exit 2" % word, done.returncode == 2 and "bitdelta, int4 or lora:RANK is expected" in done.stderr, done)
     done = paco("diff", "--raw", base, "--tuned", save(work("twin"), model, cfg), "--out", work("never"), "--compress", "lora:2")
     case("nothing to compress", done.returncode == 1 and "the tuned model is its base" in done.stderr and not os.path.exists(work("never")), done)
     done = paco("diff", "--raw", base, "--tuned", work("tuned"), "--out", work("never"), "--compress", "lora:2", "--format", "bin")
@@ -76,6 +105,7 @@ def main():
     base = save(work("base"), model, cfg)
     round_trip(base, model, cfg)
     too_small_a_rank(base, model, cfg)
+    packed(base, model, cfg)
     refusals(base, model, cfg)
     finish()
 

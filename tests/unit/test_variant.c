@@ -12,6 +12,8 @@
 #include "scratch.h"
 #include "tiny_model.h"
 #include "weights/adapter.h"
+#include "weights/packed_diff.h"
+#include "weights/pair.h"
 
 enum { VOCAB = 50, WIDTH = 32, INNER = 64, KV = 16, N_LAYERS = 2, N = 40, MAX_VOCAB = 60 };
 
@@ -115,6 +117,18 @@ static void close_base(struct base *b)
     scratch_close(&b->s);
 }
 
+static void write_folder(
+    struct base *b, const struct pc_checkpoint *ck, const struct pc_config *config, const char *name)
+{
+    char file[64];
+    snprintf(file, sizeof file, "%s/model.safetensors", name);
+    write_weights(&b->s, file, ck);
+    char *text = pc_config_write(config);
+    snprintf(file, sizeof file, "%s/config.json", name);
+    scratch_text(&b->s, file, text);
+    pc_free(text);
+}
+
 /* A folder with the diff of tuned against the base. */
 static const char *write_diff(struct base *b, const struct tiny *tuned, const char *name)
 {
@@ -123,14 +137,8 @@ static const char *write_diff(struct base *b, const struct tiny *tuned, const ch
     struct paco_error err = {0};
     if (pc_checkpoint_subtract(b->m.ck, tuned->ck, &o, &diff, NULL, &err) < 0)
         fail_msg("%s", err.message);
-    char file[64];
-    snprintf(file, sizeof file, "%s/model.safetensors", name);
-    write_weights(&b->s, file, diff);
+    write_folder(b, diff, &tuned->config, name);
     pc_checkpoint_close(diff);
-    char *text = pc_config_write(&tuned->config);
-    snprintf(file, sizeof file, "%s/config.json", name);
-    scratch_text(&b->s, file, text);
-    pc_free(text);
     return scratch_path(&b->s, name);
 }
 
@@ -418,11 +426,102 @@ static void test_the_smallest_form(void **state)
     close_base(&b);
 }
 
+/* ---- packed diffs ---- */
+
+static const char *write_packed(
+    struct base *b, const struct tiny *tuned, enum pc_packing packing, const char *name)
+{
+    struct pc_combine_options o = {.tied = tuned->config.tied, .base_tied = b->m.config.tied};
+    struct pc_checkpoint *diff = NULL, *packed = NULL;
+    struct paco_error err = {0};
+    if (pc_checkpoint_subtract(b->m.ck, tuned->ck, &o, &diff, NULL, &err) < 0 ||
+        pc_diff_pack(diff, packing, &packed, &err) < 0)
+        fail_msg("%s", err.message);
+    write_folder(b, packed, &tuned->config, name);
+    pc_checkpoint_close(packed);
+    pc_checkpoint_close(diff);
+    return scratch_path(&b->s, name);
+}
+
+/* A packed diff is what its unpacking says, and stays small. */
+static void test_packed_diffs(void **state)
+{
+    (void)state;
+    struct base b;
+    struct paco_error err = {0};
+    open_base(&b, g_config, PC_F32);
+    for (int packing = PC_PACKING_SIGNS; packing <= PC_PACKING_INT4; packing++) {
+        struct tiny tuned;
+        make(&tuned, g_config, PC_F32);
+        for (int l = 0; l < N_LAYERS; l++) {
+            char name[128];
+            snprintf(name, sizeof name, "model.layers.%d.self_attn.v_proj.weight", l);
+            change(&tuned, name, 0, 1, 0.05f);
+            snprintf(name, sizeof name, "model.layers.%d.mlp.down_proj.weight", l);
+            change(&tuned, name, 0, 1, 0.05f);
+        }
+        const char *path = write_packed(&b, &tuned, (enum pc_packing)packing, packing ? "int4" : "signs");
+        struct pc_source diff;
+        struct pc_checkpoint *sum = NULL;
+        assert_int_equal(pc_source_open(path, &diff, &err), 0);
+        if (pc_pair_sum(&b.source, &diff, &sum, &err) < 0)
+            fail_msg("%s", err.message);
+        check_variant(&b, PC_VARIANT_DIFF, path, sum, &tuned.config, 1e-4);
+        struct pc_engine *e = open_engine(b.m.ck, &b.m.config, (struct pc_engine_options){.n_threads = 1});
+        struct pc_variant *v = open_variant(e, &b.source, PC_VARIANT_DIFF, path);
+        uint64_t elements = N_LAYERS * (2 * WIDTH * WIDTH + 2 * KV * WIDTH + 3 * INNER * WIDTH);
+        uint64_t rows = N_LAYERS * (2 * WIDTH + 2 * KV + 2 * INNER + WIDTH);
+        assert_int_equal(pc_variant_size(v), packing ? elements / 32 * 18 : elements / 8 + rows * 4);
+        pc_variant_release(v);
+        pc_engine_close(e);
+        pc_checkpoint_close(sum);
+        pc_source_close(&diff);
+        tiny_release(&tuned);
+    }
+    close_base(&b);
+}
+
+static void test_bad_packed_diffs(void **state)
+{
+    (void)state;
+    struct tiny a;
+    struct pc_checkpoint *out = NULL;
+    struct paco_error err = {0};
+    static const struct {
+        enum pc_dtype scale;
+        int64_t n_scale, columns;
+        const char *ending, *message;
+    } bad[] = {
+        {PC_F32, 0, 4, "signs", "is there without 'model.layers.0.x_proj.weight.scale'"},
+        {PC_F32, 5, 4, "signs",
+            "tensor 'model.layers.0.x_proj.weight.scale' of shape [5] is no packed matrix"},
+        {PC_U8, 6, 4, "signs", "x_proj.weight.scale' of shape [6] is no packed matrix"},
+        {PC_F32, 0, 20, "q4_0",
+            "tensor 'model.layers.0.x_proj.weight.q4_0' of shape [6,20] is no packed matrix"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char name[128];
+        uint64_t shape[2] = {6, (uint64_t)bad[i].columns}, n = (uint64_t)bad[i].n_scale;
+        a = (struct tiny){.random = 1};
+        a.ck = pc_checkpoint_new("memory", &tiny_ops, "packed", NULL);
+        snprintf(name, sizeof name, "model.layers.0.x_proj.weight.%s", bad[i].ending);
+        assert_int_equal(pc_checkpoint_add_tensor(a.ck, name, strlen(name), PC_U8, 2, shape, NULL), 0);
+        snprintf(name, sizeof name, "model.layers.0.x_proj.weight.scale");
+        if (n)
+            assert_int_equal(
+                pc_checkpoint_add_tensor(a.ck, name, strlen(name), bad[i].scale, 1, &n, NULL), 0);
+        assert_true(pc_diff_is_packed(a.ck));
+        assert_int_equal(pc_diff_unpack(a.ck, &out, &err), PACO_EFORMAT);
+        assert_contains(err.message, bad[i].message);
+        pc_checkpoint_close(a.ck);
+    }
+}
+
 /* ---- company ---- */
 
-enum { N_VARIANTS = 5 };
+enum { N_VARIANTS = 7 };
 
-/* NULL, two adapters, a diff and one with more tokens. */
+/* NULL, two adapters, a diff, an adapter with more tokens, and packed diffs. */
 static void open_variants(struct base *b, struct pc_engine *e, struct pc_variant *v[N_VARIANTS])
 {
     struct tiny a, tuned;
@@ -442,6 +541,8 @@ static void open_variants(struct base *b, struct pc_engine *e, struct pc_variant
     change(&tuned, "model.embed_tokens.weight", 0, 3, 0.3f);
     change(&tuned, "lm_head.weight", 0, 7, 0.3f);
     v[3] = open_variant(e, &b->source, PC_VARIANT_DIFF, write_diff(b, &tuned, "diff"));
+    v[5] = open_variant(e, &b->source, PC_VARIANT_DIFF, write_packed(b, &tuned, PC_PACKING_SIGNS, "signs"));
+    v[6] = open_variant(e, &b->source, PC_VARIANT_DIFF, write_packed(b, &tuned, PC_PACKING_INT4, "int4"));
     tiny_release(&tuned);
     begin_adapter(&a, 11);
     tiny_add(&a, "base_model.model.model.embed_tokens.weight", PC_F32, VOCAB + 3, WIDTH, 0, 1);
@@ -819,6 +920,8 @@ int main(void)
         cmocka_unit_test(test_a_grown_vocabulary),
         cmocka_unit_test(test_norms_and_embeddings_are_exact),
         cmocka_unit_test(test_the_smallest_form),
+        cmocka_unit_test(test_packed_diffs),
+        cmocka_unit_test(test_bad_packed_diffs),
         cmocka_unit_test(test_the_same_bytes_in_company),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_memory_is_counted_first),
