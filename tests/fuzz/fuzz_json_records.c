@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Files of JSON objects, record by record: each is where it says, on the line it says, and together they are
- * what the parser of whole values makes of the same text. The first byte says how much space stands in front
- * the second time, so that windows end anywhere. */
+ * what the parser of whole values makes of the same text. A first byte that is a multiple of eight says how
+ * much space stands in front a second time, so that windows end anywhere: not always, since that is slow. */
 #include "base/json_records.h"
 #include "fuzz_file.h"
 
@@ -9,15 +9,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { EDGE = 4 << 20, MOST = 4096 };
 
-/* A record is the bytes of the file that it says it is. */
-static void check_place(const struct pc_json_record *v, const char *text, size_t len)
+/* Where a record was, and how many lines began before. */
+struct place {
+    uint64_t at, end, line;
+};
+
+/* A record is the bytes of the file that it says it is, behind the one before. */
+static void check_place(const struct pc_json_record *v, const char *text, size_t len, struct place *last)
 {
-    uint64_t line = 1;
-    if (v->at > len || v->len > len - v->at || memcmp(text + v->at, v->text, v->len) != 0)
+    if (v->at < last->end || v->at > len || v->len > len - v->at ||
+        memcmp(text + v->at, v->text, v->len) != 0)
         abort();
-    for (size_t i = 0; i < v->at; i++)
-        line += text[i] == '\n';
-    if (line != v->line)
+    for (; last->at < v->at; last->at++)
+        last->line += text[last->at] == '\n';
+    last->end = v->at + v->len;
+    if (last->line != v->line)
         abort();
 }
 
@@ -26,7 +32,7 @@ static int read_all(const char *text, size_t len, json_t *out, bool *is_array, b
 {
     struct pc_json_records r;
     struct paco_error err = {0};
-    uint64_t at = 0;
+    struct place last = {.line = 1};
     const char *path = fuzz_file((const uint8_t *)text, len);
     int rc = pc_json_records_open(&r, path, &err);
     *all_objects = true;
@@ -34,10 +40,7 @@ static int read_all(const char *text, size_t len, json_t *out, bool *is_array, b
         for (size_t i = 0; i < r.n; i++) {
             struct paco_error why = {0};
             json_t *v = NULL;
-            if (r.v[i].at < at)
-                abort();
-            at = r.v[i].at + r.v[i].len;
-            check_place(&r.v[i], text, len);
+            check_place(&r.v[i], text, len, &last);
             int bad = pc_json_record_parse(path, &r.v[i], &v, &why);
             if (bad < 0)
                 fuzz_check_error(bad, &why);
@@ -81,11 +84,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check_whole(text, size, rc, here, all);
     size_t lead = EDGE - data[0];
     bool has_mark = size && (unsigned char)text[0] == 0xef;
-    memset(moved, ' ', lead);
-    memcpy(moved + lead, text, size);
-    int rc_there = has_mark ? rc : read_all(moved, lead + size, there, &is_array_there, &all_there);
-    if (rc_there != rc || (!has_mark && rc == 0 && !json_equal(here, there)))
-        abort();
+    if (data[0] % 8 == 0 && !has_mark) {
+        memset(moved, ' ', lead);
+        memcpy(moved + lead, text, size);
+        int rc_there = read_all(moved, lead + size, there, &is_array_there, &all_there);
+        if (rc_there != rc || (rc == 0 && !json_equal(here, there)))
+            abort();
+    }
     json_decref(here);
     json_decref(there);
     return 0;
