@@ -272,6 +272,8 @@ static int open_beside(struct bench *b, struct paco_error *err)
         if (rc == 0)
             rc = pc_engine_admit(b->engine, b->beside[i], err);
         b->out->beside += pc_variant_size(b->beside[i]);
+        if (rc == 0 && i == 0)
+            pc_variant_describe(b->beside[i], b->out->first, sizeof b->out->first);
     }
     return rc;
 }

@@ -49,6 +49,7 @@ struct pc_bench_result {
     struct pc_model_work work;
     uint64_t planned; /* bytes, before loading */
     uint64_t beside;  /* bytes of the fine-tunes */
+    char first[160];  /* what the first of them is */
     int n_threads;
     double open_seconds;  /* tensors bound, memory planned: pc_engine_open */
     double ready_seconds; /* the first step's, until the first layer's weights were read and repacked */

@@ -172,7 +172,7 @@ static void print_model(const struct pc_bench_report *b)
     printf("memory   %s planned, %s at most", pc_human_bytes(r->planned, bytes),
         pc_human_bytes(b->peak_rss, peak));
     if (r->beside)
-        printf(", %s of it fine-tunes", pc_human_bytes(r->beside, bytes));
+        printf(", %s of it fine-tunes (the first: %s)", pc_human_bytes(r->beside, bytes), r->first);
     printf("\n\n");
     printf("%-28s %10s  %7s  %9s  %7s", "", "tokens/s", "spread", "limit", "share");
     if (b->roofline)

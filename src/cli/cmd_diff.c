@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /* paco diff: tuned model - base = diff. */
+#include "base/file.h"
 #include "cli/command.h"
 #include "cli/job_args.h"
+#include "cli/perplexity_asked.h"
 
 #include "paco/weights.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+enum { WINDOW = 512 }; /* tokens that are read together to measure */
+
 struct values {
     struct pc_job_args job;
-    const char *raw, *tuned, *compress;
+    const char *raw, *tuned, *compress, *text;
 };
 
 static struct values g_values;
@@ -38,6 +42,11 @@ static const struct pc_option g_options[] = {
         .offset = offsetof(struct values, compress),
         .arg = "HOW",
         .help = "near the diff, but small: bitdelta, int4, or lora:RANK for a PEFT adapter"},
+    {.name = "text",
+        .type = PC_OPT_STRING,
+        .offset = offsetof(struct values, text),
+        .arg = "FILE",
+        .help = "with --compress: say on this text how far the result is from the tuned model"},
     {.name = "device", .type = PC_OPT_IGNORED, .help = "--device is ignored: there is only the processor"},
     {0},
 };
@@ -61,6 +70,21 @@ static bool read_compress(const char *text, struct paco_diff_options *o)
     return o->packing != PACO_PACKING_NONE || o->lora_rank;
 }
 
+/* What was lost, on the user's text: every token counts once. */
+static int measure(
+    const struct pc_command *self, const struct values *v, bool adapter, struct paco_error *err)
+{
+    struct pc_perplexity_asked asked = {.model = {.model = v->raw, .threads = v->job.threads},
+        .reference = {.model = v->tuned},
+        .file = v->text,
+        .bos = "auto",
+        .context = WINDOW,
+        .stride = WINDOW,
+        .json = v->job.json};
+    *(adapter ? &asked.model.adapter : &asked.model.diff) = v->job.out;
+    return pc_perplexity_answer(self, &asked, err);
+}
+
 static int run(const struct pc_command *self, int argc, char **argv)
 {
     struct values *v = &g_values;
@@ -79,10 +103,23 @@ static int run(const struct pc_command *self, int argc, char **argv)
         return pc_command_misuse(self,
             "--compress %s: bitdelta, int4 or lora:RANK is expected, with a rank of 1 to 1024", v->compress);
     }
-    int rc = paco_diff(&o, &result, &err);
+    if (v->text && !v->compress) {
+        pc_args_release(&args);
+        return pc_command_misuse(self, "--text goes with --compress: a diff loses nothing to measure");
+    }
+    int rc = v->text && !pc_path_exists(v->text)
+                 ? pc_error_set(&err, PACO_ENOENT, "%s: no such text", v->text)
+                 : 0;
+    result = (struct paco_job_result){0};
+    if (rc == 0)
+        rc = paco_diff(&o, &result, &err);
     pc_progress_bar_end();
     if (rc == 0)
         rc = pc_job_print(self, &v->job, &result, false, &err);
+    if (rc == 0 && v->text && !v->job.dry_run)
+        rc = measure(self, v, o.lora_rank > 0, &err);
+    else if (rc == 0 && v->compress && !v->job.dry_run)
+        pc_command_note(self, "what the compression loses was not measured: --text FILE does");
     code = rc < 0 ? pc_command_fail(self, &err) : PC_EXIT_OK;
     paco_job_result_release(&result);
     pc_args_release(&args);
@@ -109,9 +146,8 @@ const struct pc_command pc_cmd_diff = {
         "both\n"
         "are diffs, for --diff and paco recover. lora:RANK: an adapter, the best of that rank, for paco "
         "merge,\n"
-        "paco serve --adapter and PEFT. paco perplexity -m RAW --diff OUT (or --adapter OUT) --reference "
-        "TUNED\n"
-        "-f TEXT says what was lost.\n"
+        "paco serve --adapter and PEFT. --text FILE then says what was lost: perplexity on it,\n"
+        "and the divergence from the tuned model.\n"
         "\n"
         "Files beside the weights come from the tuned model: see that its licence is among them.",
     .examples = "$ paco diff --raw llama-7b --tuned my-model --out my-diff\n"

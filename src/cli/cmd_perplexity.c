@@ -2,6 +2,7 @@
 /* paco perplexity: how well a model predicts a text, and how far it is from another. */
 #include "base/json.h"
 #include "cli/answering.h"
+#include "cli/perplexity_asked.h"
 
 #include "base/host.h"
 #include "cli/command.h"
@@ -15,43 +16,36 @@
 
 enum { MAX_INPUT = 1 << 30, DEFAULT_CONTEXT = 512 };
 
-struct values {
-    struct pc_model_args model, reference;
-    const char *file, *bos;
-    int64_t context, stride, chunks;
-    bool json;
-};
-
 static const struct pc_option g_options[] = {
-    PC_MODEL_ROWS(struct values, model, true),
-    PC_ADAPTER_ROW(struct values, model),
+    PC_MODEL_ROWS(struct pc_perplexity_asked, model, true),
+    PC_ADAPTER_ROW(struct pc_perplexity_asked, model),
     {.name = "file",
         .short_name = 'f',
         .type = PC_OPT_STRING,
-        .offset = offsetof(struct values, file),
+        .offset = offsetof(struct pc_perplexity_asked, file),
         .arg = "TEXT",
         .help = "the text, a file (-: standard input)",
         .required = true},
     {.name = "reference",
         .type = PC_OPT_STRING,
-        .offset = offsetof(struct values, reference.model),
+        .offset = offsetof(struct pc_perplexity_asked, reference.model),
         .arg = "MODEL",
         .help = "also say how far the predictions are from this model's"},
     {.name = "reference-diff",
         .type = PC_OPT_STRING,
-        .offset = offsetof(struct values, reference.diff),
+        .offset = offsetof(struct pc_perplexity_asked, reference.diff),
         .arg = "DIR",
         .help = "a weight diff to be added to the reference"},
     {.name = "reference-adapter",
         .type = PC_OPT_STRING,
-        .offset = offsetof(struct values, reference.adapter),
+        .offset = offsetof(struct pc_perplexity_asked, reference.adapter),
         .arg = "DIR",
         .help = "an adapter folded into the reference"},
     {.name = "context",
         .aliases = "ctx-size",
         .short_name = 'c',
         .type = PC_OPT_INT,
-        .offset = offsetof(struct values, context),
+        .offset = offsetof(struct pc_perplexity_asked, context),
         .arg = "N",
         .min = PC_PERPLEXITY_LEAST,
         .max = 1 << 24,
@@ -59,21 +53,21 @@ static const struct pc_option g_options[] = {
     {.name = "stride",
         .aliases = "ppl-stride",
         .type = PC_OPT_INT,
-        .offset = offsetof(struct values, stride),
+        .offset = offsetof(struct pc_perplexity_asked, stride),
         .arg = "N",
         .min = 0,
         .max = 1 << 24,
         .help = "windows begin N tokens apart and every token counts once (0: end to end, second halves)"},
     {.name = "chunks",
         .type = PC_OPT_INT,
-        .offset = offsetof(struct values, chunks),
+        .offset = offsetof(struct pc_perplexity_asked, chunks),
         .arg = "N",
         .min = 0,
         .max = 9007199254740992.0,
         .help = "read the first N windows only (0: all)"},
-    PC_BOS_ROW(struct values, bos),
-    PC_RUN_ROWS(struct values, model),
-    PC_JSON_ROW(struct values, json),
+    PC_BOS_ROW(struct pc_perplexity_asked, bos),
+    PC_RUN_ROWS(struct pc_perplexity_asked, model),
+    PC_JSON_ROW(struct pc_perplexity_asked, json),
     {0},
 };
 
@@ -86,7 +80,7 @@ struct side {
 
 struct job {
     const struct pc_command *self;
-    const struct values *v;
+    const struct pc_perplexity_asked *v;
     struct side model, reference;
     struct pc_buf text;
     struct pc_perplexity_options o;
@@ -147,7 +141,7 @@ static int read_text(struct job *j)
 
 static void choose_windows(struct job *j)
 {
-    const struct values *v = j->v;
+    const struct pc_perplexity_asked *v = j->v;
     j->o = (struct pc_perplexity_options){.context = (int32_t)v->context,
         .stride = (int32_t)v->stride,
         .bos = begins_with_bos(&j->model) ? pc_tokenizer_bos(j->model.a.tok) : -1,
@@ -239,7 +233,7 @@ static void print_result(const struct job *j, const struct pc_perplexity *p)
 
 static int run_job(struct job *j)
 {
-    const struct values *v = j->v;
+    const struct pc_perplexity_asked *v = j->v;
     struct pc_perplexity p;
     int rc = open_side(j, &j->model, &v->model);
     if (rc == 0 && v->reference.model)
@@ -262,14 +256,27 @@ static void release_side(struct side *s)
     pc_answering_close(&s->a);
 }
 
+int pc_perplexity_answer(
+    const struct pc_command *self, const struct pc_perplexity_asked *asked, struct paco_error *err)
+{
+    struct job j = {.self = self, .v = asked};
+    int rc = run_job(&j);
+    release_side(&j.model);
+    release_side(&j.reference);
+    pc_buf_release(&j.text);
+    if (rc < 0)
+        *err = j.err;
+    return rc;
+}
+
 static int run(const struct pc_command *self, int argc, char **argv)
 {
-    struct values v = {.context = DEFAULT_CONTEXT, .bos = "auto"};
+    struct pc_perplexity_asked v = {.context = DEFAULT_CONTEXT, .bos = "auto"};
     struct pc_args args;
     int code = pc_command_parse(self, argc, argv, &v, &args);
     if (code >= 0)
         return code;
-    struct job j = {.self = self, .v = &v};
+    struct paco_error err = {0};
     if (args.positional.n > 0)
         code = pc_command_misuse(self, "'%s' is not expected", args.positional.v[0]);
     else if (v.stride > v.context)
@@ -280,10 +287,7 @@ static int run(const struct pc_command *self, int argc, char **argv)
         code = pc_command_misuse(
             self, "--reference-%s needs --reference, its base", v.reference.diff ? "diff" : "adapter");
     else
-        code = run_job(&j) < 0 ? pc_command_fail(self, &j.err) : PC_EXIT_OK;
-    release_side(&j.model);
-    release_side(&j.reference);
-    pc_buf_release(&j.text);
+        code = pc_perplexity_answer(self, &v, &err) < 0 ? pc_command_fail(self, &err) : PC_EXIT_OK;
     pc_args_release(&args);
     return code;
 }

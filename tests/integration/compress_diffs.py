@@ -7,11 +7,21 @@ import os
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from tiny import case, config, f32, finish, floats, llama, load, paco, paco_json, save, tensor, work  # noqa: E402
+from tiny import case, config, f32, finish, floats, llama, load, paco, paco_json, save, tensor, work, write  # noqa: E402
 
 Q = "model.layers.0.self_attn.q_proj.weight"
 K = "model.layers.1.self_attn.k_proj.weight"
 NORM = "model.layers.1.input_layernorm.weight"
+
+
+def tokenizer_files():
+    """A tokenizer.json of 32 letters."""
+    vocab = {chr(97 + i) if i < 26 else chr(39 + i): i for i in range(32)}
+    return {"tokenizer.json": {"version": "1.0", "added_tokens": [], "normalizer": None, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False,
+            "trim_offsets": True, "use_regex": True}, "post_processor": None, "decoder": {"type": "ByteLevel", "add_prefix_space": True,
+            "trim_offsets": True, "use_regex": True}, "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+            "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "vocab": vocab, "merges": []}},
+            "tokenizer_config.json": {"tokenizer_class": "PreTrainedTokenizerFast"}}
 
 
 def tuned_of(model):
@@ -89,6 +99,26 @@ def packed(base, model, cfg):
     case("runs as a diff", done.returncode == 0, done)
 
 
+def measured(base, cfg):
+    """With a text, how far the result is; without one, that nobody knows."""
+    files = tokenizer_files()
+    for name in ("base", "tuned"):
+        for f, content in files.items():
+            write(work(name, f), content)
+    text = write(work("text.txt"), "abcabcabacbacb" * 8)
+    for how in ("bitdelta", "lora:1"):
+        done = paco("diff", "--raw", base, "--tuned", work("tuned"), "--out", work("m-" + how[:4]), "--compress", how, "--text", text, "--json")
+        lines = [json.loads(x) for x in done.stdout.splitlines()]
+        case("%s: a line for the files, one for the loss" % how, done.returncode == 0 and len(lines) == 2 and lines[0]["n_tensors"] > 0
+             and lines[1]["perplexity"] > 1 and 0 < lines[1]["kl_mean"] < 1 and lines[1]["n_scored"] == lines[1]["n_tokens"] - 1, done)
+    done = paco("diff", "--raw", base, "--tuned", work("tuned"), "--out", work("unknown"), "--compress", "bitdelta")
+    case("not measured, and said so", done.returncode == 0 and "was not measured: --text FILE does" in done.stderr, done)
+    done = paco("diff", "--raw", base, "--tuned", work("tuned"), "--out", work("never"), "--text", text)
+    case("--text alone: exit 2", done.returncode == 2 and "--text goes with --compress" in done.stderr, done)
+    done = paco("diff", "--raw", base, "--tuned", work("tuned"), "--out", work("never"), "--compress", "int4", "--text", work("gone"))
+    case("no such text: before any work", done.returncode == 1 and "no such text" in done.stderr and not os.path.exists(work("never")), done)
+
+
 def refusals(base, model, cfg):
     for word in ("lora", "lora:0", "lora:x", "lora:4x", "lora:-1", "lora:4000", "zip"):
         done = paco("diff", "--raw", base, "--tuned", work("tuned"), "--out", work("never"), "--compress", word)
@@ -106,6 +136,7 @@ def main():
     round_trip(base, model, cfg)
     too_small_a_rank(base, model, cfg)
     packed(base, model, cfg)
+    measured(base, cfg)
     refusals(base, model, cfg)
     finish()
 
