@@ -72,8 +72,7 @@ static void add_eos(struct pc_answering *a, int32_t id)
         a->eos[a->n_eos++] = id;
 }
 
-/* A stop that is a special token has no text to be found in, so its id ends the answer. */
-static int add_stop(struct pc_answering *a, const char *text, struct paco_error *err)
+int pc_answering_add_stop(struct pc_answering *a, const char *text, struct paco_error *err)
 {
     int32_t id = a->tok ? pc_tokenizer_find(a->tok, text, strlen(text)) : -1;
     if (id >= 0 && pc_tokenizer_is_special(a->tok, id))
@@ -98,9 +97,9 @@ static int choose_ends(struct pc_answering *a, const struct pc_wishes *w,
     a->n_own_eos = a->n_eos;
     int rc = 0;
     for (const char *const *s = pc_format_stops(a->prompter.format); *s && rc == 0; s++)
-        rc = add_stop(a, *s, err);
+        rc = pc_answering_add_stop(a, *s, err);
     for (size_t i = 0; i < w->stops->n && rc == 0; i++)
-        rc = add_stop(a, w->stops->v[i], err);
+        rc = pc_answering_add_stop(a, w->stops->v[i], err);
     return rc;
 }
 

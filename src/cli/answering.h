@@ -49,6 +49,9 @@ int pc_answering_open(const struct pc_command *self, const struct pc_wishes *wis
  * of the model was said. */
 int pc_answering_settle(const struct pc_command *self, const struct pc_wishes *wishes,
     struct pc_answering *out, struct paco_error *err);
+/** Let text, *borrowed*, end answers, too; as an id where it is a special token, which has no text to be
+ * found in. PACO_ELIMIT above PC_MAX_ENDS. */
+int pc_answering_add_stop(struct pc_answering *a, const char *text, struct paco_error *err);
 void pc_answering_close(struct pc_answering *a);
 
 #endif

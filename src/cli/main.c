@@ -16,6 +16,7 @@
 /* One row per command, sorted by name; each is defined in its own cmd_NAME.c. */
 const struct pc_command *const pc_commands[] = {
     &pc_cmd_bench,
+    &pc_cmd_chat,
     &pc_cmd_convert,
     &pc_cmd_data,
     &pc_cmd_diff,

@@ -26,8 +26,7 @@ struct pc_openai {
     char shown[600];
 };
 
-/* Quota that is used up comes with the status of haste, and no waiting helps. */
-static bool is_final(int status, const char *body, size_t len)
+bool pc_openai_is_final(int status, const char *body, size_t len)
 {
     static const char *const words[] = {"\"insufficient_quota\"", "\"billing_hard_limit_reached\""};
     (void)len;
@@ -50,8 +49,7 @@ static size_t without_slashes(const char *url, size_t len)
     return len;
 }
 
-/* "http://h", "http://h/v1/" and "http://h/v1/chat/completions" all mean "http://h/v1". Owned. */
-static char *base_url(const char *url)
+char *pc_openai_base_url(const char *url)
 {
     struct pc_buf b;
     size_t len = without_slashes(url, strlen(url));
@@ -69,7 +67,7 @@ static char *base_url(const char *url)
 
 static int fill(struct pc_openai *api, const struct pc_openai_options *o, struct paco_error *err)
 {
-    char *base = base_url(o->url);
+    char *base = pc_openai_base_url(o->url);
     if (base) {
         pc_http_shown_url(base, api->shown, sizeof api->shown);
         api->completions = pc_path_join(base, "completions");
@@ -83,7 +81,7 @@ static int fill(struct pc_openai *api, const struct pc_openai_options *o, struct
         (o->cache_dir && !api->cache_dir))
         return pc_error_mem(err, 0, "an endpoint");
     struct pc_http_options http = o->http;
-    http.is_final = is_final;
+    http.is_final = pc_openai_is_final;
     http.max_reply = http.max_reply ? http.max_reply : (size_t)16 << 20;
     return pc_http_open(&http, &api->http, err);
 }

@@ -104,6 +104,14 @@ void pc_openai_reply_release(struct pc_openai_reply *reply);
 /** Replies handed out so far that were not asked for, since cache_dir had them. */
 size_t pc_openai_n_kept(const struct pc_openai *api);
 
+/** "http://h", "http://h/v1/" and "http://h/v1/chat/completions" all mean "http://h/v1". Owned; NULL when
+ * memory is out. */
+char *pc_openai_base_url(const char *url);
+/** struct pc_http_options' is_final: quota that is used up comes with the status of haste, and no waiting
+ * helps.
+ */
+bool pc_openai_is_final(int status, const char *body, size_t len);
+
 /** The body of request, appended to b: for tests, and for caches that know a question by its text. */
 void pc_openai_write_request(struct pc_buf *b, const char *model, const struct pc_openai_request *request);
 /** Fill reply (tag aside) from what came; shown names the endpoint, key is blotted out of excerpts. */
