@@ -213,6 +213,8 @@ static int read_edited(struct pc_chat_input *in)
     int n = 0;
     in->pasting = false;
     in->edit->resize(in->editor);
+    in->edit->set(
+        in->editor, EL_PREP_TERM, 1); // before the prompt: a key pressed behind it is one for the editor
     say("\033[?2004h");
     const char *line = in->edit->gets(in->editor, &n);
     say("\033[?2004l");

@@ -40,7 +40,7 @@ class Terminal:
         self.seen += data.decode("utf-8", "replace")
         return bool(data)
 
-    def see(self, text, what=None, timeout=30):
+    def see(self, text, what=None, timeout=60):
         end = time.time() + timeout
         while text not in self.seen and time.time() < end:
             if self.read(0.1) is False:
@@ -57,9 +57,12 @@ class Terminal:
         os.write(self.fd, text.encode() if isinstance(text, str) else text)
 
     def end(self):
-        limit = time.time() + 20
-        while time.time() < limit and self.read(0.1) is not False:
-            pass
+        limit = time.time() + 60
+        more = True
+        while more is not False and time.time() < limit:
+            more = self.read(0.1)
+        if more is not False:
+            os.kill(self.pid, signal.SIGKILL)
         _, status = os.waitpid(self.pid, 0)
         os.close(self.fd)
         return os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
@@ -204,8 +207,7 @@ def ctrl_c(model):
     t = Terminal("-m", model, "--format", "raw", "-c", "90000", "--no-history")
     ready(t)
     t.type("a\r")
-    while not len(re.sub(r"\x1b\[[^a-z]*[a-z]", "", t.seen)) > 20 and t.read(5):
-        pass
+    t.see("bcdefghijklmnopqrstuvwxyz", timeout=120)
     t.type("\x03")
     t.see("stopped; what came stays in the conversation", "Ctrl-C stops an answer")
     ready(t, "and not the program")
