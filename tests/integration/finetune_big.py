@@ -98,14 +98,18 @@ def types_of(path):
 
 
 def told_to_stop(out, *more):
-    """SIGTERM after the first step; what was said, and the checkpoints that are there."""
-    p = subprocess.Popen([PACO, *map(str, command(out, *more))], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    until_caught(p, signal.SIGTERM)
-    while p.poll() is None and not (os.path.exists(os.path.join(out, "train_log.jsonl")) and lines(out)):
-        time.sleep(0.002)
-    p.send_signal(signal.SIGTERM)
-    _, text = p.communicate()
-    return text, [n for n in os.listdir(out) if n.startswith("step_")] if p.returncode else []
+    """SIGTERM after the first step; what was said, and the checkpoints that are there. A run that was done sooner is tried again."""
+    for _ in range(50):
+        shutil.rmtree(out, ignore_errors=True)
+        p = subprocess.Popen([PACO, *map(str, command(out, *more))], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        until_caught(p, signal.SIGTERM)
+        while p.poll() is None and not (os.path.exists(os.path.join(out, "train_log.jsonl")) and lines(out)):
+            time.sleep(0.001)
+        p.send_signal(signal.SIGTERM)
+        _, text = p.communicate()
+        if p.returncode:
+            break
+    return text, [n for n in os.listdir(out) if n.startswith("step_")]
 
 
 def interrupted(name, whole, *more):

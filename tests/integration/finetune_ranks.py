@@ -27,6 +27,10 @@ def equal_ranks():
             case(f"{n} ranks print one result", r.stdout.count(f"{STEPS} steps") == 1, r.stdout)
     r = train(2, work("measured"), "--zero", "3", "--validation_split_percentage", "20")
     case("what nobody has whole is not measured", r.returncode != 0 and r.stderr.count("--zero 3 keeps the whole model nowhere") == 1, r.stderr)
+    for flag, text in ((["--weights", "bf16"], "several ranks share F32 weights"),
+                       (["--update_in_backward", "--gradient_accumulation_steps", "1", "--clip_grad_norm", "0"], "add up their gradients before")):
+        r = train(2, work("alone"), *flag)
+        case("for one process: " + flag[0], r.returncode != 0 and r.stderr.count(text) == 1 and not os.path.exists(work("alone")), r.stderr)
     r = train(3, work("three"), "--dtype", "f32")
     case("three ranks cannot share four slots", r.returncode != 0 and "1, 2 or 4 ranks" in r.stderr and r.stderr.count("3 ranks:") == 1, r.stderr)
     case("nothing is left of what could not begin", not os.path.exists(work("three")), r)
