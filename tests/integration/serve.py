@@ -453,6 +453,21 @@ def connections(m):
         case("more of them than are allowed", until(lambda: s.get("/health")[0] == 200))
 
 
+def scored(m):
+    """paco eval through the server, and in its own process: the same items."""
+    data = os.environ.get("PACO_DATA", "../shared/data")
+    if not os.path.isdir(os.path.join(data, "eval", "gsm")) and not os.path.isdir(os.path.join(data, "gsm")):
+        print("ok - paco eval through the server # SKIP no evaluation data: set PACO_DATA")
+        return
+    more = ["gsm_cot", "--data", data, "--limit", "6", "-q"]
+    with Server("-m", m, "--alias", "babbler") as s:
+        inside = paco("eval", *more, "-m", m, "--no_chat_format", "--out", work("inside"), timeout=120)
+        outside = paco("eval", *more, "--api", "http://127.0.0.1:%d/v1" % s.port, "--model", "babbler", "--out", work("outside"), timeout=120)
+        items = [open(work(side, "gsm_cot", "items.jsonl"), "rb").read() if d.returncode == 0 else b""
+                 for side, d in (("inside", inside), ("outside", outside))]
+        case("paco eval through the server: the same items", items[0] == items[1] != b"", (inside, outside, items[0][:300], items[1][:300]))
+
+
 def main():
     counts = model("counts")
     with Server("-m", counts) as s:
@@ -471,6 +486,7 @@ def main():
     vanishing(m)
     limits(m)
     endings(m)
+    scored(babbler(8192))
     finish()
 
 
