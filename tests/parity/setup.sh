@@ -77,7 +77,7 @@ versions() {
         "$home/$stack/bin/python" - "$stack" <<'PY'
 import importlib.metadata, platform, sys
 print("%s: python %s" % (sys.argv[1], platform.python_version()))
-for name in ("torch transformers tokenizers peft accelerate bitsandbytes safetensors sentencepiece gguf protobuf numpy pandas tensorboard").split():
+for name in ("torch transformers tokenizers peft accelerate bitsandbytes safetensors sentencepiece gguf protobuf numpy pandas tensorboard openai").split():
     try:
         print("    %s %s" % (name, importlib.metadata.version(name)))
     except importlib.metadata.PackageNotFoundError:
