@@ -6,6 +6,7 @@
 #include "base/cpu.h"
 #include "base/memory.h"
 #include "base/splitmix.h"
+#include "engine/constraint.h"
 
 #include <float.h>
 #include <math.h>
@@ -17,6 +18,7 @@ struct pc_sampler {
     size_t n_vocab;
     int32_t *suppressed;
     struct pc_logit_bias *bias;
+    struct pc_constraint *constraint; /* NULL: none */
     uint64_t n_draws;
     bool *seen;       /* (V) occurred */
     int32_t *count;   /* (V) how often each was chosen */
@@ -60,7 +62,7 @@ bool pc_sampler_is_greedy(const struct pc_sampler_options *o)
 {
     bool penalises = (o->repetition_penalty != 0 && o->repetition_penalty != 1) || o->presence_penalty != 0 ||
                      o->frequency_penalty != 0;
-    return o->temperature == 0 && o->n_suppressed == 0 && o->n_bias == 0 && !penalises;
+    return o->temperature == 0 && o->n_suppressed == 0 && o->n_bias == 0 && !penalises && !o->grammar;
 }
 
 int pc_sampler_new(int32_t vocab_size, const struct pc_sampler_options *options, struct pc_sampler **out,
@@ -95,14 +97,21 @@ int pc_sampler_new(int32_t vocab_size, const struct pc_sampler_options *options,
         memcpy(s->bias, options->bias, options->n_bias * sizeof *s->bias);
     s->o.suppressed = s->suppressed;
     s->o.bias = s->bias;
-    *out = s;
-    return 0;
+    if (options->grammar)
+        rc = pc_constraint_new(
+            options->spelling, options->grammar, options->end_ids, options->n_end_ids, &s->constraint, err);
+    if (rc < 0)
+        pc_sampler_free(s);
+    else
+        *out = s;
+    return rc;
 }
 
 void pc_sampler_free(struct pc_sampler *s)
 {
     if (!s)
         return;
+    pc_constraint_free(s->constraint);
     pc_free(s->suppressed);
     pc_free(s->bias);
     pc_free(s->seen);
@@ -123,6 +132,8 @@ void pc_sampler_reset(struct pc_sampler *s, uint64_t stream)
     s->n_history = 0;
     s->n_draws = 0;
     s->o.stream = stream;
+    if (s->constraint)
+        pc_constraint_reset(s->constraint);
 }
 
 void pc_sampler_accept_prompt(struct pc_sampler *s, int32_t id)
@@ -138,6 +149,8 @@ void pc_sampler_accept(struct pc_sampler *s, int32_t id)
     pc_sampler_accept_prompt(s, id);
     if (id >= 0 && (size_t)id < s->n_vocab && s->count[id] < INT32_MAX)
         s->count[id]++;
+    if (s->constraint)
+        pc_constraint_accept(s->constraint, id);
 }
 
 static void add_bias(struct pc_sampler *s)
@@ -282,10 +295,29 @@ static int32_t draw_filtered(struct pc_sampler *s, double sum)
     return s->heap[n - 1 - i];
 }
 
+/* The best that the form allows. Most often it is the best of all, or nearly: those are asked for before
+ * everything is tried. */
+static int32_t best_allowed(struct pc_sampler *s)
+{
+    enum { TRIES = 4 };
+    for (int i = 0; s->constraint && s->o.temperature == 0 && i < TRIES; i++) {
+        int32_t best = pc_sampler_greedy(s->score, s->n_vocab);
+        if (best < 0 || pc_constraint_allows(s->constraint, best))
+            return best;
+        s->score[best] = -INFINITY;
+    }
+    if (s->constraint)
+        pc_constraint_limit(s->constraint, s->score, s->n_vocab);
+    return pc_sampler_greedy(s->score, s->n_vocab);
+}
+
 int pc_sampler_next(struct pc_sampler *s, const float *logits, int32_t *id, struct paco_error *err)
 {
     make_scores(s, logits);
-    int32_t best = pc_sampler_greedy(s->score, s->n_vocab);
+    int32_t best = best_allowed(s);
+    if (best < 0 && s->constraint)
+        return pc_error_set(
+            err, PACO_EFORMAT, "no token of the vocabulary goes on with the answer's form from here");
     if (best < 0)
         return pc_error_set(err, PACO_EFORMAT,
             "no token can be chosen: every logit is NaN or minus infinity (are the weights damaged?)");

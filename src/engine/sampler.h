@@ -19,6 +19,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct pc_grammar;
+struct pc_spelling;
+
 struct pc_logit_bias {
     int32_t id;
     float bias; /* added to its logit */
@@ -38,6 +41,11 @@ struct pc_sampler_options {
     uint64_t seed, stream;     /* stream: which answer of several with one seed */
     const int32_t *suppressed; /* ids never chosen (a padding row); copied */
     size_t n_suppressed;
+    /** What an answer must be (engine/constraint.h), and the ids that end one, copied; NULL: anything. */
+    struct pc_grammar *grammar;
+    const struct pc_spelling *spelling;
+    const int32_t *end_ids;
+    size_t n_end_ids;
 };
 
 struct pc_sampler;

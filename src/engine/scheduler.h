@@ -52,10 +52,12 @@ struct pc_answer {
 struct pc_request {
     const int32_t *prompt;
     size_t n_prompt;
-    struct pc_variant *variant;        /* whose answer; NULL: the base's. Held until the request is closed */
-    int32_t max_tokens;                /* of an answer; 0: only the prompt is read */
-    int32_t n_samples;                 /* answers; 0 is 1. Without max_tokens there is one, and it is empty */
-    struct pc_sampler_options sampler; /* of the first sample; the next has stream + 1, and so on */
+    struct pc_variant *variant; /* whose answer; NULL: the base's. Held until the request is closed */
+    int32_t max_tokens;         /* of an answer; 0: only the prompt is read */
+    int32_t n_samples;          /* answers; 0 is 1. Without max_tokens there is one, and it is empty */
+    /** Of the first sample; the next has stream + 1, and so on. end_ids are eos_ids; grammar and spelling
+     * are held until the request is closed. */
+    struct pc_sampler_options sampler;
     const int32_t *eos_ids;
     size_t n_eos;
     const struct pc_ids *const *stops; /* an answer ends as soon as its last ids are one of these */

@@ -138,6 +138,8 @@ static int make_sampler(
         return 0;
     struct pc_sampler_options o = r->sampler;
     o.stream += (uint64_t)lane->i_sample;
+    o.end_ids = r->eos_ids;
+    o.n_end_ids = r->n_eos;
     int rc = pc_sampler_new(pc_variant_vocab(s->engine, r->variant), &o, &lane->sampler, err);
     for (size_t i = 0; i < r->n_prompt && rc == 0; i++)
         pc_sampler_accept_prompt(lane->sampler, r->prompt[i]);

@@ -1,0 +1,488 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/grammar.h"
+
+#include "base/memory.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+enum { MAX_WAYS = 1024, MAX_TOPS = 1 << 14, MAX_NODES = 1 << 14, MAX_NEST = 1500, MAX_WORK = 1 << 16 };
+static const uint32_t NONE = UINT32_MAX;
+static const char WHAT[] = "a grammar";
+
+struct alternative {
+    uint32_t rule;
+    struct pc_element *v;
+    size_t n, capacity;
+};
+
+/* While it is built, alternatives are lists of their own; finished, they lie one after the other. */
+struct pc_grammar_build {
+    struct alternative *alternatives;
+    size_t n_alternatives, alternatives_capacity;
+    uint32_t *open; /* (n_rules) the alternative being written, NONE */
+    size_t n_rules, rules_capacity, n_elements;
+    uint32_t free;
+    struct pc_byte_set *sets;
+    size_t n_sets, sets_capacity;
+    struct paco_error error;
+};
+
+struct pc_grammar {
+    atomic_int n_holders;
+    struct pc_element *elements;
+    struct pc_byte_set *sets;
+    uint32_t *starts;             /* of all alternatives, rule after rule */
+    uint32_t *first_of;           /* (n_rules + 1) into starts */
+    uint32_t n_rules, root, free; /* free: NONE, or pc_grammar_set_free's */
+};
+
+/* A place: element `at` is next, `count` times it was repeated; then parent's. */
+struct node {
+    uint32_t at, count, parent;
+};
+
+/* The ways of one depth: tops [first, first + n) stand before BYTES. */
+struct level {
+    uint32_t first, n, n_nodes; /* nodes there were when it was complete */
+    bool may_end;
+};
+
+struct pc_follower {
+    struct pc_grammar *g;
+    struct node *nodes; /* (MAX_NODES) */
+    struct node *tops;  /* (MAX_TOPS), levels one after the other */
+    struct level levels[PC_FOLLOWER_DEPTH + 1];
+    uint32_t *moved; /* (MAX_NODES) */
+    uint32_t n_nodes, depth, work;
+    bool lost; /* a bound was met in the step under way */
+};
+
+/* ---- building ---- */
+
+int pc_grammar_begin(struct pc_grammar_build **out, struct paco_error *err)
+{
+    *out = pc_alloc_zero(1, sizeof **out);
+    if (!*out)
+        return pc_error_mem(err, sizeof **out, WHAT);
+    (*out)->free = NONE;
+    return 0;
+}
+
+void pc_grammar_drop(struct pc_grammar_build *b)
+{
+    if (!b)
+        return;
+    for (size_t i = 0; i < b->n_alternatives; i++)
+        pc_free(b->alternatives[i].v);
+    pc_free(b->alternatives);
+    pc_free(b->open);
+    pc_free(b->sets);
+    pc_free(b);
+}
+
+static bool failed(const struct pc_grammar_build *b)
+{
+    return b->error.code != 0;
+}
+
+static void too_large(struct pc_grammar_build *b)
+{
+    pc_error_set(&b->error, PACO_ELIMIT, "the form has more than %d parts", PC_GRAMMAR_MAX_ELEMENTS);
+}
+
+uint32_t pc_grammar_rule(struct pc_grammar_build *b)
+{
+    if (failed(b))
+        return 0;
+    if (b->n_rules == PC_GRAMMAR_MAX_RULES) {
+        too_large(b);
+        return 0;
+    }
+    if (pc_grow(&b->open, &b->rules_capacity, b->n_rules, sizeof *b->open, WHAT, &b->error) < 0)
+        return 0;
+    b->open[b->n_rules] = NONE;
+    return (uint32_t)b->n_rules++;
+}
+
+/* The alternative of rule that is being written; a new one if there is none. NULL after a failure. */
+static struct alternative *writing(struct pc_grammar_build *b, uint32_t rule)
+{
+    if (failed(b))
+        return NULL;
+    if (b->open[rule] != NONE)
+        return &b->alternatives[b->open[rule]];
+    if (pc_grow(&b->alternatives, &b->alternatives_capacity, b->n_alternatives, sizeof *b->alternatives, WHAT,
+            &b->error) < 0)
+        return NULL;
+    b->alternatives[b->n_alternatives] = (struct alternative){.rule = rule};
+    b->open[rule] = (uint32_t)b->n_alternatives++;
+    return &b->alternatives[b->open[rule]];
+}
+
+static void add(struct pc_grammar_build *b, uint32_t rule, struct pc_element element)
+{
+    struct alternative *a = writing(b, rule);
+    if (!a)
+        return;
+    if (++b->n_elements > PC_GRAMMAR_MAX_ELEMENTS) {
+        too_large(b);
+        return;
+    }
+    if (pc_grow(&a->v, &a->capacity, a->n, sizeof *a->v, WHAT, &b->error) == 0)
+        a->v[a->n++] = element;
+}
+
+void pc_grammar_bytes(struct pc_grammar_build *b, uint32_t rule, struct pc_byte_set set)
+{
+    uint32_t i = 0;
+    while (i < b->n_sets && memcmp(&b->sets[i], &set, sizeof set) != 0)
+        i++;
+    if (i == b->n_sets && !failed(b)) {
+        if (pc_grow(&b->sets, &b->sets_capacity, b->n_sets, sizeof *b->sets, WHAT, &b->error) < 0)
+            return;
+        b->sets[b->n_sets++] = set;
+    }
+    add(b, rule, (struct pc_element){.kind = PC_ELEMENT_BYTES, .what = i});
+}
+
+void pc_grammar_text(struct pc_grammar_build *b, uint32_t rule, const char *text, size_t len)
+{
+    for (size_t i = 0; i < len && !failed(b); i++) {
+        uint8_t byte = (uint8_t)text[i];
+        struct pc_byte_set set = {{0}};
+        set.bits[byte >> 6] = (uint64_t)1 << (byte & 63);
+        pc_grammar_bytes(b, rule, set);
+    }
+}
+
+void pc_grammar_call(struct pc_grammar_build *b, uint32_t rule, uint32_t called)
+{
+    add(b, rule, (struct pc_element){.kind = PC_ELEMENT_CALL, .what = called});
+}
+
+void pc_grammar_repeat(
+    struct pc_grammar_build *b, uint32_t rule, uint32_t repeated, uint32_t min, uint32_t max)
+{
+    add(b, rule, (struct pc_element){.kind = PC_ELEMENT_REPEAT, .what = repeated, .min = min, .max = max});
+}
+
+void pc_grammar_set_free(struct pc_grammar_build *b, uint32_t rule)
+{
+    b->free = rule;
+}
+
+void pc_grammar_end(struct pc_grammar_build *b, uint32_t rule)
+{
+    add(b, rule, (struct pc_element){.kind = PC_ELEMENT_END});
+    if (!failed(b))
+        b->open[rule] = NONE;
+}
+
+/* ---- following ---- */
+
+static bool same_stack(const struct pc_follower *f, const struct node *a, const struct node *b)
+{
+    while (a->at == b->at && a->count == b->count) {
+        if (a->parent == b->parent)
+            return true;
+        if (a->parent == NONE || b->parent == NONE)
+            return false;
+        a = &f->nodes[a->parent];
+        b = &f->nodes[b->parent];
+    }
+    return false;
+}
+
+static void add_top(struct pc_follower *f, struct level *level, const struct node *top)
+{
+    for (uint32_t i = 0; i < level->n; i++)
+        if (same_stack(f, &f->tops[level->first + i], top))
+            return;
+    if (level->n == MAX_WAYS || level->first + level->n == MAX_TOPS)
+        f->lost = true;
+    else
+        f->tops[level->first + level->n++] = *top;
+}
+
+static uint32_t new_node(struct pc_follower *f, uint32_t at, uint32_t count, uint32_t parent)
+{
+    if (f->n_nodes == MAX_NODES) {
+        f->lost = true;
+        return NONE;
+    }
+    f->nodes[f->n_nodes] = (struct node){at, count, parent};
+    return f->n_nodes++;
+}
+
+static void expand(struct pc_follower *f, struct level *level, struct node at, int nest);
+
+static void enter(struct pc_follower *f, struct level *level, uint32_t rule, uint32_t parent, int nest)
+{
+    const struct pc_grammar *g = f->g;
+    for (uint32_t i = g->first_of[rule]; i < g->first_of[rule + 1] && !f->lost; i++)
+        expand(f, level, (struct node){g->starts[i], 0, parent}, nest);
+}
+
+/* Every BYTES that can come next at this place becomes a top of level. */
+static void expand(struct pc_follower *f, struct level *level, struct node at, int nest)
+{
+    const struct pc_element *e = &f->g->elements[at.at];
+    if (nest > MAX_NEST || f->work++ > MAX_WORK)
+        f->lost = true;
+    if (f->lost)
+        return;
+    uint32_t back;
+    switch (e->kind) {
+    case PC_ELEMENT_BYTES: add_top(f, level, &at); break;
+    case PC_ELEMENT_END:
+        if (at.parent == NONE)
+            level->may_end = true;
+        else
+            expand(f, level, f->nodes[at.parent], nest + 1);
+        break;
+    case PC_ELEMENT_CALL:
+        // Where nothing follows the call, there is no place to come back to.
+        back = e[1].kind == PC_ELEMENT_END ? at.parent : new_node(f, at.at + 1, 0, at.parent);
+        if (!f->lost)
+            enter(f, level, e->what, back, nest + 1);
+        break;
+    case PC_ELEMENT_REPEAT:
+        if (at.count < e->max) {
+            bool counts = e->max != UINT32_MAX || at.count < e->min;
+            back = new_node(f, at.at, counts ? at.count + 1 : at.count, at.parent);
+            if (!f->lost)
+                enter(f, level, e->what, back, nest + 1);
+        }
+        if (at.count >= e->min && !f->lost)
+            expand(f, level, (struct node){at.at + 1, 0, at.parent}, nest + 1);
+        break;
+    }
+}
+
+void pc_follower_reset(struct pc_follower *f)
+{
+    f->levels[0] = (struct level){.first = 0};
+    f->n_nodes = f->depth = f->work = 0;
+    f->lost = false;
+    enter(f, &f->levels[0], f->g->root, NONE, 0);
+    f->levels[0].n_nodes = f->n_nodes;
+}
+
+bool pc_follower_step(struct pc_follower *f, uint8_t byte)
+{
+    if (f->depth == PC_FOLLOWER_DEPTH)
+        return false;
+    const struct level *from = &f->levels[f->depth];
+    struct level *to = &f->levels[f->depth + 1];
+    *to = (struct level){.first = from->first + from->n};
+    f->work = 0;
+    f->lost = false;
+    for (uint32_t i = 0; i < from->n; i++) {
+        const struct node top = f->tops[from->first + i];
+        const struct pc_byte_set *set = &f->g->sets[f->g->elements[top.at].what];
+        if (set->bits[byte >> 6] >> (byte & 63) & 1)
+            expand(f, to, (struct node){top.at + 1, 0, top.parent}, 0);
+    }
+    if (f->lost || (to->n == 0 && !to->may_end)) {
+        f->n_nodes = from->n_nodes;
+        return false;
+    }
+    to->n_nodes = f->n_nodes;
+    f->depth++;
+    return true;
+}
+
+size_t pc_follower_depth(const struct pc_follower *f)
+{
+    return f->depth;
+}
+
+void pc_follower_back(struct pc_follower *f, size_t depth)
+{
+    if (depth >= f->depth)
+        return;
+    f->depth = (uint32_t)depth;
+    f->n_nodes = f->levels[depth].n_nodes;
+}
+
+/* Only nodes that stacks still lead to stay. Parents come before children, so that one pass up marks and one
+ * down moves. */
+void pc_follower_settle(struct pc_follower *f)
+{
+    struct level *level = &f->levels[f->depth];
+    memset(f->moved, 0, f->n_nodes * sizeof *f->moved);
+    memmove(f->tops, f->tops + level->first, level->n * sizeof *f->tops);
+    for (uint32_t i = 0; i < level->n; i++)
+        if (f->tops[i].parent != NONE)
+            f->moved[f->tops[i].parent] = 1;
+    for (uint32_t i = f->n_nodes; i-- > 0;)
+        if (f->moved[i] && f->nodes[i].parent != NONE)
+            f->moved[f->nodes[i].parent] = 1;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < f->n_nodes; i++) {
+        if (!f->moved[i])
+            continue;
+        struct node node = f->nodes[i];
+        if (node.parent != NONE)
+            node.parent = f->moved[node.parent];
+        f->nodes[n] = node;
+        f->moved[i] = n++;
+    }
+    for (uint32_t i = 0; i < level->n; i++)
+        if (f->tops[i].parent != NONE)
+            f->tops[i].parent = f->moved[f->tops[i].parent];
+    f->levels[0] = (struct level){.n = level->n, .n_nodes = n, .may_end = level->may_end};
+    f->n_nodes = n;
+    f->depth = 0;
+}
+
+bool pc_follower_may_end(const struct pc_follower *f)
+{
+    return f->levels[f->depth].may_end;
+}
+
+bool pc_follower_may_go_on(const struct pc_follower *f)
+{
+    return f->levels[f->depth].n > 0;
+}
+
+bool pc_follower_is_free(const struct pc_follower *f)
+{
+    const struct level *level = &f->levels[f->depth];
+    const struct pc_grammar *g = f->g;
+    for (uint32_t i = 0; i < level->n && g->free != NONE; i++) {
+        const struct node *top = &f->tops[level->first + i];
+        if (top->parent == NONE || top->at != g->starts[g->first_of[g->free]])
+            continue;
+        const struct pc_element *e = &g->elements[f->nodes[top->parent].at];
+        if (e->kind == PC_ELEMENT_REPEAT && e->what == g->free && e->max == UINT32_MAX)
+            return true;
+    }
+    return false;
+}
+
+int pc_follower_new(struct pc_grammar *g, struct pc_follower **out, struct paco_error *err)
+{
+    struct pc_follower *f = pc_alloc_zero(1, sizeof *f);
+    if (!f)
+        return pc_error_mem(err, sizeof *f, "a form's state");
+    f->g = pc_grammar_ref(g);
+    f->nodes = pc_alloc(MAX_NODES, sizeof *f->nodes);
+    f->moved = pc_alloc(MAX_NODES, sizeof *f->moved);
+    f->tops = pc_alloc(MAX_TOPS, sizeof *f->tops);
+    if (!f->nodes || !f->moved || !f->tops) {
+        pc_follower_free(f);
+        return pc_error_mem(err, MAX_NODES * sizeof *f->nodes, "a form's state");
+    }
+    pc_follower_reset(f);
+    *out = f;
+    return 0;
+}
+
+void pc_follower_free(struct pc_follower *f)
+{
+    if (!f)
+        return;
+    pc_grammar_unref(f->g);
+    pc_free(f->nodes);
+    pc_free(f->moved);
+    pc_free(f->tops);
+    pc_free(f);
+}
+
+/* ---- the grammar ---- */
+
+struct pc_grammar *pc_grammar_ref(struct pc_grammar *g)
+{
+    atomic_fetch_add(&g->n_holders, 1);
+    return g;
+}
+
+void pc_grammar_unref(struct pc_grammar *g)
+{
+    if (!g || atomic_fetch_sub(&g->n_holders, 1) != 1)
+        return;
+    pc_free(g->elements);
+    pc_free(g->sets);
+    pc_free(g->starts);
+    pc_free(g->first_of);
+    pc_free(g);
+}
+
+/* Lay the alternatives out rule by rule. */
+static void lay_out(const struct pc_grammar_build *b, struct pc_grammar *g)
+{
+    uint32_t *at = g->first_of, n = 0;
+    for (size_t i = 0; i < b->n_alternatives; i++)
+        at[b->alternatives[i].rule + 1]++;
+    for (size_t r = 0; r < b->n_rules; r++)
+        at[r + 1] += at[r];
+    for (size_t i = 0; i < b->n_alternatives; i++) {
+        const struct alternative *a = &b->alternatives[i];
+        g->starts[at[a->rule]++] = n;
+        memcpy(g->elements + n, a->v, a->n * sizeof *a->v);
+        n += (uint32_t)a->n;
+    }
+    for (size_t r = b->n_rules; r > 0; r--) // each moved on by its number: put back
+        at[r] = at[r - 1];
+    at[0] = 0;
+}
+
+/* No rule may come back to itself without a byte, nor fan out beyond bounds: each is entered once. */
+static int check(struct pc_grammar *g, struct paco_error *err)
+{
+    struct pc_follower *f;
+    int rc = pc_follower_new(g, &f, err);
+    if (rc < 0)
+        return rc;
+    bool lost = f->lost;
+    for (uint32_t r = 0; r < g->n_rules && !lost; r++) {
+        f->levels[0] = (struct level){.first = 0};
+        f->n_nodes = f->work = 0;
+        enter(f, &f->levels[0], r, NONE, 0);
+        lost = f->lost;
+    }
+    pc_follower_free(f);
+    return lost ? pc_error_set(err, PACO_ELIMIT,
+                      "the form refers to itself without an end, or leaves more than %d ways open at once",
+                      MAX_WAYS)
+                : 0;
+}
+
+int pc_grammar_finish(
+    struct pc_grammar_build *b, uint32_t root, struct pc_grammar **out, struct paco_error *err)
+{
+    if (failed(b)) {
+        int rc = b->error.code;
+        if (err)
+            *err = b->error;
+        pc_grammar_drop(b);
+        return rc;
+    }
+    struct pc_grammar *g = pc_alloc_zero(1, sizeof *g);
+    if (g) {
+        atomic_init(&g->n_holders, 1);
+        g->elements = pc_alloc(b->n_elements, sizeof *g->elements);
+        g->starts = pc_alloc(b->n_alternatives, sizeof *g->starts);
+        g->first_of = pc_alloc_zero(b->n_rules + 1, sizeof *g->first_of);
+    }
+    if (!g || !g->elements || !g->starts || !g->first_of) {
+        pc_grammar_unref(g);
+        pc_grammar_drop(b);
+        return pc_error_mem(err, PC_GRAMMAR_MAX_ELEMENTS, WHAT);
+    }
+    g->n_rules = (uint32_t)b->n_rules;
+    g->root = root;
+    g->free = b->free;
+    g->sets = b->sets;
+    b->sets = NULL;
+    lay_out(b, g);
+    pc_grammar_drop(b);
+    int rc = check(g, err);
+    if (rc < 0)
+        pc_grammar_unref(g);
+    else
+        *out = g;
+    return rc;
+}
