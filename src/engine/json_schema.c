@@ -2,6 +2,7 @@
 #include "engine/json_schema.h"
 
 #include "base/memory.h"
+#include "engine/json_form.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -10,8 +11,6 @@ enum {
     MAX_DEPTH = 64,        /* of schemas in schemas */
     MAX_PROPERTIES = 1000, /* of an object */
     MAX_COUNT = 1 << 20,   /* of minItems and its like */
-    MAX_SPACES = 20,
-    MAX_DIGITS = 16,
     MAX_PATH = 256,
 };
 
@@ -22,208 +21,14 @@ struct known {
 };
 
 struct compiler {
-    struct pc_grammar_build *b;
+    struct pc_json_form form;
     const json_t *root;
     struct known *known;
     size_t n_known, known_capacity;
-    uint32_t space, character, string, number, integer, any, any_object, any_array, any_member;
     char path[MAX_PATH]; /* of the schema at hand, for messages */
     int depth;
     struct paco_error *err;
 };
-
-/* ---- what every JSON text is made of ---- */
-
-static struct pc_byte_set range(uint8_t first, uint8_t last)
-{
-    struct pc_byte_set set = {{0}};
-    for (unsigned i = first; i <= last; i++)
-        set.bits[i >> 6] |= (uint64_t)1 << (i & 63);
-    return set;
-}
-
-static struct pc_byte_set either(struct pc_byte_set a, struct pc_byte_set b)
-{
-    for (int i = 0; i < 4; i++)
-        a.bits[i] |= b.bits[i];
-    return a;
-}
-
-static struct pc_byte_set one_of(const char *bytes)
-{
-    struct pc_byte_set set = {{0}};
-    for (; *bytes; bytes++)
-        set = either(set, range((uint8_t)*bytes, (uint8_t)*bytes));
-    return set;
-}
-
-static struct pc_byte_set hex(void)
-{
-    return either(range('0', '9'), either(range('a', 'f'), range('A', 'F')));
-}
-
-static void text(struct compiler *c, uint32_t rule, const char *s)
-{
-    pc_grammar_text(c->b, rule, s, strlen(s));
-}
-
-/* An alternative of several sets, the last of them n times. */
-static void sequence(struct compiler *c, uint32_t rule, const struct pc_byte_set *sets, int n_sets,
-    struct pc_byte_set last, int n)
-{
-    for (int i = 0; i < n_sets; i++)
-        pc_grammar_bytes(c->b, rule, sets[i]);
-    for (int i = 0; i < n; i++)
-        pc_grammar_bytes(c->b, rule, last);
-    pc_grammar_end(c->b, rule);
-}
-
-/* A character of a string: UTF-8 as RFC 3629 has it, or an escape; surrogates come in pairs. */
-static void make_character(struct compiler *c)
-{
-    uint32_t r = c->character = pc_grammar_rule(c->b);
-    const struct pc_byte_set rest = range(0x80, 0xbf), digit = hex(), back = one_of("\\"), u = one_of("u");
-    const struct pc_byte_set plain = either(range(0x20, 0x21), either(range(0x23, 0x5b), range(0x5d, 0x7f)));
-    const struct {
-        struct pc_byte_set first, second;
-        int n;
-    } wide[] = {{range(0xe0, 0xe0), range(0xa0, 0xbf), 1}, {range(0xe1, 0xec), rest, 1},
-        {range(0xed, 0xed), range(0x80, 0x9f), 1}, {range(0xee, 0xef), rest, 1},
-        {range(0xf0, 0xf0), range(0x90, 0xbf), 2}, {range(0xf1, 0xf3), rest, 2},
-        {range(0xf4, 0xf4), range(0x80, 0x8f), 2}};
-    sequence(c, r, NULL, 0, plain, 1);
-    pc_grammar_set_free(c->b, r);
-    sequence(c, r, (struct pc_byte_set[]){range(0xc2, 0xdf)}, 1, rest, 1);
-    for (size_t i = 0; i < sizeof wide / sizeof *wide; i++)
-        sequence(c, r, (struct pc_byte_set[]){wide[i].first, wide[i].second}, 2, rest, wide[i].n);
-    sequence(c, r, (struct pc_byte_set[]){back}, 1, one_of("\"\\/bfnrt"), 1);
-    sequence(
-        c, r, (struct pc_byte_set[]){back, u, either(range('0', '9'), one_of("abcefABCEF"))}, 3, digit, 3);
-    sequence(c, r, (struct pc_byte_set[]){back, u, one_of("dD"), range('0', '7')}, 4, digit, 2);
-    sequence(c, r,
-        (struct pc_byte_set[]){
-            back, u, one_of("dD"), one_of("89abAB"), digit, digit, back, u, one_of("dD"), one_of("cdefCDEF")},
-        10, digit, 2);
-}
-
-static void make_space(struct compiler *c)
-{
-    uint32_t blank = pc_grammar_rule(c->b), r = c->space = pc_grammar_rule(c->b);
-    sequence(c, blank, NULL, 0, one_of(" "), 1);
-    pc_grammar_end(c->b, r);
-    sequence(c, r, NULL, 0, one_of(" "), 1);
-    text(c, r, "\n");
-    pc_grammar_repeat(c->b, r, blank, 0, MAX_SPACES);
-    pc_grammar_end(c->b, r);
-}
-
-static void make_numbers(struct compiler *c)
-{
-    uint32_t digit = pc_grammar_rule(c->b), whole = pc_grammar_rule(c->b), fraction = pc_grammar_rule(c->b),
-             power = pc_grammar_rule(c->b), sign = pc_grammar_rule(c->b);
-    sequence(c, digit, NULL, 0, range('0', '9'), 1);
-    pc_grammar_end(c->b, sign);
-    sequence(c, sign, NULL, 0, one_of("-"), 1);
-    pc_grammar_call(c->b, whole, sign);
-    sequence(c, whole, NULL, 0, one_of("0"), 1);
-    pc_grammar_call(c->b, whole, sign);
-    pc_grammar_bytes(c->b, whole, range('1', '9'));
-    pc_grammar_repeat(c->b, whole, digit, 0, MAX_DIGITS - 1);
-    pc_grammar_end(c->b, whole);
-    pc_grammar_end(c->b, fraction);
-    text(c, fraction, ".");
-    pc_grammar_repeat(c->b, fraction, digit, 1, MAX_DIGITS);
-    pc_grammar_end(c->b, fraction);
-    pc_grammar_end(c->b, power);
-    for (int i = 0; i < 2; i++) {
-        pc_grammar_bytes(c->b, power, one_of("eE"));
-        if (i == 0)
-            pc_grammar_bytes(c->b, power, one_of("+-"));
-        pc_grammar_repeat(c->b, power, digit, 1, 2);
-        pc_grammar_end(c->b, power);
-    }
-    c->integer = whole;
-    c->number = pc_grammar_rule(c->b);
-    pc_grammar_call(c->b, c->number, whole);
-    pc_grammar_call(c->b, c->number, fraction);
-    pc_grammar_call(c->b, c->number, power);
-    pc_grammar_end(c->b, c->number);
-}
-
-/* A string of min to max characters, as an alternative of rule. */
-static void add_string(struct compiler *c, uint32_t rule, uint32_t min, uint32_t max)
-{
-    text(c, rule, "\"");
-    pc_grammar_repeat(c->b, rule, c->character, min, max);
-    text(c, rule, "\"");
-    pc_grammar_end(c->b, rule);
-}
-
-/* OPEN space [element (space , space element)*] space CLOSE with min to max elements, as alternatives of
- * rule. */
-static void add_list(
-    struct compiler *c, uint32_t rule, const char *ends, uint32_t element, uint32_t min, uint32_t max)
-{
-    if (min == 0) {
-        pc_grammar_text(c->b, rule, ends, 1);
-        pc_grammar_call(c->b, rule, c->space);
-        text(c, rule, ends + 1);
-        pc_grammar_end(c->b, rule);
-    }
-    if (max == 0)
-        return;
-    uint32_t next = pc_grammar_rule(c->b);
-    text(c, next, ",");
-    pc_grammar_call(c->b, next, c->space);
-    pc_grammar_call(c->b, next, element);
-    pc_grammar_call(c->b, next, c->space);
-    pc_grammar_end(c->b, next);
-    pc_grammar_text(c->b, rule, ends, 1);
-    pc_grammar_call(c->b, rule, c->space);
-    pc_grammar_call(c->b, rule, element);
-    pc_grammar_call(c->b, rule, c->space);
-    pc_grammar_repeat(c->b, rule, next, min ? min - 1 : 0, max == UINT32_MAX ? max : max - 1);
-    text(c, rule, ends + 1);
-    pc_grammar_end(c->b, rule);
-}
-
-static void end_with(struct compiler *c, uint32_t rule, uint32_t called)
-{
-    pc_grammar_call(c->b, rule, called);
-    pc_grammar_end(c->b, rule);
-}
-
-/* "key" space : space, open for the value. */
-static void add_colon(struct compiler *c, uint32_t rule)
-{
-    pc_grammar_call(c->b, rule, c->space);
-    text(c, rule, ":");
-    pc_grammar_call(c->b, rule, c->space);
-}
-
-static void make_anything(struct compiler *c)
-{
-    static const char *const words[] = {"true", "false", "null"};
-    c->string = pc_grammar_rule(c->b);
-    add_string(c, c->string, 0, UINT32_MAX);
-    c->any = pc_grammar_rule(c->b);
-    c->any_member = pc_grammar_rule(c->b);
-    c->any_object = pc_grammar_rule(c->b);
-    c->any_array = pc_grammar_rule(c->b);
-    pc_grammar_call(c->b, c->any_member, c->string);
-    add_colon(c, c->any_member);
-    end_with(c, c->any_member, c->any);
-    add_list(c, c->any_object, "{}", c->any_member, 0, UINT32_MAX);
-    add_list(c, c->any_array, "[]", c->any, 0, UINT32_MAX);
-    end_with(c, c->any, c->string);
-    end_with(c, c->any, c->number);
-    end_with(c, c->any, c->any_object);
-    end_with(c, c->any, c->any_array);
-    for (int i = 0; i < 3; i++) {
-        text(c, c->any, words[i]);
-        pc_grammar_end(c->b, c->any);
-    }
-}
 
 /* ---- schemas ---- */
 
@@ -281,8 +86,8 @@ static int add_value(struct compiler *c, uint32_t rule, const json_t *value)
     pc_json_write(&b, value, PC_JSON_COMPACT);
     int rc = pc_buf_check(&b, "a schema", c->err);
     if (rc == 0) {
-        pc_grammar_text(c->b, rule, b.data, b.len);
-        pc_grammar_end(c->b, rule);
+        pc_grammar_text(c->form.b, rule, b.data, b.len);
+        pc_grammar_end(c->form.b, rule);
     }
     pc_buf_release(&b);
     return rc;
@@ -313,7 +118,7 @@ static int add_any_of(struct compiler *c, uint32_t rule, const char *key, const 
         snprintf(name, sizeof name, "%s/%zu", key, i);
         if ((rc = compile(c, v, name, &one)) < 0)
             return rc;
-        end_with(c, rule, one);
+        pc_json_form_end_with(&c->form, rule, one);
     }
     return 0;
 }
@@ -322,7 +127,7 @@ static int add_array(struct compiler *c, uint32_t rule, const json_t *schema)
 {
     const json_t *items = json_object_get(schema, "items"), *prefix = json_object_get(schema, "prefixItems"),
                  *v;
-    uint32_t item = c->any, min, max;
+    uint32_t item = c->form.any, min, max;
     size_t i, n = json_array_size(prefix);
     int rc = get_range(c, schema, "minItems", "maxItems", &min, &max);
     if (rc == 0 && items && !json_is_false(items))
@@ -334,12 +139,12 @@ static int add_array(struct compiler *c, uint32_t rule, const json_t *schema)
     if (json_is_false(items) && max > n)
         max = (uint32_t)n;
     if (n == 0) {
-        add_list(c, rule, "[]", item, min, max);
+        pc_json_form_list(&c->form, rule, "[]", item, min, max);
         return 0;
     }
     // All of the prefix is asked for: what may be left out of it seldom is meant.
-    text(c, rule, "[");
-    pc_grammar_call(c->b, rule, c->space);
+    pc_json_form_text(&c->form, rule, "[");
+    pc_grammar_call(c->form.b, rule, c->form.space);
     json_array_foreach(prefix, i, v)
     {
         char name[48];
@@ -348,24 +153,24 @@ static int add_array(struct compiler *c, uint32_t rule, const json_t *schema)
         if ((rc = compile(c, v, name, &one)) < 0)
             return rc;
         if (i) {
-            text(c, rule, ",");
-            pc_grammar_call(c->b, rule, c->space);
+            pc_json_form_text(&c->form, rule, ",");
+            pc_grammar_call(c->form.b, rule, c->form.space);
         }
-        pc_grammar_call(c->b, rule, one);
-        pc_grammar_call(c->b, rule, c->space);
+        pc_grammar_call(c->form.b, rule, one);
+        pc_grammar_call(c->form.b, rule, c->form.space);
     }
     if (max > n && items && !json_is_false(items)) {
-        uint32_t next = pc_grammar_rule(c->b);
-        text(c, next, ",");
-        pc_grammar_call(c->b, next, c->space);
-        pc_grammar_call(c->b, next, item);
-        pc_grammar_call(c->b, next, c->space);
-        pc_grammar_end(c->b, next);
-        pc_grammar_repeat(
-            c->b, rule, next, min > n ? min - (uint32_t)n : 0, max == UINT32_MAX ? max : max - (uint32_t)n);
+        uint32_t next = pc_grammar_rule(c->form.b);
+        pc_json_form_text(&c->form, next, ",");
+        pc_grammar_call(c->form.b, next, c->form.space);
+        pc_grammar_call(c->form.b, next, item);
+        pc_grammar_call(c->form.b, next, c->form.space);
+        pc_grammar_end(c->form.b, next);
+        pc_grammar_repeat(c->form.b, rule, next, min > n ? min - (uint32_t)n : 0,
+            max == UINT32_MAX ? max : max - (uint32_t)n);
     }
-    text(c, rule, "]");
-    pc_grammar_end(c->b, rule);
+    pc_json_form_text(&c->form, rule, "]");
+    pc_grammar_end(c->form.b, rule);
     return 0;
 }
 
@@ -414,11 +219,11 @@ static int add_member(struct compiler *c, const char *key, const json_t *schema,
     pc_json_write(&b, text_of_key, PC_JSON_COMPACT);
     json_decref(text_of_key);
     rc = pc_buf_check(&b, "a schema", c->err);
-    *out = pc_grammar_rule(c->b);
+    *out = pc_grammar_rule(c->form.b);
     if (rc == 0) {
-        pc_grammar_text(c->b, *out, b.data, b.len);
-        add_colon(c, *out);
-        end_with(c, *out, value);
+        pc_grammar_text(c->form.b, *out, b.data, b.len);
+        pc_json_form_colon(&c->form, *out);
+        pc_json_form_end_with(&c->form, *out, value);
     }
     pc_buf_release(&b);
     return rc;
@@ -428,31 +233,31 @@ static int add_member(struct compiler *c, const char *key, const json_t *schema,
  * rules: without a member before it, and behind one. */
 static int make_tail(struct compiler *c, const json_t *more, uint32_t rest[2])
 {
-    uint32_t value = c->any, member, next;
+    uint32_t value = c->form.any, member, next;
     for (int i = 0; i < 2; i++) {
-        rest[i] = pc_grammar_rule(c->b);
-        text(c, rest[i], "}");
-        pc_grammar_end(c->b, rest[i]);
+        rest[i] = pc_grammar_rule(c->form.b);
+        pc_json_form_text(&c->form, rest[i], "}");
+        pc_grammar_end(c->form.b, rest[i]);
     }
     if (!more || json_is_false(more))
         return 0;
     int rc = compile(c, more, "additionalProperties", &value);
     if (rc < 0)
         return rc;
-    member = pc_grammar_rule(c->b);
-    next = pc_grammar_rule(c->b);
-    pc_grammar_call(c->b, member, c->string);
-    add_colon(c, member);
-    pc_grammar_call(c->b, member, value);
-    end_with(c, member, c->space);
-    text(c, next, ",");
-    pc_grammar_call(c->b, next, c->space);
-    end_with(c, next, member);
+    member = pc_grammar_rule(c->form.b);
+    next = pc_grammar_rule(c->form.b);
+    pc_grammar_call(c->form.b, member, c->form.string);
+    pc_json_form_colon(&c->form, member);
+    pc_grammar_call(c->form.b, member, value);
+    pc_json_form_end_with(&c->form, member, c->form.space);
+    pc_json_form_text(&c->form, next, ",");
+    pc_grammar_call(c->form.b, next, c->form.space);
+    pc_json_form_end_with(&c->form, next, member);
     for (int i = 0; i < 2; i++) {
-        pc_grammar_call(c->b, rest[i], i ? next : member);
-        pc_grammar_repeat(c->b, rest[i], next, 0, UINT32_MAX);
-        text(c, rest[i], "}");
-        pc_grammar_end(c->b, rest[i]);
+        pc_grammar_call(c->form.b, rest[i], i ? next : member);
+        pc_grammar_repeat(c->form.b, rest[i], next, 0, UINT32_MAX);
+        pc_json_form_text(&c->form, rest[i], "}");
+        pc_grammar_end(c->form.b, rest[i]);
     }
     return 0;
 }
@@ -471,7 +276,7 @@ static int add_object(struct compiler *c, uint32_t rule, const json_t *schema)
         return pc_error_set(c->err, PACO_ELIMIT, "%zu properties at %s; at most %d are possible", n, where(c),
             MAX_PROPERTIES);
     if (n == 0 && (!more || json_is_true(more))) {
-        end_with(c, rule, c->any_object);
+        pc_json_form_end_with(&c->form, rule, c->form.any_object);
         return 0;
     }
     // From the last property to the first: each leads to what may follow it.
@@ -489,26 +294,26 @@ static int add_object(struct compiler *c, uint32_t rule, const json_t *schema)
             optional[i++] = !is_required(schema, key);
         }
     for (i = n; rc == 0 && i-- > 0;) {
-        uint32_t before[2] = {pc_grammar_rule(c->b), pc_grammar_rule(c->b)};
+        uint32_t before[2] = {pc_grammar_rule(c->form.b), pc_grammar_rule(c->form.b)};
         for (int k = 0; k < 2; k++) {
             if (k) {
-                text(c, before[k], ",");
-                pc_grammar_call(c->b, before[k], c->space);
+                pc_json_form_text(&c->form, before[k], ",");
+                pc_grammar_call(c->form.b, before[k], c->form.space);
             }
-            pc_grammar_call(c->b, before[k], members[i]);
-            pc_grammar_call(c->b, before[k], c->space);
-            end_with(c, before[k], rest[1]);
+            pc_grammar_call(c->form.b, before[k], members[i]);
+            pc_grammar_call(c->form.b, before[k], c->form.space);
+            pc_json_form_end_with(&c->form, before[k], rest[1]);
             if (optional[i])
-                end_with(c, before[k], rest[k]);
+                pc_json_form_end_with(&c->form, before[k], rest[k]);
         }
         memcpy(rest, before, sizeof rest);
     }
     pc_free(members);
     pc_free(optional);
     if (rc == 0) {
-        text(c, rule, "{");
-        pc_grammar_call(c->b, rule, c->space);
-        end_with(c, rule, rest[0]);
+        pc_json_form_text(&c->form, rule, "{");
+        pc_grammar_call(c->form.b, rule, c->form.space);
+        pc_json_form_end_with(&c->form, rule, rest[0]);
     }
     return rc;
 }
@@ -523,19 +328,19 @@ static int add_type(struct compiler *c, uint32_t rule, const json_t *schema, con
     if (strcmp(type, "string") == 0) {
         int rc = get_range(c, schema, "minLength", "maxLength", &min, &max);
         if (rc == 0)
-            add_string(c, rule, min, max);
+            pc_json_form_string(&c->form, rule, min, max);
         return rc;
     }
     if (strcmp(type, "number") == 0 || strcmp(type, "integer") == 0) {
-        end_with(c, rule, *type == 'n' ? c->number : c->integer);
+        pc_json_form_end_with(&c->form, rule, *type == 'n' ? c->form.number : c->form.integer);
     } else if (strcmp(type, "null") == 0) {
-        text(c, rule, "null");
-        pc_grammar_end(c->b, rule);
+        pc_json_form_text(&c->form, rule, "null");
+        pc_grammar_end(c->form.b, rule);
     } else if (strcmp(type, "boolean") == 0) {
-        text(c, rule, "true");
-        pc_grammar_end(c->b, rule);
-        text(c, rule, "false");
-        pc_grammar_end(c->b, rule);
+        pc_json_form_text(&c->form, rule, "true");
+        pc_grammar_end(c->form.b, rule);
+        pc_json_form_text(&c->form, rule, "false");
+        pc_grammar_end(c->form.b, rule);
     } else {
         return pc_error_set(
             c->err, PACO_EINVAL, "\"type\" at %s is \"%.40s\", which is no type of JSON's", where(c), type);
@@ -568,7 +373,7 @@ static int add_types(struct compiler *c, uint32_t rule, const json_t *schema)
     if (!type && implied)
         return add_type(c, rule, schema, implied);
     if (!type) {
-        end_with(c, rule, c->any);
+        pc_json_form_end_with(&c->form, rule, c->form.any);
         return 0;
     }
     if (!json_is_array(type) || json_array_size(type) == 0)
@@ -607,7 +412,7 @@ static int add_ref(struct compiler *c, uint32_t rule, const json_t *ref)
     uint32_t target;
     int rc = compile(c, at, NULL, &target);
     if (rc == 0)
-        end_with(c, rule, target);
+        pc_json_form_end_with(&c->form, rule, target);
     return rc;
 }
 
@@ -665,7 +470,7 @@ static int add_schema(struct compiler *c, uint32_t rule, const json_t *schema)
 {
     const char *alone;
     if (json_is_true(schema)) {
-        end_with(c, rule, c->any);
+        pc_json_form_end_with(&c->form, rule, c->form.any);
         return 0;
     }
     if (json_is_false(schema))
@@ -691,7 +496,7 @@ static int compile(struct compiler *c, const json_t *schema, const char *key, ui
     if (c->depth == MAX_DEPTH)
         return pc_error_set(c->err, PACO_ELIMIT, "schemas at %s are more than %d deep", where(c), MAX_DEPTH);
     // Values without members (true, false) are one object for all: they are met anew each time.
-    *rule = pc_grammar_rule(c->b);
+    *rule = pc_grammar_rule(c->form.b);
     if (json_is_object(schema)) {
         int rc = pc_grow(&c->known, &c->known_capacity, c->n_known, sizeof *c->known, "schemas", c->err);
         if (rc < 0)
@@ -711,22 +516,17 @@ static int compile(struct compiler *c, const json_t *schema, const char *key, ui
 int pc_json_schema_compile(const json_t *schema, struct pc_grammar **out, struct paco_error *err)
 {
     struct compiler c = {.root = schema, .err = err};
-    uint32_t root;
-    int rc = pc_grammar_begin(&c.b, err);
+    struct pc_grammar_build *b;
+    int rc = pc_grammar_begin(&b, err);
     if (rc < 0)
         return rc;
-    make_space(&c);
-    make_character(&c);
-    make_numbers(&c);
-    make_anything(&c);
+    pc_json_form_make(&c.form, b);
+    uint32_t root = c.form.any_object;
     if (schema)
         rc = compile(&c, schema, NULL, &root);
-    else
-        root = c.any_object;
     pc_free(c.known);
-    if (rc < 0) {
-        pc_grammar_drop(c.b);
-        return rc;
-    }
-    return pc_grammar_finish(c.b, root, out, err);
+    if (rc == 0)
+        return pc_grammar_finish(b, root, out, err);
+    pc_grammar_drop(b);
+    return rc;
 }

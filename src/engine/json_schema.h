@@ -9,8 +9,7 @@
  * not be trusted.
  *
  * An object has its properties in the schema's order; without additionalProperties it has no others, where
- * properties are named. White space is what printers of JSON put: nothing, a space, or a line break and at
- * most 20 spaces. Numbers have at most 16 digits on either side of the point. So a text that is allowed is
+ * properties are named. White space and numbers are bounded (engine/json_form.h): a text that is allowed is
  * never endless for want of a limit, but for strings and arrays without one. */
 #ifndef PC_ENGINE_JSON_SCHEMA_H
 #define PC_ENGINE_JSON_SCHEMA_H
