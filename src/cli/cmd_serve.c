@@ -6,6 +6,7 @@
 #include "cli/answering.h"
 #include "cli/command.h"
 #include "cli/input.h"
+#include "engine/constraint.h"
 #include "model/llama_attention.h"
 #include "serve/listen.h"
 #include "serve/server.h"
@@ -186,6 +187,7 @@ struct job {
     const struct values *v;
     struct pc_answering a;
     struct pc_engine *engine;
+    struct pc_spelling *spelling;
     struct pc_served served;
     char name[256];
     const char *keys[MAX_KEYS];
@@ -199,6 +201,7 @@ static void close_model(void *ctx)
 {
     struct job *j = ctx;
     pc_engine_close(j->engine);
+    pc_spelling_free(j->spelling);
     pc_answering_close(&j->a);
 }
 
@@ -238,6 +241,7 @@ static void describe(struct job *j)
     j->served = (struct pc_served){.name = j->v->alias ? j->v->alias : j->name,
         .n_vocab = a->model.config->vocab_size,
         .tok = a->tok,
+        .spelling = j->spelling,
         .format = a->prompter.format,
         .system = a->prompter.system,
         .bos = a->prompter.bos,
@@ -285,6 +289,8 @@ static int open_model(void *ctx, struct pc_house *house, struct paco_error *err)
             (long long)v->context, context);
     pc_model_remark_context(j->self, &j->a.model, context);
     rc = pc_engine_open(j->a.model.weights, c, &o, &j->engine, err);
+    if (rc == 0)
+        rc = pc_spelling_new(j->a.tok, &j->spelling, err);
     describe(j);
     house->engine = j->engine;
     house->models = &j->served;

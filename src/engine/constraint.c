@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What looking for the next token may cost: a form made to cost ends there, with the tokens found so far. */
+static const uint64_t MAX_WORK = 1 << 21;
+
 struct spelt {
     const char *bytes;
     uint32_t len, common; /* bytes; how many of them the one before in order begins with, too */
@@ -165,6 +168,7 @@ static void try_all(struct pc_constraint *c)
     size_t fitted = 0; /* bytes of the token tried last: the follower stands behind them */
     size_t common = 0; /* bytes it shares with the one at hand */
     memset(c->allowed, 0, c->n_tokens * sizeof *c->allowed);
+    pc_follower_set_budget(c->follower, MAX_WORK);
     for (size_t i = 0; i < s->n; i++) {
         const struct spelt *t = &s->v[i];
         common = begun && t->common < common ? t->common : common;
@@ -180,6 +184,7 @@ static void try_all(struct pc_constraint *c)
         begun = true;
         common = t->len;
     }
+    pc_follower_set_budget(c->follower, UINT64_MAX);
     pc_follower_back(c->follower, 0);
 }
 

@@ -6,7 +6,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-enum { MAX_WAYS = 1024, MAX_TOPS = 1 << 14, MAX_NODES = 1 << 14, MAX_NEST = 1500, MAX_WORK = 1 << 16 };
+enum { MAX_WAYS = 1024, MAX_TOPS = 1 << 14, MAX_NODES = 1 << 14, MAX_NEST = 1500, MAX_WORK = 1 << 16, MAX_CHECK = 1 << 22 };
 static const uint32_t NONE = UINT32_MAX;
 static const char WHAT[] = "a grammar";
 
@@ -55,6 +55,7 @@ struct pc_follower {
     struct level levels[PC_FOLLOWER_DEPTH + 1];
     uint32_t *moved; /* (MAX_NODES) */
     uint32_t n_nodes, depth, work;
+    uint64_t budget;
     bool lost; /* a bound was met in the step under way */
 };
 
@@ -228,10 +229,11 @@ static void enter(struct pc_follower *f, struct level *level, uint32_t rule, uin
 static void expand(struct pc_follower *f, struct level *level, struct node at, int nest)
 {
     const struct pc_element *e = &f->g->elements[at.at];
-    if (nest > MAX_NEST || f->work++ > MAX_WORK)
+    if (nest > MAX_NEST || f->work++ > MAX_WORK || f->budget == 0)
         f->lost = true;
     if (f->lost)
         return;
+    f->budget--;
     uint32_t back;
     switch (e->kind) {
     case PC_ELEMENT_BYTES: add_top(f, level, &at); break;
@@ -265,6 +267,7 @@ void pc_follower_reset(struct pc_follower *f)
     f->levels[0] = (struct level){.first = 0};
     f->n_nodes = f->depth = f->work = 0;
     f->lost = false;
+    f->budget = UINT64_MAX;
     enter(f, &f->levels[0], f->g->root, NONE, 0);
     f->levels[0].n_nodes = f->n_nodes;
 }
@@ -293,9 +296,9 @@ bool pc_follower_step(struct pc_follower *f, uint8_t byte)
     return true;
 }
 
-size_t pc_follower_depth(const struct pc_follower *f)
+void pc_follower_set_budget(struct pc_follower *f, uint64_t budget)
 {
-    return f->depth;
+    f->budget = budget;
 }
 
 void pc_follower_back(struct pc_follower *f, size_t depth)
@@ -340,11 +343,6 @@ void pc_follower_settle(struct pc_follower *f)
 bool pc_follower_may_end(const struct pc_follower *f)
 {
     return f->levels[f->depth].may_end;
-}
-
-bool pc_follower_may_go_on(const struct pc_follower *f)
-{
-    return f->levels[f->depth].n > 0;
 }
 
 bool pc_follower_is_free(const struct pc_follower *f)
@@ -437,6 +435,7 @@ static int check(struct pc_grammar *g, struct paco_error *err)
     if (rc < 0)
         return rc;
     bool lost = f->lost;
+    f->budget = MAX_CHECK;
     for (uint32_t r = 0; r < g->n_rules && !lost; r++) {
         f->levels[0] = (struct level){.first = 0};
         f->n_nodes = f->work = 0;

@@ -87,17 +87,16 @@ void pc_follower_reset(struct pc_follower *f);
 
 /** Go on with a byte, one deeper. False, and nothing has changed, when it does not fit. */
 bool pc_follower_step(struct pc_follower *f, uint8_t byte);
-/** Bytes tried since the last pc_follower_settle. */
-size_t pc_follower_depth(const struct pc_follower *f);
-/** Take back all bytes beyond depth. */
+/** How much work steps may be from now on, in elements looked at; what goes beyond it does not fit. At first,
+ * and after a reset, as much as there is. */
+void pc_follower_set_budget(struct pc_follower *f, uint64_t budget);
+/** Take back all bytes beyond depth, counted from the last pc_follower_settle. */
 void pc_follower_back(struct pc_follower *f, size_t depth);
 /** What was tried is so: depth 0 is here from now on. */
 void pc_follower_settle(struct pc_follower *f);
 
 /** Whether the bytes so far are a whole. */
 bool pc_follower_may_end(const struct pc_follower *f);
-/** Whether any bytes may follow. */
-bool pc_follower_may_go_on(const struct pc_follower *f);
 /** Whether any number of plain characters may follow, whatever else: in a string without a limit. */
 bool pc_follower_is_free(const struct pc_follower *f);
 

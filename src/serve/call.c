@@ -2,6 +2,7 @@
 #include "serve/call.h"
 
 #include "base/memory.h"
+#include "engine/grammar.h"
 #include "serve/call_parts.h"
 
 #include <limits.h>
@@ -27,6 +28,7 @@ void pc_call_release(struct pc_call *c)
     pc_free(c->prompts);
     pc_free(c->stops);
     pc_free(c->bias);
+    pc_grammar_unref(c->sampler.grammar);
     *c = (struct pc_call){0};
 }
 
@@ -56,14 +58,7 @@ int pc_call_model(
 
 static int refuse_others(const struct pc_call *c, const struct pc_fields *f)
 {
-    const json_t *format = pc_field(f, "response_format"), *tools = pc_field(f, "tools");
-    if (format && !json_is_object(format))
-        return pc_field_wrong_type(f->fault, "response_format", "an object", format);
-    const json_t *type = json_object_get(format, "type");
-    if (format && !(json_is_string(type) && strcmp(json_string_value(type), "text") == 0))
-        return pc_fault_set(f->fault, 400, "unsupported_value", "response_format",
-            "Unsupported value: 'response_format' can only be of type 'text' here.");
-    const json_t *choice = pc_field(f, "tool_choice");
+    const json_t *tools = pc_field(f, "tools"), *choice = pc_field(f, "tool_choice");
     bool none = json_is_string(choice) && strcmp(json_string_value(choice), "none") == 0;
     if (json_array_size(tools) > 0 && !none)
         return pc_fault_set(f->fault, 400, "unsupported_parameter", "tools",
@@ -330,6 +325,8 @@ int pc_call_read(struct pc_call *c, enum pc_call_kind kind, const json_t *root, 
         rc = refuse_others(c, &f);
     if (rc == 0)
         rc = read_sampling(c, &f);
+    if (rc == 0)
+        rc = pc_call_read_form(c, &f);
     if (rc == 0)
         rc = read_stops(c, &f);
     if (rc == 0)

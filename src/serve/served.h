@@ -15,6 +15,7 @@ struct pc_served {
     struct pc_variant *variant; /* NULL: the base itself */
     int32_t n_vocab;            /* logits of a row */
     const struct pc_tokenizer *tok;
+    const struct pc_spelling *spelling; /* of tok's tokens, for answers that must have a form */
     enum pc_format format; /* of chats; not AUTO */
     const char *system;    /* for chats that bring none, or NULL */
     int bos;               /* -1 as the tokenizer says, 0 never, 1 always */

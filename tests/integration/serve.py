@@ -24,6 +24,10 @@ def user(text, **more):
     return {"messages": [{"role": "user", "content": text}], "temperature": 0, **more}
 
 
+def form(schema):
+    return {"response_format": {"type": "json_schema", "json_schema": {"name": "it", "schema": schema}}}
+
+
 def routes(s):
     case("health", s.get("/health") == (200, {"status": "ok"}))
     status, models = s.get("/v1/models")
@@ -79,6 +83,12 @@ def answers(s):
     case("a bias", r["choices"][0]["text"][0] == "b" and "c" not in r["choices"][0]["text"], r)
     r = s.post(TEXT, {"prompt": "a", "temperature": 0, "max_tokens": 2, "nothing_known": {"a": [1]}, "user": "me"})
     case("unknown fields are passed over", r[0] == 200, r)
+    for what, schema, more, said in (("the best that the form allows", {"type": "boolean"}, {}, "false"), ("a bias within the form",
+                                     {"type": "boolean"}, {"logit_bias": {str(ID["t"]): 5}}, "true"), ("one of some", {"enum": [321, 30]}, {}, "30")):
+        r = s.post(CHAT, user("abc", max_tokens=20, **form(schema), **more))[1]
+        case(what, r["choices"][0]["message"]["content"] == said and r["choices"][0]["finish_reason"] == "stop", r)
+    drawn = [s.post(TEXT, {"prompt": "a", "temperature": 1.5, "seed": i, "max_tokens": 20, **form({"type": "integer"})})[1] for i in range(9)]
+    case("draws within the form", all(isinstance(json.loads(r["choices"][0]["text"]), int) for r in drawn), drawn)
 
 
 def logprobs(s):
@@ -192,7 +202,17 @@ BAD = [  # what, path, body, status, code, param, words
     ("seed of another type", TEXT, {"prompt": "a", "seed": "s"}, 400, "invalid_type", "seed", "an integer"),
     ("too many log-probabilities", TEXT, {"prompt": "a", "logprobs": 100}, 400, "invalid_value", "logprobs", "to 20"),
     ("top_logprobs alone", CHAT, user("a", top_logprobs=2), 400, "invalid_value", "top_logprobs", "'logprobs' to be true"),
-    ("a schema", CHAT, user("a", response_format={"type": "json_schema", "json_schema": {}}), 400, "unsupported_value", "response_format", "text"),
+    ("no schema", CHAT, user("a", response_format={"type": "json_schema", "json_schema": {}}), 400, "invalid_type",
+     "response_format.json_schema.schema", "an object, but got nothing"),
+    ("a form that is not known", CHAT, user("a", response_format={"type": "yaml"}), 400, "invalid_value", "response_format.type", "'json_schema'"),
+    ("a form of another type", CHAT, user("a", response_format="json"), 400, "invalid_type", "response_format", "an object"),
+    ("a schema that is not understood", CHAT, user("a", **form({"type": "string", "pattern": "a+"})), 400, "invalid_schema",
+     "response_format.json_schema.schema", '"pattern" at / is not a keyword'),
+    ("a schema without an end", CHAT, user("a", **form({"$ref": "#"})), 400, "invalid_schema", "response_format.json_schema.schema",
+     "refers to itself"),
+    ("a schema bomb", CHAT, user("a", **form({"$ref": "#/$defs/d0", "$defs": {"d%d" % i: {"anyOf": [{"$ref": "#/$defs/d%d" % (i + 1)}] * 2}
+                                                                             for i in range(60)}})), 400, "invalid_schema",
+     "response_format.json_schema.schema", "more than 64 deep"),
     ("tools", CHAT, user("a", tools=[{"type": "function"}]), 400, "unsupported_parameter", "tools", "tools"),
     ("a suffix", TEXT, {"prompt": "a", "suffix": "b"}, 400, "unsupported_parameter", "suffix", "suffix"),
     ("best_of", TEXT, {"prompt": "a", "best_of": 3}, 400, "unsupported_value", "best_of", "best_of"),

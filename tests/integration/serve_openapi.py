@@ -122,8 +122,8 @@ def main():
             known |= set(schemas[name]["properties"])
         for inner in (schemas["Message"], schemas["ChatRequest"]["properties"]["stream_options"], schemas["ChatRequest"]["properties"]["response_format"]):
             known |= set(inner["properties"])
-        known |= {"text", "dimensions"}  # of a content's part; refused
-        asked = fields("call.c", "call_prompt.c", "routes.c") | {"prompt"}
+        known |= {"text", "dimensions", "schema"}  # of a content's part; refused; of a form
+        asked = fields("call.c", "call_form.c", "call_prompt.c", "routes.c") | {"prompt"}
         case("its fields are those that are read", known - {"user"} == asked, (known - {"user"}) ^ asked)
         responses(doc, s)
     finish()
