@@ -11,7 +11,7 @@ MAX_LINES = 1000
 CODE = (".c", ".h", ".py", ".sh")
 MAY_REPEAT = {"meson.build", "README.md", "run"}
 COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)
-DECLARED = re.compile(r"^(static inline )?[^\n#=({;]*?\b(pc_\w+)\(", re.M)
+DECLARED = re.compile(r"^(static inline )?(?=\S)[^\n#=({;]*?\b(pc_\w+)\(", re.M)  # what is indented is called, not declared
 PASTED = re.compile(r"pc_f32_to_\w+|pc_\w+_to_f32|pc_pack_\w+")  # spelt nowhere, made by macros
 LEFTOVER = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
 
