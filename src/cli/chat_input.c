@@ -336,7 +336,7 @@ int pc_chat_input_read(struct pc_chat_input *in, struct pc_buf *out, struct paco
     const char *text = out->data ? out->data : "";
     size_t len = out->len;
     pc_utf8_strip(&text, &len);
-    if (len == 0)
+    if (len == 0 || !out->data)
         return PC_CHAT_EMPTY;
     if (in->interactive)
         keep_message(in, out->data);

@@ -128,7 +128,7 @@ static const char *known_role(const char *role)
 
 static int add_message(struct pc_talk *t, const json_t *m, struct paco_error *err)
 {
-    const char *role, *content, *known;
+    const char *role = "", *content = "", *known;
     char shown[64];
     if (!json_is_object(m))
         return pc_error_set(err, PACO_EFORMAT, "is %s", pc_json_kind(m));

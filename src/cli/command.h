@@ -135,8 +135,8 @@ bool pc_completion(const char *shell, struct pc_buf *out);
 /** `paco help [CMD]`; exit code (help.c). */
 int pc_help_main(int argc, char **argv);
 
-extern const struct pc_command pc_cmd_recover, pc_cmd_chat, pc_cmd_data, pc_cmd_diff, pc_cmd_merge, pc_cmd_inspect,
-    pc_cmd_verify, pc_cmd_convert, pc_cmd_tokenize, pc_cmd_generate, pc_cmd_perplexity, pc_cmd_bench,
-    pc_cmd_doctor, pc_cmd_eval, pc_cmd_finetune, pc_cmd_pull, pc_cmd_serve;
+extern const struct pc_command pc_cmd_recover, pc_cmd_chat, pc_cmd_data, pc_cmd_diff, pc_cmd_merge,
+    pc_cmd_inspect, pc_cmd_verify, pc_cmd_convert, pc_cmd_tokenize, pc_cmd_generate, pc_cmd_perplexity,
+    pc_cmd_bench, pc_cmd_doctor, pc_cmd_eval, pc_cmd_finetune, pc_cmd_pull, pc_cmd_serve;
 
 #endif

@@ -27,7 +27,7 @@ static int refuse_diff(const struct pc_model *m, struct paco_error *err)
 
 static int fold_adapter(struct pc_model *m, const char *dir, struct paco_error *err)
 {
-    struct pc_adapter_report report;
+    struct pc_adapter_report report = {0};
     int rc = pc_adapter_open(dir, &m->adapter, err);
     if (rc == 0)
         rc = pc_adapter_apply(m->adapter, m->weights, &m->adapted, &report, err);

@@ -6,7 +6,14 @@
 #include <stdatomic.h>
 #include <string.h>
 
-enum { MAX_WAYS = 1024, MAX_TOPS = 1 << 14, MAX_NODES = 1 << 14, MAX_NEST = 1500, MAX_WORK = 1 << 16, MAX_CHECK = 1 << 22 };
+enum {
+    MAX_WAYS = 1024,
+    MAX_TOPS = 1 << 14,
+    MAX_NODES = 1 << 14,
+    MAX_NEST = 1500,
+    MAX_WORK = 1 << 16,
+    MAX_CHECK = 1 << 22
+};
 static const uint32_t NONE = UINT32_MAX;
 static const char WHAT[] = "a grammar";
 

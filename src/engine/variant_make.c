@@ -488,7 +488,7 @@ static int make_matrix(struct maker *m, int32_t i_layer, int k, struct paco_erro
     struct pc_delta *d = &m->v->delta.layers[i_layer].matrix[k];
     bool has_bias = k <= PC_LLAMA_O ? c->attention_bias : c->mlp_bias;
     char name[128];
-    struct both t;
+    struct both t = {0};
     *d = (struct pc_delta){.n_out = (size_t)shape.n_out, .n_in = (size_t)shape.n_in};
     snprintf(name, sizeof name, "model.layers.%d.%s.bias", i_layer, shape.name);
     int rc = has_bias ? make_vector(m, name, d->n_out, true, &d->bias, err) : 0;

@@ -154,7 +154,7 @@ static void add_dense(const struct round *r, const struct pc_delta_job *j, size_
 {
     const struct pc_delta *d = j->delta;
     size_t end = dense_index(&d->dense, out + n_out);
-    float block[BLOCK_ROWS * BLOCK_OUT];
+    float block[BLOCK_ROWS * BLOCK_OUT] = {0};
     for (size_t i = dense_index(&d->dense, out), n; i < end; i += n) {
         n = smaller(end - i, BLOCK_OUT);
         for (size_t t = 0; t < j->n_rows; t += BLOCK_ROWS) {

@@ -33,7 +33,7 @@ struct pc_transfer {
     uint64_t furthest; /* that at ever was when an attempt ended */
     char version[200]; /* the validator of the bytes before it; "" when nobody knows */
     int n_tries, status;
-    int n_in_vain; /* tries since one that brought at further than all before, that one included */
+    int n_in_vain;         /* tries since one that brought at further than all before, that one included */
     struct paco_error err; /* the last attempt's; of a sink that failed: its own */
     bool done;
 };

@@ -117,7 +117,9 @@ static int read_seed(struct pc_call *c, const struct pc_fields *f)
     int64_t seed = 0;
     if (!pc_field(f, "seed")) {
         c->sampler.seed = 0;
-        return getrandom(&c->sampler.seed, sizeof c->sampler.seed, 0) > 0 ? 0 : 0;
+        return getrandom(&c->sampler.seed, sizeof c->sampler.seed, 0) == sizeof c->sampler.seed
+                   ? 0
+                   : pc_fault_set(f->fault, 500, NULL, "seed", "The system has no random seed to give.");
     }
     int rc = pc_field_int(f, "seed", INT64_MIN, INT64_MAX, &seed);
     c->sampler.seed = (uint64_t)seed;

@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "serve/call_parts.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -137,6 +138,7 @@ int pc_call_read_messages(struct pc_call *c, const struct pc_fields *f)
     if (rc == 0)
         rc = add_prompt(c, 1, f->fault);
     if (rc == 0) {
+        assert(t.messages);
         size_t first = m->system && strcmp(t.messages[1].role, "system") != 0 ? 0 : 1;
         rc = pc_format_encode(
             m->format, m->tok, t.messages + first, t.n - first, m->bos, &c->prompts[0].ids, &err);

@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -18,6 +19,7 @@ void pc_notebook_release(struct pc_notebook *b)
 size_t pc_likeliest(const float *logits, size_t n_vocab, struct pc_likely *out, size_t n)
 {
     size_t held = 0;
+    assert(out || n == 0);
     for (size_t i = 0; i < n_vocab && n > 0; i++) {
         float x = logits[i];
         if (isnan(x) || (held == n && !(x > out[n - 1].logprob)))
@@ -52,6 +54,7 @@ int pc_notebook_add(struct pc_notebook *b, const struct pc_softmax *softmax, flo
     if (rc < 0)
         return rc;
     struct pc_likely *top = b->top ? b->top + b->n * (size_t)b->n_top : NULL;
+    assert(top || b->n_top == 0);
     float logprob = NAN;
     size_t n = 0;
     if (logits) {

@@ -16,10 +16,10 @@ struct pc_served {
     int32_t n_vocab;            /* logits of a row */
     const struct pc_tokenizer *tok;
     const struct pc_spelling *spelling; /* of tok's tokens, for answers that must have a form */
-    enum pc_format format; /* of chats; not AUTO */
-    const char *system;    /* for chats that bring none, or NULL */
-    int bos;               /* -1 as the tokenizer says, 0 never, 1 always */
-    const int32_t *eos;    /* of chats; the first n_own_eos, which are the model's own, of completions too */
+    enum pc_format format;              /* of chats; not AUTO */
+    const char *system;                 /* for chats that bring none, or NULL */
+    int bos;                            /* -1 as the tokenizer says, 0 never, 1 always */
+    const int32_t *eos; /* of chats; the first n_own_eos, which are the model's own, of completions too */
     size_t n_eos, n_own_eos;
     const char *const *stops; /* texts that end a chat's answer */
     size_t n_stops;

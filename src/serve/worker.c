@@ -212,7 +212,7 @@ static void limit_prompts(struct pc_server *s, const struct pc_scheduler_stats *
 {
     struct pc_scheduler_stats now = pc_scheduler_stats(s->scheduler);
     double rows = (double)(now.n_rows - before->n_rows) - (double)(now.n_decoded - before->n_decoded);
-    if (rows < LEAST_ROWS / 2)
+    if (2 * rows < LEAST_ROWS)
         return;
     double row = seconds / rows;
     s->row_seconds = s->row_seconds > 0 ? 0.75 * s->row_seconds + 0.25 * row : row;

@@ -123,9 +123,10 @@ static int tell(const struct pc_trainer *t, uint64_t *what, struct paco_error *e
 static int remove_damaged(
     const struct run *r, const struct pc_train_states *found, size_t n, struct paco_error *err)
 {
+    const struct pc_train_state *states = leads(r->t) ? found->v : NULL;
     int rc = 0;
-    for (size_t i = 0; i < n && rc == 0 && leads(r->t); i++)
-        rc = pc_train_state_remove(found->v[i].dir, err);
+    for (size_t i = 0; states && i < n && rc == 0; i++)
+        rc = pc_train_state_remove(states[i].dir, err);
     return after_leader(r->t, rc, err);
 }
 
@@ -139,10 +140,11 @@ static void remember(const struct run *r, const char *dir)
 static int load_latest(struct run *r, const struct pc_train_states *found, size_t n, struct paco_error *err)
 {
     const struct pc_train_saving *s = &r->o->saving;
+    const struct pc_train_state *states = leads(r->t) ? found->v : NULL;
     int rc = 0;
     for (size_t i = 0; i < n; i++) {
         struct paco_error why = {0};
-        const char *dir = leads(r->t) ? found->v[i].dir : "";
+        const char *dir = states ? states[i].dir : "";
         rc = pc_train_state_load(r->t, dir, s->identity, &why);
         if (rc != PACO_EVERIFY && rc != PACO_EFORMAT && rc != PACO_ENOENT) {
             if (rc < 0 && err)
