@@ -193,8 +193,8 @@ static void test_refusals(void **state)
             "0 to 20"},
         {PC_CALL_CHAT, "{" TALK ",\"response_format\":\"json\"}", "invalid_type", "response_format",
             "an object"},
-        {PC_CALL_CHAT, "{" TALK ",\"response_format\":{\"type\":\"json_object\"}}", "unsupported_value",
-            "response_format", "'text'"},
+        {PC_CALL_CHAT, "{" TALK ",\"response_format\":{\"type\":\"yaml\"}}", "invalid_value",
+            "response_format.type", "'json_schema'"},
         {PC_CALL_CHAT, "{" TALK ",\"max_tokens\":20}", "context_length_exceeded", "messages",
             "length is 20 tokens. However, you requested 21 tokens (1 in the messages, 20 in the "
             "completion)"},

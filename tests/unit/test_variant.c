@@ -51,6 +51,8 @@ static void write_weights(struct scratch *s, const char *name, const struct pc_c
         at += t->size;
     }
     pc_buf_printf(&b, "}");
+    while (b.len % 8) // tensors are read to where numbers may lie
+        pc_buf_putc(&b, ' ');
     size_t header = b.len;
     unsigned char *bytes = malloc(8 + header + (size_t)at);
     assert_non_null(bytes);
