@@ -6,6 +6,7 @@
 #include "cli/answering.h"
 #include "cli/command.h"
 #include "cli/input.h"
+#include "cli/serve_models.h"
 #include "engine/constraint.h"
 #include "model/llama_attention.h"
 #include "serve/listen.h"
@@ -32,13 +33,24 @@ enum {
 struct values {
     struct pc_model_args model;
     const char *alias, *host, *key_file, *cert, *cert_key, *cors, *format, *system, *bos;
-    struct pc_strings keys, stops;
+    struct pc_strings keys, stops, diffs, adapters;
     int64_t port, context, parallel, kv_tokens, n, queue, top_k;
     double timeout, temp, top_p, min_p, repeat_penalty;
 };
 
 static const struct pc_option g_options[] = {
-    PC_MODEL_ROWS(struct values, model, true),
+    PC_MODEL_ROW(struct values, model, true),
+    {.name = "diff",
+        .type = PC_OPT_LIST,
+        .offset = offsetof(struct values, diffs),
+        .arg = "NAME=DIR",
+        .help = "a weight diff of MODEL, served beside it as NAME; may be given several times (DIR alone: "
+                "their sum is the model)"},
+    {.name = "adapter",
+        .type = PC_OPT_LIST,
+        .offset = offsetof(struct values, adapters),
+        .arg = "NAME=DIR",
+        .help = "a LoRA adapter of MODEL, likewise (DIR alone: it is folded into the model)"},
     {.name = "alias",
         .type = PC_OPT_STRING,
         .offset = offsetof(struct values, alias),
@@ -188,7 +200,8 @@ struct job {
     struct pc_answering a;
     struct pc_engine *engine;
     struct pc_spelling *spelling;
-    struct pc_served served;
+    struct pc_tunes tunes;
+    struct pc_served *served;
     char name[256];
     const char *keys[MAX_KEYS];
     size_t n_keys;
@@ -200,24 +213,10 @@ struct job {
 static void close_model(void *ctx)
 {
     struct job *j = ctx;
+    pc_tunes_shut(&j->tunes);
     pc_engine_close(j->engine);
     pc_spelling_free(j->spelling);
     pc_answering_close(&j->a);
-}
-
-static const char *base_name(const char *path, char *out, size_t size)
-{
-    size_t len = strlen(path);
-    while (len > 1 && path[len - 1] == '/')
-        len--;
-    size_t at = len;
-    while (at > 0 && path[at - 1] != '/')
-        at--;
-    len -= at;
-    if (len > 5 && strncmp(path + at + len - 5, ".gguf", 5) == 0)
-        len -= 5;
-    snprintf(out, size, "%.*s", (int)len, path + at);
-    return out;
 }
 
 /* Keys and values for parallel answers of some length, or for one as long as the context; but a quarter of
@@ -234,26 +233,27 @@ static void plan(
     o->prefix_size = (uint64_t)o->plan_tokens / 2 / PC_KV_BLOCK * block;
 }
 
-static void describe(struct job *j)
+/* The base and what is beside it, as the server sees them. */
+static int list_models(struct job *j, struct pc_house *house, struct paco_error *err)
 {
-    const struct pc_answering *a = &j->a;
-    base_name(j->v->model.diff ? j->v->model.diff : j->v->model.model, j->name, sizeof j->name);
-    j->served = (struct pc_served){.name = j->v->alias ? j->v->alias : j->name,
-        .n_vocab = a->model.config->vocab_size,
-        .tok = a->tok,
-        .spelling = j->spelling,
-        .format = a->prompter.format,
-        .system = a->prompter.system,
-        .bos = a->prompter.bos,
-        .eos = a->eos,
-        .n_eos = a->n_eos,
-        .n_own_eos = a->n_own_eos,
-        .stops = a->stops,
-        .n_stops = a->n_stops,
-        .sampling = a->sampling};
-    /* OpenAI's default, where neither the model's own settings nor the user want to sample in another way. */
-    if (a->sampling.temperature == 0 && isnan(j->v->temp))
-        j->served.sampling.temperature = 1;
+    const struct values *v = j->v;
+    struct pc_served *list = pc_alloc(1 + j->tunes.n, sizeof *list);
+    if (!list)
+        return pc_error_mem(err, (1 + j->tunes.n) * sizeof *list, "models");
+    const char *name = v->alias ? v->alias : pc_served_base_name(&v->model, j->name, sizeof j->name);
+    list[0] = pc_served_of(name, &j->a, j->spelling, v->temp);
+    for (size_t i = 0; i < j->tunes.n; i++) {
+        const struct pc_tune *t = &j->tunes.v[i];
+        list[1 + i] = pc_served_of(t->name, &t->a, t->spelling, v->temp);
+        list[1 + i].variant = t->variant;
+        list[1 + i].parent = name;
+        list[1 + i].size = pc_variant_size(t->variant);
+    }
+    j->served = list;
+    house->engine = j->engine;
+    house->models = list;
+    house->n_models = 1 + j->tunes.n;
+    return 0;
 }
 
 static int open_model(void *ctx, struct pc_house *house, struct paco_error *err)
@@ -291,10 +291,10 @@ static int open_model(void *ctx, struct pc_house *house, struct paco_error *err)
     rc = pc_engine_open(j->a.model.weights, c, &o, &j->engine, err);
     if (rc == 0)
         rc = pc_spelling_new(j->a.tok, &j->spelling, err);
-    describe(j);
-    house->engine = j->engine;
-    house->models = &j->served;
-    house->n_models = 1;
+    if (rc == 0)
+        rc = pc_tunes_open(&j->tunes, j->self, &wishes, &j->a, j->engine, err);
+    if (rc == 0)
+        rc = list_models(j, house, err);
     house->context = context;
     house->kv_tokens = (uint64_t)o.plan_tokens;
     return rc;
@@ -344,10 +344,11 @@ static void say_ready(const struct job *j, struct pc_server *s, const struct pc_
 {
     const char *path = pc_listen_path(o->host);
     if (path)
-        pc_command_note(j->self, "%s is served at unix:%s", j->served.name, path);
+        pc_command_note(j->self, "%s is served at unix:%s", j->served->name, path);
     else
-        pc_command_note(j->self, "%s is served at %s://%s%s%s:%d", j->served.name, o->cert ? "https" : "http",
-            strchr(o->host, ':') ? "[" : "", o->host, strchr(o->host, ':') ? "]" : "", pc_server_port(s));
+        pc_command_note(j->self, "%s is served at %s://%s%s%s:%d", j->served->name,
+            o->cert ? "https" : "http", strchr(o->host, ':') ? "[" : "", o->host,
+            strchr(o->host, ':') ? "]" : "", pc_server_port(s));
 }
 
 /* Until it ends by itself or a signal asks for that. A second signal kills. */
@@ -379,6 +380,8 @@ static int serve(struct job *j, struct paco_error *err)
     int rc = read_keys(j, err);
     if (rc == 0)
         rc = read_tls(j, err);
+    if (rc == 0)
+        rc = pc_tunes_check(&j->tunes, v->model.model, err);
     if (rc < 0)
         return rc;
     const struct pc_server_options o = {.host = v->host,
@@ -425,9 +428,17 @@ static int run(const struct pc_command *self, int argc, char **argv)
         pc_buf_init(&j->cert_key, MAX_PEM);
         signal(SIGPIPE, SIG_IGN); /* clients go away */
     }
-    int rc = j ? serve(j, &err) : pc_error_mem(&err, sizeof *j, "a server");
-    code = rc < 0 ? pc_command_fail(self, &err) : PC_EXIT_OK;
+    int rc = j ? pc_tunes_parse(&v.diffs, &v.adapters, v.alias, &v.model, &j->tunes, &err)
+               : pc_error_mem(&err, sizeof *j, "a server");
+    if (rc == PACO_EINVAL)
+        code = pc_command_misuse(self, "%s", err.message);
+    else if (rc == 0)
+        rc = serve(j, &err);
+    if (code < 0)
+        code = rc < 0 ? pc_command_fail(self, &err) : PC_EXIT_OK;
     if (j) {
+        pc_free(j->served);
+        pc_tunes_close(&j->tunes);
         pc_buf_release(&j->key_text);
         pc_buf_release(&j->cert);
         pc_buf_release(&j->cert_key);
@@ -440,12 +451,15 @@ static int run(const struct pc_command *self, int argc, char **argv)
 const struct pc_command pc_cmd_serve = {
     .name = "serve",
     .summary = "answer over HTTP, as OpenAI's servers do",
-    .usage = "-m MODEL [--diff DIR] [options]",
+    .usage = "-m MODEL [--diff [NAME=]DIR] [--adapter [NAME=]DIR] [options]",
     .description =
         "Clients made for OpenAI's interface work unchanged with http://127.0.0.1:8080/v1 as their base\n"
         "URL: chat/completions, completions (with echo and log-probabilities of the prompt), models; and\n"
         "/tokenize, /detokenize, /health, /metrics (Prometheus), /props. Answers are streamed, computed\n"
         "side by side, and the same bytes alone and in company.\n"
+        "\n"
+        "--diff NAME=DIR and --adapter NAME=DIR serve fine-tunes of MODEL beside it: the request's model\n"
+        "field chooses, MODEL is in memory once, and requests for all of them are computed together.\n"
         "\n"
         "Nobody but this machine is listened to unless --host says so, and then keys (--api-key,\n"
         "PACO_API_KEY, --api-key-file) and TLS are advisable. SIGTERM and Ctrl-C finish what is under\n"
@@ -453,6 +467,7 @@ const struct pc_command pc_cmd_serve = {
     .examples = "$ paco serve -m model.gguf\n"
                 "$ paco serve -m DIR --host 0.0.0.0 --port 8443 --api-key-file keys --tls-cert c.pem "
                 "--tls-key k.pem\n"
+                "$ paco serve -m BASE --adapter support=DIR --adapter legal=DIR --diff alpaca=DIR\n"
                 "$ paco serve -m BASE --diff DIFF --host unix:/run/paco.sock",
     .options = g_options,
     .run = run,

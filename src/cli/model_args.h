@@ -25,14 +25,14 @@ struct pc_model_args {
 /* Rows for struct TYPE with a struct pc_model_args called MEMBER: which model, and how it is run. */
 // Designators and member names take no parentheses.
 // NOLINTBEGIN(bugprone-macro-parentheses)
+#define PC_MODEL_ROW(TYPE, MEMBER, REQUIRED)                                                                 \
+    {                                                                                                        \
+        .name = "model", .short_name = 'm', .type = PC_OPT_STRING, .offset = offsetof(TYPE, MEMBER.model),   \
+        .arg = "MODEL", .help = "model folder, .gguf file, or a name in the Hugging Face cache",             \
+        .required = REQUIRED                                                                                 \
+    }
 #define PC_MODEL_ROWS(TYPE, MEMBER, REQUIRED)                                                                \
-    {.name = "model",                                                                                        \
-        .short_name = 'm',                                                                                   \
-        .type = PC_OPT_STRING,                                                                               \
-        .offset = offsetof(TYPE, MEMBER.model),                                                              \
-        .arg = "MODEL",                                                                                      \
-        .help = "model folder, .gguf file, or a name in the Hugging Face cache",                             \
-        .required = REQUIRED},                                                                               \
+    PC_MODEL_ROW(TYPE, MEMBER, REQUIRED),                                                                    \
     {                                                                                                        \
         .name = "diff", .type = PC_OPT_STRING, .offset = offsetof(TYPE, MEMBER.diff), .arg = "DIR",          \
         .help = "a weight diff: MODEL is its base, and their sum is run"                                     \

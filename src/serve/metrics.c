@@ -55,3 +55,12 @@ void pc_metrics_write(struct pc_buf *b, const struct pc_metrics *m, const struct
     put_seconds(b, "paco_time_to_first_token_seconds", "From arrival to the first token.", &m->first_token);
     put_seconds(b, "paco_request_seconds", "From arrival to the end of the answer.", &m->whole);
 }
+
+void pc_metrics_write_tunes(struct pc_buf *b, const struct pc_house *house)
+{
+    if (house->n_models > 1)
+        put_head(b, "paco_fine_tune_bytes", "gauge", "Memory of a fine-tune beside its base.");
+    for (size_t i = 1; i < house->n_models; i++)
+        pc_buf_printf(b, "paco_fine_tune_bytes{model=\"%s\"} %llu\n", house->models[i].name,
+            (unsigned long long)house->models[i].size);
+}

@@ -4,6 +4,7 @@
 #define PC_SERVE_METRICS_H
 
 #include "base/buf.h"
+#include "serve/served.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -32,5 +33,8 @@ struct pc_gauges {
     uint64_t kv_tokens;
 };
 void pc_metrics_write(struct pc_buf *b, const struct pc_metrics *m, const struct pc_gauges *now);
+
+/** And what the models beside the first one take. Their names need no escapes. */
+void pc_metrics_write_tunes(struct pc_buf *b, const struct pc_house *house);
 
 #endif

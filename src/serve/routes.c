@@ -202,8 +202,17 @@ static void put_model(struct pc_exchange *x, const struct pc_served *m)
     pc_buf_puts(&x->reply, "{\"id\":");
     put_string(&x->reply, m->name);
     pc_buf_printf(&x->reply,
-        ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"paco\",\"max_model_len\":%d}",
+        ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"paco\",\"max_model_len\":%d,\"root\":",
         (long long)s->started, s->limits.context);
+    put_string(&x->reply, m->parent ? m->parent : m->name);
+    pc_buf_puts(&x->reply, ",\"parent\":");
+    if (m->parent)
+        put_string(&x->reply, m->parent);
+    else
+        pc_buf_puts(&x->reply, "null");
+    if (m->parent)
+        pc_buf_printf(&x->reply, ",\"bytes\":%llu", (unsigned long long)m->size);
+    pc_buf_putc(&x->reply, '}');
 }
 
 static void answer_models(struct pc_exchange *x)
@@ -261,6 +270,8 @@ static void answer_metrics(struct pc_exchange *x)
     pthread_mutex_unlock(&s->lock);
     x->type = "text/plain; version=0.0.4; charset=utf-8";
     pc_metrics_write(&x->reply, &m, &now);
+    if (pc_server_state(s) == PC_SERVER_READY)
+        pc_metrics_write_tunes(&x->reply, &s->house);
 }
 
 static void answer_page(struct pc_exchange *x)
