@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -209,6 +210,31 @@ bool pc_path_is_inside(const char *path, const char *dir)
 {
     size_t n = strlen(dir);
     return strncmp(path, dir, n) == 0 && (path[n] == '/' || path[n] == '\0');
+}
+
+bool pc_path_resolve(const char *path, char out[PATH_MAX])
+{
+    char above[PATH_MAX];
+    size_t n = strlen(path), rest = n;
+    if (n == 0 || n >= sizeof above)
+        return false;
+    memcpy(above, path, n + 1);
+    while (!realpath(above, out)) {
+        while (rest > 0 && path[rest - 1] == '/')
+            rest--;
+        while (rest > 0 && path[rest - 1] != '/')
+            rest--;
+        if (rest == 0 && strcmp(above, ".") == 0)
+            return false;
+        memcpy(above, rest ? path : ".", rest ? rest : 1);
+        above[rest ? rest : 1] = '\0';
+    }
+    size_t end = strlen(out);
+    const char *slash = rest < n && out[end - 1] != '/' ? "/" : "";
+    int more = snprintf(out + end, PATH_MAX - end, "%s%s", slash, path + rest);
+    for (end += more > 0 ? (size_t)more : 0; end > 1 && end < PATH_MAX && out[end - 1] == '/';)
+        out[--end] = '\0';
+    return end < PATH_MAX;
 }
 
 bool pc_ends_with(const char *s, const char *suffix)

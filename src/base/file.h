@@ -47,6 +47,9 @@ bool pc_path_exists(const char *path);
 /** True if path is dir or lies below it, going by the text of the two. */
 bool pc_path_is_inside(const char *path, const char *dir);
 bool pc_path_is_dir(const char *path);
+/** realpath of what exists of path, and the rest of it as it stands: what it will be called when it is there.
+ * PATH_MAX is 4096. False when it is too long, or nothing above it can be looked up. */
+bool pc_path_resolve(const char *path, char out[4096]);
 bool pc_ends_with(const char *s, const char *suffix);
 
 /** Names in a directory (no "." or ".."), sorted by byte. names and its strings are owned: pc_names_free. At

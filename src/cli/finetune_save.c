@@ -6,6 +6,8 @@
 #include "cli/job_args.h"
 #include "weights/manifest_read.h"
 
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* An output beside the model, and the part that the model has in making it. */
@@ -55,22 +57,88 @@ static bool resumes(const struct pc_finetune *f)
     return f->run.resume || f->run.resume_from;
 }
 
+/* ---- beforehand ---- */
+
+static int clash(const struct also *a, const char *why, const char *path, struct paco_error *err)
+{
+    pc_error_set(err, PACO_EINVAL, "%s %s%s: write it somewhere else",
+        a->is_file ? "the --save_gguf file" : "the --save_diff folder", why, path);
+    return pc_error_path(err, a->path), PACO_EINVAL;
+}
+
+/* Nothing that the run is made of may be replaced: with --force it would be, after the last step. */
+static int check_inputs(
+    const struct pc_finetune *f, const struct also *a, const char *to, struct paco_error *err)
+{
+    const struct pc_finetune_values *v = f->v;
+    const char *const inputs[] = {v->model, v->diff, v->init_adapter, v->train_file, v->validation_file,
+        v->sample_prompts, v->eval_data, v->resume_from};
+    bool there = pc_path_exists(to);
+    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
+        char in[PATH_MAX];
+        if (!inputs[i] || !realpath(inputs[i], in))
+            continue; // of a name in the cache nothing is replaced
+        if (pc_journal_replaces(to, in))
+            return clash(a, "would replace what this run reads, ", inputs[i], err);
+        // A new file may be put beside a model's.
+        if (pc_path_is_inside(to, in) && (there || !a->is_file))
+            return clash(a, "lies in what this run reads, ", inputs[i], err);
+    }
+    return 0;
+}
+
+/* Of the run's own directory a file of its own name may be in. */
+static int check_output(
+    const struct pc_finetune *f, const struct also *a, const char *to, struct paco_error *err)
+{
+    char out[PATH_MAX];
+    if (!f->v->out || !pc_path_resolve(f->v->out, out))
+        return 0;
+    if (pc_journal_replaces(to, out))
+        return clash(a, "would replace --output_dir ", f->v->out, err);
+    if (!pc_path_is_inside(to, out))
+        return 0;
+    bool apart = a->is_file && pc_ends_with(to, ".gguf") && !strchr(to + strlen(out) + 1, '/');
+    return apart ? 0 : clash(a, "lies in --output_dir ", f->v->out, err);
+}
+
 static int check(const struct pc_finetune *f, struct also a, struct paco_error *err)
 {
     unsigned flags = (f->v->force ? PC_JOURNAL_FORCE : 0) | (a.is_file ? PC_JOURNAL_FILE : 0);
+    char to[PATH_MAX];
     if (!a.path || (resumes(f) && is_made(f, &a)))
         return 0;
-    int rc = pc_journal_check(a.path, flags, err);
+    int rc = 0;
+    if (pc_path_resolve(a.path, to) && (rc = check_inputs(f, &a, to, err)) == 0)
+        rc = check_output(f, &a, to, err);
+    if (rc == 0)
+        rc = pc_journal_check(a.path, flags, err);
     if (rc == PACO_EEXIST && resumes(f))
         pc_error_prefix(err, "not made of the model in %s", f->v->out);
     return rc;
 }
 
+/* Neither may be in the way of the other. */
+static int check_both(const struct pc_finetune *f, struct paco_error *err)
+{
+    const struct also diff = also_diff(f), gguf = also_gguf(f);
+    char folder[PATH_MAX], file[PATH_MAX];
+    if (!diff.path || !gguf.path || !pc_path_resolve(diff.path, folder) ||
+        !pc_path_resolve(gguf.path, file) ||
+        (!pc_journal_replaces(folder, file) && !pc_path_is_inside(folder, file)))
+        return 0;
+    return clash(&gguf, "is in the way of --save_diff ", diff.path, err);
+}
+
 int pc_finetune_check_saves(const struct pc_finetune *f, struct paco_error *err)
 {
-    int rc = check(f, also_diff(f), err);
+    int rc = check_both(f, err);
+    if (rc == 0)
+        rc = check(f, also_diff(f), err);
     return rc < 0 ? rc : check(f, also_gguf(f), err);
 }
+
+/* ---- afterwards ---- */
 
 static bool is_wanted(const struct pc_finetune *f, struct also a)
 {

@@ -5,7 +5,8 @@
 
 #include "cli/finetune_model.h"
 
-/** Whether they may be written, before the first step: PACO_EEXIST, as paco diff and paco convert say. */
+/** Whether they may be written, before the first step: PACO_EEXIST, as paco diff and paco convert say, or
+ * PACO_EINVAL where they would replace what the run reads, or lie in its directory. */
 int pc_finetune_check_saves(const struct pc_finetune *f, struct paco_error *err);
 
 /** Write them, of the model that stands in the output directory. */

@@ -163,17 +163,6 @@ static int check_space(const struct pc_writer *w, struct paco_error *err)
     return PACO_ENOSPC;
 }
 
-/* realpath of what exists of it. */
-static bool resolve(const char *path, char out[PATH_MAX])
-{
-    char parent[PATH_MAX];
-    if (realpath(path, out))
-        return true;
-    existing_parent(path, parent);
-    return realpath(parent, out) && strlen(out) + strlen(path) + 2 < PATH_MAX &&
-           (snprintf(out + strlen(out), PATH_MAX - strlen(out), "/%s", pc_path_base(path)), true);
-}
-
 /* The file that holds t. */
 static const char *file_of(const struct pc_tensor *t, uint64_t *offset)
 {
@@ -212,11 +201,11 @@ static int clash(const struct pc_write_options *o, const char *how, const char *
 static int check_inputs(const struct pc_write_options *o, struct paco_error *err)
 {
     char out[PATH_MAX], in[PATH_MAX];
-    if (!resolve(o->out_dir, out))
+    if (!pc_path_resolve(o->out_dir, out))
         return 0;
     for (size_t i = 0; i < o->n_inputs; i++) {
         const struct pc_write_input *input = &o->inputs[i];
-        bool known = resolve(input->path, in);
+        bool known = pc_path_resolve(input->path, in);
         if (known && strcmp(in, out) == 0)
             return clash(o, "is", input->role, input->path, err);
         // A file may be put beside those it is made of.

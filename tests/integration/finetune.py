@@ -475,10 +475,43 @@ def templates():
     case("a prompt is no format", not os.path.exists(os.path.join(WHOLE, "chat_template.jinja")), files_of(WHOLE).keys())
 
 
+def besides_what_is_read():
+    """--force replaces an earlier run's files, never what this one is made of; what cannot be written is known before the first step."""
+    top = work("inputs", "x")[:-2]
+    base, data, more = os.path.join(top, "base"), os.path.join(top, "data.jsonl"), os.path.join(top, "held-out.jsonl")
+    shutil.copytree(BASE, base)
+    for path in (data, more):
+        shutil.copy(DATA, path)
+    gguf, linked, out = os.path.join(top, "base.gguf"), work("linked.gguf"), work("clash")
+    paco("convert", base, "--out", gguf, "--to", "gguf")
+    os.symlink(gguf, linked)
+    before = files_of(top), files_of(base)
+    for model, option, path, text in ((gguf, "--save_gguf", gguf, "would replace what this run reads, " + gguf),
+                                      (linked, "--save_gguf", gguf, "would replace what this run reads"),
+                                      (base, "--save_gguf", data, "would replace what this run reads, " + data),
+                                      (base, "--save_gguf", more, "would replace what this run reads, " + more),
+                                      (base, "--save_gguf", os.path.join(base, "model.safetensors"), "lies in what this run reads, " + base),
+                                      (base, "--save_diff", top, "would replace what this run reads"),
+                                      (base, "--save_diff", os.path.join(base, "diff"), "lies in what this run reads"),
+                                      (base, "--save_diff", out, "would replace --output_dir"),
+                                      (base, "--save_diff", os.path.join(out, "deep", "diff"), "lies in --output_dir"),
+                                      (base, "--save_gguf", os.path.join(out, "model.safetensors"), "lies in --output_dir"),
+                                      (base, "--save_gguf", os.path.join(out, "step_20", "x.gguf"), "lies in --output_dir")):
+        for force in ([], ["--force"]):
+            done = paco("finetune", "-m", model, *flags(out, "--validation_file", more, option, path, *force, data=data)[3:])
+            case("refused %s: %s %s" % (force, option, os.path.basename(path)), done.returncode == 2 and text in done.stderr and
+                 not os.path.exists(out) and (files_of(top), files_of(base)) == before, done.stderr)
+    both = work("both")
+    done = paco(*flags(out, "--save_diff", both, "--save_gguf", os.path.join(both, "x.gguf")))
+    case("a GGUF file in the diff's way", done.returncode == 2 and "is in the way of --save_diff" in done.stderr and not os.path.exists(out), done.stderr)
+    done = paco("finetune", "-m", gguf, *flags(out, "--save_gguf", os.path.join(out, "x.gguf"), "--max_train_steps", 1)[3:])
+    case("a file of its own name is welcome", done.returncode == 0 and os.path.exists(os.path.join(out, "x.gguf")), done.stderr)
+
+
 def besides():
     """--save_diff and --save_gguf, refused beforehand or written afterwards; --show-examples."""
     diff, gguf, again = work("besides-diff"), work("besides.gguf"), work("besides-again")
-    done = paco(*flags(work("besides"), "--save_diff", BASE))
+    done = paco(*flags(work("besides"), "--save_diff", WHOLE))
     case("a diff where something is", done.returncode == 1 and not os.path.exists(work("besides")), done.stderr)
     out = runs("besides", "--save_diff", diff, "--save_gguf", gguf)
     paco("recover", "--raw", BASE, "--diff", diff, "--out", again)
@@ -583,6 +616,7 @@ itself()
 long_examples()
 twice_damaged()
 besides()
+besides_what_is_read()
 upstream_s_command()
 new_pad()
 packed()
