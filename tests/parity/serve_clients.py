@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`paco serve` asked by the programs people have: OpenAI's official clients for Python and JavaScript, and
+lm-evaluation-harness, all as they are released.
+
+The harness runs tasks made up here (choices, free answers, whole texts) three ways: its `hf` model, which is Transformers
+in float32, on a folder that `paco convert` wrote; `local-completions`, which scores by echo and log-probabilities of
+token ids, against `paco serve --dtype f32` on the same folder; and `local-chat-completions`. Scores must be equal, and
+each log-likelihood within what float32 leaves.
+
+Stack: clients (today, and what clients.txt names). The JavaScript client is looked for below PACO_PARITY_HOME/clients/js, where
+setup.sh puts it when npm is there.
+"""
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+from common import ROOT, Skipped, binary, case, default_model, equal, expect, finish, note, paco, parity_home, work
+
+os.environ["PACO"] = str(binary())
+sys.path.insert(0, str(ROOT / "tests" / "integration"))
+from serving import Server  # noqa: E402
+
+MESSAGES = [{"role": "user", "content": "Name a colour."}]
+TOLERANCE = 2e-4  # of a log-likelihood in nats: two ways to sum in float32, over some twenty layers
+
+
+def url(server):
+    return "http://%s:%d/v1" % (server.host, server.port)
+
+
+def openai_client(server):
+    try:
+        import openai
+    except ImportError:
+        raise Skipped("no openai (tests/parity/setup.sh)") from None
+    return openai, openai.OpenAI(base_url=url(server), api_key="none", max_retries=0)
+
+
+def chats(server, model):
+    _, client = openai_client(server)
+    create = client.chat.completions.create
+    asked = {"model": model, "messages": MESSAGES, "max_tokens": 12, "temperature": 0}
+    whole = create(**asked)
+    text = whole.choices[0].message.content
+    expect(text and whole.usage.total_tokens == whole.usage.prompt_tokens + 12, whole)
+    pieces = list(create(**asked, stream=True, stream_options={"include_usage": True}))
+    equal("streamed", "".join(p.choices[0].delta.content or "" for p in pieces if p.choices), text)
+    equal("usage of the stream", pieces[-1].usage, whole.usage)
+    several = create(**{**asked, "temperature": 1}, n=3, seed=5)
+    equal("indices", [c.index for c in several.choices], [0, 1, 2])
+    expect(len({c.message.content for c in several.choices}) > 1, several)
+    equal("the same seed", [c.message.content for c in create(**{**asked, "temperature": 1}, n=3, seed=5).choices],
+          [c.message.content for c in several.choices])
+    noted = create(**asked, logprobs=True, top_logprobs=2).choices[0].logprobs.content
+    equal("tokens", "".join(t.token for t in noted), text)
+    expect(all(len(t.top_logprobs) == 2 and t.top_logprobs[0].token == t.token and t.logprob <= 0 for t in noted), noted)
+    word = text.split()[1]
+    stopped = create(**asked, stop=[word])
+    equal("stopped", (stopped.choices[0].message.content, stopped.choices[0].finish_reason), (text[:text.index(word)], "stop"))
+
+
+def completions(server, model):
+    _, client = openai_client(server)
+    create = client.completions.create
+    r = create(model=model, prompt="The sky is", max_tokens=3, temperature=0, echo=True, logprobs=2).choices[0]
+    l = r.logprobs
+    equal("text", "".join(l.tokens), r.text)
+    expect(r.text.startswith("The sky is") and l.token_logprobs[0] is None and all(x <= 0 for x in l.token_logprobs[1:]), r)
+    equal("offsets", [r.text[a:b] for a, b in zip(l.text_offset, l.text_offset[1:])], l.tokens[:-1])
+    several = create(model=model, prompt=["The sky is", "One, two,"], max_tokens=4, temperature=0, n=2).choices
+    expect([c.index for c in several] == [0, 1, 2, 3] and several[0].text == several[1].text != several[2].text, several)
+    streamed = create(model=model, prompt="One, two,", max_tokens=4, temperature=0, stream=True)
+    equal("streamed", "".join(p.choices[0].text for p in streamed), several[2].text)
+
+
+def errors(server, model):
+    openai, client = openai_client(server)
+
+    def raised(kind, status, code, **asked):
+        try:
+            client.chat.completions.create(**{"model": model, "messages": MESSAGES, **asked})
+        except openai.APIStatusError as e:
+            equal("error", (type(e), e.status_code, e.code), (kind, status, code))
+            return e
+        raise AssertionError("no error")
+
+    raised(openai.NotFoundError, 404, "model_not_found", model="other")
+    equal("param", raised(openai.BadRequestError, 400, "invalid_value", temperature=9).param, "temperature")
+    raised(openai.BadRequestError, 400, "context_length_exceeded", messages=[{"role": "user", "content": "word " * 9000}])
+    raised(openai.BadRequestError, 400, "invalid_type", extra_body={"n": "two"})
+
+
+def wrong_key(gguf):
+    with Server("-m", gguf, "--api-key", "right") as s:
+        openai, client = openai_client(s)
+        try:
+            client.models.list()
+        except openai.AuthenticationError as e:
+            equal("code", e.code, "invalid_api_key")
+        else:
+            raise AssertionError("no error")
+        expect(client.with_options(api_key="right").models.list().data, "no models")
+
+
+def lists_and_embeddings(server, model):
+    _, client = openai_client(server)
+    equal("models", [m.id for m in client.models.list()], [model])
+    equal("a model", client.models.retrieve(model).id, model)
+    packed = client.embeddings.create(model=model, input=["sky", "sea"])  # the client asks for base64
+    plain = client.embeddings.create(model=model, input=["sky", "sea"], encoding_format="float")
+    for a, b in zip(packed.data, plain.data):
+        expect(len(a.embedding) == 576 and max(abs(x - y) for x, y in zip(a.embedding, b.embedding)) < 1e-6, (a, b))
+
+
+def javascript(server, model):
+    module = parity_home() / "clients" / "js" / "node_modules" / "openai" / "index.mjs"
+    node = shutil.which("node")
+    if not node or not module.exists():
+        raise Skipped("no node or no %s (tests/parity/setup.sh)" % module)
+    _, client = openai_client(server)
+    done = subprocess.run([node, ROOT / "tests" / "parity" / "serve_clients.mjs", module, url(server), model], capture_output=True, text=True,
+                          timeout=300, check=False)
+    expect(done.returncode == 0, done.stderr)
+    seen = json.loads(done.stdout)
+    whole = client.chat.completions.create(model=model, messages=MESSAGES, max_tokens=12, temperature=0)
+    text, usage = whole.choices[0].message.content, whole.usage.total_tokens
+    equal("models", seen["models"], [model])
+    equal("chat", seen["chat"], [text, "length", usage])
+    equal("stream", seen["stream"], [text, usage])
+    equal("runner", seen["runner"], text)
+    equal("stopped", seen["stopped"], True)
+    r = client.completions.create(model=model, prompt="The sky is", max_tokens=2, temperature=0, echo=True, logprobs=2).choices[0]
+    equal("completion", seen["completion"], [r.text, r.logprobs.tokens, r.logprobs.token_logprobs])
+    v = client.embeddings.create(model=model, input=["sky", "sea"])
+    expect(max(abs(x - y) for a, b in zip(seen["embedding"], v.data) for x, y in zip(a, b.embedding)) < 1e-6, seen["embedding"])
+    equal("no such model", seen["no such model"], {"raised": "NotFoundError", "status": 404, "code": "model_not_found", "param": "model"})
+    equal("bad request", seen["bad request"], {"raised": "BadRequestError", "status": 400, "code": "invalid_value", "param": "temperature"})
+
+
+CHOICES = [("The capital of France is", ["Paris", "London", "Rome", "Madrid"]), ("Water is made of hydrogen and", ["gold", "oxygen", "iron"]),
+           ("A triangle has", ["four sides", "three sides", "no sides"]), ("The opposite of hot is", ["warm", "cold", "dry", "tall"]),
+           ("The largest planet is", ["Mars", "Jupiter", "Venus"]), ("Two plus two is", ["five", "three", "four"]),
+           ("Caf\u00e9 is French for", ["coffee house", "chair", "\u2603 snow"]), ("A dog is", ["an animal", "a plant", "a rock"])]
+ASKED = ["What colour is the sky?", "Name three fruits.", "How many days has a week?", "What is 7 + 5?", "Who wrote Hamlet?"]
+TEXTS = ["The quick brown fox jumps over the lazy dog. " * 3, "na\u00efve r\u00e9sum\u00e9s \u2014 \u65e5\u672c\u8a9e, 12345", "def f(x):\n    return x + 1\n"]
+TASKS = {
+    "paco_choices": (["question", "choices", "answer"], """
+doc_to_text: "{{question}}"
+doc_to_choice: "{{choices}}"
+doc_to_target: "{{answer}}"
+output_type: multiple_choice
+metric_list:
+  - metric: acc
+  - metric: acc_norm
+"""),
+    "paco_answers": (["question"], """
+doc_to_text: "Q: {{question}}\\nA:"
+doc_to_target: "{{question}}"
+output_type: generate_until
+generation_kwargs:
+  until: ["\\n", "Q:"]
+  do_sample: false
+  max_gen_toks: 24
+metric_list:
+  - metric: exact_match
+"""),
+    "paco_texts": (["text"], """
+doc_to_text: ""
+doc_to_target: "{{text}}"
+output_type: loglikelihood_rolling
+metric_list:
+  - metric: word_perplexity
+  - metric: bits_per_byte
+"""),
+}
+
+
+def write_tasks():
+    rows = {"paco_choices": [{"question": q, "choices": c, "answer": i % len(c)} for i, (q, c) in enumerate(CHOICES)],
+            "paco_answers": [{"question": q} for q in ASKED], "paco_texts": [{"text": t} for t in TEXTS]}
+    top = work("tasks")
+    for name, (_, yaml) in TASKS.items():
+        path = top / (name + ".json")
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows[name]))
+        (top / (name + ".yaml")).write_text("task: %s\ndataset_path: json\ndataset_kwargs:\n  data_files:\n    test: %s\ntest_split: test\n%s"
+                                            % (name, path, yaml.lstrip()))
+    return top
+
+
+def harness(kind, arguments, tasks, chat=False):
+    """Results and samples of lm_eval's model kind."""
+    try:
+        import lm_eval
+        from lm_eval.tasks import TaskManager
+    except ImportError as e:
+        raise Skipped("no lm_eval: %s (tests/parity/setup.sh)" % e) from None
+    os.environ.setdefault("HF_DATASETS_CACHE", str(work("datasets")))
+    got = lm_eval.simple_evaluate(model=kind, model_args=arguments, tasks=tasks, task_manager=TaskManager(include_path=str(work("tasks"))),
+                                  batch_size=1, bootstrap_iters=0, apply_chat_template=chat, random_seed=0)
+    return got["results"], {task: sorted(rows, key=lambda r: r["doc_id"]) for task, rows in got["samples"].items()}
+
+
+def same_results(ours, theirs):
+    for task, want in theirs.items():
+        for key, value in want.items():
+            if isinstance(value, float) and "stderr" not in key:
+                expect(abs(ours[task][key] - value) <= TOLERANCE * max(1, abs(value)), "%s %s: %r, Transformers %r" % (task, key, ours[task][key], value))
+
+
+def floats(x):
+    """All log-likelihoods in what a sample's responses hold."""
+    if isinstance(x, float):
+        return [x]
+    return [f for y in x for f in floats(y)] if isinstance(x, (list, tuple)) else []
+
+
+def completions_in_harness(folder, server):
+    tasks = list(TASKS)
+    results, samples = harness("hf", "pretrained=%s,dtype=float32,device=cpu" % folder, tasks)
+    ours, our_samples = harness("local-completions", "model=folder,base_url=%s/completions,tokenizer=%s,num_concurrent=4,max_length=2048"
+                                % (url(server), folder), tasks)
+    worst = 0.0
+    for task in tasks:
+        for got, want in zip(our_samples[task], samples[task]):
+            if TASKS[task][1].find("generate_until") >= 0:
+                equal("%s %d" % (task, want["doc_id"]), got["filtered_resps"], want["filtered_resps"])
+                continue
+            a, b = floats(got["resps"]), floats(want["resps"])
+            expect(len(a) == len(b) and a, (got["resps"], want["resps"]))
+            worst = max([worst] + [abs(x - y) / max(1, abs(y)) for x, y in zip(a, b)])
+    note("largest difference of a log-likelihood: %.2g of it" % worst)
+    expect(worst <= TOLERANCE, "log-likelihoods differ by %g of themselves" % worst)
+    same_results(ours, results)
+    note(json.dumps({task: {k: v for k, v in results[task].items() if isinstance(v, float)} for task in results}))
+
+
+def chats_in_harness(folder, server):
+    _, samples = harness("hf", "pretrained=%s,dtype=float32,device=cpu" % folder, ["paco_answers"], chat=True)
+    _, ours = harness("local-chat-completions", "model=folder,base_url=%s/chat/completions,num_concurrent=2,max_length=2048" % url(server),
+                      ["paco_answers"], chat=True)
+    for got, want in zip(ours["paco_answers"], samples["paco_answers"]):
+        equal("answer %d" % want["doc_id"], got["filtered_resps"], want["filtered_resps"])
+
+
+def main():
+    os.environ.update(HF_DATASETS_OFFLINE="1", HF_HUB_OFFLINE="1", OPENAI_API_KEY="none")
+    try:
+        gguf = default_model()
+    except Skipped as e:
+        with case("serve: clients"):
+            raise Skipped(str(e))
+        finish()
+    with Server("-m", gguf, "--alias", "smollm2") as s:
+        for name, f in (("chats", chats), ("completions", completions), ("errors", errors), ("models and embeddings", lists_and_embeddings)):
+            with case("serve: the Python client: " + name):
+                f(s, "smollm2")
+        with case("serve: the JavaScript client"):
+            javascript(s, "smollm2")
+    with case("serve: the Python client: keys"):
+        wrong_key(gguf)
+    folder = work() / "folder"
+    with case("serve: a folder for Transformers"):
+        paco("convert", gguf, "--out", folder, "--dtype", "f32")
+        write_tasks()
+    with Server("-m", folder, "--dtype", "f32", "-c", "2048") as s:
+        with case("serve: lm-evaluation-harness, local-completions"):
+            completions_in_harness(folder, s)
+        with case("serve: lm-evaluation-harness, local-chat-completions"):
+            chats_in_harness(folder, s)
+
+
+if __name__ == "__main__":
+    main()
+    finish()
