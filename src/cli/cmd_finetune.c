@@ -47,7 +47,7 @@ static int print_result(const struct pc_finetune *f, const struct pc_training_re
     }
     struct pc_buf text;
     pc_buf_init(&text, 1 << 16);
-    json_t *o = json_pack("{s:s,s:I,s:I,s:I,s:o,s:o,s:I,s:I}", "out", f->v->out, "steps",
+    json_t *o = json_pack("{s:o,s:I,s:I,s:I,s:o,s:o,s:I,s:I}", "out", json_string_nocheck(f->v->out), "steps",
         (json_int_t)f->trainer->step, "first_step", (json_int_t)r->first_step, "tokens",
         (json_int_t)r->n_tokens, "loss", pc_json_number(r->loss), "seconds", pc_json_number(r->seconds),
         "bytes_written", (json_int_t)written->bytes_written, "peak_rss_bytes", (json_int_t)pc_peak_rss());

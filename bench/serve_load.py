@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""serve.py MODEL.gguf [--clients N] [--requests N] [--peer PYTHON] [--json]: `paco serve` under load, from the outside.
+"""serve_load.py MODEL.gguf [--clients N] [--requests N] [--peer PYTHON] [--json]: `paco serve` under load, from the outside.
 
 Clients ask at once, each its next question when the last is answered, by streams, with prompts of 16 to 512 words and
 answers of 16 to 96 tokens, the same for everybody: total tokens of answers a second, time to the first token, time between
