@@ -71,7 +71,7 @@ static int set_model(struct pc_chat *c, const char *arg)
     struct pc_chat_wishes w = c->wishes;
     if (*arg) {
         w.model.model = arg;
-        w.model.diff = NULL;
+        w.model.diff = w.model.adapter = NULL;
         w.format = "auto";
         if (pc_chat_answerer_open(&w, &other, &err) < 0)
             return pc_chat_complain(c, &err);

@@ -22,6 +22,7 @@ struct values {
 
 static const struct pc_option g_options[] = {
     PC_MODEL_ROWS(struct values, model, false),
+    PC_ADAPTER_ROW(struct values, model),
     {.name = "api",
         .type = PC_OPT_STRING,
         .offset = offsetof(struct values, api),
@@ -215,8 +216,9 @@ static int run(const struct pc_command *self, int argc, char **argv)
         code = pc_command_misuse(self, "who is to answer? -m MODEL, or --api URL");
     else if (v.api_key_env && !c.wishes.key)
         code = pc_command_misuse(self, "--api-key-env: the environment has no %s", v.api_key_env);
-    else if (v.api && v.model.diff)
-        code = pc_command_misuse(self, "--diff is for models here, not behind --api");
+    else if (v.api && (v.model.diff || v.model.adapter))
+        code = pc_command_misuse(
+            self, "--%s is for models here, not behind --api", v.model.diff ? "diff" : "adapter");
     else
         code = talk(&c, &v);
     pc_chat_input_close(c.input);
@@ -229,7 +231,7 @@ static int run(const struct pc_command *self, int argc, char **argv)
 const struct pc_command pc_cmd_chat = {
     .name = "chat",
     .summary = "talk with a model",
-    .usage = "(-m MODEL [--diff DIR] | --api URL [-m NAME]) [options]",
+    .usage = "(-m MODEL [--diff DIR] [--adapter DIR] | --api URL [-m NAME]) [options]",
     .description =
         "A conversation in the format the model was tuned on, turn by turn as its training saw it. What was\n"
         "said before is not computed again. A conversation that fills the context says so; nothing of it is\n"

@@ -360,6 +360,9 @@ static int refuse(const struct pc_command *self, const struct pc_eval_values *v)
             self, "--load_in_8bit and --dtype %s: products are one or the other", v->model.dtype);
     if (v->model.load_in_8bit && v->api)
         return pc_command_misuse(self, "--load_in_8bit is of a model on this machine, not behind --api");
+    if (v->api && (v->model.diff || v->model.adapter))
+        return pc_command_misuse(
+            self, "--%s is for models here, not behind --api", v->model.diff ? "diff" : "adapter");
     if (v->gptq)
         return pc_command_misuse(
             self, "--gptq: GPTQ files are not read; --type q4_k quantises to as many bits");
@@ -434,7 +437,7 @@ static void put_tasks(struct pc_buf *out)
 const struct pc_command pc_cmd_eval = {
     .name = "eval",
     .summary = "score a model on the card's benchmarks",
-    .usage = "TASK... -m MODEL [--diff DIR] --data DIR --out DIR [options]",
+    .usage = "TASK... -m MODEL [--diff DIR] [--adapter DIR] --data DIR --out DIR [options]",
     .description =
         "Asks a model the questions of each TASK (--list names them; card is all eleven settings of the\n"
         "model card) with upstream's prompts, stops, extraction and metrics, byte for byte, and prints the\n"

@@ -52,7 +52,7 @@ int pc_eval_judge_values(
             err, PACO_EINVAL, "whose answers are to be judged? Name the task alpaca_farm, or --outputs FILE");
     *out = *v;
     out->model.model = v->judge_api ? v->judge_model : v->judge;
-    out->model.diff = NULL;
+    out->model.diff = out->model.adapter = NULL;
     out->model.load_in_8bit = false;
     out->api = v->judge_api;
     out->api_key_env = v->judge_key_env;

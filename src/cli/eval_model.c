@@ -113,15 +113,35 @@ static json_t *list_ends(const struct pc_answering *a)
     return NULL;
 }
 
+/* Its tensors, and the settings they are used with. */
+static int digest_adapter(const struct pc_adapter *adapter, struct pc_pool *pool,
+    const struct pc_progress *progress, char hex[PC_SHA256_HEX], struct paco_error *err)
+{
+    uint8_t digest[PC_SHA256_SIZE];
+    int rc = digest_tensors(adapter->ck, pool, progress, hex, err);
+    struct pc_sha256 *h = rc == 0 ? pc_sha256_new(err) : NULL;
+    if (!h)
+        return rc < 0 ? rc : PACO_EMEM;
+    pc_sha256_update(h, hex, strlen(hex));
+    pc_sha256_update(h, adapter->config_bytes.data, adapter->config_bytes.len);
+    pc_sha256_final(h, digest);
+    pc_sha256_hex(digest, hex);
+    pc_sha256_free(h);
+    return 0;
+}
+
 int pc_eval_fingerprint(const struct pc_answering *a, const struct pc_model_args *args,
     const struct pc_progress *progress, json_t **out, struct paco_error *err)
 {
     const struct pc_model *model = &a->model;
-    char weights[PC_SHA256_HEX], diff[PC_SHA256_HEX], tokenizer[PC_SHA256_HEX], config[PC_SHA256_HEX];
+    char weights[PC_SHA256_HEX], diff[PC_SHA256_HEX], adapter[PC_SHA256_HEX], tokenizer[PC_SHA256_HEX],
+        config[PC_SHA256_HEX];
     struct pc_pool *pool = pc_pool_new((int)args->threads, err);
     int rc = pool ? digest_tensors(model->source.ck, pool, progress, weights, err) : PACO_EMEM;
     if (rc == 0 && model->diff.ck)
         rc = digest_tensors(model->diff.ck, pool, progress, diff, err);
+    if (rc == 0 && model->adapter)
+        rc = digest_adapter(model->adapter, pool, progress, adapter, err);
     pc_pool_free(pool);
     if (rc == 0)
         rc = digest_tokenizer(a->tok, tokenizer, err);
@@ -132,6 +152,8 @@ int pc_eval_fingerprint(const struct pc_answering *a, const struct pc_model_args
     json_t *o = json_object();
     int bad = json_object_set_new(o, "content_sha256", text_or_null(weights));
     bad |= json_object_set_new(o, "diff_sha256", text_or_null(model->diff.ck ? diff : NULL));
+    if (model->adapter) /* a record without one is as it was before there were any */
+        bad |= json_object_set_new(o, "adapter_sha256", text_or_null(adapter));
     bad |= json_object_set_new(o, "tokenizer_sha256", text_or_null(tokenizer));
     bad |= json_object_set_new(o, "config_sha256", text_or_null(config));
     bad |= json_object_set_new(o, "ends", list_ends(a));

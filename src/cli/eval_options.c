@@ -23,6 +23,7 @@ const struct pc_option pc_eval_rows[] = {
         .offset = AT(model.diff),
         .arg = "DIR",
         .help = "a weight diff: MODEL is its base, and their sum is run"},
+    PC_ADAPTER_ROW(struct pc_eval_values, model),
     {.name = "data",
         .aliases = "data_dir|data_file",
         .type = PC_OPT_STRING,

@@ -252,6 +252,7 @@ def through_a_pipe(model):
     done = paco("chat", "-m", model, "--format", "raw", "-n", "3", input="a\0b\n")
     case("a NUL", done.returncode == 1 and "NUL" in done.stderr, done)
     for args, part in (([], "who is to answer?"), (["-m", "/nowhere"], "/nowhere"), (["--api", "x", "--diff", "d"], "--diff is for models here"),
+                       (["--api", "x", "--adapter", "d"], "--adapter is for models here"),
                        (["--api", "http://h", "--api-key-env", "NOT_SET"], "the environment has no NOT_SET"), (["-m", model, "hello"], "hello")):
         done = paco("chat", *args, input="")
         case("refused: %s" % " ".join(args)[:60], done.returncode in (1, 2) and part in done.stderr, done)

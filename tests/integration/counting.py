@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model that counts: behind token t it prefers t + 1, by far. With a tokenizer of letters."""
+import random
 import struct
 
-from tiny import config, llama, save, work
+from tiny import config, llama, safetensors, save, tensor, work, write
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 V = 64
@@ -46,3 +47,19 @@ def babbler(positions=1024):
     cfg = dict(config(vocab=V, hidden=64, layers=4, heads=2, kv_heads=1, ff=256), max_position_embeddings=positions)
     return save(work("babbler%d" % positions), llama(cfg, spread=0.3), cfg, {"tokenizer.json": tokenizer_json(), "tokenizer_config.json": {
         "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}})
+
+
+def adapter(name, seed, ff=256, files=None):
+    """An adapter of the babbler: pairs of rank 4 for two matrices of each layer."""
+    r = random.Random(seed)
+    tensors = {}
+    for module, rows in (("model.layers.%d.self_attn.q_proj", V), ("model.layers.%d.mlp.up_proj", ff)):
+        for i in range(4):
+            for part, shape in (("A", [4, V]), ("B", [rows, 4])):
+                tensors["base_model.model.%s.lora_%s.weight" % (module % i, part)] = tensor(
+                    "F32", shape, (r.gauss(0, 0.3) for _ in range(shape[0] * shape[1])))
+    write(work(name, "adapter_model.safetensors"), safetensors(tensors))
+    write(work(name, "adapter_config.json"), {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "base_model_name_or_path": None})
+    for n, content in (files or {}).items():
+        write(work(name, n), content)
+    return work(name)

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import time
 
-from counting import V, model, tokenizer_json
+from counting import V, adapter, model, tokenizer_json
 from tiny import PACO, SANITIZED, case, config, finish, llama, paco, paco_json, read, save, tree, until_caught, work, write
 
 N_BBH = 12 if SANITIZED else 200  # questions of each task: some seconds, one after the other
@@ -298,6 +298,24 @@ def full_disk(m, d):
         subprocess.run(["umount", "-l", top])
 
 
+def adapted(m, d):
+    """An adapter folded in scores as the model merged with it; another one is another model."""
+    one, out = adapter("adapter", 1), work("adapted")
+    paco("merge", "-m", m, "--adapter", one, "--out", work("merged"), "--type", "f32")
+    done = ev("gsm_cot", "mmlu_0shot", "-m", m, "--adapter", one, "--data", d, "--out", out, "--dtype", "f32")
+    whole = ev("gsm_cot", "mmlu_0shot", "-m", work("merged"), "--data", d, "--out", work("of-merged"), "--dtype", "f32")
+    plain = ev("gsm_cot", "-m", m, "--data", d, "--out", work("of-base"), "--dtype", "f32")
+    case("runs with an adapter, merged, and plain", done.returncode == whole.returncode == plain.returncode == 0, (done, whole, plain))
+    case("an adapter scores as merged", all(items(out, t) == items(work("of-merged"), t) for t in ("gsm_cot", "mmlu_0shot")), items(out, "gsm_cot")[0])
+    case("which is not the base", items(out, "gsm_cot") != items(work("of-base"), "gsm_cot"))
+    before = tree(out)
+    path = os.path.join(one, "adapter_config.json")
+    write(path, {**json.loads(read(path)), "lora_alpha": 9})
+    for what, args in (("the same at another strength", ["--adapter", one]), ("without it", [])):
+        done = ev("gsm_cot", "-m", m, *args, "--data", d, "--out", out, "--dtype", "f32")
+        case("another model: " + what, done.returncode == 1 and "another model" in done.stderr and tree(out) == before, done)
+
+
 def main():
     m, d = model("counts"), data("data")
     command_line(m, d)
@@ -306,6 +324,7 @@ def main():
     m = babbler()
     killed(m, d)
     full_disk(m, d)
+    adapted(m, data("more-data"))
     bad_data(model("counts-again"))
     texts_compared(texts(m), model("counts-still"))
     finish()

@@ -5,29 +5,11 @@ before anybody can connect."""
 import random
 import threading
 
-from counting import V, babbler, tokenizer_json
+from counting import V, adapter, babbler, tokenizer_json
 from serving import Server
-from tiny import case, config, f32, finish, llama, load, paco, safetensors, save, tensor, work, write
+from tiny import case, config, f32, finish, llama, load, paco, save, tensor, work
 
 TEXT, CHAT = "/v1/completions", "/v1/chat/completions"
-Q = "model.layers.%d.self_attn.q_proj"
-UP = "model.layers.%d.mlp.up_proj"
-
-
-def adapter(name, seed, ff=256, files=None):
-    """Pairs of rank 4 for two matrices of each layer."""
-    r = random.Random(seed)
-    tensors = {}
-    for module, rows in ((Q, V), (UP, ff)):
-        for i in range(4):
-            for part, shape in (("A", [4, V]), ("B", [rows, 4])):
-                tensors["base_model.model.%s.lora_%s.weight" % (module % i, part)] = tensor(
-                    "F32", shape, (r.gauss(0, 0.3) for _ in range(shape[0] * shape[1])))
-    write(work(name, "adapter_model.safetensors"), safetensors(tensors))
-    write(work(name, "adapter_config.json"), {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "base_model_name_or_path": None})
-    for n, content in (files or {}).items():
-        write(work(name, n), content)
-    return work(name)
 
 
 def diff(name, base):
