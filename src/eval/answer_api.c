@@ -108,6 +108,7 @@ static int request(
     struct api *api, struct item *it, size_t part, struct pc_openai_request r, struct paco_error *err)
 {
     r.chat = api->can.chat;
+    r.no_specials = api->can.specials && it->ask.kind != PC_ASK_NATS && !it->ask.bos;
     r.tag = (uint64_t)(it - api->items) << 8 | part;
     if (!r.prompt) {
         r.prompt = it->prompt;
@@ -252,7 +253,7 @@ static int take_choice(
     struct api *api, struct item *it, const struct pc_openai_reply *r, struct paco_error *err)
 {
     struct pc_candidates *c = &it->candidates;
-    if (!pc_candidates_find(c, &r->choices[0], it->prompt, it->prompt_len)) {
+    if (!pc_candidates_find(c, &r->choices[0], api->can.bare, it->prompt, it->prompt_len)) {
         pc_error_set(&it->reply.error, PACO_EFORMAT, "%s: a reply without log-probabilities",
             pc_openai_shown(api->openai));
         return 0;

@@ -9,10 +9,13 @@
 
 /** What an endpoint can. */
 struct pc_endpoint {
-    bool completions, chat;  /* one of them is used; completions if it can */
-    int32_t logprobs;        /* alternatives it names beside a token; 0: none */
-    bool echo, top_k, seed;  /* it takes these */
-    bool many;               /* several answers to one request */
+    bool completions, chat; /* one of them is used; completions if it can */
+    int32_t logprobs;       /* alternatives it names beside a token; 0: none */
+    bool echo, top_k, seed; /* it takes these */
+    bool many;              /* several answers to one request */
+    bool specials;          /* it takes add_special_tokens: whether BOS comes before a prompt */
+    /** How its tokenizer spells a word that nothing comes before, as far as its echo tells. */
+    enum pc_bare { PC_BARE_UNKNOWN, PC_BARE_PLAIN, PC_BARE_SPACED } bare;
     int32_t echo_max_tokens; /* 0, or 1 where nothing less is taken: the answer's own token is left out */
 };
 
@@ -29,10 +32,13 @@ struct pc_candidates {
     bool any;                       /* one at least was found */
 };
 
-/** Look for the candidates among the likeliest tokens in a reply's first place. prompt decides the spelling
- * where none is found. False when the reply has no log-probabilities. */
-bool pc_candidates_find(
-    struct pc_candidates *c, const struct pc_openai_choice *choice, const char *prompt, size_t len);
+/** How a word is spelled that nothing comes before, from the n_tokens tokens of the echo of "A, A". */
+enum pc_bare pc_echo_bare(const struct pc_openai_choice *echo, size_t n_tokens);
+/** Look for the candidates among the likeliest tokens in a reply's first place, spelled as bare says; where
+ * that is not known, as is likelier in all, or by the prompt's end where none is found. False when the reply
+ * has no log-probabilities. */
+bool pc_candidates_find(struct pc_candidates *c, const struct pc_openai_choice *choice, enum pc_bare bare,
+    const char *prompt, size_t len);
 /** What is appended to the prompt to ask for candidate i by echo. */
 void pc_candidates_spell(const struct pc_candidates *c, size_t i, struct pc_buf *out);
 /** The log-probability of the last tail_len bytes of text (prompt and candidate) in an echo of it, or NAN

@@ -30,8 +30,23 @@ static double find(const struct pc_openai_token *t, const char *text, bool space
     return skip_space(&token) == spaced && strcmp(token, text) == 0 ? t->logprob : NAN;
 }
 
-bool pc_candidates_find(
-    struct pc_candidates *c, const struct pc_openai_choice *choice, const char *prompt, size_t len)
+/* Upstream's candidate is the first token of the bare letter (reference 2.3): with a space before it where
+ * the tokenizer puts one before every text, without where it does not. An endpoint whose tokens have lost
+ * their spaces says nothing about it: the second A must have its own. */
+enum pc_bare pc_echo_bare(const struct pc_openai_choice *echo, size_t n_tokens)
+{
+    if (n_tokens < 3)
+        return PC_BARE_UNKNOWN;
+    const char *first = echo->tokens[n_tokens - 3].text, *last = echo->tokens[n_tokens - 1].text;
+    bool spaced = skip_space(&first), faithful = skip_space(&last);
+    if (!faithful || strcmp(first, "A") != 0 || strcmp(last, "A") != 0 ||
+        strcmp(echo->tokens[n_tokens - 2].text, ",") != 0)
+        return PC_BARE_UNKNOWN;
+    return spaced ? PC_BARE_SPACED : PC_BARE_PLAIN;
+}
+
+bool pc_candidates_find(struct pc_candidates *c, const struct pc_openai_choice *choice, enum pc_bare bare,
+    const char *prompt, size_t len)
 {
     double found[2][PC_MAX_CHOICES], mass[2] = {0, 0};
     if (!choice->n_tokens)
@@ -43,7 +58,10 @@ bool pc_candidates_find(
             mass[spaced] += isnan(logprob) ? 0 : exp(logprob);
         }
     c->any = mass[0] > 0 || mass[1] > 0;
-    c->spaced = c->any ? mass[1] >= mass[0] : len > 0 && !strchr(" \n\t", prompt[len - 1]);
+    if (bare != PC_BARE_UNKNOWN)
+        c->spaced = bare == PC_BARE_SPACED;
+    else
+        c->spaced = c->any ? mass[1] >= mass[0] : len > 0 && !strchr(" \n\t", prompt[len - 1]);
     memcpy(c->logprob, found[c->spaced], c->n * sizeof *c->logprob);
     return true;
 }

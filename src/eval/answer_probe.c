@@ -18,8 +18,10 @@ struct probe {
  * asked of it. */
 static int try(struct probe *p, struct pc_openai_request request, struct paco_error *err)
 {
-    request.prompt = g_text;
-    request.prompt_len = sizeof g_text - 1;
+    if (!request.prompt) {
+        request.prompt = g_text;
+        request.prompt_len = sizeof g_text - 1;
+    }
     pc_openai_reply_release(&p->reply);
     int rc = pc_openai_ask(p->api, &request, p->progress, &p->reply, err);
     if (rc < 0)
@@ -77,6 +79,29 @@ static int probe_echo(struct probe *p, struct pc_endpoint *e, struct paco_error 
     return rc;
 }
 
+/* How a bare word is spelled, and whether special tokens can be left away. */
+static int probe_tokens(struct probe *p, struct pc_endpoint *e, struct paco_error *err)
+{
+    int rc = try(p,
+        (struct pc_openai_request){
+            .max_tokens = 1, .temperature = 0, .logprobs = e->logprobs, .no_specials = true, .max_tries = 2},
+        err);
+    e->specials = rc > 0;
+    if (rc < 0 || !e->echo)
+        return rc < 0 ? rc : 0;
+    rc = try(p,
+        (struct pc_openai_request){.prompt = "A, A",
+            .prompt_len = 4,
+            .max_tokens = e->echo_max_tokens,
+            .logprobs = 1,
+            .echo = true,
+            .max_tries = 2},
+        err);
+    if (rc > 0)
+        e->bare = pc_echo_bare(&p->reply.choices[0], pc_echo_n_tokens(e, &p->reply));
+    return rc < 0 ? rc : 0;
+}
+
 static int probe_sampling(struct probe *p, struct pc_endpoint *e, struct paco_error *err)
 {
     const struct pc_openai_request plain = {
@@ -112,6 +137,8 @@ static int probe(struct probe *p, bool prefer_chat, struct pc_endpoint *e, struc
     }
     if (rc > 0 && e->completions && e->logprobs)
         rc = probe_echo(p, e, err);
+    if (rc >= 0 && e->completions)
+        rc = probe_tokens(p, e, err);
     return rc < 0 ? rc : probe_sampling(p, e, err);
 }
 

@@ -195,6 +195,8 @@ void pc_openai_write_request(struct pc_buf *b, const char *model, const struct p
     put_logprobs(b, r);
     if (r->echo && !r->chat)
         pc_buf_puts(b, ",\"echo\":true");
+    if (r->no_specials && !r->chat)
+        pc_buf_puts(b, ",\"add_special_tokens\":false");
     pc_buf_putc(b, '}');
 }
 

@@ -50,6 +50,7 @@ struct pc_openai_request {
     const char *logit_bias; /* JSON object of biases by token id */
     int32_t logprobs;       /* alternatives wanted beside each token */
     bool echo;              /* completions: prompt and its log-probabilities come back, too */
+    bool no_specials;       /* completions: nothing is put before the prompt (vLLM's add_special_tokens) */
     int max_tries;          /* 0: the options' */
     uint64_t tag;
 };

@@ -337,6 +337,10 @@ int pc_call_read(struct pc_call *c, enum pc_call_kind kind, const json_t *root, 
         rc = read_logprobs(c, &f);
     if (rc == 0 && kind == PC_CALL_TEXT)
         rc = pc_field_bool(&f, "echo", &c->echo);
+    bool specials = true;
+    if (rc == 0 && kind == PC_CALL_TEXT)
+        rc = pc_field_bool(&f, "add_special_tokens", &specials);
+    c->no_specials = !specials;
     if (rc == 0)
         rc = kind == PC_CALL_CHAT ? pc_call_read_messages(c, &f) : pc_call_read_prompts(c, &f, "prompt");
     return rc < 0 ? rc : check_sizes(c, l, fault);

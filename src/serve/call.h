@@ -41,6 +41,7 @@ struct pc_call {
     char **stops;               /* the client's, then the model's: stops + n_own_stops are borrowed */
     size_t n_stops, n_own_stops;
     bool stream, include_usage, echo;
+    bool no_specials;   /* nothing is put before a prompt's text, whatever the model's settings say */
     bool base64;        /* embeddings are wanted so encoded */
     int32_t n_logprobs; /* alternatives beside each token's own; -1: no log-probabilities */
 };

@@ -157,11 +157,12 @@ static int encode_text(struct pc_call *c, struct pc_call_prompt *p, const json_t
     struct paco_error err = {0};
     int32_t bos = pc_tokenizer_bos(m->tok);
     int rc = 0;
-    if (m->bos > 0 && bos >= 0 && !pc_tokenizer_adds_bos(m->tok)) /* by its own settings it would not */
+    if (!c->no_specials && m->bos > 0 && bos >= 0 &&
+        !pc_tokenizer_adds_bos(m->tok)) /* by its own settings it would not */
         rc = pc_ids_add(&p->ids, bos, &err);
     if (rc == 0)
         rc = pc_tokenizer_encode(m->tok, json_string_value(v), json_string_length(v),
-            PC_ENCODE_PARSE | (m->bos != 0 ? PC_ENCODE_SPECIAL : 0), &p->ids, &err);
+            PC_ENCODE_PARSE | (m->bos != 0 && !c->no_specials ? PC_ENCODE_SPECIAL : 0), &p->ids, &err);
     if (rc == 0) {
         p->len = json_string_length(v);
         p->text = pc_strndup(json_string_value(v), p->len);

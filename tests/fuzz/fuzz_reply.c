@@ -16,7 +16,7 @@ static void check_candidates(const struct pc_openai_choice *choice)
     double probs[3], sum = 0;
     (void)pc_echo_logprob(choice, choice->len / 2, 2);
     (void)pc_echo_logprob(choice, choice->len, choice->len);
-    if (!pc_candidates_find(&c, choice, "x:", 2) || !c.any)
+    if (!pc_candidates_find(&c, choice, PC_BARE_UNKNOWN, "x:", 2) || !c.any)
         return;
     pc_candidates_probs(&c, probs);
     for (int i = 0; i < 3; i++)

@@ -70,7 +70,7 @@ class Endpoint(http.server.BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         chat = self.path.endswith("/chat/completions")
         prompt = body["messages"][-1]["content"] if chat else body["prompt"]
-        real = not prompt.startswith("1, 2, 3, 4,")
+        real = not prompt.startswith("1, 2, 3, 4,") and prompt != "A, A"
         with Endpoint.lock:
             fault = Endpoint.faults.pop(0) if real and Endpoint.faults else None
             Endpoint.real += real

@@ -486,6 +486,19 @@ def scored(m):
         items = [open(work(side, "gsm_cot", "items.jsonl"), "rb").read() if d.returncode == 0 else b""
                  for side, d in (("inside", inside), ("outside", outside))]
         case("paco eval through the server: the same items", items[0] == items[1] != b"", (inside, outside, items[0][:300], items[1][:300]))
+        if not os.path.isdir(os.path.join(data, "eval", "mmlu")) and not os.path.isdir(os.path.join(data, "mmlu")):
+            print("ok - multiple choice through the server # SKIP no MMLU: set PACO_DATA")
+            return
+        more = ["mmlu_0shot", "--data", data, "--subjects", "anatomy", "--limit", "6", "-q"]
+        inside = paco("eval", *more, "-m", m, "--no_chat_format", "--out", work("inside"), timeout=120)
+        outside = paco("eval", *more, "--api", "http://127.0.0.1:%d/v1" % s.port, "--model", "babbler", "--out", work("outside"), timeout=120)
+        items = [[json.loads(l) for l in open(work(side, "mmlu_0shot", "items.jsonl"))] if d.returncode == 0 else []
+                 for side, d in (("inside", inside), ("outside", outside))]
+        for item in items[0] + items[1]:
+            item.pop("n_output_tokens")  # a server must say one to be asked
+        near = [abs(p - q) < 1e-5 for a, b in zip(*items) for p, q in zip(a.pop("probs"), b.pop("probs"))]
+        case("multiple choice through the server: the same items, probabilities to the last digits",
+             len(near) == 24 and all(near) and items[0] == items[1], (inside, outside, items))
 
 
 def main():

@@ -3,7 +3,7 @@
  * completions, vLLM, llama.cpp's server, and one with nothing but chat. */
 #include "unit.h"
 
-#include "eval/answer_api.h"
+#include "eval/answer_api_parts.h"
 #include "http_server.h"
 
 #include <jansson.h>
@@ -113,7 +113,7 @@ static bool answer(void *ctx, const struct http_asked *asked, int fd)
     struct fixture *f = ctx;
     json_t *q = json_loads(asked->body, 0, NULL);
     bool chat = strstr(asked->head, "/chat/") != NULL;
-    bool real = !strstr(asked->body, "1, 2, 3, 4,");
+    bool real = !strstr(asked->body, "1, 2, 3, 4,") && !strstr(asked->body, "\"A, A\"");
     json_int_t n = number_of(q, "n") ? number_of(q, "n") : 1;
     const char *why = NULL;
     if (real)
@@ -229,6 +229,49 @@ static void what_is_not_among_them_is_asked_for_by_echo(void **state)
     assert_contains(f->last, "Answer: E\",\"max_tokens\":0");
     assert_int_equal(r.n_output_tokens, 6);
     pc_reply_release(&r);
+}
+
+/* As tokenizers of both kinds have it, with BOS and without; with the spaces lost, and cut otherwise. */
+static void an_echo_tells_how_a_bare_letter_is_spelled(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *tokens[4];
+        size_t n;
+        enum pc_bare bare;
+    } cases[] = {{{"A", ",", " A"}, 3, PC_BARE_PLAIN}, {{"<s>", " A", ",", " A"}, 4, PC_BARE_SPACED},
+        {{"\xe2\x96\x81"
+          "A",
+             ",",
+             "\xe2\x96\x81"
+             "A"},
+            3, PC_BARE_SPACED},
+        {{"<s>", "A", ",", "A"}, 4, PC_BARE_UNKNOWN}, {{"A,", " A"}, 2, PC_BARE_UNKNOWN},
+        {{"x", "A,", " A"}, 3, PC_BARE_UNKNOWN}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct pc_openai_token t[4] = {{0}};
+        for (size_t k = 0; k < cases[i].n; k++)
+            t[k].text = cases[i].tokens[k];
+        const struct pc_openai_choice echo = {.tokens = t, .n_tokens = cases[i].n};
+        assert_int_equal(pc_echo_bare(&echo, cases[i].n), cases[i].bare);
+    }
+}
+
+/* The likelier spelling is passed over where the tokenizer's own is known. */
+static void the_tokenizers_spelling_counts(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"A", "B"};
+    static const struct pc_openai_top top[] = {{" A", -0.5}, {" B", -1}, {"B", -3}, {"A", -4}};
+    const struct pc_openai_token token = {.text = " A", .logprob = -0.5, .top = top, .n_top = 4};
+    const struct pc_openai_choice choice = {.tokens = &token, .n_tokens = 1};
+    static const double want[][2] = {{-0.5, -1}, {-4, -3}, {-0.5, -1}};
+    for (int bare = PC_BARE_UNKNOWN; bare <= PC_BARE_SPACED; bare++) {
+        struct pc_candidates c = {.texts = texts, .n = 2};
+        assert_true(pc_candidates_find(&c, &choice, (enum pc_bare)bare, "is:", 3));
+        assert_true(c.logprob[0] == want[bare][0] && c.logprob[1] == want[bare][1]);
+        assert_int_equal(c.spaced, bare != PC_BARE_PLAIN);
+    }
 }
 
 static void or_counts_as_nothing_where_there_is_no_echo(void **state)
@@ -488,6 +531,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH(choices_are_read_from_the_likeliest_tokens),
         WITH(what_is_not_among_them_is_asked_for_by_echo),
+        WITH(an_echo_tells_how_a_bare_letter_is_spelled),
+        WITH(the_tokenizers_spelling_counts),
         WITH(or_counts_as_nothing_where_there_is_no_echo),
         WITH(no_candidate_at_all_is_an_error_of_the_item),
         WITH(an_endpoint_without_log_probabilities_says_so_beforehand),
