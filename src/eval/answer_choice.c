@@ -32,17 +32,23 @@ static double find(const struct pc_openai_token *t, const char *text, bool space
 
 /* Upstream's candidate is the first token of the bare letter (reference 2.3): with a space before it where
  * the tokenizer puts one before every text, without where it does not. An endpoint whose tokens have lost
- * their spaces says nothing about it: the second A must have its own. */
+ * their spaces says nothing about it: the second A must have its own, or a token of it before. */
 enum pc_bare pc_echo_bare(const struct pc_openai_choice *echo, size_t n_tokens)
 {
-    if (n_tokens < 3)
+    bool spaced[2] = {false, false}; /* the first and the last of the two */
+    size_t n_letters = 0;
+    for (size_t i = 0; i < n_tokens; i++) {
+        const char *token = echo->tokens[i].text;
+        bool space = skip_space(&token) || (i > 0 && strcmp(echo->tokens[i - 1].text, " ") == 0);
+        if (strcmp(token, "A") != 0)
+            continue;
+        if (n_letters == 2)
+            return PC_BARE_UNKNOWN;
+        spaced[n_letters++] = space;
+    }
+    if (n_letters < 2 || !spaced[1])
         return PC_BARE_UNKNOWN;
-    const char *first = echo->tokens[n_tokens - 3].text, *last = echo->tokens[n_tokens - 1].text;
-    bool spaced = skip_space(&first), faithful = skip_space(&last);
-    if (!faithful || strcmp(first, "A") != 0 || strcmp(last, "A") != 0 ||
-        strcmp(echo->tokens[n_tokens - 2].text, ",") != 0)
-        return PC_BARE_UNKNOWN;
-    return spaced ? PC_BARE_SPACED : PC_BARE_PLAIN;
+    return spaced[0] ? PC_BARE_SPACED : PC_BARE_PLAIN;
 }
 
 bool pc_candidates_find(struct pc_candidates *c, const struct pc_openai_choice *choice, enum pc_bare bare,

@@ -247,7 +247,8 @@ static void an_echo_tells_how_a_bare_letter_is_spelled(void **state)
              "A"},
             3, PC_BARE_SPACED},
         {{"<s>", "A", ",", "A"}, 4, PC_BARE_UNKNOWN}, {{"A,", " A"}, 2, PC_BARE_UNKNOWN},
-        {{"x", "A,", " A"}, 3, PC_BARE_UNKNOWN}};
+        {{"x", "A,", " A"}, 3, PC_BARE_UNKNOWN}, {{"A", " ", "A"}, 3, PC_BARE_PLAIN},
+        {{" ", "A", " ", "A"}, 4, PC_BARE_SPACED}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct pc_openai_token t[4] = {{0}};
         for (size_t k = 0; k < cases[i].n; k++)
