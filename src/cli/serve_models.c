@@ -26,7 +26,7 @@ static ptrdiff_t name_length(const char *text)
 static int add_tune(struct pc_tunes *tunes, enum pc_variant_kind kind, const char *option, const char *text,
     size_t len, struct paco_error *err)
 {
-    struct pc_tune *t = &tunes->v[tunes->n];
+    struct pc_tune_wish *t = &tunes->v[tunes->n];
     if (len == 0 || len > MAX_NAME || strspn(text, NAME_CHARS) < len)
         return pc_error_set(err, PACO_EINVAL,
             "--%s %.200s: a name has 1 to %d letters, digits and . _ - : (a folder with '=' in its name is "
@@ -183,13 +183,11 @@ static int settle(struct pc_tune *t, const struct pc_command *self, const struct
     return rc;
 }
 
-static int open_tune(struct pc_tune *t, const struct pc_command *self, const struct pc_wishes *wishes,
+static int fill_tune(struct pc_tune *t, const struct pc_command *self, const struct pc_wishes *wishes,
     const struct pc_answering *base, struct pc_engine *engine, struct paco_error *err)
 {
     char what[160];
     int rc = pc_variant_open(engine, &base->model.source, &t->options, &t->variant, err);
-    if (rc == 0)
-        rc = pc_engine_admit(engine, t->variant, err);
     if (rc == 0)
         rc = settle(t, self, wishes, base, pc_variant_config(engine, t->variant), err);
     if (rc == 0)
@@ -200,33 +198,44 @@ static int open_tune(struct pc_tune *t, const struct pc_command *self, const str
     return rc;
 }
 
-int pc_tunes_open(struct pc_tunes *tunes, const struct pc_command *self, const struct pc_wishes *wishes,
-    const struct pc_answering *base, struct pc_engine *engine, struct paco_error *err)
+int pc_tune_open(const struct pc_tune_wish *wish, const struct pc_command *self,
+    const struct pc_wishes *wishes, const struct pc_answering *base, struct pc_engine *engine,
+    struct pc_tune **out, struct paco_error *err)
 {
-    for (size_t i = 0; i < tunes->n; i++) {
-        int rc = open_tune(&tunes->v[i], self, wishes, base, engine, err);
-        if (rc < 0) {
-            pc_error_prefix(err, "fine-tune '%s'", tunes->v[i].name);
-            return rc;
-        }
+    struct pc_tune *t = pc_alloc_zero(1, sizeof *t);
+    if (!t)
+        return pc_error_mem(err, sizeof *t, "a fine-tune");
+    t->n_holders = 1;
+    t->name = wish->name;
+    t->options = wish->options;
+    int rc = fill_tune(t, self, wishes, base, engine, err);
+    if (rc < 0) {
+        pc_error_prefix(err, "fine-tune '%s'", t->name);
+        pc_tune_release(t);
+        return rc;
     }
+    *out = t;
     return 0;
 }
 
-void pc_tunes_shut(struct pc_tunes *tunes)
+struct pc_tune *pc_tune_share(struct pc_tune *t)
 {
-    for (size_t i = 0; i < tunes->n; i++) {
-        struct pc_tune *t = &tunes->v[i];
-        pc_variant_release(t->variant);
-        pc_spelling_free(t->spelling);
-        pc_answering_close(&t->a);
-        *t = (struct pc_tune){.name = t->name, .options = t->options};
-    }
+    atomic_fetch_add_explicit(&t->n_holders, 1, memory_order_relaxed);
+    return t;
+}
+
+void pc_tune_release(struct pc_tune *t)
+{
+    if (!t || atomic_fetch_sub_explicit(&t->n_holders, 1, memory_order_acq_rel) > 1)
+        return;
+    pc_variant_release(t->variant);
+    pc_spelling_free(t->spelling);
+    pc_answering_close(&t->a);
+    pc_free(t);
 }
 
 void pc_tunes_close(struct pc_tunes *tunes)
 {
-    pc_tunes_shut(tunes);
     for (size_t i = 0; i < tunes->n; i++)
         pc_free(tunes->v[i].name);
     pc_free(tunes->v);

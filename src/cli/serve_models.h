@@ -8,18 +8,28 @@
 #include "engine/variant.h"
 #include "serve/served.h"
 
-/** One fine-tune beside the base. */
-struct pc_tune {
+#include <stdatomic.h>
+
+/** One fine-tune as the options name it. */
+struct pc_tune_wish {
     char *name; /* owned */
+    struct pc_variant_options options;
+};
+
+struct pc_tunes {
+    struct pc_tune_wish *v;
+    size_t n;
+};
+
+/** One fine-tune beside its base, opened, and shared by all that have it. */
+struct pc_tune {
+    atomic_size_t n_holders;
+    uint64_t stamp; /* of its files (stamp.h), before they were opened; the caller's */
+    const char *name;
     struct pc_variant_options options;
     struct pc_answering a;
     struct pc_variant *variant;
     struct pc_spelling *spelling;
-};
-
-struct pc_tunes {
-    struct pc_tune *v;
-    size_t n;
 };
 
 /** Read `NAME=DIR` and `DIR` of both lists; the latter, at most one each, go to args->diff and args->adapter.
@@ -33,14 +43,17 @@ int pc_tunes_parse(const struct pc_strings *diffs, const struct pc_strings *adap
  * is loaded. Errors: those of opening; PACO_EMISMATCH. */
 int pc_tunes_check(const struct pc_tunes *tunes, const char *model, struct paco_error *err);
 
-/** Open all beside base, which engine runs, on the engine's thread. What each takes is said in self's name.
- * wishes: what the base was settled with. */
-int pc_tunes_open(struct pc_tunes *tunes, const struct pc_command *self, const struct pc_wishes *wishes,
-    const struct pc_answering *base, struct pc_engine *engine, struct paco_error *err);
-
-/** Close what was opened, before the engine is; the names stay. */
-void pc_tunes_shut(struct pc_tunes *tunes);
 void pc_tunes_close(struct pc_tunes *tunes);
+
+/** Open one beside base, which engine runs; on any thread. What it takes is said in self's name. wishes: what
+ * the base was settled with; wish is borrowed while the tune is there. *owned*: pc_tune_release, before the
+ * engine is closed. */
+int pc_tune_open(const struct pc_tune_wish *wish, const struct pc_command *self,
+    const struct pc_wishes *wishes, const struct pc_answering *base, struct pc_engine *engine,
+    struct pc_tune **out, struct paco_error *err);
+/** One more holder, and one less; thread-safe. NULL is fine for the latter. */
+struct pc_tune *pc_tune_share(struct pc_tune *tune);
+void pc_tune_release(struct pc_tune *tune);
 
 /** What requests call the model that args make, unless told otherwise: the last part of its path. */
 const char *pc_served_base_name(const struct pc_model_args *args, char *out, size_t size);

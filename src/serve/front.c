@@ -100,6 +100,7 @@ static void on_completed(
         pc_server_leave(f->server, x->turn);
     pc_buf_release(&x->body);
     pc_buf_release(&x->reply);
+    pc_offer_drop(x->offer);
     pc_free(x);
     *context = NULL;
 }

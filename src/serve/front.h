@@ -31,8 +31,9 @@ struct pc_exchange {
     bool suspended;     /* under the lock */
 
     struct pc_fault fault;
-    struct pc_turn *made; /* by the route, not yet queued */
-    struct pc_turn *turn; /* NULL: the answer is in reply. Set under the lock */
+    struct pc_offer *offer; /* held: what the request is read and answered by; NULL: not yet */
+    struct pc_turn *made;   /* by the route, not yet queued */
+    struct pc_turn *turn;   /* NULL: the answer is in reply. Set under the lock */
     int status;
     const char *type;                /* of reply */
     const char *const (*headers)[2]; /* instead of the type and the usual ones, up to a NULL name; or NULL */

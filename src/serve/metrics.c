@@ -48,6 +48,9 @@ void pc_metrics_write(struct pc_buf *b, const struct pc_metrics *m, const struct
         "Tokens of prompts that were computed; the others were known.", m->n_computed_tokens);
     put(b, "paco_completion_tokens_total", "counter", "Tokens of answers.", m->n_answer_tokens);
     put(b, "paco_steps_total", "counter", "Steps of the engine.", m->n_steps);
+    put_head(b, "paco_reloads_total", "counter", "Reloads of what is served.");
+    pc_buf_printf(b, "paco_reloads_total{result=\"done\"} %llu\npaco_reloads_total{result=\"failed\"} %llu\n",
+        (unsigned long long)m->n_reloads, (unsigned long long)m->n_failed_reloads);
     put(b, "paco_requests_running", "gauge", "Requests being computed.", now->n_running);
     put(b, "paco_requests_waiting", "gauge", "Requests in the queue.", now->n_waiting);
     put(b, "paco_connections", "gauge", "Open connections.", now->n_connections);

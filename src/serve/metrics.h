@@ -22,6 +22,7 @@ struct pc_metrics {
     uint64_t n_cancelled;   /* by clients that went away */
     uint64_t n_prompt_tokens, n_computed_tokens, n_answer_tokens;
     uint64_t n_steps;
+    uint64_t n_reloads, n_failed_reloads;
     struct pc_seconds_seen first_token, whole;
 };
 

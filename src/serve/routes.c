@@ -26,9 +26,10 @@ static int need_model(struct pc_exchange *x)
         x->fault.retry_after = 1;
         return PACO_EINVAL;
     }
-    return state == PC_SERVER_READY
-               ? 0
-               : pc_fault_set(&x->fault, 503, NULL, NULL, "The server is shutting down.");
+    if (state != PC_SERVER_READY)
+        return pc_fault_set(&x->fault, 503, NULL, NULL, "The server is shutting down.");
+    x->offer = pc_offer_take(server_of(x));
+    return 0;
 }
 
 static int read_body(struct pc_exchange *x, json_t **root)
@@ -61,8 +62,9 @@ static void make_turn(struct pc_exchange *x, enum pc_call_kind kind)
     json_t *root = NULL;
     if (need_model(x) < 0)
         return;
-    if (read_body(x, &root) == 0 && pc_call_read(&call, kind, root, &s->house, &s->limits, &x->fault) == 0 &&
-        pc_turn_new(s, &call, &x->made, &err) < 0)
+    if (read_body(x, &root) == 0 &&
+        pc_call_read(&call, kind, root, &x->offer->house, &x->offer->limits, &x->fault) == 0 &&
+        pc_turn_new(s, x->offer, &call, &x->made, &err) < 0)
         pc_fault_of(&x->fault, NULL, &err);
     json_decref(root);
     pc_call_release(&call);
@@ -100,7 +102,6 @@ static void put_ids(struct pc_buf *b, const struct pc_ids *ids)
 
 static int tokenize(struct pc_exchange *x, const json_t *root, struct pc_call *call)
 {
-    struct pc_server *s = server_of(x);
     const struct pc_fields f = {root, "", &x->fault};
     bool special = false;
     const char *text = NULL;
@@ -108,7 +109,7 @@ static int tokenize(struct pc_exchange *x, const json_t *root, struct pc_call *c
     struct pc_ids ids = {0};
     struct paco_error err = {0};
     const char *key = pc_field(&f, "content") ? "content" : "prompt";
-    int rc = pc_call_model(root, &s->house, &call->model, &x->fault);
+    int rc = pc_call_model(root, &x->offer->house, &call->model, &x->fault);
     if (rc == 0)
         rc = pc_field_bool(&f, "add_special", &special);
     if (rc == 0)
@@ -122,7 +123,7 @@ static int tokenize(struct pc_exchange *x, const json_t *root, struct pc_call *c
     if (rc == 0) {
         pc_buf_puts(&x->reply, "{\"tokens\":");
         put_ids(&x->reply, &ids);
-        pc_buf_printf(&x->reply, ",\"count\":%zu,\"max_model_len\":%d}", ids.n, s->limits.context);
+        pc_buf_printf(&x->reply, ",\"count\":%zu,\"max_model_len\":%d}", ids.n, x->offer->limits.context);
     }
     pc_ids_release(&ids);
     return rc;
@@ -153,7 +154,7 @@ static int detokenize(struct pc_exchange *x, const json_t *root, struct pc_call 
     struct pc_buf text;
     struct paco_error err = {0};
     pc_buf_init(&text, SIZE_MAX / 2);
-    int rc = pc_call_model(root, &server_of(x)->house, &call->model, &x->fault);
+    int rc = pc_call_model(root, &x->offer->house, &call->model, &x->fault);
     if (rc == 0)
         rc = read_ids(json_object_get(root, "tokens"), &ids, &x->fault);
     if (rc == 0 && pc_tokenizer_decode(call->model->tok, ids.v, ids.n, false, &text, &err) < 0)
@@ -198,12 +199,11 @@ static void answer_health(struct pc_exchange *x)
 
 static void put_model(struct pc_exchange *x, const struct pc_served *m)
 {
-    const struct pc_server *s = server_of(x);
     pc_buf_puts(&x->reply, "{\"id\":");
     put_string(&x->reply, m->name);
     pc_buf_printf(&x->reply,
         ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"paco\",\"max_model_len\":%d,\"root\":",
-        (long long)s->started, s->limits.context);
+        (long long)server_of(x)->started, x->offer->limits.context);
     put_string(&x->reply, m->parent ? m->parent : m->name);
     pc_buf_puts(&x->reply, ",\"parent\":");
     if (m->parent)
@@ -217,14 +217,14 @@ static void put_model(struct pc_exchange *x, const struct pc_served *m)
 
 static void answer_models(struct pc_exchange *x)
 {
-    const struct pc_server *s = server_of(x);
     if (need_model(x) < 0)
         return;
+    const struct pc_house *house = &x->offer->house;
     pc_buf_puts(&x->reply, "{\"object\":\"list\",\"data\":[");
-    for (size_t i = 0; i < s->house.n_models; i++) {
+    for (size_t i = 0; i < house->n_models; i++) {
         if (i)
             pc_buf_putc(&x->reply, ',');
-        put_model(x, &s->house.models[i]);
+        put_model(x, &house->models[i]);
     }
     pc_buf_puts(&x->reply, "]}");
 }
@@ -233,7 +233,7 @@ static void answer_model(struct pc_exchange *x)
 {
     if (need_model(x) < 0)
         return;
-    const struct pc_served *m = pc_served_find(&server_of(x)->house, x->tail, strlen(x->tail));
+    const struct pc_served *m = pc_served_find(&x->offer->house, x->tail, strlen(x->tail));
     if (m)
         put_model(x, m);
     else
@@ -247,31 +247,34 @@ static void answer_props(struct pc_exchange *x)
     struct pc_buf *b = &x->reply;
     if (need_model(x) < 0)
         return;
-    const struct pc_served *m = &s->house.models[0];
+    const struct pc_offer *o = x->offer;
+    const struct pc_served *m = &o->house.models[0];
     pc_buf_puts(b, "{\"version\":");
     put_string(b, paco_version());
     pc_buf_puts(b, ",\"model\":");
     put_string(b, m->name);
     pc_buf_printf(b, ",\"format\":\"%s\",\"arithmetic\":", pc_format_name(m->format));
-    put_string(b, s->arithmetic);
+    put_string(b, o->desk->arithmetic);
     pc_buf_printf(b,
         ",\"context\":%d,\"parallel\":%zu,\"kv_tokens\":%llu,\"vocabulary\":%d,\"default_tokens\":%d",
-        s->limits.context, s->n_lanes, (unsigned long long)s->kv_tokens, m->n_vocab,
-        s->limits.default_tokens);
+        o->limits.context, o->desk->n_lanes, (unsigned long long)o->house.kv_tokens, m->n_vocab,
+        o->limits.default_tokens);
     pc_buf_printf(b, ",\"max_queue\":%d,\"max_body_bytes\":%zu}", s->o.max_queue, s->o.max_body);
 }
 
 static void answer_metrics(struct pc_exchange *x)
 {
     struct pc_server *s = server_of(x);
+    x->offer = pc_offer_take(s);
     pthread_mutex_lock(&s->lock);
     const struct pc_metrics m = s->metrics;
-    const struct pc_gauges now = {s->n_running, s->queue.n, pc_front_n_connections(x->front), s->kv_tokens};
+    const struct pc_gauges now = {
+        s->n_running, s->queue.n, pc_front_n_connections(x->front), x->offer ? x->offer->house.kv_tokens : 0};
     pthread_mutex_unlock(&s->lock);
     x->type = "text/plain; version=0.0.4; charset=utf-8";
     pc_metrics_write(&x->reply, &m, &now);
-    if (pc_server_state(s) == PC_SERVER_READY)
-        pc_metrics_write_tunes(&x->reply, &s->house);
+    if (x->offer)
+        pc_metrics_write_tunes(&x->reply, &x->offer->house);
 }
 
 static void answer_page(struct pc_exchange *x)

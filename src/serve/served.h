@@ -28,7 +28,7 @@ struct pc_served {
     struct pc_sampler_options sampling; /* what a request does not say */
 };
 
-/** What a server's engine thread is given to work with. */
+/** What a server is given to work with. */
 struct pc_house {
     struct pc_engine *engine;
     const struct pc_served *models; /* the first is meant where a request names none */
@@ -36,7 +36,7 @@ struct pc_house {
     int32_t context;    /* positions of a prompt and its answer together */
     uint64_t kv_tokens; /* positions there is room for */
     void *ctx;
-    void (*close)(void *ctx); /* called when all is over, on the engine thread */
+    void (*close)(void *ctx); /* called once nobody needs it any more */
 };
 
 /** The model called name (len bytes), or NULL. */

@@ -115,6 +115,7 @@ int pc_server_close(struct pc_server *s, struct paco_error *err)
         send_last(s);
     }
     pc_front_close(s->front);
+    pc_reload_end(s);
     int rc = s->failure.code;
     if (rc < 0 && err)
         *err = s->failure;
@@ -127,7 +128,7 @@ int pc_server_close(struct pc_server *s, struct paco_error *err)
 
 static int seconds_to_wait(const struct pc_server *s)
 {
-    size_t waits = s->queue.n / (s->n_lanes ? s->n_lanes : 1);
+    size_t waits = s->queue.n / s->offer->desk->n_lanes;
     return waits < 1 ? 1 : waits > 30 ? 30 : (int)waits;
 }
 

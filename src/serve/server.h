@@ -42,8 +42,11 @@ struct pc_server_options {
     int32_t max_running;         /* sequences at once; the engine's max_logits */
 
     void *ctx;
-    /** Called on the engine thread: open the model. house->close is called there, too. */
-    int (*open)(void *ctx, struct pc_house *house, struct paco_error *err);
+    /** Open the models. For the first time (before is NULL) on the engine thread, whereas a reload has a
+     * thread of its own and goes on beside `before`, what is served meanwhile: the house may have the engine
+     * and the fine-tunes of that, where nothing changed. Fine-tunes need not be admitted. house->close is
+     * called when nobody needs it any more, on any thread, also after a failure that left one. */
+    int (*open)(void *ctx, const struct pc_house *before, struct pc_house *house, struct paco_error *err);
     /** A request is over: a line for a log, without its words. Any thread. May be NULL. */
     void (*on_request)(void *ctx, const char *line);
 };
@@ -55,6 +58,13 @@ enum pc_server_state {
     PC_SERVER_ENDED,    /* all is finished, or loading failed */
 };
 
+enum pc_reload {
+    PC_RELOAD_NONE,
+    PC_RELOAD_RUNNING,
+    PC_RELOAD_DONE,
+    PC_RELOAD_FAILED, /* what was served is served */
+};
+
 /** Listen, and begin to open the model. *owned*: pc_server_close. Errors: pc_listen's; TLS that
  * libmicrohttpd does not take PACO_EINVAL; PACO_EUNSUPPORTED without libmicrohttpd. */
 int pc_server_start(const struct pc_server_options *options, struct pc_server **out, struct paco_error *err);
@@ -64,6 +74,14 @@ void pc_server_tick(struct pc_server *s);
 enum pc_server_state pc_server_state(struct pc_server *s);
 /** The port it listens on. */
 int pc_server_port(const struct pc_server *s);
+/** Open the models anew. Requests under way, waiting ones included, are finished by what they came to; those
+ * that come when all is open go to the new. Nobody is refused meanwhile. Does nothing, and says
+ * PC_RELOAD_NONE, before the state is READY and after; a second one while one runs is that one. Not beside
+ * itself or pc_server_close. */
+int pc_server_reload(struct pc_server *s, struct paco_error *err);
+/** What became of it, said once: DONE and FAILED, with the error, are NONE afterwards. */
+enum pc_reload pc_server_reloaded(struct pc_server *s, struct paco_error *err);
+
 /** Take nothing new, finish what is there, then end. */
 void pc_server_drain(struct pc_server *s);
 /** End at once whatever is under way, and release everything. Returns the error that ended it, if one did.

@@ -5,6 +5,7 @@
 
 #include "serve/metrics.h"
 #include "serve/mhd_api.h"
+#include "serve/offer.h"
 #include "serve/server.h"
 #include "serve/turn.h"
 
@@ -29,23 +30,21 @@ struct pc_server {
     size_t n_running;
     struct pc_metrics metrics;
     bool must_end;
-
-    /* Set before the state is READY, and read only since. */
-    struct pc_house house;
-    struct pc_call_limits limits;
-    uint64_t kv_tokens;
-    size_t n_wide; /* numbers of a hidden state */
-    char arithmetic[256];
+    struct pc_offer *offer; /* the newest; set before the state is READY, changed by the engine thread */
+    struct {
+        enum pc_reload state;
+        struct pc_offer *opened; /* waits for the engine thread */
+        struct paco_error failure;
+        pthread_t thread;
+        bool has_thread; /* to be joined */
+    } reload;
 
     /* The engine thread's. */
     pthread_t worker;
     bool has_worker;
-    struct pc_scheduler *scheduler;
-    size_t n_lanes; /* sequences at once */
+    struct pc_desk *desks;
     struct pc_softmax softmax;
-    float *room;         /* (n_vocab) */
     struct pc_buf chunk; /* of a stream, being written */
-    double row_seconds;  /* that a row of a prompt takes, as measured lately; 0: not known */
 
     struct pc_front *front;
 };
@@ -60,6 +59,15 @@ void pc_server_leave(struct pc_server *s, struct pc_turn *t);
 /** The engine thread: start and join it (worker.c). */
 int pc_worker_start(struct pc_server *s, struct paco_error *err);
 void pc_worker_join(struct pc_server *s);
+
+/** Of reloads (reload.c), on the engine thread, between two steps: make an offer, admitted, the newest. */
+void pc_reload_take_over(struct pc_server *s, struct pc_offer *offer);
+/** Take over what a reload opened, and close what nobody holds any more. */
+void pc_reload_go_on(struct pc_server *s);
+/** Whether there is anything of that to do now or soon; with the lock held. */
+bool pc_reload_pending(const struct pc_server *s);
+/** Wait for a reload that is under way, and close everything that was opened: when no thread is left. */
+void pc_reload_end(struct pc_server *s);
 
 /** Bytes for t's client, from the engine thread. */
 void pc_turn_emit(struct pc_turn *t, const char *bytes, size_t len);

@@ -164,7 +164,7 @@ void pc_shape_embeddings(struct pc_buf *b, const struct pc_turn *t)
     pc_buf_puts(b, "{\"object\":\"list\",\"data\":[");
     for (size_t i = 0; i < t->call.n_prompts; i++) {
         pc_buf_printf(b, "%s{\"object\":\"embedding\",\"index\":%zu,\"embedding\":", i ? "," : "", i);
-        put_vector(b, &t->parts[i], t->server->n_wide);
+        put_vector(b, &t->parts[i], t->offer->desk->n_wide);
         pc_buf_putc(b, '}');
     }
     pc_buf_puts(b, "],\"model\":");

@@ -55,12 +55,14 @@ static int make_part(struct pc_turn *t, size_t i, struct paco_error *err)
     return 0;
 }
 
-int pc_turn_new(struct pc_server *server, struct pc_call *call, struct pc_turn **out, struct paco_error *err)
+int pc_turn_new(struct pc_server *server, struct pc_offer *offer, struct pc_call *call, struct pc_turn **out,
+    struct paco_error *err)
 {
     struct pc_turn *t = pc_alloc_zero(1, sizeof *t);
     if (!t)
         return pc_error_mem(err, sizeof *t, "a request");
     t->server = server;
+    t->offer = pc_offer_share(offer);
     t->call = *call;
     *call = (struct pc_call){0};
     t->arrived = t->last_out = pc_seconds();
@@ -100,6 +102,7 @@ void pc_turn_free(struct pc_turn *t)
     pc_free(t->parts);
     pc_buf_release(&t->out);
     pc_call_release(&t->call);
+    pc_offer_drop(t->offer);
     pc_free(t);
 }
 
@@ -168,7 +171,7 @@ static void note(struct pc_turn *t, struct pc_notebook *book, const float *logit
     struct pc_server *s = t->server;
     struct paco_error err = {0};
     size_t n_vocab = (size_t)t->call.model->n_vocab;
-    if (pc_notebook_add(book, &s->softmax, s->room, logits, n_vocab, id, &err) < 0)
+    if (pc_notebook_add(book, &s->softmax, t->offer->room, logits, n_vocab, id, &err) < 0)
         fail(t, &err);
     else
         book->v[book->n - 1].end = end;
@@ -215,7 +218,7 @@ static void on_hidden(void *ctx, int32_t pos, const float *hidden)
 {
     (void)pos;
     struct pc_part *p = ctx;
-    for (size_t i = 0; i < p->turn->server->n_wide; i++)
+    for (size_t i = 0; i < p->turn->offer->desk->n_wide; i++)
         p->vector[i] += hidden[i];
     p->n_shown++;
 }
@@ -381,8 +384,9 @@ static int start_echo(struct pc_part *p, struct paco_error *err)
     return 0;
 }
 
-int pc_turn_submit_next(struct pc_turn *t, struct pc_scheduler *scheduler, struct paco_error *err)
+int pc_turn_submit_next(struct pc_turn *t, struct paco_error *err)
 {
+    const struct pc_offer *offer = t->offer;
     const struct pc_call *c = &t->call;
     struct pc_part *p = &t->parts[t->n_submitted];
     const struct pc_ids *ids = &c->prompts[p->index].ids;
@@ -390,16 +394,16 @@ int pc_turn_submit_next(struct pc_turn *t, struct pc_scheduler *scheduler, struc
     bool embeds = c->kind == PC_CALL_EMBEDDING;
     t->n_submitted++;
     if (embeds)
-        p->vector = pc_alloc_zero(t->server->n_wide, sizeof *p->vector);
+        p->vector = pc_alloc_zero(offer->desk->n_wide, sizeof *p->vector);
     if (embeds && !p->vector)
-        return pc_error_mem(err, t->server->n_wide * sizeof *p->vector, "an embedding");
+        return pc_error_mem(err, offer->desk->n_wide * sizeof *p->vector, "an embedding");
     int rc = c->echo ? start_echo(p, err) : 0;
     if (rc < 0)
         return rc;
     struct pc_request r = {.prompt = ids->v,
         .n_prompt = ids->n,
         .variant = c->model->variant,
-        .max_tokens = pc_call_tokens(c, &t->server->limits, p->index),
+        .max_tokens = pc_call_tokens(c, &offer->limits, p->index),
         .n_samples = c->n,
         .sampler = c->sampler,
         .eos_ids = c->model->eos,
@@ -414,5 +418,5 @@ int pc_turn_submit_next(struct pc_turn *t, struct pc_scheduler *scheduler, struc
         .on_done = on_done};
     if (r.max_tokens == 0)
         r.n_samples = p->n_left = 1;
-    return pc_scheduler_submit(scheduler, &r, &p->handle, err);
+    return pc_scheduler_submit(offer->desk->scheduler, &r, &p->handle, err);
 }

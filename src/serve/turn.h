@@ -23,6 +23,7 @@
 enum pc_turn_end { PC_TURN_GOES_ON, PC_TURN_GONE, PC_TURN_LATE, PC_TURN_CLOSED };
 
 struct pc_turn;
+struct pc_offer;
 
 /** One answer. */
 struct pc_sample {
@@ -54,6 +55,7 @@ struct pc_part {
 struct pc_turn {
     struct pc_queued queued; /* first; under the lock */
     struct pc_server *server;
+    struct pc_offer *offer; /* held: what call's model is of */
     struct pc_call call;
     struct pc_part *parts; /* (call.n_prompts) */
     size_t n_submitted, n_left;
@@ -77,12 +79,13 @@ struct pc_turn {
     void *client;
 };
 
-/** *owned*: pc_turn_free. The call moves into it. */
-int pc_turn_new(struct pc_server *server, struct pc_call *call, struct pc_turn **out, struct paco_error *err);
+/** *owned*: pc_turn_free. The call, which was read by offer, moves into it. */
+int pc_turn_new(struct pc_server *server, struct pc_offer *offer, struct pc_call *call, struct pc_turn **out,
+    struct paco_error *err);
 void pc_turn_free(struct pc_turn *t);
 
-/** Ask the scheduler about the next part. On the engine thread, like all that follow. */
-int pc_turn_submit_next(struct pc_turn *t, struct pc_scheduler *scheduler, struct paco_error *err);
+/** Ask its offer's scheduler about the next part. On the engine thread, like all that follow. */
+int pc_turn_submit_next(struct pc_turn *t, struct paco_error *err);
 
 /** End it now: whatever of it is with the scheduler is over already. fault (may be NULL) is what the client
  * gets, if there is one to get it. */

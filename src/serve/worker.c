@@ -22,52 +22,6 @@ static struct pc_turn *turn_of(struct pc_queued *q)
     return (struct pc_turn *)q; /* the first member */
 }
 
-/* ---- opening ---- */
-
-/* The first step reads and packs the weights; whoever comes first shall not wait for that. */
-static int warm_up(struct pc_server *s, struct paco_error *err)
-{
-    int32_t id = 0;
-    const struct pc_request r = {.prompt = &id, .n_prompt = 1, .max_tokens = 1};
-    int rc = pc_scheduler_submit(s->scheduler, &r, NULL, err);
-    while (rc == 0 && pc_scheduler_n_open(s->scheduler) > 0)
-        rc = pc_scheduler_step(s->scheduler, err);
-    return rc;
-}
-
-static int open_house(struct pc_server *s, struct paco_error *err)
-{
-    int rc = s->o.open(s->o.ctx, &s->house, err);
-    if (rc < 0)
-        return rc;
-    struct pc_scheduler_options o = {.max_running = s->o.max_running};
-    int32_t n_vocab = 0;
-    for (size_t i = 0; i < s->house.n_models; i++)
-        n_vocab = s->house.models[i].n_vocab > n_vocab ? s->house.models[i].n_vocab : n_vocab;
-    pc_softmax_init(&s->softmax, pc_cpu_flags());
-    pc_buf_init(&s->chunk, MAX_CHUNK);
-    s->kv_tokens = s->house.kv_tokens;
-    s->n_wide = (size_t)pc_engine_config(s->house.engine)->hidden_size;
-    s->limits = (struct pc_call_limits){s->house.context, s->o.default_tokens};
-    s->room = pc_alloc((size_t)n_vocab, sizeof *s->room);
-    if (!s->room)
-        return pc_error_mem(err, (size_t)n_vocab * sizeof *s->room, "probabilities");
-    rc = pc_scheduler_new(s->house.engine, &o, &s->scheduler, err);
-    s->n_lanes = rc == 0 ? pc_scheduler_room(s->scheduler) / 2 : 0; /* twice as many may be open */
-    pc_engine_arithmetic(s->house.engine, s->arithmetic, sizeof s->arithmetic);
-    return rc < 0 ? rc : warm_up(s, err);
-}
-
-static void close_house(struct pc_server *s)
-{
-    pc_scheduler_free(s->scheduler);
-    s->scheduler = NULL;
-    pc_free(s->room);
-    pc_buf_release(&s->chunk);
-    if (s->house.close)
-        s->house.close(s->house.ctx);
-}
-
 /* ---- lists; with the lock held ---- */
 
 static void add_running(struct pc_server *s, struct pc_turn *t)
@@ -140,16 +94,16 @@ static void end_early(struct pc_server *s, struct pc_turn *t, enum pc_turn_end e
         t->n_submitted = t->call.n_prompts;
     }
     for (size_t i = 0; i < t->n_submitted; i++)
-        pc_scheduler_cancel(s->scheduler, t->parts[i].handle);
+        pc_scheduler_cancel(t->offer->desk->scheduler, t->parts[i].handle);
     if (t->n_left == 0)
         pc_turn_fail(t, NULL);
 }
 
-static void pause_turn(struct pc_server *s, struct pc_turn *t, bool paused)
+static void pause_turn(struct pc_turn *t, bool paused)
 {
     t->paused = paused;
     for (size_t i = 0; i < t->n_submitted; i++)
-        pc_scheduler_pause(s->scheduler, t->parts[i].handle, paused);
+        pc_scheduler_pause(t->offer->desk->scheduler, t->parts[i].handle, paused);
 }
 
 /* The list of those running is changed by this thread alone. */
@@ -169,7 +123,7 @@ static void look_after(struct pc_server *s)
         if (end != PC_TURN_GOES_ON || t->fault.status)
             end_early(s, t, end);
         else if (t->call.stream && (t->paused ? behind < STREAM_GOES_ON : behind > STREAM_PAUSES))
-            pause_turn(s, t, !t->paused);
+            pause_turn(t, !t->paused);
     }
 }
 
@@ -191,13 +145,23 @@ static struct pc_turn *next_turn(struct pc_server *s)
     return t;
 }
 
+/* Old and new together take no more than one of them would. */
+static bool has_lane(const struct pc_server *s)
+{
+    size_t n_open = 0, n_lanes = SIZE_MAX;
+    for (const struct pc_desk *d = s->desks; d; d = d->next) {
+        n_open += pc_scheduler_n_open(d->scheduler);
+        n_lanes = d->n_lanes < n_lanes ? d->n_lanes : n_lanes;
+    }
+    return n_open < n_lanes;
+}
+
 static void take_turns(struct pc_server *s)
 {
     struct pc_turn *t;
-    size_t max = (size_t)s->n_lanes;
-    while (pc_scheduler_n_open(s->scheduler) < max && (t = next_turn(s)) != NULL) {
+    while (has_lane(s) && (t = next_turn(s)) != NULL) {
         struct paco_error err = {0};
-        if (pc_turn_submit_next(t, s->scheduler, &err) < 0) {
+        if (pc_turn_submit_next(t, &err) < 0) {
             pc_fault_of(&t->fault, NULL, &err);
             t->n_left--;
             end_early(s, t, PC_TURN_GOES_ON);
@@ -208,42 +172,51 @@ static void take_turns(struct pc_server *s)
 /* ---- steps ---- */
 
 /* How many rows of prompts a step may have before those being answered notice. */
-static void limit_prompts(struct pc_server *s, const struct pc_scheduler_stats *before, double seconds)
+static void limit_prompts(
+    const struct pc_server *s, struct pc_desk *d, const struct pc_scheduler_stats *before, double seconds)
 {
-    struct pc_scheduler_stats now = pc_scheduler_stats(s->scheduler);
+    struct pc_scheduler_stats now = pc_scheduler_stats(d->scheduler);
     double rows = (double)(now.n_rows - before->n_rows) - (double)(now.n_decoded - before->n_decoded);
     if (2 * rows < LEAST_ROWS)
         return;
     double row = seconds / rows;
-    s->row_seconds = s->row_seconds > 0 ? 0.75 * s->row_seconds + 0.25 * row : row;
-    double most = s->o.step_seconds / s->row_seconds;
-    pc_scheduler_limit_prompts(s->scheduler, most < LEAST_ROWS ? LEAST_ROWS : most > 1e6 ? 0 : (int32_t)most);
+    d->row_seconds = d->row_seconds > 0 ? 0.75 * d->row_seconds + 0.25 * row : row;
+    double most = s->o.step_seconds / d->row_seconds;
+    pc_scheduler_limit_prompts(d->scheduler, most < LEAST_ROWS ? LEAST_ROWS : most > 1e6 ? 0 : (int32_t)most);
 }
 
-static void fail_all(struct pc_server *s, const struct paco_error *err)
+static void fail_all(struct pc_server *s, const struct pc_desk *d, const struct paco_error *err)
 {
     for (struct pc_turn *t = s->running; t; t = t->next)
-        if (!t->over) {
+        if (!t->over && t->offer->desk == d) {
             pc_fault_of(&t->fault, NULL, err);
             end_early(s, t, PC_TURN_GOES_ON);
         }
 }
 
 /* Returns whether anything was computed. */
-static bool step(struct pc_server *s)
+static bool step(struct pc_server *s, struct pc_desk *d)
 {
     struct paco_error err = {0};
-    struct pc_scheduler_stats before = pc_scheduler_stats(s->scheduler);
+    struct pc_scheduler_stats before = pc_scheduler_stats(d->scheduler);
     double start = pc_seconds();
-    if (pc_scheduler_step(s->scheduler, &err) < 0)
-        fail_all(s, &err);
-    struct pc_scheduler_stats now = pc_scheduler_stats(s->scheduler);
-    limit_prompts(s, &before, pc_seconds() - start);
+    if (pc_scheduler_step(d->scheduler, &err) < 0)
+        fail_all(s, d, &err);
+    struct pc_scheduler_stats now = pc_scheduler_stats(d->scheduler);
+    limit_prompts(s, d, &before, pc_seconds() - start);
     pthread_mutex_lock(&s->lock);
     s->metrics.n_steps += now.n_steps - before.n_steps;
     s->metrics.n_computed_tokens += now.n_computed - before.n_computed;
     pthread_mutex_unlock(&s->lock);
     return now.n_steps > before.n_steps || now.n_done > before.n_done;
+}
+
+static bool step_all(struct pc_server *s)
+{
+    bool any = false;
+    for (struct pc_desk *d = s->desks; d; d = d->next)
+        any |= step(s, d);
+    return any;
 }
 
 /* Wait until there is something to do; false when there is nothing more ever. idle: all that is running waits
@@ -256,11 +229,13 @@ static bool wait_for_work(struct pc_server *s, bool idle)
     until.tv_sec += until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
     pthread_mutex_lock(&s->lock);
-    if (idle && s->n_running > 0)
+    if (idle && (s->n_running > 0 || pc_reload_pending(s)))
         pthread_cond_timedwait(&s->work, &s->lock, &until);
-    while (s->n_running == 0 && s->queue.n == 0 && s->state == PC_SERVER_READY && !s->must_end)
+    while (s->n_running == 0 && s->queue.n == 0 && s->state == PC_SERVER_READY && !s->must_end &&
+           !pc_reload_pending(s))
         pthread_cond_wait(&s->work, &s->lock);
-    bool more = s->n_running > 0 || (s->queue.n > 0 && !s->must_end);
+    bool more =
+        s->n_running > 0 || (s->queue.n > 0 && !s->must_end) || (s->state == PC_SERVER_READY && !s->must_end);
     pthread_mutex_unlock(&s->lock);
     return more;
 }
@@ -277,7 +252,14 @@ static void *work(void *arg)
 {
     struct pc_server *s = arg;
     struct paco_error err = {0};
-    int rc = open_house(s, &err);
+    struct pc_offer *first = NULL;
+    pc_softmax_init(&s->softmax, pc_cpu_flags());
+    pc_buf_init(&s->chunk, MAX_CHUNK);
+    int rc = pc_offer_open(s, NULL, &first, &err);
+    if (rc == 0) {
+        rc = pc_offer_admit(first, &err);
+        pc_reload_take_over(s, first);
+    }
     if (rc == 0) {
         pthread_mutex_lock(&s->lock);
         if (s->state == PC_SERVER_LOADING)
@@ -285,13 +267,14 @@ static void *work(void *arg)
         pthread_mutex_unlock(&s->lock);
         bool idle = false;
         while (wait_for_work(s, idle)) {
+            pc_reload_go_on(s);
             look_after(s);
             take_turns(s);
-            idle = !step(s);
+            idle = !step_all(s);
         }
     }
     end_with(s, &err);
-    close_house(s);
+    pc_buf_release(&s->chunk);
     return NULL;
 }
 

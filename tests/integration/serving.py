@@ -38,6 +38,14 @@ class Server:
                 return
         raise RuntimeError("the server did not start: " + "".join(self.said))
 
+    def hear(self, words):
+        """The next line it says with these words."""
+        for line in self.process.stderr:
+            self.said.append(line)
+            if words in line:
+                return line
+        raise RuntimeError("the server did not say %r: %s" % (words, "".join(self.said)))
+
     def __enter__(self):
         return self
 
