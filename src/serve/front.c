@@ -70,8 +70,10 @@ static void link_exchange(struct pc_exchange *x)
         f->exchanges->prev = x;
     f->exchanges = x;
     f->n_exchanges++;
-    if (x->link)
+    if (x->link) {
         x->link->busy = true;
+        x->link->whole = x->has_body;
+    }
     pthread_mutex_unlock(&f->server->lock);
 }
 
@@ -90,7 +92,7 @@ static void on_completed(
     f->n_exchanges--;
     f->body_bytes -= x->body.len;
     if (x->link) {
-        x->link->busy = false;
+        x->link->busy = x->link->whole = false;
         x->link->since = pc_seconds();
     }
     if (!x->turn)
@@ -352,6 +354,8 @@ static enum MHD_Result answer(struct pc_exchange *x)
 {
     pthread_mutex_lock(&x->front->server->lock);
     x->has_body = true;
+    if (x->link)
+        x->link->whole = true;
     pthread_mutex_unlock(&x->front->server->lock);
     if (!x->fault.status && x->route) {
         x->route->answer(x);

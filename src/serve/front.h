@@ -11,6 +11,7 @@ struct pc_link {
     struct pc_link *prev, *next;
     int fd;
     bool busy;    /* a request is being read or answered */
+    bool whole;   /* all of it is here */
     double since; /* when the last one ended, or it came */
 };
 

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What the tick looks after. libmicrohttpd does not look at suspended connections, so whether their clients
  * are still there is seen here: one that closed its side is gone, since there is no way to tell whether it
- * still listens. Nor does it bound how long a head or a body may take as long as a byte comes now and then.
+ * still listens. Nor does it always notice that the rest of a head or a body will not come, or bound how long
+ * a head or a body may take as long as a byte comes now and then.
  */
 #include "base/host.h"
 #include "serve/front.h"
 
 #include <poll.h>
+#include <sys/ioctl.h>
 
 enum { PING_SECONDS = 15 };
 
@@ -53,6 +55,24 @@ static void end_turn(struct pc_front *f, struct pc_turn *t, const struct pc_faul
     pc_buf_release(&b);
 }
 
+/* Clients that closed their side before their request was whole: all that came has been read, and it is not
+ * enough. They would keep their place until they count as idle. */
+static void look_for_halves(struct pc_front *f)
+{
+    size_t n = 0, i = 0;
+    for (const struct pc_link *l = f->links; l && n < (size_t)f->server->o.max_connections; l = l->next)
+        if (!l->whole)
+            f->polls[n++] = (struct pollfd){.fd = l->fd, .events = POLLRDHUP};
+    if (n == 0 || poll(f->polls, n, 0) <= 0)
+        return;
+    for (const struct pc_link *l = f->links; l && i < n; l = l->next)
+        if (!l->whole && f->polls[i++].revents & (POLLRDHUP | POLLHUP | POLLERR)) {
+            int n_unread = 0;
+            if (ioctl(l->fd, FIONREAD, &n_unread) == 0 && n_unread == 0)
+                shutdown(l->fd, SHUT_RDWR); /* libmicrohttpd closes it then */
+        }
+}
+
 static void look_after(struct pc_front *f, struct pc_exchange *x, double now)
 {
     static const char ping[] = ": ping\n\n";
@@ -89,6 +109,7 @@ static void look_after(struct pc_front *f, struct pc_exchange *x, double now)
 void pc_front_tick(struct pc_front *f, double now)
 {
     look_for_gone(f);
+    look_for_halves(f);
     for (struct pc_exchange *x = f->exchanges; x; x = x->next)
         look_after(f, x, now);
     for (const struct pc_link *link = f->links; link; link = link->next)

@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Clients that mean harm, or are broken: connections opened and dropped, malformed requests by the thousand, bodies sent byte by byte,
+answers read slowly. What must hold: the server stays healthy, answers as before, and its memory does not grow.
+
+The long form, whose figures are in docs/reliability.md: serve_hostile.py CONNECTIONS REQUESTS MODEL (10000 1000000 MODEL)."""
+import json
+import random
+import socket
+import struct
+import sys
+import threading
+import time
+
+from counting import babbler
+from serving import Server, until
+from tiny import SANITIZED, case, finish
+
+TEXT = b"/v1/completions"
+SLOW = {"prompt": "abc", "max_tokens": 40, "temperature": 0, "stream": True}
+GROWTH = 4 << 20  # bytes that the heap may settle by when all of it comes again
+
+
+def request(body, length=None, method=b"POST", path=TEXT, version=b"1.1"):
+    return b"%b %b HTTP/%b\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (method, path, version, len(body) if length is None else length, body)
+
+
+def malformed(r):
+    """A request that is wrong in one way of many, and whether the connection can be used on."""
+    good = json.dumps({"prompt": "abc", "max_tokens": 2}).encode()
+    field = r.choice(["prompt", "max_tokens", "n", "temperature", "stop", "logit_bias", "stream", "model", "seed", "logprobs"])
+    value = r.choice([None, -1, 1e300, "x" * r.randrange(200), [[]], {"a": {}}, [[1], "a"], 2 ** 70, "\u2603", {"-5": 3}])
+    bad = [lambda: request(good[:r.randrange(len(good))]),
+           lambda: request(bytes(r.randrange(256) for _ in range(r.randrange(1, 60)))),
+           lambda: request(b"[" * r.randrange(1, 5000)),
+           lambda: request(json.dumps({"prompt": "a", "max_tokens": 1, "model": "?", field: value}).encode()),
+           lambda: request(b'{"prompt":"\\ud800"}'),
+           lambda: request(b"", path=b"/" + bytes(r.choice(b"abc%/.~?&") for _ in range(r.randrange(100)))),
+           lambda: request(good, method=r.choice([b"PUT", b"DELETE", b"BREW"]))]
+    broken = [lambda: bytes(r.randrange(256) for _ in range(r.randrange(1, 100))) + b"\r\n\r\n",
+              lambda: request(good, length=r.choice([10 ** 12, len(good) + 5])),
+              lambda: b"POST %b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n" % TEXT,
+              lambda: b"POST %b HTTP/1.1\r\nContent-Length: -4\r\n\r\n" % TEXT]
+    return (r.choice(bad)(), True) if r.random() < .95 else (r.choice(broken)(), False)
+
+
+def read_answer(f):
+    """Status and body of one answer with a Content-Length; (0, b"") when there is none."""
+    line = f.readline()
+    if not line.startswith(b"HTTP/1."):
+        return 0, b""
+    length = 0
+    for header in iter(f.readline, b"\r\n"):
+        if not header:
+            return 0, b""
+        if header.lower().startswith(b"content-length:"):
+            length = int(header[15:])
+    return int(line.split()[1]), f.read(length)
+
+
+def torment(s, n, seed):
+    """n malformed requests, many over one connection; how often each status came."""
+    r, seen, c, f = random.Random(seed), {}, None, None
+    for _ in range(n):
+        data, goes_on = malformed(r)
+        status = 0
+        try:
+            if c is None:
+                c = socket.create_connection((s.host, s.port), 30)
+                f = c.makefile("rb")
+            c.sendall(data)
+            if goes_on:
+                status, _ = read_answer(f)
+        except OSError:
+            status = 0
+        if not goes_on or status == 0 or status in (400, 413) and r.random() < .01:
+            f.close()
+            c.close()
+            c = None
+        key = status if goes_on else "broken"
+        seen[key] = seen.get(key, 0) + 1
+    if c:
+        f.close()
+        c.close()
+    return seen
+
+
+def in_threads(n, f):
+    results = [None] * n
+
+    def run(i):
+        results[i] = f(i)
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(n)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return results
+
+
+def drop(s, n, seed):
+    """n connections opened and dropped: at once, after some bytes, after a request; half of them by a reset."""
+    r = random.Random(seed)
+    whole = request(json.dumps({"prompt": "abc", "max_tokens": 30}).encode())
+    done = 0
+    for _ in range(n):
+        try:
+            with socket.create_connection((s.host, s.port), 30) as c:
+                if r.random() < .5:
+                    c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                c.sendall(whole[:r.choice([0, r.randrange(len(whole)), len(whole)])])
+                done += 1
+        except OSError:
+            pass
+    return done
+
+
+def slow_writer(s):
+    """A request of which a byte comes now and then; its status."""
+    with socket.create_connection((s.host, s.port), 30) as c:
+        data = request(json.dumps({"prompt": "abc", "max_tokens": 1}).encode())
+        for i in range(len(data)):
+            c.sendall(data[i:i + 1])
+            time.sleep(.01)
+        with c.makefile("rb") as f:
+            return read_answer(f)[0]
+
+
+def slow_reader(s):
+    """A stream read in sips; whether all of it came."""
+    with socket.socket() as c:
+        c.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        c.settimeout(30)
+        c.connect((s.host, s.port))
+        c.sendall(request(json.dumps(SLOW).encode(), version=b"1.0"))
+        got = b""
+        while True:
+            part = c.recv(256)
+            if not part:
+                return got.rstrip().endswith(b"data: [DONE]")
+            got += part
+            time.sleep(.01)
+
+
+def idle(s):
+    try:
+        m = s.metrics()
+    except OSError:  # just now this address has all the connections it may
+        return False
+    return m["paco_requests_running"] == m["paco_requests_waiting"] == 0 and m["paco_connections"] <= 1
+
+
+def healthy(s, want):
+    """Whether nothing is left of what was done to it within seconds (an idle connection would stay for a minute), and it answers as before."""
+    if not until(lambda: idle(s), 10):
+        return False
+    return s.get("/health")[0] == 200 and s.post(TEXT.decode(), {"prompt": "abc", "max_tokens": 8, "temperature": 0})[1]["choices"] == want
+
+
+def main():
+    n_connections, n_requests = (int(a) for a in (sys.argv[1:3] or (10000, 4000)))
+    model = sys.argv[3] if len(sys.argv) > 3 else babbler()
+    with Server("-m", model, "--parallel", 8) as s:
+        reader = threading.Thread(target=s.process.stderr.read, daemon=True)  # so that a full pipe stops nobody
+        reader.start()
+        want = s.post(TEXT.decode(), {"prompt": "abc", "max_tokens": 8, "temperature": 0})[1]["choices"]
+        fresh = s.rss()
+        # All of it once: as many connections as one address may have at once leave buffers in the allocator, which are used again.
+        in_threads(4, lambda i: drop(s, n_connections // 4, i))
+        in_threads(4, lambda i: torment(s, 500, i))
+        case("healthy at the beginning", healthy(s, want))
+        before = s.rss()
+        began = time.monotonic()
+        done = sum(in_threads(4, lambda i: drop(s, n_connections // 4, 10 + i)))
+        case("healthy after connections opened and dropped", healthy(s, want) and done > n_connections * .9, (done, n_connections))
+        print("# %d connections in %.1f s" % (done, time.monotonic() - began))
+        began = time.monotonic()
+        seen = {}
+        for part in in_threads(4, lambda i: torment(s, n_requests // 4, 20 + i)):
+            for status, n in part.items():
+                seen[status] = seen.get(status, 0) + n
+        print("# %d malformed requests in %.1f s: %s" % (sum(seen.values()), time.monotonic() - began, seen))
+        case("malformed requests get an answer, and none an error of ours", seen.get(400, 0) > n_requests * .4 and set(seen) <=
+             {200, 400, 404, 405, 429, 501, "broken"}, seen)
+        case("healthy after malformed requests", healthy(s, want))
+        results = in_threads(12, lambda i: slow_writer(s) if i % 2 else slow_reader(s))
+        case("slow writers and readers are served", results == [True, 200] * 6, results)
+        case("healthy after slow ones", healthy(s, want))
+        after = s.rss()
+        print("# resident memory: %.1f MB at the start, %.1f MB when all of it was seen once, %.1f MB after" % (fresh / 1e6, before / 1e6, after / 1e6))
+        if not SANITIZED:
+            case("memory is flat", after < before + GROWTH, (before, after))
+        case("it ends as it should", s.end() == 0)
+
+
+if __name__ == "__main__":
+    main()
+    finish()
