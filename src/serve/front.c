@@ -156,7 +156,7 @@ static bool is_preflight(const struct pc_exchange *x, const char *method)
 }
 
 static struct pc_exchange *begin(
-    struct pc_front *f, struct MHD_Connection *c, const char *url, const char *method)
+    struct pc_front *f, struct MHD_Connection *c, const char *url, const char *method, const char *version)
 {
     struct pc_exchange *x = pc_alloc_zero(1, sizeof *x);
     if (!x)
@@ -164,6 +164,7 @@ static struct pc_exchange *begin(
     x->front = f;
     x->connection = c;
     x->began = pc_seconds();
+    x->knows_interim = !f->server->o.cert && strcmp(version, "HTTP/1.1") == 0;
     x->status = 200;
     x->type = "application/json";
     pc_buf_init(&x->body, f->server->o.max_body);
@@ -372,10 +373,9 @@ static enum MHD_Result answer(struct pc_exchange *x)
 static enum MHD_Result handle(void *cls, struct MHD_Connection *c, const char *url, const char *method,
     const char *version, const char *bytes, size_t *len, void **context)
 {
-    (void)version;
     struct pc_exchange *x = *context;
     if (!x) {
-        x = begin(cls, c, url, method);
+        x = begin(cls, c, url, method, version);
         *context = x;
         /* Who asks whether to send a body hears now that it is not wanted. */
         return !x ? MHD_NO : x->fault.status && pc_exchange_header(x, "Expect") ? send_fault(x) : MHD_YES;

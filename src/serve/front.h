@@ -24,12 +24,13 @@ struct pc_exchange {
     const struct pc_route *route; /* NULL: none */
     const char *tail;             /* what follows the route's path: a view into path */
     char path[256];
-    char client[80]; /* who asks */
-    double began;
-    bool has_body;      /* all of it; under the lock */
-    struct pc_buf body; /* of the request */
-    size_t n_dropped;   /* bytes of a body nobody wants */
-    bool suspended;     /* under the lock */
+    char client[80];     /* who asks */
+    double began, asked; /* asked: when it was asked whether it is there, since it closed its side; or 0 */
+    bool knows_interim;  /* an answer may be sent before the answer: HTTP/1.1, and in the clear */
+    bool has_body;       /* all of it; under the lock */
+    struct pc_buf body;  /* of the request */
+    size_t n_dropped;    /* bytes of a body nobody wants */
+    bool suspended;      /* under the lock */
 
     struct pc_fault fault;
     struct pc_offer *offer; /* held: what the request is read and answered by; NULL: not yet */

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What the tick looks after. libmicrohttpd does not look at suspended connections, so whether their clients
- * are still there is seen here: one that closed its side is gone, since there is no way to tell whether it
- * still listens. Nor does it always notice that the rest of a head or a body will not come, or bound how long
+ * are still there is seen here. A client may close its side behind a whole request and still read (RFC 9112,
+ * 9.6); it looks as one that is gone, until something is sent to it: who is gone answers with a reset. So it
+ * is sent something that means nothing, a stream a comment and other answers an interim one.
+ *
+ * Nor does libmicrohttpd always notice that the rest of a head or a body will not come, or bound how long
  * a head or a body may take as long as a byte comes now and then.
  */
 #include "base/host.h"
 #include "serve/front.h"
 
 #include <poll.h>
-#include <sys/ioctl.h>
+#include <sys/socket.h>
 
 enum { PING_SECONDS = 15 };
 
@@ -21,7 +24,35 @@ void pc_exchange_wake(void *client)
     x->front->mhd->resume(x->connection);
 }
 
-static void look_for_gone(struct pc_front *f)
+static void ping(struct pc_exchange *x, double now)
+{
+    static const char comment[] = ": ping\n\n";
+    struct pc_turn *t = x->turn;
+    if (t->out.len > t->n_taken)
+        return; /* what waits does it, too */
+    pc_buf_clear(&t->out);
+    t->n_taken = 0;
+    pc_buf_add(&t->out, comment, sizeof comment - 1);
+    t->last_out = now;
+    pc_exchange_wake(x);
+}
+
+/* A client closed its side: send it something, and its end tells by the next tick whether it is there. Its
+ * connection rests, so nothing else is being sent. */
+static void ask_whether_there(struct pc_exchange *x, double now)
+{
+    static const char interim[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    if (x->asked > 0 && now - x->asked < PING_SECONDS)
+        return;
+    x->asked = now;
+    if (x->turn->call.stream)
+        ping(x, now);
+    else if (!x->knows_interim || send(x->link->fd, interim, sizeof interim - 1,
+                                      MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)sizeof interim - 1)
+        x->turn->ends = PC_TURN_GONE;
+}
+
+static void look_for_gone(struct pc_front *f, double now)
 {
     size_t n = 0, i = 0;
     for (const struct pc_exchange *x = f->exchanges; x && n < (size_t)f->server->o.max_connections;
@@ -30,9 +61,15 @@ static void look_for_gone(struct pc_front *f)
             f->polls[n++] = (struct pollfd){.fd = x->link->fd, .events = POLLRDHUP};
     if (n == 0 || poll(f->polls, n, 0) <= 0)
         return;
-    for (struct pc_exchange *x = f->exchanges; x && i < n; x = x->next)
-        if (x->suspended && x->link && f->polls[i++].revents & (POLLRDHUP | POLLHUP | POLLERR))
+    for (struct pc_exchange *x = f->exchanges; x && i < n; x = x->next) {
+        if (!x->suspended || !x->link)
+            continue;
+        short seen = f->polls[i++].revents;
+        if (seen & (POLLHUP | POLLERR))
             x->turn->ends = PC_TURN_GONE;
+        else if (seen & POLLRDHUP)
+            ask_whether_there(x, now);
+    }
 }
 
 /* A turn that nobody has begun to compute ends here; of another the engine thread hears. */
@@ -55,8 +92,9 @@ static void end_turn(struct pc_front *f, struct pc_turn *t, const struct pc_faul
     pc_buf_release(&b);
 }
 
-/* Clients that closed their side before their request was whole: all that came has been read, and it is not
- * enough. They would keep their place until they count as idle. */
+/* Clients that closed their side while libmicrohttpd waits for more of a request. It would let them keep
+ * their place until they count as idle. Shutting the side that is closed already changes nothing, but wakes
+ * it: what it has not read it reads, and then the end. */
 static void look_for_halves(struct pc_front *f)
 {
     size_t n = 0, i = 0;
@@ -66,16 +104,12 @@ static void look_for_halves(struct pc_front *f)
     if (n == 0 || poll(f->polls, n, 0) <= 0)
         return;
     for (const struct pc_link *l = f->links; l && i < n; l = l->next)
-        if (!l->whole && f->polls[i++].revents & (POLLRDHUP | POLLHUP | POLLERR)) {
-            int n_unread = 0;
-            if (ioctl(l->fd, FIONREAD, &n_unread) == 0 && n_unread == 0)
-                shutdown(l->fd, SHUT_RDWR); /* libmicrohttpd closes it then */
-        }
+        if (!l->whole && f->polls[i++].revents & (POLLRDHUP | POLLHUP | POLLERR))
+            shutdown(l->fd, SHUT_RD);
 }
 
 static void look_after(struct pc_front *f, struct pc_exchange *x, double now)
 {
-    static const char ping[] = ": ping\n\n";
     struct pc_turn *t = x->turn;
     struct pc_fault fault = {0};
     if (!x->has_body && now - x->began > f->server->o.idle_seconds && x->link)
@@ -97,18 +131,14 @@ static void look_after(struct pc_front *f, struct pc_exchange *x, double now)
     if (fault.status) {
         end_turn(f, t, &fault);
         pthread_cond_signal(&f->server->work);
-    } else if (t->call.stream && now - t->last_out > PING_SECONDS && t->out.len == t->n_taken) {
-        pc_buf_clear(&t->out);
-        t->n_taken = 0;
-        pc_buf_add(&t->out, ping, sizeof ping - 1);
-        t->last_out = now;
-        pc_exchange_wake(x);
+    } else if (t->call.stream && now - t->last_out > PING_SECONDS) {
+        ping(x, now);
     }
 }
 
 void pc_front_tick(struct pc_front *f, double now)
 {
-    look_for_gone(f);
+    look_for_gone(f, now);
     look_for_halves(f);
     for (struct pc_exchange *x = f->exchanges; x; x = x->next)
         look_after(f, x, now);

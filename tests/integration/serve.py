@@ -353,16 +353,20 @@ def vanishing(m):
         long = {"prompt": "abc", "max_tokens": 1000, "temperature": 1, "n": 8, "stream": True, "logit_bias": {"2": -100}}
         body = json.dumps(long).encode()
         head = b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (TEXT.encode(), len(body))
-        for what, stream in (("mid-stream", True), ("while it waits", False)):
-            raw = json.dumps({**long, "stream": stream}).encode()
+        for what, stream, close_first in (("mid-stream", True, False), ("while it waits", False, False), ("mid-stream", True, True),
+                                          ("while it waits", False, True)):
+            raw = json.dumps({**long, "n": 64, "stream": stream}).encode()
             c = socket.create_connection((s.host, s.port))
             c.sendall(b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (TEXT.encode(), len(raw)) + raw)
             if stream:
                 c.recv(100)
             until(lambda: s.metrics()["paco_requests_running"] > 0, 2)
             before = s.metrics()["paco_requests_cancelled_total"]
+            if close_first:
+                c.shutdown(socket.SHUT_WR)
+                case("whoever closed a side only is there %s" % what, not until(lambda: s.metrics()["paco_requests_running"] == 0, .3), s.metrics())
             c.close()
-            case("a client that vanishes %s ends its work" % what, until(lambda: s.metrics()["paco_requests_running"] == 0) and
+            case("a client that vanishes %s ends its work%s" % (what, ", a side first" if close_first else ""), until(lambda: s.metrics()["paco_requests_running"] == 0) and
                  s.metrics()["paco_requests_cancelled_total"] == before + 1, s.metrics())
         cut = s.raw(head[:-10])
         case("half a head", cut == b"" or b"40" in cut[:20], cut[:50])
@@ -370,8 +374,14 @@ def vanishing(m):
         c.sendall(head + body[:5])
         c.close()
         case("half a body", s.get("/health")[0] == 200)
-        back = s.raw(b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: 30\r\n\r\n" % TEXT.encode() + b'{"prompt":"a","max_tokens":1 }', half_close=True)
-        case("a client that closed its side", back == b"" or b"HTTP/1.1" in back[:10], back[:60])
+        case("places that nothing came of are free again", until(lambda: s.metrics()["paco_connections"] == 1, 5), s.metrics())
+        for version in (b"1.1", b"1.0"):  # behind a whole request a side may be closed; but in HTTP/1.0 nobody can ask who is still there
+            for stream in (False, True):
+                raw = json.dumps({"prompt": "abc", "max_tokens": 900, "temperature": 1, "logit_bias": {"2": -100}, "n": 4, "stream": stream}).encode()
+                back = s.raw(b"POST %b HTTP/%b\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (TEXT.encode(), version, len(raw)) + raw, half_close=True)
+                told = b"data: [DONE]" in back if stream else b'"completion_tokens":3600' in back
+                case("a client that closed its side and reads: HTTP/%s%s" % (version.decode(), ", a stream" if stream else ""),
+                     told or version == b"1.0" and not stream and b" 499 " in back[:15], (back[:80], back[-80:]))
         slow = socket.create_connection((s.host, s.port))
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         slow.sendall(head + body)

@@ -124,10 +124,13 @@ class Server:
 
 
 def until(condition, seconds=10):
-    """Whether condition() became true in time."""
+    """Whether condition() became true in time. A server that refuses to be asked is asked again."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if condition():
-            return True
+        try:
+            if condition():
+                return True
+        except OSError:
+            pass
         time.sleep(0.02)
     return False
