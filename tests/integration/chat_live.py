@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The chat page at a real paco serve, in a headless Chromium: a talk, one that is stopped, how likely tokens were, what does not
-fit, a key, and a server that goes away. On a model that counts, whose answers are known, and one that seldom ends."""
+fit, a key, a server that goes away, and fine-tunes beside their base. On a model that counts, whose answers are known, and one that
+seldom ends."""
 import sys
 
 from browser import ENTER, ESCAPE, Browser, Missing
-from counting import babbler, model
+from counting import adapter, babbler, diff, model
 from serving import Server, until
 from tiny import case, finish
 
@@ -65,11 +66,58 @@ def stopped(here):
         case("and the server stops computing it", until(lambda: running() and running()[0].endswith(" 0")), running())
 
 
+def choose(here, name, value):
+    here.run("by(arguments[0]).value = arguments[1]; by(arguments[0]).dispatchEvent(new Event('change'))", name, value)
+
+
+def fine_tunes(here):
+    base = babbler(8192)
+    tunes = ["--adapter", "one=" + adapter("one", 1), "--diff", "whole=" + diff("whole", base)]
+    listed = "return [...by('beside').querySelectorAll(arguments[0])].map((e) => e.label)"
+    texts = "return page.current.turns.at(-1).answers.map((a) => a.text)"
+    with Server("-m", base, "--alias", "base", *tunes) as server:
+        visit(here, server)
+        here.run("localStorage.clear(); sessionStorage.clear()")
+        visit(here, server)
+        case("fine-tunes are listed under their base", here.run(listed, ":scope > option") == ["Compare with…", "base"]
+             and here.run(listed, "optgroup") == ["Fine-tunes of base"] and sorted(here.run(listed, "optgroup > option")) == ["one", "whole"])
+        case("what the model has room for is said", "8,192 tokens" in here.run("return by('models-note').textContent"))
+        here.run("Object.assign(settings, {max_tokens: 24, temperature: 0})")
+        messages = [{"role": "user", "content": "hello"}]
+        for turn, name in enumerate(("one", "whole"), 1):
+            choose(here, "beside", name)
+            here.run("begin()")
+            here.type("#prompt", "hello" + ENTER)
+            here.until(DONE, 1)
+            alone = [server.post("/v1/chat/completions", {"model": m, "messages": messages, "max_tokens": 24, "temperature": 0})[1]["choices"][0]
+                     ["message"]["content"] for m in ("base", name)]
+            said = here.run(texts)
+            case(f"base and {name} answer one message, each what it answers alone", said == alone and said[0] != said[1], (said, alone))
+        here.run("document.querySelectorAll('.view').forEach((b) => b.click())")
+        case("both with their likelihoods", here.run("return [...document.querySelectorAll('.tokens')].map((e) => e.children.length)") == [24, 24],
+             here.run("return [...document.querySelectorAll('.tokens')].map((e) => e.children.length)"))
+        here.run("settings.max_tokens = 8000; const ask = requestOf;"
+                 "window.requestOf = (...all) => ({...ask(...all), logit_bias: {2: -100, 3: -100}});")
+        here.type("#prompt", "go on" + ENTER)
+        grown = here.until("return page.current.turns[1]?.answers.every((a) => a.tokens.length > 5)")
+        here.press(ESCAPE)
+        case("one key stops both", grown and here.until(DONE, 2) and here.run("return page.current.turns[1].answers.map((a) => a.finish)") == ["stopped"] * 2)
+        server.end()
+    with Server("-m", base, "--alias", "base", port=server.port):
+        here.run("settings.max_tokens = 8")
+        here.type("#prompt", "still there?" + ENTER)
+        here.until(DONE, 3)
+        case("a fine-tune that a new server has not is missed, and the base answers",
+             "Choose another model" in (here.run(LAST, ".fault") or "") and here.run(texts)[0] and here.until("return by('beside').value === ''"),
+             here.run(LAST, ".fault"))
+
+
 def main():
     here = Browser()
     try:
         talk(here)
         stopped(here)
+        fine_tunes(here)
     finally:
         here.close()
 

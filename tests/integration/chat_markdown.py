@@ -82,7 +82,8 @@ LONG = {
     "pipes": "|" * SIZE + "\n" + "|-" * (SIZE // 2), "table": "|a|b|\n|-|-|\n" + "|1|2|\n" * (SIZE // 6), "items": "- a\n" * (SIZE // 4),
     "nested items": "\n".join(" " * (2 * n) + "- a" for n in range(300)), "addresses": "http://" * (SIZE // 7), "one address": "http://a.example/" + "a" * SIZE,
     "angles": "<" * SIZE, "angle address": "<http://" + "a" * SIZE, "escapes": "\\" * SIZE, "exclamations": "![" * (SIZE // 2),
-    "quoted table": "> |a|\n" * (SIZE // 6), "tabs": "\t" * SIZE, "lines": "\n" * SIZE, "letters": "\u202e\u0301" * (SIZE // 2),
+    "quoted table": "> |a|\n" * (SIZE // 6), "comments": "```c\n" + "/*" * 9000, "strings": "```c\n" + "\"\\" * 9000, "backticks in code": "```js\n" + "`" * 19000,
+    "triple quotes": "```py\n" + "\"\"\"" * 6000, "tabs": "\t" * SIZE, "lines": "\n" * SIZE, "letters": "\u202e\u0301" * (SIZE // 2),
 }
 
 

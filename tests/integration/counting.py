@@ -3,7 +3,7 @@
 import random
 import struct
 
-from tiny import config, llama, safetensors, save, tensor, work, write
+from tiny import config, f32, llama, load, safetensors, save, tensor, work, write
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 V = 64
@@ -63,3 +63,25 @@ def adapter(name, seed, ff=256, files=None):
     for n, content in (files or {}).items():
         write(work(name, n), content)
     return work(name)
+
+
+def diff(name, base):
+    """A diff of the babbler: it changes matrices everywhere, with a vocabulary of one more token."""
+    r = random.Random(9)
+    cfg = dict(config(vocab=V + 1, hidden=V, layers=4, heads=2, kv_heads=1, ff=256), max_position_embeddings=1024)
+    tensors = {}
+    for n, (dtype, shape, data) in load(base).items():
+        if len(shape) == 2:
+            rows = shape[0] + 1 if n in ("model.embed_tokens.weight", "lm_head.weight") else shape[0]
+            tensors[n] = tensor(dtype, [rows, shape[1]], (f32(r.gauss(0, 0.03)) for _ in range(rows * shape[1])))
+        else:
+            tensors[n] = tensor(dtype, shape, [0.0] * shape[0])
+    words = tokenizer_json()
+    words["added_tokens"].append({"id": V, "content": "<more>", "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
+                                  "special": True})
+    return save(work(name), tensors, cfg, {
+        "tokenizer.json": words,
+        "generation_config.json": {"do_sample": True, "temperature": 0.5, "top_k": 7},
+        "tokenizer_config.json": {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>",
+                                  "chat_template": "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + "
+                                                   "'<|im_end|>' + '\n' }}{% endfor %}"}})

@@ -29,6 +29,7 @@ const ICONS = {
   sliders: 'M4 7h9M17 7h3M4 17h3M11 17h9M15 4.5v5M9 14.5v5',
   send: 'M12 19V5M6 11l6-6l6 6',
   stop: 'M7 7h10v10H7z',
+  down: 'M12 5v14M6 13l6 6l6-6',
 };
 
 function icon(name) {

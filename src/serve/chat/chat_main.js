@@ -9,6 +9,7 @@ const page = {
   current: null,
   views: new Map(), // turn id: TurnView, of the conversation that is shown
   runs: new Map(),  // conversation: {stop: AbortController, turn}
+  models: [],       // what the server has: {id, parent, context}
   follow: true,     // the end of the conversation stays in sight
 };
 
@@ -20,11 +21,20 @@ function notice(words, buttonWords, onclick) {
   box.replaceChildren(...(words ? [make('p', {}, words), ...(buttonWords ? [action(buttonWords, onclick)] : [])] : []));
 }
 
-function fillModels(names) {
+/** The models as choices, fine-tunes under their base's name. */
+function modelChoices() {
+  const choice = ({id}) => make('option', {value: id}, id);
+  const bases = [...new Set(page.models.map((m) => m.parent).filter(Boolean))];
+  return [...page.models.filter((m) => !m.parent).map(choice), ...bases.map((base) =>
+    make('optgroup', {label: `Fine-tunes of ${base}`}, page.models.filter((m) => m.parent === base).map(choice)))];
+}
+
+function fillModels(models) {
   const chosen = [by('model').value || read(localStorageOrNull(), 'model', ''), by('beside').value || read(localStorageOrNull(), 'beside', '')];
-  const options = () => names.map((name) => make('option', {value: name}, name));
-  by('model').replaceChildren(...options());
-  by('beside').replaceChildren(make('option', {value: BESIDE_NONE}, 'no other'), ...options());
+  const names = models.map((m) => m.id);
+  page.models = models;
+  by('model').replaceChildren(...modelChoices());
+  by('beside').replaceChildren(make('option', {value: BESIDE_NONE}), ...modelChoices());
   by('model').value = names.includes(chosen[0]) ? chosen[0] : names[0];
   by('beside').value = names.includes(chosen[1]) ? chosen[1] : BESIDE_NONE;
   document.body.classList.toggle('one-model', names.length < 2);
@@ -168,9 +178,21 @@ function drawControls() {
   by('send').disabled = !by('prompt').value.trim() || !by('model').value;
   if (focused) (running ? by('stop') : by('prompt')).focus();
   document.body.classList.toggle('running', running);
-  document.body.classList.toggle('compared', by('beside').value !== BESIDE_NONE);
+  drawModels();
   by('hint').textContent = settingsInWords() ||
     (onPhone.matches ? '' : 'Enter sends, Shift+Enter begins a new line, Esc stops an answer.');
+}
+
+/** What is chosen, in the header and on an empty page. */
+function drawModels() {
+  const compared = by('beside').value !== BESIDE_NONE;
+  const model = page.models.find((m) => m.id === by('model').value);
+  const parts = model?.context ? [`A conversation has room for ${counted(model.context, 'token')}.`] : [];
+  if (compared) parts.push('Both models answer each message, side by side.');
+  else if (page.models.length > 1) parts.push('Choose a second model above and both answer, side by side.');
+  by('models-note').textContent = parts.join(' ');
+  if (by('beside').options.length) by('beside').options[0].textContent = compared ? 'Only one model' : onPhone.matches ? 'Compare…' : 'Compare with…';
+  document.body.classList.toggle('compared', compared);
 }
 
 function drawSide() {
@@ -226,6 +248,12 @@ function toEnd() {
   main.scrollTop = main.scrollHeight;
 }
 
+/** The way to the end, while that is out of sight. */
+function showLatest() {
+  const main = by('main');
+  by('latest').hidden = main.scrollHeight - main.scrollTop - main.clientHeight < 200;
+}
+
 function watchScrolling() {
   const main = by('main');
   let last = 0;
@@ -234,9 +262,14 @@ function watchScrolling() {
     if (away < 40) page.follow = true;
     else if (main.scrollTop < last) page.follow = false; // upwards: somebody reads
     last = main.scrollTop;
-    by('latest').hidden = away < 200;
+    showLatest();
     moveTip();
   }, {passive: true});
+  // The end also goes away and comes back without any scrolling: another conversation, another width.
+  const sizes = new ResizeObserver(showLatest);
+  sizes.observe(main);
+  sizes.observe(by('turns'));
+  by('latest').append(icon('down'));
   by('latest').addEventListener('click', () => {
     page.follow = true;
     toEnd();

@@ -238,7 +238,7 @@ function codeBlock(lines, i) {
   };
   while (end < lines.length && !closes(lines[end])) end++;
   const text = lines.slice(i + 1, end).map((line) => line.slice(Math.min(margin.length, indent(line)))).join('\n');
-  const code = make('code', {dir: 'ltr'}, text);
+  const code = make('code', {dir: 'ltr'}, coloured(text, language));
   const box = make('div', {class: 'code'},
     make('div', {class: 'code-head'}, make('span', {}, language), copyButton(() => code.textContent, 'Copy code')),
     make('pre', {tabindex: 0, role: 'region', 'aria-label': `Code, ${language}`}, code));
@@ -364,7 +364,7 @@ class StreamedMarkdown {
     const old = this.loose;
     this.loose = nodes.map((node, i) => {
       if (head(node) && head(node) === head(old[i])) {
-        old[i].querySelector('code').textContent = node.querySelector('code').textContent;
+        old[i].querySelector('code').replaceChildren(...node.querySelector('code').childNodes);
         return old[i];
       }
       if (old[i]) old[i].replaceWith(node);

@@ -60,7 +60,7 @@ async function request(path, options) {
   return reply;
 }
 
-/** The models' names, the server's first first. */
+/** What there is to talk to, the server's first first: {id, parent, context}; parent is the base of a fine-tune. */
 async function fetchModels() {
   let list;
   try {
@@ -68,9 +68,10 @@ async function fetchModels() {
   } catch (e) {
     throw e instanceof Fault ? e : new Fault('What answers here does not speak as paco serve does.');
   }
-  const names = (Array.isArray(list.data) ? list.data : []).map((m) => m?.id).filter((id) => typeof id === 'string' && id);
-  if (!names.length) throw new Fault('The server has no model to talk to.');
-  return names;
+  const models = (Array.isArray(list.data) ? list.data : []).filter((m) => typeof m?.id === 'string' && m.id)
+    .map((m) => ({id: m.id, parent: typeof m.parent === 'string' ? m.parent : '', context: Number(m.max_model_len) || 0}));
+  if (!models.length) throw new Fault('The server has no model to talk to.');
+  return models;
 }
 
 /** The data of a stream of events, one string each. */

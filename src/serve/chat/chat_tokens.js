@@ -10,6 +10,8 @@ const percent = (logprob) => {
 const short = (x) => (Number.isFinite(x) ? Math.round(x * 1000) / 1000 : -100);
 const LIKELY = [0.9, 0.6, 0.3, 0.1]; // bounds of the tints
 
+const TURN_END = /^(<\|.*\|>|<\/?s>|<end_of_turn>)$/; // what models call the end of a turn
+
 const hex = (bytes) => bytes.map((b) => Number(b).toString(16).padStart(2, '0')).join(' ');
 
 /** Whether bytes are text of their own, not a part of a character. */
@@ -62,7 +64,7 @@ class TokenView {
     const shown = whole || text;
     const level = LIKELY.findIndex((p) => Math.exp(logprob) >= p);
     const name = `${visible(shown)}, ${percent(logprob)}`;
-    const kind = !whole ? ' torn' : /^\n+$/.test(whole) ? ' newline' : '';
+    const kind = !whole ? ' torn' : /^\n+$/.test(whole) ? ' newline' : TURN_END.test(whole) ? ' special' : '';
     return make('span', {class: `tok p${level < 0 ? LIKELY.length : level}${kind}`, tabindex: -1, role: 'button',
       'aria-label': name, 'data-i': i}, shown);
   }

@@ -27,6 +27,8 @@ class Paced {
 
 const ENDS = {length: 'cut at the limit of tokens', content_filter: 'withheld', stopped: 'stopped'};
 
+const rate = (r) => (r >= 100 ? r.toFixed(0) : r.toFixed(1));
+
 class AnswerView {
   /** hooks: retry(), offer(kind), drawn(). */
   constructor(turn, k, hooks) {
@@ -81,7 +83,7 @@ class AnswerView {
     if (this.busy) return '';
     if (!text && !fault && finish) parts.push('an empty answer');
     if (usage?.completion_tokens) parts.push(counted(usage.completion_tokens, 'token'));
-    if (usage?.completion_tokens > 1 && seconds > 0.05) parts.push(`${(usage.completion_tokens / seconds).toFixed(1)} a second`);
+    if (usage?.completion_tokens > 1 && seconds > 0.05) parts.push(`${rate(usage.completion_tokens / seconds)} a second`);
     if (ENDS[finish]) parts.push(ENDS[finish]);
     return parts.join(' · ');
   }
