@@ -72,7 +72,11 @@ static void say_end(const struct pc_chat *c)
             "last, /new begins again",
             pc_chat_context(c->answerer));
     else if (strcmp(why, "length") == 0)
-        pc_command_note(c->self, "the answer was cut off at its most tokens (/set tokens N)");
+        pc_command_note(c->self, "%s",
+            pc_chat_context(c->answerer) ? "the answer was cut off at its most tokens (/set tokens N)"
+                                         : "the answer was cut off at its most tokens, or the server's "
+                                           "context is full (/set tokens N, "
+                                           "/undo, /new)");
 }
 
 static void say_figures(const struct pc_chat *c)

@@ -210,6 +210,15 @@ static int ask_model(struct pc_chat_answerer *a, const struct pc_talk *talk, uin
 
 /* ---- behind an endpoint ---- */
 
+static void hint_at_key(const struct pc_chat_answerer *a, struct paco_error *err)
+{
+    char said[sizeof err->message];
+    snprintf(said, sizeof said, "%s", err->message);
+    pc_error_set(err, err->code, "%s (%s)", said,
+        a->w.key ? "is it the right key that --api-key-env names?"
+                 : "--api-key-env NAME: the environment variable that holds the key");
+}
+
 static int ask_endpoint(
     struct pc_chat_answerer *a, const struct pc_talk *talk, struct pc_buf *text, struct paco_error *err)
 {
@@ -238,6 +247,8 @@ static int ask_endpoint(
         .on_text = on_piece,
         .ctx = a};
     int rc = pc_openai_stream(&request, &out, err);
+    if (rc < 0 && out.status == 401)
+        hint_at_key(a, err);
     if (out.text.len)
         pc_buf_add(text, out.text.data, out.text.len);
     snprintf(a->ended, sizeof a->ended, "%s", out.finish_reason);

@@ -240,7 +240,8 @@ static int stats(struct pc_chat *c, const char *arg)
     if (f->n_output > 0)
         printf("last answer: %lld tokens, %.1f tokens/s, the first after %.2f s\n", (long long)f->n_output,
             f->decode_seconds > 0 ? (double)(f->n_output - 1) / f->decode_seconds : 0.0, f->first_seconds);
-    printf("memory at most so far: %s\n", pc_human_bytes(pc_peak_rss(), rss));
+    if (pc_chat_context(c->answerer))
+        printf("memory at most so far: %s\n", pc_human_bytes(pc_peak_rss(), rss));
     return 0;
 }
 

@@ -59,6 +59,7 @@ static void write_body(struct pc_buf *b, const struct pc_openai_stream *r)
     }
     json_object_set_new(o, "messages", turns);
     json_object_set_new(o, "stream", json_true());
+    json_object_set_new(o, "stream_options", json_pack("{s:b}", "include_usage", 1));
     if (r->max_tokens > 0)
         json_object_set_new(o, "max_tokens", json_integer(r->max_tokens));
     set_number(o, "temperature", r->temperature);
@@ -192,6 +193,7 @@ static int take_whole(struct answer *a, const struct pc_http_reply *http, struct
 
 static int take_end(struct answer *a, struct pc_http_reply *http, struct paco_error *err)
 {
+    a->out->status = http->status;
     if (a->is_whole) {
         http->body = a->whole.data ? a->whole.data : "";
         http->len = a->whole.len;

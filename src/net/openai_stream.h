@@ -32,6 +32,7 @@ struct pc_openai_streamed {
     struct pc_buf text;
     char finish_reason[32]; /* "cancelled" when on_text wanted no more; "" when none was said */
     int64_t prompt_tokens, completion_tokens; /* -1 when not said */
+    long status;                              /* the reply's; 0 when none came */
 };
 
 /** Ask, and wait for the end. What came before an error stays in out->text. Before the first byte requests

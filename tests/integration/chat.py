@@ -10,8 +10,9 @@ import signal
 import stat
 import time
 
-from counting import ID, V, model as counting_model, one_hot
+from counting import ID, V, adapter, babbler, model as counting_model, one_hot
 from fake_api import Api
+from serving import Server
 from tiny import PACO, case, config, finish, llama, paco, save, work, write
 
 
@@ -301,7 +302,7 @@ def behind_an_endpoint(model):
     case("it is asked with the whole conversation", path == "/v1/chat/completions" and key is None and body == {
         "model": "some-model", "messages": [{"role": "system", "content": "be kind"}, {"role": "user", "content": "hi"},
                                             {"role": "assistant", "content": "Hello w\u00f6rld"}, {"role": "user", "content": "again"}],
-        "stream": True, "temperature": 0.5, "seed": 3}, body)
+        "stream": True, "stream_options": {"include_usage": True}, "temperature": 0.5, "seed": 3}, body)
     for fault in ("crlf", "comments", "bytes", "whole"):
         done = ask(faults=[fault])
         case("a stream: %s" % fault, done.returncode == 0 and done.stdout == ("all at once\n" if fault == "whole" else "Hello w\u00f6rld\n"), done)
@@ -319,6 +320,9 @@ def behind_an_endpoint(model):
     os.environ["MY_KEY"] = "sk-secret"
     done = ask("--api-key-env", "MY_KEY", faults=[400])
     case("the key is sent, and never shown", api.asked[0][2] == "Bearer sk-secret" and "sk-secret" not in done.stderr + done.stdout and "[key]" in done.stderr, done)
+    for key in ([], ["--api-key-env", "MY_KEY"]):
+        done = ask(*key, faults=[401])
+        case("a key that is missed or refused is said with its option%s" % (", refused" if key else ""), "--api-key-env" in done.stderr, done)
     done = paco("chat", "--api", "http://127.0.0.1:9", input="hi\n")
     case("nobody there", done.returncode == 1 and "127.0.0.1:9" in done.stderr, done)
     api.delay, api.answer, api.faults = 0.3, ["word "] * 50, []
@@ -342,6 +346,23 @@ def behind_an_endpoint(model):
     case("the other model is asked", api.asked[-1][1]["model"] == "other" and len(api.asked[-1][1]["messages"]) == 3, api.asked[-1])
     t.type("\x04")
     case("done there", t.end() == 0)
+
+
+def behind_paco_serve():
+    """The real server: a base and a fine-tune of it, by /model, whose tokens are counted."""
+    base = babbler()
+    with Server("-m", base, "--alias", "base", "--adapter", "tuned=" + adapter("tuned", 1), "--api-key", "sk-right") as server:
+        os.environ["MY_KEY"] = "sk-right"
+        done = paco("chat", "--api", "http://127.0.0.1:%d/v1" % server.port, "-m", "tuned", "--api-key-env", "MY_KEY", "-n", "8", "--temp", "0",
+                    input="abc\n/stats\n/undo\n/model base\nabc\n")
+        said = {m: server.post("/v1/chat/completions", {"model": m, "max_tokens": 8, "temperature": 0, "messages": [{"role": "user", "content": "abc"}]},
+                               {"Authorization": "Bearer sk-right"})[1] for m in ("tuned", "base")}
+        case("paco serve: fine-tune and base answer by /model, each in its words", done.returncode == 0 and all(
+            r["choices"][0]["message"]["content"] in done.stdout for r in said.values()) and "base at" in done.stderr, done)
+        total = said["tuned"]["usage"]["total_tokens"]
+        case("paco serve: /stats counts its tokens", "2 messages, %d tokens with the last answer" % total in done.stdout, (done, total))
+        done = paco("chat", "--api", "http://127.0.0.1:%d/v1" % server.port, "--api-key-env", "MY_KEY", input="a" * 2000 + "\n")
+        case("paco serve: what does not fit is refused with both numbers", done.returncode == 1 and "1024 tokens" in done.stderr and "20" in done.stderr, done)
 
 
 def models(model):
@@ -383,5 +404,6 @@ control_characters()
 through_a_pipe(counting)
 as_training_saw_it()
 behind_an_endpoint(counting)
+behind_paco_serve()
 models(counting)
 finish()
