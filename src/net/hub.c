@@ -89,6 +89,10 @@ int pc_hub_init(struct pc_hub *hub, struct paco_error *err)
 {
     const char *endpoint = env("HF_ENDPOINT"), *timeout = env("HF_HUB_DOWNLOAD_TIMEOUT");
     double seconds = timeout ? strtod(timeout, NULL) : 0;
+    *hub = (struct pc_hub){0};
+    if (endpoint && strncmp(endpoint, "http://", 7) != 0 && strncmp(endpoint, "https://", 8) != 0)
+        return pc_error_set(
+            err, PACO_EINVAL, "HF_ENDPOINT is '%s', no URL of the kind https://HOST", endpoint);
     *hub = (struct pc_hub){.offline = env_is_true("HF_HUB_OFFLINE") || env_is_true("TRANSFORMERS_OFFLINE"),
         .stall_timeout = seconds > 0 && seconds < 1e6 ? seconds : 60};
     hub->endpoint = pc_strdup(endpoint ? endpoint : "https://huggingface.co");

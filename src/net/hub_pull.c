@@ -81,8 +81,10 @@ static int check_space(const struct pull *p, struct paco_error *err)
     uint64_t need = p->result->bytes, left = pc_hub_store_free_bytes(&p->store);
     if (need == 0 || left == UINT64_MAX || need + SPARE <= left)
         return 0;
-    pc_error_set(err, PACO_ENOSPC, "%.2f GB are to come, but %.2f GB are free there: %.2f GB short",
-        (double)need / 1e9, (double)left / 1e9, (double)(need + SPARE - left) / 1e9);
+    const double unit = need < 1000000000 ? 1e6 : 1e9;
+    const char *name = unit == 1e6 ? "MB" : "GB";
+    pc_error_set(err, PACO_ENOSPC, "%.2f %s are to come, but %.2f %s are free there: %.2f %s short",
+        (double)need / unit, name, (double)left / unit, name, (double)(need + SPARE - left) / unit, name);
     pc_error_path(err, p->store.hub);
     return PACO_ENOSPC;
 }
@@ -295,10 +297,12 @@ int pc_hub_pull(const struct pc_pull_options *options, struct pc_pull_result *re
 {
     struct pull p = {.o = options, .result = result};
     *result = (struct pc_pull_result){0};
-    int rc = pc_hub_is_name(options->name)
-                 ? pc_hub_init(&p.hub, err)
-                 : pc_error_set(err, PACO_EINVAL,
-                       "'%s' is no name of the kind org/model or org/model@revision", options->name);
+    int rc =
+        pc_hub_is_name(options->name)
+            ? pc_hub_init(&p.hub, err)
+            : pc_error_set(err, PACO_EINVAL, "'%s' is no name of the kind org/model or org/model@revision%s",
+                  options->name,
+                  strstr(options->name, "://") ? ": of a page's address, it is what follows the host" : "");
     if (rc == 0)
         rc = pc_hub_store_open(&p.store, options->name, err);
     if (rc == 0)

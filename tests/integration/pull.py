@@ -341,6 +341,10 @@ def access():
     case("no such revision", done.returncode == 1 and "has no revision 'nosuch'" in done.stderr, done)
     done = pull(at, "org/plain", HF_ENDPOINT="http://127.0.0.1:9", timeout=100)
     case("no hub there", done.returncode == 1 and "127.0.0.1:9" in done.stderr, done)
+    done = pull(home(), "org/plain", HF_ENDPOINT="hub.example")
+    case("a hub that is no URL", done.returncode == 2 and "HF_ENDPOINT is 'hub.example'" in done.stderr, done)
+    done = pull(home(), hub.url + "/org/plain")
+    case("a page's address for a name", done.returncode == 2 and "what follows the host" in done.stderr, done)
     for name in ("../x", "a/b/c", "", "a b/c", "org/name@../x"):
         done = pull(at, "--", name)
         case("no name: %r" % name, done.returncode == 2 and not hub.asked, done)
