@@ -220,16 +220,20 @@ static bool add_headers(const struct pc_curl *curl, struct pc_transfer *t)
     return ok;
 }
 
+static bool is_set(const char *name)
+{
+    const char *value = getenv(name);
+    return value && *value;
+}
+
 /* As curl's own program looks for authorities. */
 static void set_authorities(const struct pc_curl *curl, CURL *easy)
 {
-    const char *bundle = getenv("CURL_CA_BUNDLE"), *dir = getenv("SSL_CERT_DIR");
-    if (!bundle || !*bundle)
-        bundle = getenv("SSL_CERT_FILE");
-    if (bundle && *bundle)
-        curl->easy_setopt(easy, CURLOPT_CAINFO, bundle);
-    if (dir && *dir)
-        curl->easy_setopt(easy, CURLOPT_CAPATH, dir);
+    const char *bundle = is_set("CURL_CA_BUNDLE") ? "CURL_CA_BUNDLE" : "SSL_CERT_FILE";
+    if (is_set(bundle))
+        curl->easy_setopt(easy, CURLOPT_CAINFO, getenv(bundle));
+    if (is_set("SSL_CERT_DIR"))
+        curl->easy_setopt(easy, CURLOPT_CAPATH, getenv("SSL_CERT_DIR"));
 }
 
 static void set_limits(const struct pc_curl *curl, const struct pc_http_options *o, CURL *easy)
@@ -318,8 +322,8 @@ static bool fail_curl(
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CACERT_BADFILE:
         pc_error_set(&t->err, PACO_EVERIFY,
-            "%s: the server's certificate is not to be trusted: %s (an authority of your own: SSL_CERT_FILE)",
-            t->shown, why);
+            "%s: the server's certificate is not to be trusted: %s (an authority of your own: %s)", t->shown,
+            why, is_set("CURL_CA_BUNDLE") ? "CURL_CA_BUNDLE, which is set" : "SSL_CERT_FILE");
         return false;
     case CURLE_OPERATION_TIMEDOUT:
         pc_error_set(&t->err, PACO_EIO, "%s: no %s in time: %s; limits are %g s to connect, %g s in all%s",

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The chat page at a real paco serve, in a headless Chromium: a talk, one that is stopped, how likely tokens were, what does not
-fit, a key, a server that goes away, and fine-tunes beside their base. On a model that counts, whose answers are known, and one that
+fit, a key, a server that goes away or dies, and fine-tunes beside their base. On a model that counts, whose answers are known, and one that
 seldom ends."""
 import sys
 
@@ -17,6 +17,12 @@ LAST = "return [...document.querySelectorAll('.answer')].at(-1).querySelector(ar
 def visit(here, server):
     here.go(f"http://127.0.0.1:{server.port}/")
     return here.until("return by('model').value !== '' || !by('notice').hidden")
+
+
+def endless(here):
+    """No answer ends by itself from here on."""
+    here.run("settings.max_tokens = 8000; const ask = requestOf;"
+             "window.requestOf = (...all) => ({...ask(...all), logit_bias: {2: -100, 3: -100}});")
 
 
 def talk(here):
@@ -55,8 +61,7 @@ def stopped(here):
         here.click("#notice button")
         here.press(*"sk-right", ENTER)
         case("and taken", here.until("return by('notice').hidden && by('model').value === 'babbler8192'"))
-        here.run("Object.assign(settings, {max_tokens: 8000}); const ask = requestOf;"
-                 "window.requestOf = (...all) => ({...ask(...all), logit_bias: {2: -100, 3: -100}});")  # it never ends by itself
+        endless(here)
         here.type("#prompt", "a" + ENTER)
         grown = here.until("return (page.current.turns[0]?.answers[0].tokens.length || 0) > 20")
         here.press(ESCAPE)
@@ -96,8 +101,7 @@ def fine_tunes(here):
         here.run("document.querySelectorAll('.view').forEach((b) => b.click())")
         case("both with their likelihoods", here.run("return [...document.querySelectorAll('.tokens')].map((e) => e.children.length)") == [24, 24],
              here.run("return [...document.querySelectorAll('.tokens')].map((e) => e.children.length)"))
-        here.run("settings.max_tokens = 8000; const ask = requestOf;"
-                 "window.requestOf = (...all) => ({...ask(...all), logit_bias: {2: -100, 3: -100}});")
+        endless(here)
         here.type("#prompt", "go on" + ENTER)
         grown = here.until("return page.current.turns[1]?.answers.every((a) => a.tokens.length > 5)")
         here.press(ESCAPE)
@@ -112,12 +116,29 @@ def fine_tunes(here):
              here.run(LAST, ".fault"))
 
 
+def killed(here):
+    with Server("-m", babbler(8192)) as server:
+        visit(here, server)
+        here.run("begin()")
+        endless(here)
+        here.type("#prompt", "a" + ENTER)
+        grown = here.until("return (page.current.turns[0]?.answers[0].tokens.length || 0) > 20")
+        server.process.kill()
+        case("a server that dies in the middle is said, and what came stays", grown and here.until(DONE, 1)
+             and "broke off" in here.run(LAST, ".fault") and here.run(LAST, ".text"), here.run(LAST, ".fault"))
+    with Server("-m", babbler(8192), port=server.port):
+        here.run("settings.max_tokens = 8; [...document.querySelectorAll('.answer .act')].find((b) => b.textContent === 'Ask again').click()")
+        case("the next one answers when asked again", here.until(DONE, 2) and here.run("return document.querySelector('.fault').hidden")
+             and here.run("return page.current.turns.at(-1).answers[0].tokens.length") == 8)
+
+
 def main():
     here = Browser()
     try:
         talk(here)
         stopped(here)
         fine_tunes(here)
+        killed(here)
     finally:
         here.close()
 
