@@ -7,6 +7,7 @@
 #include "algebra/read_f32.h"
 #include "base/memory.h"
 #include "engine/variant_parts.h"
+#include "kernels/quantise.h"
 
 #include <assert.h>
 #include <math.h>
@@ -24,7 +25,25 @@ struct maker {
     float *a, *b, *c; /* STRETCH, or the longest row, each */
     void *narrow;     /* a row in another type */
     float *panel;     /* of a factor */
+    /* Of the matrices of one input, while they are made. */
+    bool int8;          /* their base is multiplied with activations in INT8 */
+    unsigned char *low; /* (n_low) rows of their narrow sides, as Q8_0 */
+    size_t n_low;
 };
+
+/* Matrices that share an input. */
+static const struct {
+    int first, n;
+} g_groups[] = {{PC_LLAMA_Q, 3}, {PC_LLAMA_O, 1}, {PC_LLAMA_GATE, 2}, {PC_LLAMA_DOWN, 1}};
+enum { N_GROUPS = sizeof g_groups / sizeof *g_groups };
+
+static bool is_int8(const struct pc_weight *w, int n)
+{
+    unsigned needs = 0;
+    for (int i = 0; i < n; i++)
+        needs |= pc_input_needs(&w[i]);
+    return pc_input_has_int8(needs);
+}
 
 /* Whether all that an adapter does to a tensor is to add a pair's product. */
 static bool is_pair(const struct pc_lowrank_term *term)
@@ -257,8 +276,8 @@ static int make_new_rows(
 
 /* ---- pairs of factors ---- */
 
-/* The types a pair is kept in: as it is; or, beside products that are not in plain F32 themselves, in F16,
- * which is nearer to it than those are to theirs. */
+/* The types a pair is kept in: as it is; beside products in INT8 in INT8, too, which is at least as near to
+ * it as those are to theirs; beside others that are not in plain F32, in F16. */
 struct pair_types {
     enum pc_dtype a, b;
     bool narrow;
@@ -271,6 +290,12 @@ static struct pair_types types_of(const struct maker *m, const struct pc_lowrank
     bool narrow = !plain && term->a->shape[0] <= PC_DELTA_MAX_NARROW;
     enum pc_dtype a = term->a->dtype == PC_F16 || term->a->dtype == PC_BF16 ? term->a->dtype : PC_F32;
     return (struct pair_types){narrow ? PC_F16 : a, narrow ? PC_F16 : PC_F32, narrow};
+}
+
+static size_t low_row_size(size_t n_in)
+{
+    const struct pc_dtype_traits *t = pc_dtype_traits(PC_Q8_0);
+    return n_in / t->n_block * t->block_size;
 }
 
 static size_t n_panels(const struct pc_lowrank_term *term)
@@ -331,6 +356,83 @@ static void keep_pair(
     }
 }
 
+static int not_finite(const struct pc_tensor *t, struct paco_error *err)
+{
+    return pc_error_set(err, PACO_EFORMAT, "tensor '%s' holds numbers that are not finite", t->name);
+}
+
+/* The wide side in tiles; the narrow one behind those before it. */
+static int keep_pair_int8(struct maker *m, const struct pc_lowrank_term *term, const float *a, const float *b,
+    struct pc_delta *d, struct paco_error *err)
+{
+    size_t size = low_row_size(d->n_in);
+    for (size_t i = 0; i < d->n_out * d->rank; i++)
+        if (!isfinite(b[i]))
+            return not_finite(term->b, err);
+    unsigned char *rows = pc_alloc(m->n_low + d->rank, size);
+    if (!rows)
+        return pc_error_mem(err, (m->n_low + d->rank) * size, "pairs of factors");
+    if (m->low)
+        memcpy(rows, m->low, m->n_low * size);
+    pc_free(m->low);
+    m->low = rows;
+    if (pc_quantise_run(pc_quantise(), PC_Q8_0, rows + m->n_low * size, a, d->rank * d->n_in) !=
+        PC_QUANTISE_OK)
+        return not_finite(term->a, err);
+    m->n_low += d->rank;
+    unsigned char *tiles =
+        pc_variant_take(m->v, pc_beside_factor_size(d->n_out, d->rank), 1, term->b->name, err);
+    if (!tiles)
+        return PACO_EMEM;
+    pc_beside_pack_factor(tiles, b, d->n_out, d->rank);
+    d->b = tiles;
+    return 0;
+}
+
+/* The narrow sides of n matrices, of which the first that has one keeps all. */
+static int keep_low(struct maker *m, struct pc_delta *d, int n, struct paco_error *err)
+{
+    const struct pc_packed *packed = &m->v->engine->kernels.packed;
+    int rc = 0;
+    for (int i = 0; i < n && m->n_low; i++, d++) {
+        if (!d->rank)
+            continue;
+        unsigned char *tiles = pc_variant_take(
+            m->v, pc_packed_size(packed, PC_Q8_0, m->n_low, d->n_in), 1, "pairs of factors", err);
+        if (tiles)
+            packed->type[PC_Q8_0].pack(tiles, m->low, low_row_size(d->n_in), m->n_low, d->n_in);
+        d->a = tiles;
+        d->n_low = m->n_low;
+        rc = tiles ? 0 : PACO_EMEM;
+        break;
+    }
+    pc_free(m->low);
+    m->low = NULL;
+    m->n_low = 0;
+    return rc;
+}
+
+/* Both sides as they are, or narrower. */
+static int keep_pair_wide(struct maker *m, const struct pc_lowrank_term *term, const struct pair_types *types,
+    const float *a, const float *b, struct pc_delta *d, struct paco_error *err)
+{
+    d->a = pc_variant_take(
+        m->v, (uint64_t)d->rank * d->n_in, pc_dtype_traits(types->a)->block_size, term->a->name, err);
+    if (d->a)
+        d->b = pc_variant_take(m->v, (uint64_t)n_panels(term) * PC_GEMM_PANEL * d->rank,
+            pc_dtype_traits(types->b)->block_size, term->b->name, err);
+    if (!d->b)
+        return PACO_EMEM;
+    m->panel = pc_alloc_pages(PC_GEMM_PANEL * d->rank * sizeof *m->panel);
+    if (!m->panel)
+        return pc_error_mem(err, PC_GEMM_PANEL * d->rank * sizeof *m->panel, "a pair of factors");
+    d->a_type = types->a;
+    d->b_type = types->b;
+    keep_pair(m, types, a, b, d);
+    pc_free(m->panel);
+    return 0;
+}
+
 static int make_factors(
     struct maker *m, const struct pc_lowrank_term *term, struct pc_delta *d, struct paco_error *err)
 {
@@ -340,41 +442,58 @@ static int make_factors(
     if (ta->shape[1] != d->n_in || tb->shape[0] != d->n_out)
         return pc_error_set(err, PACO_EMISMATCH, "tensors '%s' and '%s' do not make a matrix of [%zu,%zu]",
             ta->name, tb->name, d->n_out, d->n_in);
-    d->a =
-        pc_variant_take(m->v, (uint64_t)rank * d->n_in, pc_dtype_traits(types.a)->block_size, ta->name, err);
-    if (d->a)
-        d->b = pc_variant_take(m->v, (uint64_t)n_panels(term) * PC_GEMM_PANEL * rank,
-            pc_dtype_traits(types.b)->block_size, tb->name, err);
-    if (!d->b)
-        return PACO_EMEM;
     float *a = pc_alloc(rank * d->n_in, sizeof *a), *b = pc_alloc(d->n_out * rank, sizeof *b);
-    m->panel = pc_alloc_pages(PC_GEMM_PANEL * rank * sizeof *m->panel);
-    int shift, rc = a && b && m->panel ? read_pair(term, types.narrow, a, b, &shift, err)
-                                       : pc_error_mem(err, rank * d->n_in * sizeof *a, "a pair of factors");
-    if (rc == 0) {
-        d->rank = rank;
-        d->a_type = types.a;
-        d->b_type = types.b;
-        d->scale = ldexpf(term->scale, -shift);
-        keep_pair(m, &types, a, b, d);
-    }
+    int shift = 0, rc = a && b ? read_pair(term, m->int8 || types.narrow, a, b, &shift, err)
+                               : pc_error_mem(err, rank * d->n_in * sizeof *a, "a pair of factors");
+    d->rank = rank;
+    d->scale = ldexpf(term->scale, -shift);
+    if (rc == 0)
+        rc = m->int8 ? keep_pair_int8(m, term, a, b, d, err) : keep_pair_wide(m, term, &types, a, b, d, err);
     pc_free(a);
     pc_free(b);
-    pc_free(m->panel);
     m->v->n_factors++;
     m->v->largest_rank = rank > m->v->largest_rank ? rank : m->v->largest_rank;
     return rc;
 }
 
-/* Memory for all pairs of an adapter, in one piece. */
+/* The pair that is all an adapter does to a tensor of the base, or NULL. */
+static const struct pc_lowrank_term *pair_of(const struct maker *m, const char *name)
+{
+    const struct pc_tensor *t = m->parts->terms ? pc_checkpoint_find(m->parts->base, name) : NULL;
+    const struct pc_lowrank_term *term = t ? &m->parts->terms[t->index] : NULL;
+    return term && is_pair(term) ? term : NULL;
+}
+
+static uint64_t size_of_group(const struct maker *m, int32_t i_layer, int i_group)
+{
+    const struct pc_llama *model = m->v->engine->model;
+    int first = g_groups[i_group].first, n = g_groups[i_group].n;
+    bool int8 = is_int8(&model->layers[i_layer].matrix[first], n);
+    uint64_t size = 0, rank = 0, n_in = 0;
+    for (int k = first; k < first + n; k++) {
+        char name[128];
+        snprintf(name, sizeof name, "model.layers.%d.%s.weight", i_layer,
+            pc_llama_shape_of(&model->config, (enum pc_llama_matrix)k).name);
+        const struct pc_lowrank_term *term = pair_of(m, name);
+        if (!term)
+            continue;
+        rank += term->a->shape[0];
+        n_in = term->a->shape[1];
+        size += int8 ? pc_variant_piece(
+                           pc_beside_factor_size((size_t)term->b->shape[0], (size_t)term->a->shape[0]), 1)
+                     : size_of_pair(m, term);
+    }
+    const struct pc_packed *packed = &m->v->engine->kernels.packed;
+    return size + (int8 ? pc_variant_piece(pc_packed_size(packed, PC_Q8_0, rank, n_in), 1) : 0);
+}
+
+/* Memory for all pairs of an adapter, in one piece; but for the head's. */
 static int take_pairs(struct maker *m, struct paco_error *err)
 {
     uint64_t size = 0;
-    for (size_t i = 0; m->parts->terms && i < m->parts->base->n_tensors; i++) {
-        const struct pc_lowrank_term *term = &m->parts->terms[i];
-        if (is_pair(term) && strcmp(term->name, EMBEDDING) != 0)
-            size += size_of_pair(m, term);
-    }
+    for (int32_t i = 0; m->parts->terms && i < m->v->engine->model->config.n_layers; i++)
+        for (int k = 0; k < N_GROUPS; k++)
+            size += size_of_group(m, i, k);
     return pc_variant_take_run(m->v, size, "pairs of factors", err);
 }
 
@@ -444,11 +563,36 @@ static const struct pc_lowrank_term *factors_of(const struct maker *m, const str
     return term && is_pair(term) ? term : NULL;
 }
 
-/* A tensor of a packed diff, as bytes. */
-static const unsigned char *keep_packed(struct maker *m, const struct pc_tensor *t, struct paco_error *err)
+/* What a packed diff's tensor becomes for activations in INT8: size bytes at tiles. */
+static void pack_tiles(
+    const struct maker *m, const struct pc_delta *d, bool signs, void *tiles, const unsigned char *bytes)
 {
-    unsigned char *bytes = pc_variant_take(m->v, t->size, 1, t->name, err);
-    return bytes && pc_tensor_read(t, 0, t->n_rows, bytes, err) == 0 ? bytes : NULL;
+    const struct pc_packed_type *q4 = &m->v->engine->kernels.packed.type[PC_Q4_0];
+    const struct pc_dtype_traits *t = pc_dtype_traits(PC_Q4_0);
+    if (signs)
+        pc_beside_pack_signs(tiles, bytes, d->n_out, d->n_in);
+    else
+        q4->pack(tiles, bytes, d->n_in / t->n_block * t->block_size, d->n_out, d->n_in);
+}
+
+/* A tensor of a packed diff, as bytes, or as tiles. */
+static const unsigned char *keep_packed(
+    struct maker *m, const struct pc_tensor *t, const struct pc_delta *d, bool signs, struct paco_error *err)
+{
+    const struct pc_packed *packed = &m->v->engine->kernels.packed;
+    uint64_t size = !d->int8 ? t->size
+                    : signs  ? pc_beside_signs_size(d->n_out, d->n_in)
+                             : pc_packed_size(packed, PC_Q4_0, d->n_out, d->n_in);
+    unsigned char *kept = pc_variant_take(m->v, size, 1, t->name, err);
+    unsigned char *bytes = kept && d->int8 ? pc_alloc((size_t)t->size, 1) : kept;
+    int rc = bytes  ? pc_tensor_read(t, 0, t->n_rows, bytes, err)
+             : kept ? pc_error_mem(err, t->size, "a packed matrix")
+                    : PACO_EMEM;
+    if (rc == 0 && d->int8)
+        pack_tiles(m, d, signs, kept, bytes);
+    if (d->int8)
+        pc_free(bytes);
+    return rc == 0 ? kept : NULL;
 }
 
 /* The matrix as a packed diff has it, if it does: *found. */
@@ -467,8 +611,8 @@ static int make_packed(
     if (!*found)
         return 0;
     if (int4) {
-        d->dense =
-            (struct pc_delta_dense){.dtype = PC_Q4_0, .n = d->n_out, .data = keep_packed(m, int4, err)};
+        d->dense = (struct pc_delta_dense){
+            .dtype = PC_Q4_0, .n = d->n_out, .data = keep_packed(m, int4, d, false, err)};
         m->v->n_dense += d->n_out;
         return d->dense.data ? 0 : err->code;
     }
@@ -476,7 +620,7 @@ static int make_packed(
     d->signs.scale = scales;
     int rc = scales ? pc_tensor_read_f32(scale, 0, d->n_out, scales, err) : PACO_EMEM;
     if (rc == 0)
-        d->signs.bits = keep_packed(m, signs, err);
+        d->signs.bits = keep_packed(m, signs, d, true, err);
     m->v->n_signs += d->n_out;
     return rc == 0 && !d->signs.bits ? err->code : rc;
 }
@@ -489,7 +633,7 @@ static int make_matrix(struct maker *m, int32_t i_layer, int k, struct paco_erro
     bool has_bias = k <= PC_LLAMA_O ? c->attention_bias : c->mlp_bias;
     char name[128];
     struct both t = {0};
-    *d = (struct pc_delta){.n_out = (size_t)shape.n_out, .n_in = (size_t)shape.n_in};
+    *d = (struct pc_delta){.n_out = (size_t)shape.n_out, .n_in = (size_t)shape.n_in, .int8 = m->int8};
     snprintf(name, sizeof name, "model.layers.%d.%s.bias", i_layer, shape.name);
     int rc = has_bias ? make_vector(m, name, d->n_out, true, &d->bias, err) : 0;
     snprintf(name, sizeof name, "model.layers.%d.%s.weight", i_layer, shape.name);
@@ -518,8 +662,14 @@ static int make_layer(struct maker *m, int32_t i_layer, struct paco_error *err)
     snprintf(name, sizeof name, "model.layers.%d.post_attention_layernorm.weight", i_layer);
     if (rc == 0)
         rc = make_vector(m, name, width, false, &layer->mlp_norm, err);
-    for (int k = 0; k < PC_LLAMA_N_MATRICES && rc == 0; k++)
-        rc = make_matrix(m, i_layer, k, err);
+    for (int i = 0; i < N_GROUPS && rc == 0; i++) {
+        int first = g_groups[i].first, n = g_groups[i].n;
+        m->int8 = is_int8(&m->v->engine->model->layers[i_layer].matrix[first], n);
+        for (int k = first; k < first + n && rc == 0; k++)
+            rc = make_matrix(m, i_layer, k, err);
+        if (rc == 0)
+            rc = keep_low(m, &layer->matrix[first], n, err);
+    }
     return rc;
 }
 
@@ -538,8 +688,11 @@ static int make_end(struct maker *m, const char *base_name, const char *tuned_na
         return pc_error_set(err, PACO_ELIMIT, "tensor '%s' has too many rows", t.tuned->name);
     m->v->config.vocab_size = (int32_t)t.tuned->shape[0];
     const struct pc_lowrank_term *term = d == &m->v->delta.head ? factors_of(m, &t) : NULL;
-    if (term)
-        return make_factors(m, term, d, err);
+    if (term) {
+        m->int8 = d->int8 = is_int8(&m->v->engine->model->head, 1);
+        rc = make_factors(m, term, d, err);
+        return rc == 0 ? keep_low(m, d, 1, err) : rc;
+    }
     rc = make_change(m, &t, d, err);
     return rc < 0 ? rc : make_new_rows(m, &t, new_rows, err);
 }
@@ -611,6 +764,7 @@ int pc_variant_make(struct pc_variant *v, const struct pc_variant_parts *parts, 
         m.narrow = memory + 3 * n;
         rc = make_all(&m, err);
     }
+    pc_free(m.low);
     pc_free(memory);
     return rc;
 }

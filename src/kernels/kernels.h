@@ -6,6 +6,7 @@
 #include "kernels/adamw.h"
 #include "kernels/attention.h"
 #include "kernels/attention_backward.h"
+#include "kernels/beside.h"
 #include "kernels/bf16.h"
 #include "kernels/convert.h"
 #include "kernels/cross_entropy.h"
@@ -22,6 +23,7 @@
 
 struct pc_kernels {
     struct pc_matmul matmul;
+    struct pc_beside beside;
     struct pc_bf16 bf16;
     struct pc_gemm gemm;
     struct pc_packed packed;
@@ -43,6 +45,7 @@ struct pc_kernels {
 static inline void pc_kernels_init(struct pc_kernels *k, unsigned cpu_flags)
 {
     pc_matmul_init(&k->matmul, cpu_flags);
+    pc_beside_init(&k->beside, cpu_flags);
     pc_bf16_init(&k->bf16, cpu_flags);
     pc_gemm_init(&k->gemm, cpu_flags);
     pc_packed_init(&k->packed, cpu_flags);

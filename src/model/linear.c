@@ -57,6 +57,16 @@ static unsigned char *quantised(const struct pc_input *in, size_t row)
     return in->forms + row * pc_quant_row_size(in->n_in);
 }
 
+bool pc_input_has_int8(unsigned needs)
+{
+    return needs & NEEDS_INT8;
+}
+
+const void *pc_input_int8(const struct pc_input *in, size_t row)
+{
+    return pc_input_has_int8(in->needs) ? quantised(in, row) : NULL;
+}
+
 /* Behind the quantised rows, if there are any. */
 static uint16_t *rounded(const struct pc_input *in, size_t row)
 {

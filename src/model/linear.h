@@ -39,6 +39,11 @@ size_t pc_input_form_size(unsigned needs, size_t n_in);
 /** Make the forms of rows [first, end). Thread-safe on disjoint rows. */
 void pc_input_prepare(const struct pc_input *in, const struct pc_kernels *kernels, size_t first, size_t end);
 
+/** Whether the forms have INT8 blocks (kernels/packed.h) among them. */
+bool pc_input_has_int8(unsigned needs);
+/** Those of rows from `row` on, pc_quant_row_size(n_in) bytes apart; NULL where they are not made. */
+const void *pc_input_int8(const struct pc_input *in, size_t row);
+
 /** One product of a round: y (T, n_out) = x (T, n_in) W^T + bias, contiguous. */
 struct pc_linear {
     const struct pc_weight *weight;

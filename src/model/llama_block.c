@@ -209,7 +209,7 @@ static void gate_rows(void *arg, int64_t first, int64_t end, int i_worker)
 static void add_beside(const struct block *b, int first, int n, float *const y[])
 {
     pc_lora_forward(b->compute, b->rows->lora, b->rows->pos, b->i_layer, first, n, &b->in, y);
-    pc_delta_forward(b->compute, b->rows->delta, b->i_layer, first, n, b->in.x, y);
+    pc_delta_forward(b->compute, b->rows->delta, b->i_layer, first, n, &b->in, y);
 }
 
 /* act = silu(gate) * up: while the products are still in the cache, unless adapters have to be added to them

@@ -9,16 +9,31 @@
 enum { LOW_ROWS = 32, OUT_TILE = 4 * PC_GEMM_PANEL, BLOCK_ROWS = 32, BLOCK_OUT = 16, PIECE = 1024 };
 
 /* Speeds for choosing how many workers a round is worth: products in a nanosecond. */
-static const double DENSE_PER_NS = 16, SPARSE_PER_NS = 0.5;
+static const double DENSE_PER_NS = 16, INT8_PER_NS = 48, SPARSE_PER_NS = 0.5;
+
+/* Floats that a quantised narrow side takes, 32 elements in a cache line. */
+static size_t quant_floats(const struct pc_delta *d)
+{
+    const size_t line = sizeof(struct pc_quant_block) / sizeof(float);
+    return d->int8 ? (d->rank + PC_QUANT_BLOCK - 1) / PC_QUANT_BLOCK * line : 0;
+}
+
+/* Floats of one row between the rounds for n matrices of one input. */
+static size_t group_low(const struct pc_delta *d, size_t n)
+{
+    size_t sum = 0;
+    for (size_t k = 0; k < n; k++)
+        sum += d[k].rank + quant_floats(&d[k]);
+    return sum;
+}
 
 size_t pc_llama_delta_low(const struct pc_llama_delta *d, int32_t n_layers)
 {
-    size_t most = d->head.rank;
+    size_t most = group_low(&d->head, 1);
     for (int32_t i = 0; i < n_layers; i++) {
         const struct pc_delta *m = d->layers[i].matrix;
-        size_t qkv = m[PC_LLAMA_Q].rank + m[PC_LLAMA_K].rank + m[PC_LLAMA_V].rank;
-        size_t gate_up = m[PC_LLAMA_GATE].rank + m[PC_LLAMA_UP].rank;
-        const size_t groups[] = {qkv, gate_up, m[PC_LLAMA_O].rank, m[PC_LLAMA_DOWN].rank};
+        const size_t groups[] = {group_low(m + PC_LLAMA_Q, 3), group_low(m + PC_LLAMA_GATE, 2),
+            group_low(m + PC_LLAMA_O, 1), group_low(m + PC_LLAMA_DOWN, 1)};
         for (size_t k = 0; k < sizeof groups / sizeof *groups; k++)
             most = groups[k] > most ? groups[k] : most;
     }
@@ -60,10 +75,41 @@ static size_t smaller(size_t a, size_t b)
     return a < b ? a : b;
 }
 
+/* Row t of a job's narrow side, times scale, in INT8. */
+static void quantise_low(const struct round *r, const struct pc_delta_job *j, size_t t)
+{
+    const struct pc_delta *d = j->delta;
+    const float *low = j->low + t * r->low_stride;
+    struct pc_quant_block *to = (void *)(j->quant + t * r->low_stride);
+    float x[PC_QUANT_BLOCK];
+    for (size_t at = 0; at < d->rank; at += PC_QUANT_BLOCK, to++) {
+        for (size_t i = 0; i < PC_QUANT_BLOCK; i++)
+            x[i] = at + i < d->rank ? low[at + i] * d->scale : 0;
+        r->compute->kernels->packed.quantise(to, x, PC_QUANT_BLOCK);
+    }
+}
+
+/* The same in INT8, for all matrices of the input whose rows lie together. */
+static void make_low_int8(const struct round *r, const struct pc_delta_job *j, size_t first, size_t n)
+{
+    const struct pc_delta *d = j->delta;
+    const struct pc_packed *packed = &r->compute->kernels->packed;
+    packed->type[PC_Q8_0].multiply(j->low + first * r->low_stride, r->low_stride,
+        (const char *)j->xq + first * pc_quant_row_size(d->n_in), n, d->a, d->n_low, d->n_in);
+    size_t done = 0;
+    for (const struct pc_delta_job *k = j; done < d->n_low; done += k++->delta->rank)
+        for (size_t t = first; t < first + n && k->delta->rank; t++)
+            quantise_low(r, k, t);
+}
+
 static void make_low(const struct round *r, const struct pc_delta_job *j, size_t unit)
 {
     const struct pc_delta *d = j->delta;
     size_t first = unit * LOW_ROWS, n = smaller(j->n_rows - first, LOW_ROWS);
+    if (d->int8) {
+        make_low_int8(r, j, first, n);
+        return;
+    }
     float *low = j->low + first * r->low_stride;
     size_t row_size = d->n_in * (d->a_type == PC_F32 ? sizeof(float) : sizeof(uint16_t));
     pc_matmul_for(&r->compute->kernels->matmul, d->a_type)(
@@ -95,6 +141,57 @@ static void add_factors(const struct round *r, const struct pc_delta_job *j, siz
         if (d->b_type != PC_F32)
             kernels->convert.to_f32[d->b_type](wide, panel, PC_GEMM_PANEL * d->rank);
         kernels->gemm.f32.multiply(&call);
+    }
+}
+
+/* What an int8 delta's outputs are computed from, and where they go. */
+static struct pc_beside_call call_of(const struct pc_delta_job *j, size_t out, size_t n_out)
+{
+    const struct pc_delta *d = j->delta;
+    return (struct pc_beside_call){.y = j->y + out,
+        .y_stride = d->n_out,
+        .xq = j->xq,
+        .x_stride = pc_quant_row_size(d->n_in),
+        .n_x = j->n_rows,
+        .n_out = n_out,
+        .k = d->n_in};
+}
+
+static void add_factors_int8(const struct round *r, const struct pc_delta_job *j, size_t out, size_t n_out)
+{
+    const struct pc_delta *d = j->delta;
+    struct pc_beside_call c = call_of(j, out, n_out);
+    c.xq = j->quant;
+    c.x_stride = r->low_stride * sizeof(float);
+    c.tiles = d->b + out / PC_TILE_ROWS * pc_beside_factor_tile(d->rank);
+    c.k = d->rank;
+    r->compute->kernels->beside.add_factor(&c);
+}
+
+static void add_signs_int8(const struct round *r, const struct pc_delta_job *j, size_t out, size_t n_out)
+{
+    const struct pc_delta *d = j->delta;
+    struct pc_beside_call c = call_of(j, out, n_out);
+    c.tiles = d->signs.bits + out / PC_TILE_ROWS * pc_beside_signs_tile(d->n_in);
+    c.scale = d->signs.scale + out;
+    r->compute->kernels->beside.add_signs(&c);
+}
+
+/* Rows of four bits, all of them, as the base's own are multiplied. */
+static void add_dense_int8(const struct round *r, const struct pc_delta_job *j, size_t out, size_t n_out)
+{
+    const struct pc_delta *d = j->delta;
+    const struct pc_packed *packed = &r->compute->kernels->packed;
+    size_t tile = (size_t)pc_packed_tile_size(packed, d->dense.dtype, d->n_in), n;
+    float block[BLOCK_ROWS * OUT_TILE];
+    for (size_t t = 0; t < j->n_rows; t += n) {
+        n = smaller(j->n_rows - t, BLOCK_ROWS);
+        packed->type[d->dense.dtype].multiply(block, n_out,
+            (const char *)j->xq + t * pc_quant_row_size(d->n_in), n,
+            d->dense.data + out / PC_TILE_ROWS * tile, n_out, d->n_in);
+        for (size_t s = 0; s < n; s++)
+            for (size_t o = 0; o < n_out; o++)
+                j->y[(t + s) * d->n_out + out + o] += block[s * n_out + o];
     }
 }
 
@@ -211,13 +308,13 @@ static void add_outputs(const struct round *r, const struct pc_delta_job *j, siz
     const struct pc_delta *d = j->delta;
     size_t out = unit * OUT_TILE, n_out = smaller(d->n_out - out, OUT_TILE);
     if (d->rank)
-        add_factors(r, j, out, n_out);
+        (d->int8 ? add_factors_int8 : add_factors)(r, j, out, n_out);
     if (d->dense.n)
-        add_dense(r, j, out, n_out);
+        (d->int8 && d->dense.dtype == PC_Q4_0 ? add_dense_int8 : add_dense)(r, j, out, n_out);
     if (d->sparse.starts)
         add_sparse(j, out, n_out);
     if (d->signs.bits)
-        add_signs(r, j, out, n_out);
+        (d->int8 ? add_signs_int8 : add_signs)(r, j, out, n_out);
     if (d->bias)
         add_bias(j, out, n_out);
 }
@@ -264,11 +361,12 @@ static void add_job(struct round *r, struct pc_delta_job *j)
     double sparse = d->sparse.starts ? (double)d->sparse.starts[d->n_out] : 0;
     j->first_low = r->n_low;
     j->first_out = r->n_out;
-    r->n_low += d->rank ? (j->n_rows + LOW_ROWS - 1) / LOW_ROWS : 0;
+    r->n_low += d->a ? (j->n_rows + LOW_ROWS - 1) / LOW_ROWS : 0;
     r->n_out += (d->n_out + OUT_TILE - 1) / OUT_TILE;
     r->n_jobs++;
-    r->low_ns += rows * rank * (double)d->n_in / DENSE_PER_NS;
-    r->out_ns += rows * ((rank * (double)d->n_out + whole) / DENSE_PER_NS + sparse / SPARSE_PER_NS);
+    double per_ns = d->int8 ? INT8_PER_NS : DENSE_PER_NS;
+    r->low_ns += rows * rank * (double)d->n_in / per_ns;
+    r->out_ns += rows * ((rank * (double)d->n_out + whole) / per_ns + sparse / SPARSE_PER_NS);
 }
 
 /* Floats of one row between the rounds: as many as the spans of this input need. */
@@ -276,39 +374,48 @@ static size_t low_stride(const struct pc_delta_rows *rows, int32_t i_layer, int 
 {
     size_t most = 0;
     for (size_t i = 0; i < rows->n_spans; i++) {
-        size_t sum = 0;
-        for (int k = 0; rows->spans[i].delta && k < n; k++)
-            sum += beside(rows->spans[i].delta, i_layer, first + k)->rank;
-        most = sum > most ? sum : most;
+        const struct pc_llama_delta *d = rows->spans[i].delta;
+        size_t own = d ? group_low(beside(d, i_layer, first), (size_t)n) : 0;
+        most = own > most ? own : most;
     }
     return most;
 }
 
+/* What a span adds to n matrices of one input. */
+static void add_span(struct round *r, const struct pc_delta_rows *rows, const struct pc_delta_span *span,
+    const struct pc_delta *d, int n, const struct pc_input *in, float *const y[])
+{
+    float *low = rows->low + span->first * r->low_stride, *quant = low;
+    for (int k = 0; k < n; k++)
+        quant += d[k].rank;
+    for (int k = 0; k < n; k++, d++) {
+        if (!is_there(d))
+            continue;
+        struct pc_delta_job *j = &rows->jobs[r->n_jobs];
+        *j = (struct pc_delta_job){.delta = d,
+            .x = in->x + span->first * d->n_in,
+            .xq = pc_input_int8(in, span->first),
+            .y = y[k] + span->first * d->n_out,
+            .low = low,
+            .quant = quant,
+            .n_rows = span->n};
+        low += d->rank;
+        quant += quant_floats(d);
+        add_job(r, j);
+    }
+}
+
 void pc_delta_forward(const struct pc_compute *compute, const struct pc_delta_rows *rows, int32_t i_layer,
-    int first, int n, const float *x, float *const y[])
+    int first, int n, const struct pc_input *in, float *const y[])
 {
     if (!rows)
         return;
     assert(n <= PC_DELTA_JOBS);
     struct round r = {
         .compute = compute, .jobs = rows->jobs, .low_stride = low_stride(rows, i_layer, first, n)};
-    for (size_t i = 0; i < rows->n_spans; i++) {
-        const struct pc_delta_span *span = &rows->spans[i];
-        float *low = rows->low + span->first * r.low_stride;
-        for (int k = 0; span->delta && k < n; k++) {
-            const struct pc_delta *d = beside(span->delta, i_layer, first + k);
-            if (!is_there(d))
-                continue;
-            struct pc_delta_job *j = &rows->jobs[r.n_jobs];
-            *j = (struct pc_delta_job){.delta = d,
-                .x = x + span->first * d->n_in,
-                .y = y[k] + span->first * d->n_out,
-                .low = low,
-                .n_rows = span->n};
-            low += d->rank;
-            add_job(&r, j);
-        }
-    }
+    for (size_t i = 0; i < rows->n_spans; i++)
+        if (rows->spans[i].delta)
+            add_span(&r, rows, &rows->spans[i], beside(rows->spans[i].delta, i_layer, first), n, in, y);
     pc_pool_share(compute->pool, (int64_t)r.n_low, pc_compute_workers(compute, r.low_ns), run_low, &r);
     pc_pool_share(compute->pool, (int64_t)r.n_out, pc_compute_workers(compute, r.out_ns), run_out, &r);
 }

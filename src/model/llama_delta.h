@@ -7,11 +7,13 @@
  * that is added to outputs. Each output gets, in this order and each added once:
  *
  *     scale B (A x)    A x by kernels/matmul.h, times scale in F32, then one chain of kernels/gemm.h's f32;
- *                      factors are widened to F32
+ *                      factors are widened to F32. Beside a base in INT8 both are, too: A by
+ *                      kernels/packed.h's Q8_0, A x times scale in F32, quantised, B by kernels/beside.h
  *     D x              dense rows by kernels/matmul.h, activations in F32 whatever the base's products take;
- *                      rows of a block type are widened 1024 elements at a time, whose products are added up
+ *                      rows of a block type are widened 1024 elements at a time, whose products are added
+ *                      up; beside a base in INT8 by kernels/packed.h
  *     S x              sparse: products summed in double, columns ascending, then rounded
- *     signs            by kernels/signs.h
+ *     signs            by kernels/signs.h; beside a base in INT8 by kernels/beside.h
  *     bias
  *
  * So what is added to a row depends on the row and its fine-tune alone. */
@@ -24,9 +26,9 @@
 /** Rows of a matrix (n, n_in), row-major in dtype: F32, F16, BF16, or a block type. */
 struct pc_delta_dense {
     enum pc_dtype dtype;
-    size_t n;             /* 0: none */
-    const uint32_t *rows; /* (n) which they are, ascending; NULL: the first n */
-    const unsigned char *data;
+    size_t n;                  /* 0: none */
+    const uint32_t *rows;      /* (n) which they are, ascending; NULL: the first n */
+    const unsigned char *data; /* in an int8 delta: tiles of kernels/packed.h */
 };
 
 /** Elements of a matrix, by rows. */
@@ -38,7 +40,7 @@ struct pc_delta_sparse {
 
 /** A matrix of signs, each row with its scale (kernels/signs.h). */
 struct pc_delta_signs {
-    const unsigned char *bits; /* (n_out, n_in / 8); NULL: none */
+    const unsigned char *bits; /* (n_out, n_in / 8), or in an int8 delta tiles; NULL: none */
     const float *scale;        /* (n_out) */
 };
 
@@ -47,11 +49,15 @@ enum { PC_DELTA_MAX_NARROW = 256 };
 /** Beside one product y (T, n_out) = x (T, n_in) W^T. All parts may be there; zeros: none. */
 struct pc_delta {
     size_t n_out, n_in;
-    size_t rank;            /* 0: no factors */
+    bool int8;   /* multiplied with activations in INT8: factors, signs, and dense rows of PC_Q4_0 */
+    size_t rank; /* 0: no factors */
     const unsigned char *a; /* (rank, n_in) row-major in a_type: F32, F16 or BF16 */
     enum pc_dtype a_type;
     const unsigned char *b; /* (n_out, rank) in panels of kernels/gemm.h's f32, in b_type: F32 or F16 */
     enum pc_dtype b_type;   /* F16: rank is at most PC_DELTA_MAX_NARROW */
+    /** In an int8 delta: a is tiles of PC_Q8_0, of n_low rows: its own and those of the matrices behind it
+     * that share its input, one after the other; theirs have none. b is tiles of kernels/beside.h. */
+    size_t n_low;
     float scale;
     struct pc_delta_dense dense;
     struct pc_delta_sparse sparse;
@@ -83,8 +89,10 @@ struct pc_delta_span {
 struct pc_delta_job {
     const struct pc_delta *delta;
     const float *x; /* (n_rows, n_in) */
+    const void *xq; /* the same in INT8, where there are such */
     float *y;       /* (n_rows, n_out) */
     float *low;     /* (n_rows, rank) */
+    float *quant;   /* of an int8 delta: room for the same quantised */
     size_t n_rows, first_low, first_out;
 };
 
@@ -106,10 +114,10 @@ enum { PC_DELTA_HEAD = -1 }; /* in a layer's place: the head, which is its only 
 /** Whether a row has anything beside one of matrices [first, first + n) of the layer. rows may be NULL. */
 bool pc_delta_is_beside(const struct pc_delta_rows *rows, int32_t i_layer, int first, int n);
 
-/** Add to the outputs y[i] (T, n_out) of matrices [first, first + n), which share the input x (T, n_in).
- * rows may be NULL. Allocates nothing. */
+/** Add to the outputs y[i] (T, n_out) of matrices [first, first + n), which share the input (T, n_in), whose
+ * forms are made. rows may be NULL. Allocates nothing. */
 void pc_delta_forward(const struct pc_compute *compute, const struct pc_delta_rows *rows, int32_t i_layer,
-    int first, int n, const float *x, float *const y[]);
+    int first, int n, const struct pc_input *in, float *const y[]);
 
 /** out (T, out_stride), the first new_head.n of a row = the logits of tokens behind the base's vocabulary,
  * for n_rows rows x of this fine-tune. */

@@ -74,6 +74,6 @@ int pc_llama_logits(const struct pc_compute *compute, struct pc_llama *model,
         final_norm, &n);
     const struct pc_linear head = {&model->head, logits};
     pc_linear_forward(compute, &head, 1, &in);
-    pc_delta_forward(compute, delta, PC_DELTA_HEAD, 0, 1, x, &logits);
+    pc_delta_forward(compute, delta, PC_DELTA_HEAD, 0, 1, &in, &logits);
     return 0;
 }

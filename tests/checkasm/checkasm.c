@@ -20,6 +20,7 @@ static const struct {
     {"adamw", check_adamw},
     {"attention", check_attention},
     {"attention_backward", check_attention_backward},
+    {"beside", check_beside},
     {"bf16", check_bf16},
     {"convert", check_convert},
     {"cross_entropy", check_cross_entropy},

@@ -76,6 +76,7 @@ void check_time(const char *function, const struct check_level *level, uint64_t 
 void check_adamw(void);
 void check_attention(void);
 void check_attention_backward(void);
+void check_beside(void);
 void check_bf16(void);
 void check_convert(void);
 void check_cross_entropy(void);
