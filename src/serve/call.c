@@ -206,7 +206,7 @@ static int read_lengths(struct pc_call *c, const struct pc_fields *f)
     if (rc == 0)
         rc = pc_field_int(f, "n", 1, PC_CALL_MAX_N, &n);
     c->n = (int32_t)n;
-    return rc;
+    return rc < 0 ? rc : pc_field_bool(f, "ignore_eos", &c->ignore_eos);
 }
 
 /* ---- streams and log-probabilities ---- */
@@ -329,6 +329,10 @@ int pc_call_read(struct pc_call *c, enum pc_call_kind kind, const json_t *root, 
         rc = read_sampling(c, &f);
     if (rc == 0)
         rc = pc_call_read_form(c, &f);
+    if (rc == 0 && c->ignore_eos && c->sampler.grammar)
+        rc = pc_fault_set(fault, 400, "unsupported_value", "ignore_eos",
+            "Unsupported value: 'ignore_eos' beside a 'response_format', whose answers end where they are "
+            "complete.");
     if (rc == 0)
         rc = read_stops(c, &f);
     if (rc == 0)

@@ -42,6 +42,7 @@ struct pc_call {
     size_t n_stops, n_own_stops;
     bool stream, include_usage, echo;
     bool no_specials;   /* nothing is put before a prompt's text, whatever the model's settings say */
+    bool ignore_eos;    /* the model's end tokens are tokens as others: lengths and stops end an answer */
     bool base64;        /* embeddings are wanted so encoded */
     int32_t n_logprobs; /* alternatives beside each token's own; -1: no log-probabilities */
 };

@@ -112,6 +112,7 @@ static void test_sampling(void **state)
     (void)state;
     struct pc_call c = taken(PC_CALL_TEXT, "{\"prompt\":\"a\"}");
     assert_true(c.sampler.temperature == 0.5 && c.sampler.top_k == 7 && c.sampler.repetition_penalty == 1.5);
+    assert_false(c.ignore_eos);
     assert_int_equal(c.max_tokens, 16);
     assert_int_equal(c.n_stops, 0); /* a format's stops are not a completion's */
     pc_call_release(&c);
@@ -119,13 +120,14 @@ static void test_sampling(void **state)
         "{\"prompt\":\"a\",\"temperature\":0,\"top_p\":0.5,\"top_k\":-1,\"min_p\":0.25,\"presence_penalty\":-"
         "2,"
         "\"frequency_penalty\":1.5,\"repetition_penalty\":1,\"logit_bias\":{\"3\":-100,\"5\":2},\"seed\":7,"
-        "\"logprobs\":5,\"echo\":true,\"stop\":\"z\",\"user\":\"u\",\"unknown\":[[]],\"n\":null}");
+        "\"logprobs\":5,\"echo\":true,\"stop\":\"z\",\"user\":\"u\",\"unknown\":[[]],\"n\":null,\"ignore_"
+        "eos\":true}");
     const struct pc_sampler_options *s = &c.sampler;
     assert_true(s->temperature == 0 && s->top_p == 0.5 && s->top_k == 0 && s->min_p == 0.25 && s->seed == 7);
     assert_true(s->presence_penalty == -2 && s->frequency_penalty == 1.5 && s->repetition_penalty == 1);
     assert_int_equal(s->n_bias, 2);
     assert_true(s->bias[0].id == 3 && s->bias[0].bias == -100);
-    assert_true(c.echo && c.n_logprobs == 5 && c.n_stops == 1 && c.n == 1);
+    assert_true(c.echo && c.n_logprobs == 5 && c.n_stops == 1 && c.n == 1 && c.ignore_eos);
     pc_call_release(&c);
 }
 
@@ -191,6 +193,9 @@ static void test_refusals(void **state)
         {PC_CALL_CHAT, "{" TALK ",\"logprobs\":3}", "invalid_type", "logprobs", "a boolean"},
         {PC_CALL_CHAT, "{" TALK ",\"logprobs\":true,\"top_logprobs\":21}", "invalid_value", "top_logprobs",
             "0 to 20"},
+        {PC_CALL_CHAT, "{" TALK ",\"response_format\":{\"type\":\"json_object\"},\"ignore_eos\":true}",
+            "unsupported_value", "ignore_eos", "response_format"},
+        {PC_CALL_CHAT, "{" TALK ",\"ignore_eos\":1}", "invalid_type", "ignore_eos", "integer"},
         {PC_CALL_CHAT, "{" TALK ",\"response_format\":\"json\"}", "invalid_type", "response_format",
             "an object"},
         {PC_CALL_CHAT, "{" TALK ",\"response_format\":{\"type\":\"yaml\"}}", "invalid_value",
