@@ -129,7 +129,11 @@ void pc_turn_emit(struct pc_turn *t, const char *bytes, size_t len)
     pthread_mutex_lock(&s->lock);
     if (t->has_client) {
         put_out(t, bytes, len);
-        t->wake(t->client);
+        if (!t->woken)
+            t->wake(t->client);
+        else if (t->held_since == 0)
+            t->held_since = t->last_out;
+        t->woken = true;
     }
     pthread_mutex_unlock(&s->lock);
 }
@@ -407,7 +411,9 @@ int pc_turn_submit_next(struct pc_turn *t, struct paco_error *err)
         .n_samples = c->n,
         .sampler = c->sampler,
         .eos_ids = c->model->eos,
-        .n_eos = chat ? c->model->n_eos : c->model->n_own_eos,
+        .n_eos = c->ignore_eos ? 0
+                 : chat        ? c->model->n_eos
+                               : c->model->n_own_eos,
         .ctx = p,
         .is_over = on_token,
         .on_logits = notes ? on_logits : NULL,

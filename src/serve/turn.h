@@ -73,7 +73,10 @@ struct pc_turn {
     int status;        /* HTTP's, once over; of streams always 200 */
     enum pc_turn_end ends;
     bool has_client, has_engine;
-    double last_out; /* when bytes were last put in */
+    double last_out;   /* when bytes were last put in */
+    double held_since; /* of a stream: when the first bytes its client was not woken for were; 0: there are
+                          none */
+    bool woken;        /* of a stream: its client had bytes */
     /** Tell the client's side that there is something to take. */
     void (*wake)(void *client);
     void *client;

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The engine thread: it opens the model, takes turns from the queue as there is room for their sequences, and
  * steps the scheduler. A turn with many prompts stays in the queue until the last of them is taken, each one
- * being a turn of its client. */
+ * being a turn of its client.
+ *
+ * Sending a token costs more than writing it: libmicrohttpd's thread wakes, sends, sleeps. So what a stream
+ * has to say waits until the next step would make it older than HELD_SECONDS: several tokens of a small model
+ * go at once, those of a large one each by itself, and the first one always at once. */
 #include "base/cpu.h"
 #include "base/host.h"
 #include "base/memory.h"
 #include "serve/server_parts.h"
 
+#include <math.h>
 #include <string.h>
 #include <time.h>
 
@@ -16,6 +21,8 @@ enum {
     LEAST_ROWS = 32,          /* of prompts in a step, however long they take */
     MAX_CHUNK = 1 << 29,
 };
+
+static const double HELD_SECONDS = 0.008; /* less than a screen shows */
 
 static struct pc_turn *turn_of(struct pc_queued *q)
 {
@@ -156,9 +163,11 @@ static bool has_lane(const struct pc_server *s)
     return n_open < n_lanes;
 }
 
-static void take_turns(struct pc_server *s)
+/* Returns whether there were any. */
+static bool take_turns(struct pc_server *s)
 {
     struct pc_turn *t;
+    bool any = false;
     while (has_lane(s) && (t = next_turn(s)) != NULL) {
         struct paco_error err = {0};
         if (pc_turn_submit_next(t, &err) < 0) {
@@ -166,10 +175,26 @@ static void take_turns(struct pc_server *s)
             t->n_left--;
             end_early(s, t, PC_TURN_GOES_ON);
         }
+        any = true;
     }
+    return any;
 }
 
 /* ---- steps ---- */
+
+/* Wake the clients whose bytes would be too old after a step of `seconds`. */
+static void let_go(struct pc_server *s, double seconds)
+{
+    double now = pc_seconds();
+    pthread_mutex_lock(&s->lock);
+    for (struct pc_turn *t = s->running; t; t = t->next)
+        if (t->held_since > 0 && now + seconds - t->held_since > HELD_SECONDS) {
+            t->held_since = 0;
+            if (t->has_client)
+                t->wake(t->client);
+        }
+    pthread_mutex_unlock(&s->lock);
+}
 
 /* How many rows of prompts a step may have before those being answered notice. */
 static void limit_prompts(
@@ -248,6 +273,21 @@ static void end_with(struct pc_server *s, const struct paco_error *err)
     pthread_mutex_unlock(&s->lock);
 }
 
+/* A step is taken to be as long as the last one; new prompts may make it much longer. */
+static void run(struct pc_server *s)
+{
+    bool idle = false;
+    double seconds = 0;
+    while (wait_for_work(s, idle)) {
+        pc_reload_go_on(s);
+        look_after(s);
+        let_go(s, take_turns(s) ? INFINITY : seconds);
+        double start = pc_seconds();
+        idle = !step_all(s);
+        seconds = idle ? INFINITY : pc_seconds() - start;
+    }
+}
+
 static void *work(void *arg)
 {
     struct pc_server *s = arg;
@@ -265,13 +305,7 @@ static void *work(void *arg)
         if (s->state == PC_SERVER_LOADING)
             s->state = PC_SERVER_READY;
         pthread_mutex_unlock(&s->lock);
-        bool idle = false;
-        while (wait_for_work(s, idle)) {
-            pc_reload_go_on(s);
-            look_after(s);
-            take_turns(s);
-            idle = !step_all(s);
-        }
+        run(s);
     }
     end_with(s, &err);
     pc_buf_release(&s->chunk);
