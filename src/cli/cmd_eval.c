@@ -393,6 +393,8 @@ static int run_parsed(struct job *j, struct pc_eval_values *v, const struct pc_s
     if (pc_eval_settle(v, &j->err) < 0 || choose_tasks(j, words) < 0)
         return pc_command_fail(j->self, &j->err);
     int code = refuse(j->self, v);
+    if (code < 0 && v->tokenizer && !v->api)
+        pc_command_note(j->self, "--tokenizer: the model's own is used");
     if (code < 0)
         code = run_job(j) < 0 ? pc_command_fail(j->self, &j->err) : PC_EXIT_OK;
     pc_progress_bar_end();

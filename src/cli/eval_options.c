@@ -254,8 +254,11 @@ const struct pc_option pc_eval_rows[] = {
         .help = "not here: --api URL --model NAME asks any endpoint"},
     {.name = "tokenizer",
         .aliases = "tokenizer_name_or_path",
-        .type = PC_OPT_IGNORED,
-        .help = "--tokenizer: the model's own is used"},
+        .type = PC_OPT_STRING,
+        .offset = AT(tokenizer),
+        .arg = "MODEL",
+        .help = "with --api: the tokenizer of the model there, so that texts are cut by its tokens (a folder, "
+                "tokenizer.model, tokenizer.json or .gguf file)"},
     {0},
 };
 

@@ -8,7 +8,7 @@
 
 struct pc_eval_values {
     struct pc_model_args model;
-    const char *data, *out, *bos, *api, *api_key_env, *openai_engine;
+    const char *data, *out, *bos, *api, *api_key_env, *openai_engine, *tokenizer;
     const char *annotations, *outputs, *judge, *judge_api, *judge_model, *judge_key_env;
     int64_t batch, judges;
     bool list, report, compare, force, json, gptq, api_chat;

@@ -7,6 +7,7 @@
 #include "cli/eval_ranks.h"
 #include "cli/launch.h"
 #include "cli/output.h"
+#include "cli/vocab_files.h"
 #include "engine/scheduler.h"
 #include "eval/answer_api.h"
 #include "eval/answer_engine.h"
@@ -14,6 +15,7 @@
 #include "eval/tasks.h"
 #include "net/http.h"
 #include "net/reply_cache.h"
+#include "prompt/vocabulary.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -22,6 +24,22 @@
 #include <unistd.h>
 
 /* ---- who, and what they are asked ---- */
+
+/* The tokenizer of a model that is elsewhere, and its format where nobody told. */
+static int open_tokenizer(struct pc_party *p, struct paco_error *err)
+{
+    char *path = pc_vocabulary_find(p->v->tokenizer, err), *chat_template = NULL;
+    bool certain;
+    int rc = path ? pc_vocabulary_open(path, &p->a.tok, err) : err->code;
+    if (rc == 0 && p->a.prompter.tuned == PC_FORMAT_AUTO && !p->chat && !p->v->api_chat) {
+        rc = pc_vocabulary_chat_template(path, &chat_template, err);
+        if (rc == 0)
+            p->a.prompter.tuned = pc_format_detect(p->a.tok, chat_template, &certain);
+        pc_free(chat_template);
+    }
+    pc_free(path);
+    return rc;
+}
 
 /* The endpoint is asked what it can before anything else. */
 static int open_endpoint(struct pc_party *p, struct paco_error *err)
@@ -44,7 +62,9 @@ static int open_endpoint(struct pc_party *p, struct paco_error *err)
         pc_http_shown_url(p->v->api, p->name, sizeof p->name);
     int rc = pc_answer_api_open(&o, &p->answerer, err);
     pc_free(cache);
-    return rc;
+    if (rc == 0)
+        p->a.prompter.tuned = pc_answer_api_format(p->answerer);
+    return rc < 0 || !p->v->tokenizer ? rc : open_tokenizer(p, err);
 }
 
 static int open_model(struct pc_party *p, struct paco_error *err)
@@ -119,8 +139,11 @@ static int open_party(struct pc_party *p, struct paco_error *err)
 static int describe_endpoint(struct pc_party *p, struct paco_error *err)
 {
     char url[600];
-    p->identity = json_pack("{s:s, s:s?, s:b}", "api", pc_http_shown_url(p->v->api, url, sizeof url), "name",
-        p->v->model.model, "chat", p->chat || p->v->api_chat);
+    enum pc_format format = p->a.prompter.tuned;
+    p->identity =
+        json_pack("{s:s, s:s?, s:b, s:s?, s:s?}", "api", pc_http_shown_url(p->v->api, url, sizeof url),
+            "name", p->v->model.model, "chat", p->chat || p->v->api_chat, "format",
+            format == PC_FORMAT_AUTO ? NULL : pc_format_name(format), "tokenizer", p->v->tokenizer);
     return p->identity ? 0 : pc_error_mem(err, 64, "an endpoint's description");
 }
 

@@ -23,11 +23,12 @@ struct item {
     struct pc_ask ask; /* but its prompt */
     char *prompt;      /* owned */
     size_t prompt_len;
-    uint64_t seed;
+    int64_t seed;
+    bool patient; /* a blank line does not end the answer: one came before anything else */
     struct pc_candidates candidates;
     const char *choices[PC_MAX_CHOICES];
     size_t n_head;    /* tokens of the beginning, of which the last is: */
-    char *head_last;  /* owned */
+    char *head_last;  /* owned; NULL where the tokens themselves were sent */
     size_t n_waiting; /* requests under way */
     struct pc_reply reply;
 };
@@ -124,6 +125,12 @@ static int request_texts(struct api *api, struct item *it, struct paco_error *er
 {
     const struct pc_ask *ask = &it->ask;
     bool sampled = ask->temperature > 0;
+    const char *stops[PC_MAX_STOPS + 1];
+    size_t n_stops = 0;
+    if (ask->until_blank_line && !it->patient)
+        stops[n_stops++] = "\n\n";
+    for (size_t i = 0; i < ask->n_stop_texts; i++)
+        stops[n_stops++] = ask->stop_texts[i];
     return request(api, it, 0,
         (struct pc_openai_request){.max_tokens = ask->max_tokens,
             .n = api->can.many ? ask->n_samples - (int32_t)it->reply.n_texts : 1,
@@ -131,9 +138,9 @@ static int request_texts(struct api *api, struct item *it, struct paco_error *er
             .top_p = sampled ? ask->top_p : 0,
             .top_k = sampled && api->can.top_k ? ask->top_k : 0,
             .has_seed = sampled && api->can.seed,
-            .seed = (int64_t)((it->seed + it->reply.n_texts) & INT32_MAX),
-            .stops = ask->stop_texts,
-            .n_stops = ask->n_stop_texts},
+            .seed = (it->seed + (int64_t)it->reply.n_texts) & INT32_MAX,
+            .stops = stops,
+            .n_stops = n_stops},
         err);
 }
 
@@ -149,6 +156,19 @@ static int request_text_echo(
     return request(api, it, part,
         (struct pc_openai_request){.prompt = text,
             .prompt_len = len,
+            .max_tokens = api->can.echo_max_tokens,
+            .logprobs = 1,
+            .echo = true},
+        err);
+}
+
+/* Who has the tokenizer knows where what counts begins. */
+static int request_ids_echo(struct api *api, struct item *it, struct paco_error *err)
+{
+    it->n_head = it->ask.first + 1;
+    return request(api, it, WHOLE,
+        (struct pc_openai_request){.ids = it->ask.ids,
+            .n_ids = it->ask.n_ids,
             .max_tokens = api->can.echo_max_tokens,
             .logprobs = 1,
             .echo = true},
@@ -173,7 +193,7 @@ static int fill_item(struct api *api, struct item *it, const struct pc_question 
     it->i_item = q->i_item;
     it->ask = *q->ask;
     it->ask.prompt = NULL;
-    it->seed = q->seed * 1000003 + q->stream;
+    it->seed = q->seed;
     it->reply.i_item = q->i_item;
     it->reply.n_prompt_tokens = it->reply.n_output_tokens = -1;
     memcpy(it->choices, q->ask->choices, sizeof it->choices);
@@ -183,6 +203,8 @@ static int fill_item(struct api *api, struct item *it, const struct pc_question 
         return rc;
     if (q->ask->kind == PC_ASK_CHOICE)
         return request_choice(api, it, err);
+    if (q->ask->kind == PC_ASK_NATS && it->ask.ids && !api->can.chat)
+        return request_ids_echo(api, it, err);
     if (q->ask->kind == PC_ASK_NATS)
         return request_text_echo(api, it, HEAD, it->prompt, it->prompt_len - it->ask.tail_len, err);
     it->reply.texts = pc_alloc_zero((size_t)q->ask->n_samples, sizeof *it->reply.texts);
@@ -215,6 +237,7 @@ static int submit(struct pc_answerer *a, const struct pc_question *q, struct pac
 
 static size_t cut_at_stops(const struct pc_ask *ask, const char *text, size_t len)
 {
+    len = ask->until_blank_line ? pc_blank_line(text, len) : len;
     for (size_t i = 0; i < ask->n_stop_texts; i++) {
         const char *at = memmem(text, len, ask->stop_texts[i], strlen(ask->stop_texts[i]));
         len = at ? (size_t)(at - text) : len;
@@ -222,13 +245,30 @@ static size_t cut_at_stops(const struct pc_ask *ask, const char *text, size_t le
     return len;
 }
 
+/* Stopped by a blank line that nothing came before, as far as can be told from outside. */
+static bool began_blank(const struct item *it, const struct pc_openai_choice *c)
+{
+    size_t n = 0;
+    while (n < c->len && strchr(" \t\r\n", c->text[n]))
+        n++;
+    return it->ask.until_blank_line && !it->patient && n == c->len && strcmp(c->finish_reason, "stop") == 0;
+}
+
 static int take_texts(
     struct api *api, struct item *it, const struct pc_openai_reply *r, struct paco_error *err)
 {
     size_t want = (size_t)it->ask.n_samples;
+    if (began_blank(it, &r->choices[0])) {
+        it->patient = true;
+        it->reply.n_output_tokens = -1;
+        return request_texts(api, it, err);
+    }
     for (size_t i = 0; i < r->n_choices && it->reply.n_texts < want; i++) {
-        size_t len = cut_at_stops(&it->ask, r->choices[i].text, r->choices[i].len);
-        char *text = pc_strndup(r->choices[i].text, len);
+        const char *said = r->choices[i].text;
+        /* The ids alone, as they are decoded where the engine is: a first word has no space before it. */
+        size_t skip = it->ask.new_only && api->can.bare == PC_BARE_SPACED && *said == ' ';
+        size_t len = cut_at_stops(&it->ask, said + skip, r->choices[i].len - skip);
+        char *text = pc_strndup(said + skip, len);
         if (!text)
             return pc_error_mem(err, len, "an answer");
         it->reply.texts[it->reply.n_texts] = text;
@@ -315,7 +355,8 @@ static void take_whole(const struct api *api, struct item *it, const struct pc_o
 {
     const struct pc_openai_choice *echo = &r->choices[0];
     size_t n = pc_echo_n_tokens(&api->can, r);
-    if (n <= it->n_head || strcmp(echo->tokens[it->n_head - 1].text, it->head_last) != 0)
+    if (n <= it->n_head ||
+        (it->head_last ? strcmp(echo->tokens[it->n_head - 1].text, it->head_last) != 0 : n != it->ask.n_ids))
         fail_echo(api, it);
     else if (!pc_echo_nats(echo, it->n_head, n, &it->reply.nats))
         pc_error_set(&it->reply.error, PACO_EFORMAT, "%s: an echo without log-probabilities",
@@ -327,7 +368,9 @@ static void count_tokens(struct item *it, const struct pc_openai_reply *r, size_
 {
     if (part == 0 && r->prompt_tokens >= 0)
         it->reply.n_prompt_tokens = r->prompt_tokens;
-    if (r->completion_tokens >= 0)
+    if (it->ask.kind != PC_ASK_TEXT) /* nothing is answered, whatever the endpoint had to say */
+        it->reply.n_output_tokens = 0;
+    else if (r->completion_tokens >= 0)
         it->reply.n_output_tokens =
             r->completion_tokens + (it->reply.n_output_tokens > 0 ? it->reply.n_output_tokens : 0);
 }
@@ -485,6 +528,11 @@ size_t pc_answer_api_n_kept(const struct pc_answerer *a)
 {
     const struct api *api = (const struct api *)a;
     return pc_openai_n_kept(api->openai) - api->n_kept_probes;
+}
+
+enum pc_format pc_answer_api_format(const struct pc_answerer *a)
+{
+    return ((const struct api *)a)->can.format;
 }
 
 int pc_answer_api_can(const struct pc_answerer *a, const struct pc_ask *ask, struct paco_error *err)

@@ -8,12 +8,14 @@
  * Texts are asked for by /completions, the prompt as it is; through /chat/completions, where there is nothing
  * else, the prompt is one user's message, as upstream's own OpenAI branch has it, and the card's tags are
  * taken off it: the endpoint has a template of its own. BOS is the endpoint's affair. All stop texts are cut
- * off here, too: endpoints take four, and some of them none.
+ * off here, too: endpoints take four, and some of them none. A question that is ids (PC_ASK_NATS of who has
+ * the model's tokenizer) is sent as ids.
  *
  * Choices are asked for by one token's log-probabilities. The candidates are looked for among the likeliest,
- * with a space before them or without, whichever spelling is likelier in all. One that is not among them is
- * asked for by echo of prompt and candidate; where there is no echo, it counts as probability 0, which
- * changes no prediction, and an item of whose candidates none is among the likeliest fails. */
+ * with a space before them or without, as the echo of a bare letter tells, or else as is likelier in all. One
+ * that is not among them is asked for by echo of prompt and candidate; where there is no echo, it counts as
+ * probability 0, which changes no prediction, and an item of whose candidates none is among the likeliest
+ * fails. */
 #ifndef PC_EVAL_ANSWER_API_H
 #define PC_EVAL_ANSWER_API_H
 
@@ -36,6 +38,9 @@ struct pc_answer_api_options {
  * ...). */
 int pc_answer_api_open(
     const struct pc_answer_api_options *options, struct pc_answerer **out, struct paco_error *err);
+
+/** What the endpoint says its model was tuned on, where prompts are to be wrapped for it; or AUTO. */
+enum pc_format pc_answer_api_format(const struct pc_answerer *a);
 
 /** Replies so far that were not asked for, since cache_dir had them. */
 size_t pc_answer_api_n_kept(const struct pc_answerer *a);

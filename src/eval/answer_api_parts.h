@@ -16,6 +16,7 @@ struct pc_endpoint {
     bool specials;          /* it takes add_special_tokens: whether BOS comes before a prompt */
     /** How its tokenizer spells a word that nothing comes before, as far as its echo tells. */
     enum pc_bare { PC_BARE_UNKNOWN, PC_BARE_PLAIN, PC_BARE_SPACED } bare;
+    enum pc_format format;   /* what its list of models says its model was tuned on; AUTO: nothing */
     int32_t echo_max_tokens; /* 0, or 1 where nothing less is taken: the answer's own token is left out */
 };
 

@@ -118,13 +118,13 @@ bool pc_echo_nats(const struct pc_openai_choice *echo, size_t i_first, size_t n_
 
 void pc_candidates_probs(const struct pc_candidates *c, double *probs)
 {
-    double most = -INFINITY, sum = 0;
+    double most = -INFINITY;
+    float below[PC_MAX_CHOICES];
     for (size_t i = 0; i < c->n; i++)
         most = fmax(most, c->logprob[i]); // a NAN is passed over
-    for (size_t i = 0; i < c->n; i++) {
-        probs[i] = isnan(c->logprob[i]) ? 0 : exp(c->logprob[i] - most);
-        sum += probs[i];
-    }
+    /* What two logits differ by is often just between two floats. The last bits of log-probabilities are
+     * noise of their sum, and must not decide such a tie. */
     for (size_t i = 0; i < c->n; i++)
-        probs[i] /= sum;
+        below[i] = (float)(rint((c->logprob[i] - most) * 0x1p40) * 0x1p-40);
+    pc_choice_probs(below, c->n, probs);
 }

@@ -7,7 +7,6 @@
 #include "base/utf8.h"
 #include "engine/scheduler.h"
 #include "kernels/softmax.h"
-#include "kernels/vmath.h"
 #include "model/llama_attention.h"
 
 #include <assert.h>
@@ -27,8 +26,6 @@ static const double POLL_SECONDS = 0.1;
 struct stream {
     struct pc_decoder decoder;
     struct pc_buf text;
-    size_t n_seen; /* bytes looked at for a blank line */
-    bool said;     /* something not blank was among them */
 };
 
 /* A question under way. */
@@ -126,41 +123,27 @@ static void on_choice(void *ctx, int32_t i_sample, int32_t pos, const float *log
     (void)i_sample, (void)pos;
     struct job *j = ctx;
     size_t n = j->ask.n_choices;
-    float top = -INFINITY, sum = 0, p[PC_MAX_CHOICES];
+    float top = -INFINITY, below[PC_MAX_CHOICES];
+    bool numbers = true;
     for (size_t i = 0; i < n; i++)
         top = fmaxf(top, logits[j->candidates[i]]);
-    for (size_t i = 0; i < n; i++)
-        sum += p[i] = (float)pc_exp((double)(logits[j->candidates[i]] - top));
+    for (size_t i = 0; i < n; i++) {
+        below[i] = logits[j->candidates[i]] - top;
+        numbers = numbers && !isnan(below[i]);
+    }
     struct paco_error error = {0};
-    if (!(sum >= 1 && isfinite(sum))) {
+    if (!numbers) {
         pc_error_set(&error, PACO_EFORMAT, "the choices' logits are no numbers (are the weights damaged?)");
         fail_job(j, &error);
         return;
     }
-    for (size_t i = 0; i < n; i++)
-        j->reply.probs[i] = (double)(p[i] / sum);
+    pc_choice_probs(below, n, j->reply.probs);
 }
 
-/* Whether the text holds a blank line behind something not blank. */
-static bool has_blank_line(struct stream *t)
+/* Where what ends the text begins, or len. */
+static size_t first_end(const struct pc_ask *ask, const char *text, size_t len)
 {
-    for (uint32_t cp; t->n_seen < t->text.len;) {
-        const char *at = t->text.data + t->n_seen;
-        size_t left = t->text.len - t->n_seen, n = pc_utf8_decode((const uint8_t *)at, left, &cp);
-        if (t->said && *at == '\n' && left > 1 && at[1] == '\n')
-            return true;
-        if (*at == '\n' && left == 1)
-            return false; /* another may follow */
-        t->said = t->said || !pc_is_python_space(cp);
-        t->n_seen += n ? n : 1;
-    }
-    return false;
-}
-
-/* Where the first of the stop texts begins, or len. */
-static size_t first_stop(const struct pc_ask *ask, const char *text, size_t len)
-{
-    size_t first = len;
+    size_t first = ask->until_blank_line ? pc_blank_line(text, len) : len;
     for (size_t i = 0; i < ask->n_stop_texts && ask->texts_only; i++) {
         const char *stop = ask->stop_texts[i], *at = memmem(text, len, stop, strlen(stop));
         if (at && (size_t)(at - text) < first)
@@ -181,10 +164,7 @@ static int is_over(void *ctx, int32_t i_sample, const int32_t *ids, size_t n)
         fail_job(j, &error);
         return 1;
     }
-    if (t->text.len == 0)
-        return 0;
-    return (j->ask.until_blank_line && has_blank_line(t)) ||
-           first_stop(&j->ask, t->text.data, t->text.len) < t->text.len;
+    return t->text.len > 0 && first_end(&j->ask, t->text.data, t->text.len) < t->text.len;
 }
 
 /* Bytes that n characters take at the start of a valid text, at most all. */
@@ -226,7 +206,7 @@ static int make_text(struct job *j, const int32_t *ids, size_t n, struct pc_buf 
                       : characters_size(out->data, out->len, count_characters(j->shown.data, j->shown.len));
     out->len -= skip;
     memmove(out->data, out->data + skip, out->len);
-    out->len = first_stop(&j->ask, out->data, out->len);
+    out->len = first_end(&j->ask, out->data, out->len);
     out->data[out->len] = '\0';
     return 0;
 }
@@ -353,8 +333,7 @@ static int ask_scheduler(struct job *j, const struct pc_question *q, struct paco
         .sampler = {.temperature = j->ask.temperature,
             .top_p = j->ask.top_p,
             .top_k = j->ask.top_k,
-            .seed = q->seed,
-            .stream = q->stream},
+            .seed = (uint64_t)q->seed},
         .eos_ids = a->eos_ids,
         .n_eos = a->n_eos,
         .stops = j->ask.stop_ids,

@@ -119,6 +119,18 @@ static int probe_sampling(struct probe *p, struct pc_endpoint *e, struct paco_er
     return rc < 0 ? rc : 0;
 }
 
+/* paco serve says it, of each of its models. A chat is wrapped there. */
+static int probe_format(struct probe *p, struct pc_endpoint *e, struct paco_error *err)
+{
+    json_t *model = NULL;
+    int rc = pc_openai_describe(p->api, p->progress, &model, err);
+    const char *name = json_string_value(json_object_get(model, "format"));
+    if (!name || !pc_format_parse(name, &e->format))
+        e->format = PC_FORMAT_AUTO;
+    json_decref(model);
+    return rc;
+}
+
 static int probe(struct probe *p, bool prefer_chat, struct pc_endpoint *e, struct paco_error *err)
 {
     struct paco_error why = {0};
@@ -139,6 +151,8 @@ static int probe(struct probe *p, bool prefer_chat, struct pc_endpoint *e, struc
         rc = probe_echo(p, e, err);
     if (rc >= 0 && e->completions)
         rc = probe_tokens(p, e, err);
+    if (rc >= 0 && e->completions)
+        rc = probe_format(p, e, err);
     return rc < 0 ? rc : probe_sampling(p, e, err);
 }
 

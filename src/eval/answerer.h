@@ -23,12 +23,20 @@
 
 struct pc_answerer;
 
+/** Probabilities among n candidates alone, of what each is below the best of them (its logit, or its
+ * log-probability; 0 for the best, NAN for one of which nothing is known): in float32, as PyTorch has it. */
+void pc_choice_probs(const float *below, size_t n, double *probs);
+
+/** Where in an answer the first blank line behind something that is not blank begins, or len. */
+size_t pc_blank_line(const char *text, size_t len);
+
 /** One item. Valid for the call of submit only, but for what ask points to besides its prompt: that lives
  * until the answerer is closed. */
 struct pc_question {
-    size_t i_item;         /* comes back with the reply */
-    const char *key;       /* the item's name, for messages */
-    uint64_t seed, stream; /* of draws: sample k of the item is drawn from stream + k (engine/sampler.h) */
+    size_t i_item;   /* comes back with the reply */
+    const char *key; /* the item's name, for messages */
+    int64_t seed; /* of the item's draws; 31 bits, which any endpoint takes. Sample k is drawn from its stream
+                     k (engine/sampler.h) */
     const struct pc_ask *ask;
 };
 

@@ -13,16 +13,18 @@ enum { MAX_UNJUDGED = 64 };
 
 /* ---- asking ---- */
 
-static uint64_t stream_of(struct pc_eval *e, const char *key)
+static int64_t seed_of(struct pc_eval *e, const char *key)
 {
     uint8_t digest[PC_SHA256_SIZE];
-    uint64_t stream = 0;
+    char both[128];
+    snprintf(both, sizeof both, "%lld %s", (long long)e->o.flags->seed, key);
     pc_sha256_reset(e->hash);
-    pc_sha256_update(e->hash, key, strlen(key));
+    pc_sha256_update(e->hash, both, strlen(both));
     pc_sha256_final(e->hash, digest);
-    for (int i = 0; i < 8; i++)
-        stream = stream << 8 | digest[i];
-    return stream;
+    int64_t seed = digest[0] & 0x7f;
+    for (int i = 1; i < 4; i++)
+        seed = seed << 8 | digest[i];
+    return seed;
 }
 
 static const char *sha_of(struct pc_eval *e, const struct pc_buf *b)
@@ -77,11 +79,7 @@ int pc_eval_question(struct pc_eval *e, size_t i, struct pc_question *out, struc
         rc = pc_buf_check(&e->prompt, "a prompt", err);
     if (e->o.bos >= 0)
         e->ask.bos = e->o.bos == 1;
-    *out = (struct pc_question){.i_item = i,
-        .key = e->key,
-        .seed = (uint64_t)e->o.flags->seed,
-        .stream = stream_of(e, e->key),
-        .ask = &e->ask};
+    *out = (struct pc_question){.i_item = i, .key = e->key, .seed = seed_of(e, e->key), .ask = &e->ask};
     return rc;
 }
 

@@ -20,7 +20,7 @@ struct asked {
 
 struct pc_openai {
     struct pc_http *http;
-    char *completions, *chat, *model, *key, *cache_dir; /* owned */
+    char *completions, *chat, *models, *model, *key, *cache_dir; /* owned */
     struct asked *open, *kept;
     size_t n_kept; /* replies handed out that were kept */
     char shown[600];
@@ -72,13 +72,14 @@ static int fill(struct pc_openai *api, const struct pc_openai_options *o, struct
         pc_http_shown_url(base, api->shown, sizeof api->shown);
         api->completions = pc_path_join(base, "completions");
         api->chat = pc_path_join(base, "chat/completions");
+        api->models = pc_path_join(base, "models");
     }
     pc_free(base);
     api->model = o->model ? pc_strdup(o->model) : NULL;
     api->key = o->key && *o->key ? pc_strdup(o->key) : NULL;
     api->cache_dir = o->cache_dir ? pc_strdup(o->cache_dir) : NULL;
-    if (!api->completions || !api->chat || (o->model && !api->model) || (o->key && *o->key && !api->key) ||
-        (o->cache_dir && !api->cache_dir))
+    if (!api->completions || !api->chat || !api->models || (o->model && !api->model) ||
+        (o->key && *o->key && !api->key) || (o->cache_dir && !api->cache_dir))
         return pc_error_mem(err, 0, "an endpoint");
     struct pc_http_options http = o->http;
     http.is_final = pc_openai_is_final;
@@ -117,6 +118,7 @@ void pc_openai_close(struct pc_openai *api)
     pc_http_close(api->http);
     pc_free(api->completions);
     pc_free(api->chat);
+    pc_free(api->models);
     pc_free(api->model);
     pc_free(api->key);
     pc_free(api);
@@ -134,8 +136,20 @@ static void put_message(struct pc_buf *b, const char *role, const char *text, si
     pc_buf_putc(b, '}');
 }
 
+static void put_ids(struct pc_buf *b, const struct pc_openai_request *r)
+{
+    pc_buf_puts(b, "\"prompt\":[");
+    for (size_t i = 0; i < r->n_ids; i++)
+        pc_buf_printf(b, i ? ",%d" : "%d", r->ids[i]);
+    pc_buf_putc(b, ']');
+}
+
 static void put_prompt(struct pc_buf *b, const struct pc_openai_request *r)
 {
+    if (!r->chat && r->ids) {
+        put_ids(b, r);
+        return;
+    }
     if (!r->chat) {
         pc_buf_puts(b, "\"prompt\":");
         pc_json_write_string(b, r->prompt, r->prompt_len, false);
@@ -333,4 +347,42 @@ int pc_openai_ask(struct pc_openai *api, const struct pc_openai_request *request
         if (pc_progress(progress, &waiting))
             return pc_error_set(err, PACO_ECANCELLED, "stopped");
     return rc < 0 ? rc : 0;
+}
+
+/* The entry that is meant, or NULL. */
+static json_t *find_model(const struct pc_openai *api, const json_t *root)
+{
+    const json_t *list = json_object_get(root, "data");
+    if (!api->model)
+        return json_array_size(list) == 1 ? json_array_get(list, 0) : NULL;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        json_t *entry = json_array_get(list, i);
+        const char *id = json_string_value(json_object_get(entry, "id"));
+        if (id && strcmp(id, api->model) == 0)
+            return entry;
+    }
+    return NULL;
+}
+
+int pc_openai_describe(
+    struct pc_openai *api, const struct pc_progress *progress, json_t **out, struct paco_error *err)
+{
+    const struct pc_progress_event waiting = {
+        .phase = "asking", .item = api->shown, .unit = "replies", .total = 1};
+    struct pc_http_reply reply;
+    json_t *root = NULL;
+    *out = NULL;
+    int rc = pc_http_start(
+        api->http, &(struct pc_http_request){.url = api->models, .bearer = api->key, .max_tries = 2}, err);
+    if (rc < 0)
+        return rc;
+    while ((rc = pc_http_wait(api->http, 200, &reply, err)) == 0)
+        if (pc_progress(progress, &waiting))
+            return pc_error_set(err, PACO_ECANCELLED, "stopped");
+    if (rc < 0)
+        return rc;
+    if (reply.err.code == 0 && pc_json_parse(reply.body, reply.len, NULL, 0, &root, NULL) == 0)
+        *out = json_incref(find_model(api, root));
+    json_decref(root);
+    return 0;
 }

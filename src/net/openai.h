@@ -41,6 +41,8 @@ struct pc_openai_request {
     const char *system; /* chat: the message before it, or NULL */
     const char *prompt; /* bytes that are no UTF-8 become U+FFFD */
     size_t prompt_len;
+    const int32_t *ids; /* completions: the prompt as tokens, in place of text; or NULL */
+    size_t n_ids;
     int32_t max_tokens, n, top_k;
     double temperature, top_p;
     bool has_seed;
@@ -102,6 +104,11 @@ int pc_openai_wait(
 int pc_openai_ask(struct pc_openai *api, const struct pc_openai_request *request,
     const struct pc_progress *progress, struct pc_openai_reply *reply, struct paco_error *err);
 void pc_openai_reply_release(struct pc_openai_reply *reply);
+/** What the endpoint's list of models says of the options' model, or of the only one there is: an object,
+ * *owned*, or NULL where it has no such list, or that model is not in it. While no request is open. Negative
+ * for local faults and PACO_ECANCELLED. */
+int pc_openai_describe(
+    struct pc_openai *api, const struct pc_progress *progress, json_t **out, struct paco_error *err);
 /** Replies handed out so far that were not asked for, since cache_dir had them. */
 size_t pc_openai_n_kept(const struct pc_openai *api);
 

@@ -21,7 +21,7 @@ size_t pc_likeliest(const float *logits, size_t n_vocab, struct pc_likely *out, 
     size_t held = 0;
     assert(out || n == 0);
     for (size_t i = 0; i < n_vocab && n > 0; i++) {
-        float x = logits[i];
+        double x = (double)logits[i];
         if (isnan(x) || (held == n && !(x > out[n - 1].logprob)))
             continue;
         size_t at = held < n ? held++ : n - 1;
@@ -55,14 +55,14 @@ int pc_notebook_add(struct pc_notebook *b, const struct pc_softmax *softmax, flo
         return rc;
     struct pc_likely *top = b->top ? b->top + b->n * (size_t)b->n_top : NULL;
     assert(top || b->n_top == 0);
-    float logprob = NAN;
+    double logprob = NAN;
     size_t n = 0;
     if (logits) {
         double sum, log_sum = pc_softmax_log_sum(softmax, room, logits, n_vocab, &sum);
-        logprob = (float)((double)logits[id] - log_sum);
+        logprob = (double)logits[id] - log_sum;
         n = pc_likeliest(logits, n_vocab, top, (size_t)b->n_top);
         for (size_t i = 0; i < n; i++)
-            top[i].logprob = (float)((double)top[i].logprob - log_sum);
+            top[i].logprob -= log_sum;
     }
     for (; n < (size_t)b->n_top; n++)
         top[n] = (struct pc_likely){-1, NAN};

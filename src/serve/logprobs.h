@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* How likely tokens were: of the model alone, before temperature, penalties and cuts. */
+/* How likely tokens were: of the model alone, before temperature, penalties and cuts. In doubles: whoever
+ * compares or adds them up gets what he would get from the logits. */
 #ifndef PC_SERVE_LOGPROBS_H
 #define PC_SERVE_LOGPROBS_H
 
@@ -11,14 +12,14 @@
 
 struct pc_likely {
     int32_t id;
-    float logprob; /* natural */
+    double logprob; /* natural */
 };
 
 /** A token, in the order of the text. */
 struct pc_noted {
     int32_t id;
-    float logprob; /* NAN for the first of a prompt, which nothing comes before */
-    size_t end;    /* bytes of the answer's text up to its end */
+    double logprob; /* NAN for the first of a prompt, which nothing comes before */
+    size_t end;     /* bytes of the answer's text up to its end */
 };
 
 /** Tokens and, for each, the n_top likeliest in its place. `{0}` with n_top set is empty. */

@@ -210,6 +210,7 @@ static void put_model(struct pc_exchange *x, const struct pc_served *m)
         put_string(&x->reply, m->parent);
     else
         pc_buf_puts(&x->reply, "null");
+    pc_buf_printf(&x->reply, ",\"format\":\"%s\"", pc_format_name(m->format));
     if (m->parent)
         pc_buf_printf(&x->reply, ",\"bytes\":%llu", (unsigned long long)m->size);
     pc_buf_putc(&x->reply, '}');

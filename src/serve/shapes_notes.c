@@ -7,18 +7,15 @@
 #include <math.h>
 #include <string.h>
 
-/* JSON has no word for minus infinity. */
-static void put_logprob(struct pc_buf *b, float x)
+/* JSON has no word for minus infinity; a NAN is null. */
+static void put_logprob(struct pc_buf *b, double x)
 {
-    if (isnan(x))
-        pc_buf_puts(b, "null");
-    else
-        pc_buf_printf(b, "%.9g", x < -9999.0f ? -9999.0 : (double)x);
+    pc_json_write_double(b, x < -9999.0 ? -9999.0 : x);
 }
 
 /* ---- log-probabilities of chats ---- */
 
-static void put_token(struct pc_buf *b, const struct pc_tokenizer *tok, int32_t id, float logprob)
+static void put_token(struct pc_buf *b, const struct pc_tokenizer *tok, int32_t id, double logprob)
 {
     size_t len = 0;
     const char *bytes = pc_tokenizer_bytes(tok, id, &len);

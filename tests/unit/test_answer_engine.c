@@ -40,7 +40,7 @@ static void submit(struct rig *r, size_t i_item, const char *prompt, struct pc_a
     pc_buf_init(&text, 1000);
     pc_buf_puts(&text, prompt);
     ask.prompt = &text;
-    const struct pc_question q = {.i_item = i_item, .key = "x", .seed = 1, .stream = 10, .ask = &ask};
+    const struct pc_question q = {.i_item = i_item, .key = "x", .seed = 1, .ask = &ask};
     if (r->a->ops->submit(r->a, &q, &err) < 0)
         fail_msg("%s", err.message);
     pc_buf_release(&text);
@@ -124,7 +124,7 @@ static void test_blank_line(void **state)
     next[2] = NEWLINE, next[NEWLINE] = NEWLINE; /* a b c, then nothing but newlines */
     setup(&r, next, g_options);
     struct pc_ask ask = {.max_tokens = 9, .until_blank_line = true};
-    expect_text(&r, "a", ask, "bc\n\n", 4);
+    expect_text(&r, "a", ask, "bc", 4);
     expect_text(&r, "c", ask, "\n\n\n\n\n\n\n\n\n", 9); /* nothing was said */
     ask.until_blank_line = false;
     expect_text(&r, "a", ask, "bc\n\n\n\n\n\n\n", 9);

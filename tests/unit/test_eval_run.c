@@ -141,7 +141,7 @@ static const struct pc_task g_task = {.name = "doubles",
 struct fake {
     struct pc_answerer base;
     size_t open[MAX_OPEN], n_open, n_asked, last;
-    uint64_t streams[N_ITEMS];
+    int64_t seeds[N_ITEMS];
     size_t bad_item;  /* comes back with an error */
     int bad_code;     /* this one */
     size_t odd_item;  /* its answer is no UTF-8 */
@@ -161,10 +161,10 @@ static int fake_submit(struct pc_answerer *a, const struct pc_question *q, struc
     snprintf(key, sizeof key, "doubles/%zu", q->i_item);
     assert_string_equal(q->ask->prompt->data, prompt);
     assert_string_equal(q->key, key);
-    assert_int_equal(q->seed, PC_EVAL_SEED);
+    assert_in_range(q->seed, 0, INT32_MAX);
     assert_true(f->n_open < MAX_OPEN);
     assert_true(f->n_asked == 0 || q->i_item > f->last); // in order
-    f->streams[q->i_item] = q->stream;
+    f->seeds[q->i_item] = q->seed;
     f->last = q->i_item;
     f->open[f->n_open++] = q->i_item;
     f->n_asked++;
@@ -397,7 +397,7 @@ static void test_whole(void **state)
     assert_non_null(json_object_get(json_object_get(r.results, "data"), "doubles.jsonl"));
     assert_int_equal(strlen(json_string_value(json_object_get(r.results, "prompts_sha256"))), 64);
     for (int i = 1; i < N_ITEMS; i++)
-        assert_int_not_equal(r.fake.streams[i], r.fake.streams[i - 1]);
+        assert_int_not_equal(r.fake.seeds[i], r.fake.seeds[i - 1]);
     pc_free(items);
     pc_free(metrics);
     run_end(&r);

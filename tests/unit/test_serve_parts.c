@@ -109,9 +109,11 @@ static void test_notebook(void **state)
     assert_true(isnan(b.v[0].logprob) && b.top[0].id == -1 && b.n == 51);
     double sum = log(1 + exp(1) + exp(2));
     for (int i = 1; i <= 50; i++) {
-        assert_true(fabs((double)b.v[i].logprob - ((i - 1) % 3 - sum)) < 1e-6);
+        assert_true(fabs(b.v[i].logprob - ((i - 1) % 3 - sum)) < 1e-6);
+        /* What they differ by is what the logits differ by, in doubles. */
+        assert_true(fabs(b.v[i].logprob - b.v[1].logprob - (i - 1) % 3) < 1e-14);
         assert_true(b.top[2 * i].id == 2 && b.top[2 * i + 1].id == 1);
-        assert_true(fabs((double)b.top[2 * i].logprob - (2 - sum)) < 1e-6);
+        assert_true(fabs(b.top[2 * i].logprob - (2 - sum)) < 1e-6);
     }
     pc_notebook_release(&b);
     for (int n = 0; n < 2; n++) {
