@@ -49,6 +49,12 @@ static int choose_format(struct pc_answering *a, const struct pc_command *self, 
     if (rc < 0)
         return rc;
     enum pc_format tuned = pc_format_detect(a->tok, chat_template, &certain);
+    if (!chat_template && !certain && w->otherwise) {
+        rc = pc_vocabulary_chat_template(w->otherwise, &chat_template, err);
+        if (rc < 0)
+            return rc;
+        tuned = pc_format_detect(a->tok, chat_template, &certain);
+    }
     pc_free(chat_template);
     p->tuned = tuned == PC_FORMAT_RAW ? PC_FORMAT_AUTO : tuned;
     p->format = asked == PC_FORMAT_AUTO ? tuned : asked;
@@ -169,7 +175,7 @@ int pc_answering_settle(
     struct pc_generation_config defaults;
     const struct pc_source *lead = a->model.lead;
     int rc = read_defaults(lead, &defaults, err);
-    if (rc == 0)
+    if (rc == 0 && !a->tok_is_shared)
         rc = open_tokenizer(a, w, lead->vocabulary, err);
     if (rc == 0)
         rc = choose_format(a, self, w, lead->vocabulary, err);
@@ -190,6 +196,7 @@ int pc_answering_open(
 
 void pc_answering_close(struct pc_answering *a)
 {
-    pc_tokenizer_free(a->tok);
+    if (!a->tok_is_shared)
+        pc_tokenizer_free(a->tok);
     pc_model_close(&a->model);
 }

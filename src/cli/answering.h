@@ -18,7 +18,9 @@ struct pc_wishes {
     const struct pc_strings *stops;
     double temperature, top_p, min_p, repetition_penalty;
     int64_t top_k, seed;
-    bool ids_only; /* prompts are ids: a tokenizer is welcome, not needed */
+    const char *otherwise; /* whose chat template goes where nothing says what a model was tuned on: where a
+                              vocabulary lies, or NULL */
+    bool ids_only;         /* prompts are ids: a tokenizer is welcome, not needed */
 };
 
 /** The wishes of who asks in its own way: plain prompts, greedy, no ends but the model's; bos as the user
@@ -31,6 +33,7 @@ int pc_bos_wish(const char *bos);
 struct pc_answering {
     struct pc_model model;
     struct pc_tokenizer *tok; /* NULL when there is none */
+    bool tok_is_shared;       /* set with tok before settling: tok is another's, and stays so */
     struct pc_prompter prompter;
     struct pc_sampler_options sampling;
     int32_t suppressed[2];

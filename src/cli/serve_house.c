@@ -154,7 +154,7 @@ static void list_models(struct household *h, const struct pc_serve_args *v, stru
     for (size_t i = 0; i < h->n_tunes; i++) {
         const struct pc_tune *t = h->tunes[i];
         struct pc_served *m = &h->served[1 + i];
-        *m = pc_served_of(t->name, &t->a, t->spelling, v->temp);
+        *m = pc_served_of(t->name, &t->a, t->spelling ? t->spelling : b->spelling, v->temp);
         m->variant = t->variant;
         m->parent = name;
         m->size = pc_variant_size(t->variant);

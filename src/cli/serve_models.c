@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/serve_models.h"
 
+#include "base/buf.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "engine/constraint.h"
@@ -10,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_NAME = 128 };
+enum { MAX_NAME = 128, MAX_TOKENIZER = 1 << 28 };
 
 static const char NAME_CHARS[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-:";
 
@@ -152,12 +153,42 @@ static bool has_file(const char *dir, const char *name)
     return has;
 }
 
-/* Tokenizer and chat template are the fine-tune's where its folder has a tokenizer, and so are the settings
- * of generation where it has those; else the base's. */
+/* Whether both folders hold the same bytes under a name, or neither anything. */
+static bool same_file(const char *dir_a, const char *dir_b, const char *name)
+{
+    const char *const dirs[] = {dir_a, dir_b};
+    struct pc_buf text[2];
+    int rc[2];
+    for (int i = 0; i < 2; i++) {
+        char *path = pc_path_join(dirs[i], name);
+        pc_buf_init(&text[i], MAX_TOKENIZER);
+        rc[i] = path ? pc_file_slurp(path, MAX_TOKENIZER, &text[i], NULL) : PACO_EMEM;
+        pc_free(path);
+    }
+    bool same = rc[0] == rc[1] && (rc[0] == 0 || rc[0] == PACO_ENOENT) && text[0].len == text[1].len &&
+                (!text[0].len || memcmp(text[0].data, text[1].data, text[0].len) == 0);
+    pc_buf_release(&text[0]);
+    pc_buf_release(&text[1]);
+    return same;
+}
+
+static bool same_tokenizer(const char *dir_a, const char *dir_b)
+{
+    static const char *const names[] = {"tokenizer_config.json", "special_tokens_map.json",
+        "added_tokens.json", "tokenizer.model", "tokenizer.json"};
+    bool same = true;
+    for (size_t i = 0; i < sizeof names / sizeof *names && same; i++)
+        same = same_file(dir_a, dir_b, names[i]);
+    return same;
+}
+
+/* Tokenizer, chat template and settings of generation are the fine-tune's where its folder has them, else the
+ * base's. A tokenizer that is the base's, or made of the same bytes, is in memory once. */
 static int settle(struct pc_tune *t, const struct pc_command *self, const struct pc_wishes *wishes,
     const struct pc_answering *base, const struct pc_config *config, struct paco_error *err)
 {
     struct pc_source lead = *base->model.lead, own = {0};
+    struct pc_wishes w = *wishes;
     char *dir = NULL;
     int rc = 0;
     if (t->options.kind == PC_VARIANT_DIFF)
@@ -166,17 +197,22 @@ static int settle(struct pc_tune *t, const struct pc_command *self, const struct
         dir = pc_source_find(t->options.path, err);
     if (rc < 0 || (t->options.kind == PC_VARIANT_ADAPTER && !dir))
         return rc < 0 ? rc : PACO_ENOENT;
-    const char *folder = dir ? dir : own.dir, *vocabulary = dir ? dir : own.vocabulary;
-    if (own.kind == PC_SOURCE_GGUF || own.kind == PC_SOURCE_META || has_file(folder, "tokenizer.json") ||
-        has_file(folder, "tokenizer.model"))
-        lead.vocabulary = vocabulary;
+    const char *folder = dir ? dir : own.dir;
+    bool in_file = own.kind == PC_SOURCE_GGUF || own.kind == PC_SOURCE_META;
+    w.otherwise = base->model.lead->vocabulary;
+    t->a.tok_is_shared = true;
+    if (in_file || has_file(folder, "tokenizer.json") || has_file(folder, "tokenizer.model")) {
+        t->a.tok_is_shared = !in_file && same_tokenizer(folder, lead.vocabulary);
+        lead.vocabulary = dir ? dir : own.vocabulary;
+    }
     if (has_file(folder, "generation_config.json")) {
         lead.dir = (char *)(uintptr_t)folder;
         lead.kind = dir ? PC_SOURCE_DIR : own.kind;
     }
+    t->a.tok = t->a.tok_is_shared ? base->tok : NULL;
     t->a.model.lead = &lead;
     t->a.model.config = config;
-    rc = pc_answering_settle(self, wishes, &t->a, err);
+    rc = pc_answering_settle(self, &w, &t->a, err);
     t->a.model.lead = NULL;
     pc_free(dir);
     pc_source_close(&own);
@@ -190,11 +226,12 @@ static int fill_tune(struct pc_tune *t, const struct pc_command *self, const str
     int rc = pc_variant_open(engine, &base->model.source, &t->options, &t->variant, err);
     if (rc == 0)
         rc = settle(t, self, wishes, base, pc_variant_config(engine, t->variant), err);
-    if (rc == 0)
+    if (rc == 0 && !t->a.tok_is_shared)
         rc = pc_spelling_new(t->a.tok, &t->spelling, err);
     if (rc == 0)
-        pc_command_note(
-            self, "%s beside it: %s", t->name, pc_variant_describe(t->variant, what, sizeof what));
+        pc_command_note(self, "%s beside it: %s%s", t->name,
+            pc_variant_describe(t->variant, what, sizeof what),
+            t->a.tok_is_shared ? "" : ", and a tokenizer of its own");
     return rc;
 }
 

@@ -29,7 +29,7 @@ struct pc_tune {
     struct pc_variant_options options;
     struct pc_answering a;
     struct pc_variant *variant;
-    struct pc_spelling *spelling;
+    struct pc_spelling *spelling; /* NULL where the tokenizer is the base's */
 };
 
 /** Read `NAME=DIR` and `DIR` of both lists; the latter, at most one each, go to args->diff and args->adapter.

@@ -8,8 +8,8 @@
  * Inside, dense rows are multiplied a small block at a time. */
 enum { LOW_ROWS = 32, OUT_TILE = 4 * PC_GEMM_PANEL, BLOCK_ROWS = 32, BLOCK_OUT = 16, PIECE = 1024 };
 
-/* Speeds for choosing how many workers a round is worth: products in a nanosecond. */
-static const double DENSE_PER_NS = 16, INT8_PER_NS = 48, SPARSE_PER_NS = 0.5;
+/* Speeds for choosing how many workers a round is worth: products in a nanosecond, and bytes. */
+static const double DENSE_PER_NS = 16, INT8_PER_NS = 100, BYTES_PER_NS = 24, SPARSE_PER_NS = 0.5;
 
 /* Floats that a quantised narrow side takes, 32 elements in a cache line. */
 static size_t quant_floats(const struct pc_delta *d)
@@ -353,20 +353,37 @@ static void run_out(void *arg, int64_t first, int64_t end, int i_worker)
     }
 }
 
+/* Nanoseconds of one worker for so many weights by rows, of bits each. */
+static double time_of(const struct pc_delta *d, double weights, double rows, double bits)
+{
+    double reading = weights * bits / 8 / BYTES_PER_NS;
+    double computing = weights * rows / (d->int8 ? INT8_PER_NS : DENSE_PER_NS);
+    return reading > computing ? reading : computing;
+}
+
+static double out_time(const struct pc_delta_job *j)
+{
+    const struct pc_delta *d = j->delta;
+    const struct pc_dtype_traits *dense = pc_dtype_traits(d->dense.dtype);
+    double rows = (double)j->n_rows, n_in = (double)d->n_in, n_out = (double)d->n_out;
+    double ns = time_of(d, (double)d->rank * n_out, rows, d->int8 ? 9 : 16);
+    ns += d->signs.bits ? time_of(d, n_out * n_in, rows, 1) : 0;
+    if (d->dense.n)
+        ns += time_of(
+            d, (double)d->dense.n * n_in, rows, 8 * (double)dense->block_size / (double)dense->n_block);
+    return ns + (d->sparse.starts ? rows * (double)d->sparse.starts[d->n_out] / SPARSE_PER_NS : 0);
+}
+
 static void add_job(struct round *r, struct pc_delta_job *j)
 {
     const struct pc_delta *d = j->delta;
-    double rows = (double)j->n_rows, rank = (double)d->rank;
-    double whole = (double)(d->dense.n * d->n_in) + (d->signs.bits ? (double)(d->n_out * d->n_in) : 0);
-    double sparse = d->sparse.starts ? (double)d->sparse.starts[d->n_out] : 0;
     j->first_low = r->n_low;
     j->first_out = r->n_out;
     r->n_low += d->a ? (j->n_rows + LOW_ROWS - 1) / LOW_ROWS : 0;
     r->n_out += (d->n_out + OUT_TILE - 1) / OUT_TILE;
     r->n_jobs++;
-    double per_ns = d->int8 ? INT8_PER_NS : DENSE_PER_NS;
-    r->low_ns += rows * rank * (double)d->n_in / per_ns;
-    r->out_ns += rows * ((rank * (double)d->n_out + whole) / per_ns + sparse / SPARSE_PER_NS);
+    r->low_ns += time_of(d, (double)d->rank * (double)d->n_in, (double)j->n_rows, d->int8 ? 9 : 16);
+    r->out_ns += out_time(j);
 }
 
 /* Floats of one row between the rounds: as many as the spans of this input need. */

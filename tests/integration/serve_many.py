@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """paco serve with fine-tunes beside their base: adapters and a diff, asked for by name, all at once; and what is refused
 before anybody can connect."""
+import os
 import threading
 
-from counting import V, adapter, babbler, diff
+from counting import V, adapter, babbler, diff, tokenizer_json
 from serving import Server
-from tiny import case, config, finish, llama, paco, save, work
+from tiny import case, config, finish, llama, paco, save, work, write
 
 TEXT, CHAT = "/v1/completions", "/v1/chat/completions"
 
@@ -79,6 +80,24 @@ def listed(base, tunes):
         case("metrics", m['paco_fine_tune_bytes{model="tuned"}'] == models[1]["bytes"], m)
 
 
+def whose_tokenizer():
+    """A tokenizer of the base's bytes is there once; a folder without a chat template, or without anything, has the base's."""
+    template = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    base = babbler()
+    write(os.path.join(base, "tokenizer_config.json"), {**settings, "chat_template": template})
+    copies = {"tokenizer.json": tokenizer_json(), "tokenizer_config.json": {**settings, "chat_template": template}}
+    folders = {"none": {}, "same": copies, "bare": {**copies, "tokenizer_config.json": settings}}
+    args = [a for name, files in folders.items() for a in ("--adapter", "%s=%s" % (name, adapter("a-" + name, 5, files=files)))]
+    with Server("-m", base, "--alias", "base", *args) as s:
+        own = [name for name in folders if any("and a tokenizer of its own" in line and name + " beside" in line for line in s.said)]
+        case("what is the base's is shared", own == ["bare"], s.said)
+        chats = {name: s.post(CHAT, {"model": name, "messages": [{"role": "user", "content": "a"}], "max_tokens": 4, "temperature": 0}) for name in ("base", *folders)}
+        counts = {name: r["usage"]["prompt_tokens"] for name, (status, r) in chats.items() if status == 200}
+        case("all wrap chats as the base does", len(set(counts.values())) == 1 and len(counts) == 4 and counts["base"] > 5, (counts, chats))
+        case("and answer alike", chats["none"][1]["choices"] == chats["same"][1]["choices"] == chats["bare"][1]["choices"], chats)
+
+
 def refused(what, words, base, *args, code=1):
     done = paco("serve", "-m", base, "--port", "0", *args)
     case(what, done.returncode == code and words in done.stderr and "is served at" not in done.stderr, done)
@@ -111,6 +130,7 @@ def main():
     mixed(base, tunes)
     mixed(base, tunes, "--dtype", "f32")
     against_the_sum(base, tunes)
+    whose_tokenizer()
     finish()
 
 
