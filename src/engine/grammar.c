@@ -2,47 +2,12 @@
 #include "engine/grammar.h"
 
 #include "base/memory.h"
+#include "engine/grammar_parts.h"
 
-#include <stdatomic.h>
 #include <string.h>
 
-enum {
-    MAX_WAYS = 1024,
-    MAX_TOPS = 1 << 14,
-    MAX_NODES = 1 << 14,
-    MAX_NEST = 1500,
-    MAX_WORK = 1 << 16,
-    MAX_CHECK = 1 << 22
-};
+enum { MAX_TOPS = 1 << 14, MAX_NODES = 1 << 14, MAX_NEST = 1500, MAX_WORK = 1 << 16, MAX_CHECK = 1 << 22 };
 static const uint32_t NONE = UINT32_MAX;
-static const char WHAT[] = "a grammar";
-
-struct alternative {
-    uint32_t rule;
-    struct pc_element *v;
-    size_t n, capacity;
-};
-
-/* While it is built, alternatives are lists of their own; finished, they lie one after the other. */
-struct pc_grammar_build {
-    struct alternative *alternatives;
-    size_t n_alternatives, alternatives_capacity;
-    uint32_t *open; /* (n_rules) the alternative being written, NONE */
-    size_t n_rules, rules_capacity, n_elements;
-    uint32_t free;
-    struct pc_byte_set *sets;
-    size_t n_sets, sets_capacity;
-    struct paco_error error;
-};
-
-struct pc_grammar {
-    atomic_int n_holders;
-    struct pc_element *elements;
-    struct pc_byte_set *sets;
-    uint32_t *starts;             /* of all alternatives, rule after rule */
-    uint32_t *first_of;           /* (n_rules + 1) into starts */
-    uint32_t n_rules, root, free; /* free: NONE, or pc_grammar_set_free's */
-};
 
 /* A place: element `at` is next, `count` times it was repeated; then parent's. */
 struct node {
@@ -66,129 +31,6 @@ struct pc_follower {
     bool lost; /* a bound was met in the step under way */
 };
 
-/* ---- building ---- */
-
-int pc_grammar_begin(struct pc_grammar_build **out, struct paco_error *err)
-{
-    *out = pc_alloc_zero(1, sizeof **out);
-    if (!*out)
-        return pc_error_mem(err, sizeof **out, WHAT);
-    (*out)->free = NONE;
-    return 0;
-}
-
-void pc_grammar_drop(struct pc_grammar_build *b)
-{
-    if (!b)
-        return;
-    for (size_t i = 0; i < b->n_alternatives; i++)
-        pc_free(b->alternatives[i].v);
-    pc_free(b->alternatives);
-    pc_free(b->open);
-    pc_free(b->sets);
-    pc_free(b);
-}
-
-static bool failed(const struct pc_grammar_build *b)
-{
-    return b->error.code != 0;
-}
-
-static void too_large(struct pc_grammar_build *b)
-{
-    pc_error_set(&b->error, PACO_ELIMIT, "the form has more than %d parts", PC_GRAMMAR_MAX_ELEMENTS);
-}
-
-uint32_t pc_grammar_rule(struct pc_grammar_build *b)
-{
-    if (failed(b))
-        return 0;
-    if (b->n_rules == PC_GRAMMAR_MAX_RULES) {
-        too_large(b);
-        return 0;
-    }
-    if (pc_grow(&b->open, &b->rules_capacity, b->n_rules, sizeof *b->open, WHAT, &b->error) < 0)
-        return 0;
-    b->open[b->n_rules] = NONE;
-    return (uint32_t)b->n_rules++;
-}
-
-/* The alternative of rule that is being written; a new one if there is none. NULL after a failure. */
-static struct alternative *writing(struct pc_grammar_build *b, uint32_t rule)
-{
-    if (failed(b))
-        return NULL;
-    if (b->open[rule] != NONE)
-        return &b->alternatives[b->open[rule]];
-    if (pc_grow(&b->alternatives, &b->alternatives_capacity, b->n_alternatives, sizeof *b->alternatives, WHAT,
-            &b->error) < 0)
-        return NULL;
-    b->alternatives[b->n_alternatives] = (struct alternative){.rule = rule};
-    b->open[rule] = (uint32_t)b->n_alternatives++;
-    return &b->alternatives[b->open[rule]];
-}
-
-static void add(struct pc_grammar_build *b, uint32_t rule, struct pc_element element)
-{
-    struct alternative *a = writing(b, rule);
-    if (!a)
-        return;
-    if (++b->n_elements > PC_GRAMMAR_MAX_ELEMENTS) {
-        too_large(b);
-        return;
-    }
-    if (pc_grow(&a->v, &a->capacity, a->n, sizeof *a->v, WHAT, &b->error) == 0)
-        a->v[a->n++] = element;
-}
-
-void pc_grammar_bytes(struct pc_grammar_build *b, uint32_t rule, struct pc_byte_set set)
-{
-    uint32_t i = 0;
-    while (i < b->n_sets && memcmp(&b->sets[i], &set, sizeof set) != 0)
-        i++;
-    if (i == b->n_sets && !failed(b)) {
-        if (pc_grow(&b->sets, &b->sets_capacity, b->n_sets, sizeof *b->sets, WHAT, &b->error) < 0)
-            return;
-        b->sets[b->n_sets++] = set;
-    }
-    add(b, rule, (struct pc_element){.kind = PC_ELEMENT_BYTES, .what = i});
-}
-
-void pc_grammar_text(struct pc_grammar_build *b, uint32_t rule, const char *text, size_t len)
-{
-    for (size_t i = 0; i < len && !failed(b); i++) {
-        uint8_t byte = (uint8_t)text[i];
-        struct pc_byte_set set = {{0}};
-        set.bits[byte >> 6] = (uint64_t)1 << (byte & 63);
-        pc_grammar_bytes(b, rule, set);
-    }
-}
-
-void pc_grammar_call(struct pc_grammar_build *b, uint32_t rule, uint32_t called)
-{
-    add(b, rule, (struct pc_element){.kind = PC_ELEMENT_CALL, .what = called});
-}
-
-void pc_grammar_repeat(
-    struct pc_grammar_build *b, uint32_t rule, uint32_t repeated, uint32_t min, uint32_t max)
-{
-    add(b, rule, (struct pc_element){.kind = PC_ELEMENT_REPEAT, .what = repeated, .min = min, .max = max});
-}
-
-void pc_grammar_set_free(struct pc_grammar_build *b, uint32_t rule)
-{
-    b->free = rule;
-}
-
-void pc_grammar_end(struct pc_grammar_build *b, uint32_t rule)
-{
-    add(b, rule, (struct pc_element){.kind = PC_ELEMENT_END});
-    if (!failed(b))
-        b->open[rule] = NONE;
-}
-
-/* ---- following ---- */
-
 static bool same_stack(const struct pc_follower *f, const struct node *a, const struct node *b)
 {
     while (a->at == b->at && a->count == b->count) {
@@ -207,7 +49,7 @@ static void add_top(struct pc_follower *f, struct level *level, const struct nod
     for (uint32_t i = 0; i < level->n; i++)
         if (same_stack(f, &f->tops[level->first + i], top))
             return;
-    if (level->n == MAX_WAYS || level->first + level->n == MAX_TOPS)
+    if (level->n == PC_GRAMMAR_MAX_WAYS || level->first + level->n == MAX_TOPS)
         f->lost = true;
     else
         f->tops[level->first + level->n++] = *top;
@@ -396,46 +238,10 @@ void pc_follower_free(struct pc_follower *f)
     pc_free(f);
 }
 
-/* ---- the grammar ---- */
+/* ---- bounds ---- */
 
-struct pc_grammar *pc_grammar_ref(struct pc_grammar *g)
-{
-    atomic_fetch_add(&g->n_holders, 1);
-    return g;
-}
-
-void pc_grammar_unref(struct pc_grammar *g)
-{
-    if (!g || atomic_fetch_sub(&g->n_holders, 1) != 1)
-        return;
-    pc_free(g->elements);
-    pc_free(g->sets);
-    pc_free(g->starts);
-    pc_free(g->first_of);
-    pc_free(g);
-}
-
-/* Lay the alternatives out rule by rule. */
-static void lay_out(const struct pc_grammar_build *b, struct pc_grammar *g)
-{
-    uint32_t *at = g->first_of, n = 0;
-    for (size_t i = 0; i < b->n_alternatives; i++)
-        at[b->alternatives[i].rule + 1]++;
-    for (size_t r = 0; r < b->n_rules; r++)
-        at[r + 1] += at[r];
-    for (size_t i = 0; i < b->n_alternatives; i++) {
-        const struct alternative *a = &b->alternatives[i];
-        g->starts[at[a->rule]++] = n;
-        memcpy(g->elements + n, a->v, a->n * sizeof *a->v);
-        n += (uint32_t)a->n;
-    }
-    for (size_t r = b->n_rules; r > 0; r--) // each moved on by its number: put back
-        at[r] = at[r - 1];
-    at[0] = 0;
-}
-
-/* No rule may come back to itself without a byte, nor fan out beyond bounds: each is entered once. */
-static int check(struct pc_grammar *g, struct paco_error *err)
+/* Each rule is entered once. */
+int pc_grammar_check(struct pc_grammar *g, struct paco_error *err)
 {
     struct pc_follower *f;
     int rc = pc_follower_new(g, &f, err);
@@ -452,43 +258,6 @@ static int check(struct pc_grammar *g, struct paco_error *err)
     pc_follower_free(f);
     return lost ? pc_error_set(err, PACO_ELIMIT,
                       "the form refers to itself without an end, or leaves more than %d ways open at once",
-                      MAX_WAYS)
+                      PC_GRAMMAR_MAX_WAYS)
                 : 0;
-}
-
-int pc_grammar_finish(
-    struct pc_grammar_build *b, uint32_t root, struct pc_grammar **out, struct paco_error *err)
-{
-    if (failed(b)) {
-        int rc = b->error.code;
-        if (err)
-            *err = b->error;
-        pc_grammar_drop(b);
-        return rc;
-    }
-    struct pc_grammar *g = pc_alloc_zero(1, sizeof *g);
-    if (g) {
-        atomic_init(&g->n_holders, 1);
-        g->elements = pc_alloc(b->n_elements, sizeof *g->elements);
-        g->starts = pc_alloc(b->n_alternatives, sizeof *g->starts);
-        g->first_of = pc_alloc_zero(b->n_rules + 1, sizeof *g->first_of);
-    }
-    if (!g || !g->elements || !g->starts || !g->first_of) {
-        pc_grammar_unref(g);
-        pc_grammar_drop(b);
-        return pc_error_mem(err, PC_GRAMMAR_MAX_ELEMENTS, WHAT);
-    }
-    g->n_rules = (uint32_t)b->n_rules;
-    g->root = root;
-    g->free = b->free;
-    g->sets = b->sets;
-    b->sets = NULL;
-    lay_out(b, g);
-    pc_grammar_drop(b);
-    int rc = check(g, err);
-    if (rc < 0)
-        pc_grammar_unref(g);
-    else
-        *out = g;
-    return rc;
 }

@@ -68,10 +68,11 @@ void pc_grammar_set_free(struct pc_grammar_build *b, uint32_t rule);
 /** The alternative is complete; what follows begins the next one. */
 void pc_grammar_end(struct pc_grammar_build *b, uint32_t rule);
 
-/** Check and close: b is gone in any case. A grammar is immutable, for any number of followers and threads.
+/** Check and close: b is gone in any case. What cannot end is left out. A grammar is immutable, for any
+ * number of followers and threads.
  *
- *  Errors: a bound, or a rule that comes back to itself without a byte PACO_ELIMIT; PACO_EMEM. *owned*:
- * pc_grammar_unref. */
+ *  Errors: PACO_EINVAL when nothing is left; a bound, or a rule that comes back to itself without a byte
+ * PACO_ELIMIT; PACO_EMEM. *owned*: pc_grammar_unref. */
 int pc_grammar_finish(
     struct pc_grammar_build *b, uint32_t root, struct pc_grammar **out, struct paco_error *err);
 struct pc_grammar *pc_grammar_ref(struct pc_grammar *g);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/json_form.h"
 
+#include "base/memory.h"
+
 #include <string.h>
 
 enum { MAX_SPACES = 20, MAX_DIGITS = 16 };
@@ -199,4 +201,10 @@ void pc_json_form_make(struct pc_json_form *f, struct pc_grammar_build *b)
     make_character(f);
     make_numbers(f);
     make_anything(f);
+}
+
+void pc_json_form_release(struct pc_json_form *f)
+{
+    pc_interner_release(&f->sets);
+    pc_free(f->set_rules);
 }

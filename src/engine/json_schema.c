@@ -2,84 +2,90 @@
 #include "engine/json_schema.h"
 
 #include "base/memory.h"
-#include "engine/json_form.h"
+#include "engine/json_schema_parts.h"
+#include "engine/pattern.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum {
-    MAX_DEPTH = 64,        /* of schemas in schemas */
-    MAX_PROPERTIES = 1000, /* of an object */
-    MAX_COUNT = 1 << 20,   /* of minItems and its like */
-    MAX_PATH = 256,
+    MAX_DEPTH = 64,      /* of schemas in schemas */
+    MAX_KNOWN = 1 << 13, /* schemas, and of what holds at once */
+    MAX_BRANCHES = 1024,
 };
 
-/* A schema that was met, and its rule: $ref may lead there again, from within too. */
-struct known {
-    const json_t *schema;
-    uint32_t rule;
-};
+/* ---- words ---- */
 
-struct compiler {
-    struct pc_json_form form;
-    const json_t *root;
-    struct known *known;
-    size_t n_known, known_capacity;
-    char path[MAX_PATH]; /* of the schema at hand, for messages */
-    int depth;
-    struct paco_error *err;
-};
-
-/* ---- schemas ---- */
-
-static int compile(struct compiler *c, const json_t *schema, const char *key, uint32_t *rule);
-
-static const char *where(const struct compiler *c)
+const char *pc_schema_where(const struct pc_schema_compiler *c)
 {
     return *c->path ? c->path : "/";
 }
 
-static int refuse(const struct compiler *c, const char *key, const char *why)
+int pc_schema_refuse(const struct pc_schema_compiler *c, const char *key, const char *why)
 {
-    return pc_error_set(c->err, PACO_EUNSUPPORTED, "\"%s\" at %s %s", key, where(c), why);
+    return pc_error_set(c->err, PACO_EUNSUPPORTED, "\"%.80s\" at %s %s", key, pc_schema_where(c), why);
 }
 
-static int wrong(const struct compiler *c, const char *key, const char *expected, const json_t *found)
+int pc_schema_wrong(
+    const struct pc_schema_compiler *c, const char *key, const char *expected, const json_t *found)
 {
-    return pc_error_set(c->err, PACO_EINVAL, "\"%s\" at %s is %s; %s is expected", key, where(c),
+    return pc_error_set(c->err, PACO_EINVAL, "\"%s\" at %s is %s; %s is expected", key, pc_schema_where(c),
         pc_json_kind(found), expected);
 }
 
-/* A count such as minItems; *out stays where there is none. */
-static int get_count(const struct compiler *c, const json_t *schema, const char *key, uint32_t *out)
+int pc_schema_blame(const struct pc_schema_compiler *c, const char *key, int rc)
 {
-    const json_t *v = json_object_get(schema, key);
-    if (!v)
-        return 0;
-    if (!json_is_integer(v) || json_integer_value(v) < 0)
-        return wrong(c, key, "a whole number of 0 or more", v);
-    if (json_integer_value(v) > MAX_COUNT)
-        return pc_error_set(c->err, PACO_ELIMIT, "\"%s\" at %s is more than %d", key, where(c), MAX_COUNT);
-    *out = (uint32_t)json_integer_value(v);
-    return 0;
-}
-
-static int get_range(const struct compiler *c, const json_t *schema, const char *min_key, const char *max_key,
-    uint32_t *min, uint32_t *max)
-{
-    *min = 0;
-    *max = UINT32_MAX;
-    int rc = get_count(c, schema, min_key, min);
-    if (rc == 0)
-        rc = get_count(c, schema, max_key, max);
-    if (rc == 0 && *min > *max)
-        rc =
-            pc_error_set(c->err, PACO_EINVAL, "\"%s\" at %s is more than \"%s\"", min_key, where(c), max_key);
+    if (c->err && rc != PACO_EMEM) {
+        char why[sizeof c->err->message];
+        memcpy(why, c->err->message, sizeof why);
+        c->err->code = 0;
+        pc_error_set(c->err, rc, "\"%s\" at %s: %.300s", key, pc_schema_where(c), why);
+    }
     return rc;
 }
 
+/* ---- counts ---- */
+
+/* A count such as minItems; *out stays where there is none. */
+static int get_count(
+    const struct pc_schema_compiler *c, const json_t *schema, const char *key, bool lower, uint32_t *out)
+{
+    const json_t *v = json_object_get(schema, key);
+    double x = json_number_value(v);
+    if (!v)
+        return 0;
+    if (!json_is_number(v) || x < 0 || (json_is_real(v) && x < 1e9 && x != (double)(uint32_t)x))
+        return pc_schema_wrong(c, key, "a whole number of 0 or more", v);
+    if (x > PC_SCHEMA_MAX_COUNT)
+        return pc_error_set(c->err, PACO_ELIMIT, "\"%s\" at %s is more than %d", key, pc_schema_where(c),
+            PC_SCHEMA_MAX_COUNT);
+    if (lower ? (uint32_t)x > *out : (uint32_t)x < *out)
+        *out = (uint32_t)x;
+    return 0;
+}
+
+int pc_schema_range(const struct pc_schema_compiler *c, const struct pc_schema_all *all, const char *min_key,
+    const char *max_key, uint32_t *min, uint32_t *max)
+{
+    int rc = 0;
+    *min = 0;
+    *max = UINT32_MAX;
+    for (int i = 0; rc == 0 && i < all->n; i++) {
+        rc = get_count(c, all->v[i].schema, min_key, true, min);
+        if (rc == 0)
+            rc = get_count(c, all->v[i].schema, max_key, false, max);
+    }
+    if (rc == 0 && *min > *max)
+        rc = pc_error_set(
+            c->err, PACO_EINVAL, "\"%s\" at %s is more than \"%s\"", min_key, pc_schema_where(c), max_key);
+    return rc;
+}
+
+/* ---- listed values ---- */
+
 /* A value as it is, as an alternative of rule. */
-static int add_value(struct compiler *c, uint32_t rule, const json_t *value)
+static int add_value(struct pc_schema_compiler *c, uint32_t rule, const json_t *value)
 {
     struct pc_buf b;
     pc_buf_init(&b, 1 << 20);
@@ -93,335 +99,222 @@ static int add_value(struct compiler *c, uint32_t rule, const json_t *value)
     return rc;
 }
 
-static int add_enum(struct compiler *c, uint32_t rule, const json_t *values)
+enum type {
+    NOTHING = 1,
+    BOOLEAN = 2,
+    INTEGER = 4,
+    NUMBER = 8,
+    STRING = 16,
+    ARRAY = 32,
+    OBJECT = 64,
+    ANY = 127
+};
+
+static unsigned type_of(const json_t *v)
 {
-    const json_t *v;
-    size_t i;
-    int rc = 0;
-    if (!json_is_array(values) || json_array_size(values) == 0)
-        return wrong(c, "enum", "an array that is not empty", values);
-    json_array_foreach(values, i, v) if (rc == 0) rc = add_value(c, rule, v);
-    return rc;
+    switch (json_typeof(v)) {
+    case JSON_NULL: return NOTHING;
+    case JSON_TRUE:
+    case JSON_FALSE: return BOOLEAN;
+    case JSON_INTEGER: return INTEGER;
+    case JSON_REAL: {
+        double x = json_real_value(v);
+        return x >= -1e18 && x <= 1e18 && x == (double)(int64_t)x ? INTEGER : NUMBER;
+    }
+    case JSON_STRING: return STRING;
+    case JSON_ARRAY: return ARRAY;
+    case JSON_OBJECT: return OBJECT;
+    }
+    return 0;
 }
 
-static int add_any_of(struct compiler *c, uint32_t rule, const char *key, const json_t *schemas)
+static int add_listed(struct pc_schema_compiler *c, uint32_t rule, const struct pc_schema_all *all,
+    const json_t *schema, unsigned types)
 {
-    const json_t *v;
-    size_t i;
-    int rc = 0;
-    if (!json_is_array(schemas) || json_array_size(schemas) == 0)
-        return wrong(c, key, "an array that is not empty", schemas);
-    json_array_foreach(schemas, i, v)
-    {
-        char name[48];
-        uint32_t one;
-        snprintf(name, sizeof name, "%s/%zu", key, i);
-        if ((rc = compile(c, v, name, &one)) < 0)
+    const json_t *one = json_object_get(schema, "const"), *list = json_object_get(schema, "enum");
+    if (!one && (!json_is_array(list) || json_array_size(list) == 0))
+        return pc_schema_wrong(c, "enum", "an array that is not empty", list);
+    for (size_t i = 0; i < (one ? 1 : json_array_size(list)); i++) {
+        const json_t *v = one ? one : json_array_get(list, i);
+        bool fits = (type_of(v) & types) != 0;
+        int rc = 0;
+        if (fits)
+            rc = pc_schema_fits(c, all, schema, v, &fits);
+        if (rc == 0 && fits)
+            rc = add_value(c, rule, v);
+        if (rc < 0)
             return rc;
-        pc_json_form_end_with(&c->form, rule, one);
     }
     return 0;
 }
 
-static int add_array(struct compiler *c, uint32_t rule, const json_t *schema)
+/* ---- types ---- */
+
+static int get_type(struct pc_schema_compiler *c, const json_t *v, unsigned *out)
 {
-    const json_t *items = json_object_get(schema, "items"), *prefix = json_object_get(schema, "prefixItems"),
-                 *v;
-    uint32_t item = c->form.any, min, max;
-    size_t i, n = json_array_size(prefix);
-    int rc = get_range(c, schema, "minItems", "maxItems", &min, &max);
-    if (rc == 0 && items && !json_is_false(items))
-        rc = compile(c, items, "items", &item);
-    if (rc < 0)
-        return rc;
-    if (prefix && !json_is_array(prefix))
-        return wrong(c, "prefixItems", "an array", prefix);
-    if (json_is_false(items) && max > n)
-        max = (uint32_t)n;
-    if (n == 0) {
-        pc_json_form_list(&c->form, rule, "[]", item, min, max);
-        return 0;
-    }
-    // All of the prefix is asked for: what may be left out of it seldom is meant.
-    pc_json_form_text(&c->form, rule, "[");
-    pc_grammar_call(c->form.b, rule, c->form.space);
-    json_array_foreach(prefix, i, v)
-    {
-        char name[48];
-        uint32_t one;
-        snprintf(name, sizeof name, "prefixItems/%zu", i);
-        if ((rc = compile(c, v, name, &one)) < 0)
-            return rc;
-        if (i) {
-            pc_json_form_text(&c->form, rule, ",");
-            pc_grammar_call(c->form.b, rule, c->form.space);
+    static const char *const names[] = {"null", "boolean", "integer", "number", "string", "array", "object"};
+    if (!json_is_string(v))
+        return pc_schema_wrong(c, "type", "a name or an array of names", v);
+    for (unsigned i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(json_string_value(v), names[i]) == 0) {
+            *out |= 1u << i == NUMBER ? NUMBER | INTEGER : 1u << i;
+            return 0;
         }
-        pc_grammar_call(c->form.b, rule, one);
-        pc_grammar_call(c->form.b, rule, c->form.space);
-    }
-    if (max > n && items && !json_is_false(items)) {
-        uint32_t next = pc_grammar_rule(c->form.b);
-        pc_json_form_text(&c->form, next, ",");
-        pc_grammar_call(c->form.b, next, c->form.space);
-        pc_grammar_call(c->form.b, next, item);
-        pc_grammar_call(c->form.b, next, c->form.space);
-        pc_grammar_end(c->form.b, next);
-        pc_grammar_repeat(c->form.b, rule, next, min > n ? min - (uint32_t)n : 0,
-            max == UINT32_MAX ? max : max - (uint32_t)n);
-    }
-    pc_json_form_text(&c->form, rule, "]");
-    pc_grammar_end(c->form.b, rule);
-    return 0;
+    return pc_error_set(c->err, PACO_EINVAL, "\"type\" at %s is \"%.40s\", which is no type of JSON's",
+        pc_schema_where(c), json_string_value(v));
 }
 
-static bool is_required(const json_t *schema, const char *key)
-{
-    const json_t *v;
-    size_t i;
-    json_array_foreach(json_object_get(schema, "required"), i,
-        v) if (json_is_string(v) && strcmp(json_string_value(v), key) == 0) return true;
-    return false;
-}
-
-/* Properties that are only required have any value. */
-static int check_required(struct compiler *c, const json_t *schema, const json_t *properties)
-{
-    const json_t *required = json_object_get(schema, "required"), *v;
-    size_t i;
-    if (required && !json_is_array(required))
-        return wrong(c, "required", "an array", required);
-    json_array_foreach(required, i, v)
-    {
-        if (!json_is_string(v))
-            return wrong(c, "required", "an array of strings", v);
-        if (!json_object_get(properties, json_string_value(v)))
-            return pc_error_set(c->err, PACO_EUNSUPPORTED,
-                "\"required\" at %s names \"%.60s\", which is not among its properties", where(c),
-                json_string_value(v));
-    }
-    return 0;
-}
-
-/* "key": value, as the rule *out. */
-static int add_member(struct compiler *c, const char *key, const json_t *schema, uint32_t *out)
-{
-    char name[96];
-    uint32_t value;
-    snprintf(name, sizeof name, "properties/%.80s", key);
-    int rc = compile(c, schema, name, &value);
-    if (rc < 0)
-        return rc;
-    json_t *text_of_key = json_string(key);
-    if (!text_of_key)
-        return pc_error_mem(c->err, strlen(key), "a key");
-    struct pc_buf b;
-    pc_buf_init(&b, 1 << 20);
-    pc_json_write(&b, text_of_key, PC_JSON_COMPACT);
-    json_decref(text_of_key);
-    rc = pc_buf_check(&b, "a schema", c->err);
-    *out = pc_grammar_rule(c->form.b);
-    if (rc == 0) {
-        pc_grammar_text(c->form.b, *out, b.data, b.len);
-        pc_json_form_colon(&c->form, *out);
-        pc_json_form_end_with(&c->form, *out, value);
-    }
-    pc_buf_release(&b);
-    return rc;
-}
-
-/* What may stand behind the last property: other members where they are allowed, then the end. rest has two
- * rules: without a member before it, and behind one. */
-static int make_tail(struct compiler *c, const json_t *more, uint32_t rest[2])
-{
-    uint32_t value = c->form.any, member, next;
-    for (int i = 0; i < 2; i++) {
-        rest[i] = pc_grammar_rule(c->form.b);
-        pc_json_form_text(&c->form, rest[i], "}");
-        pc_grammar_end(c->form.b, rest[i]);
-    }
-    if (!more || json_is_false(more))
-        return 0;
-    int rc = compile(c, more, "additionalProperties", &value);
-    if (rc < 0)
-        return rc;
-    member = pc_grammar_rule(c->form.b);
-    next = pc_grammar_rule(c->form.b);
-    pc_grammar_call(c->form.b, member, c->form.string);
-    pc_json_form_colon(&c->form, member);
-    pc_grammar_call(c->form.b, member, value);
-    pc_json_form_end_with(&c->form, member, c->form.space);
-    pc_json_form_text(&c->form, next, ",");
-    pc_grammar_call(c->form.b, next, c->form.space);
-    pc_json_form_end_with(&c->form, next, member);
-    for (int i = 0; i < 2; i++) {
-        pc_grammar_call(c->form.b, rest[i], i ? next : member);
-        pc_grammar_repeat(c->form.b, rest[i], next, 0, UINT32_MAX);
-        pc_json_form_text(&c->form, rest[i], "}");
-        pc_grammar_end(c->form.b, rest[i]);
-    }
-    return 0;
-}
-
-static int add_object(struct compiler *c, uint32_t rule, const json_t *schema)
-{
-    const json_t *properties = json_object_get(schema, "properties"),
-                 *more = json_object_get(schema, "additionalProperties");
-    if (properties && !json_is_object(properties))
-        return wrong(c, "properties", "an object", properties);
-    int rc = check_required(c, schema, properties);
-    if (rc < 0)
-        return rc;
-    size_t n = json_object_size(properties);
-    if (n > MAX_PROPERTIES)
-        return pc_error_set(c->err, PACO_ELIMIT, "%zu properties at %s; at most %d are possible", n, where(c),
-            MAX_PROPERTIES);
-    if (n == 0 && (!more || json_is_true(more))) {
-        pc_json_form_end_with(&c->form, rule, c->form.any_object);
-        return 0;
-    }
-    // From the last property to the first: each leads to what may follow it.
-    uint32_t rest[2], *members = pc_alloc(n, sizeof *members);
-    bool *optional = pc_alloc(n, sizeof *optional);
-    const char *key;
-    json_t *v;
-    size_t i = 0;
-    rc = members && optional ? make_tail(c, more, rest) : pc_error_mem(c->err, n * 5, "properties");
-    if (rc == 0)
-        json_object_foreach((json_t *)properties, key, v)
-        {
-            if (rc == 0)
-                rc = add_member(c, key, v, &members[i]);
-            optional[i++] = !is_required(schema, key);
-        }
-    for (i = n; rc == 0 && i-- > 0;) {
-        uint32_t before[2] = {pc_grammar_rule(c->form.b), pc_grammar_rule(c->form.b)};
-        for (int k = 0; k < 2; k++) {
-            if (k) {
-                pc_json_form_text(&c->form, before[k], ",");
-                pc_grammar_call(c->form.b, before[k], c->form.space);
-            }
-            pc_grammar_call(c->form.b, before[k], members[i]);
-            pc_grammar_call(c->form.b, before[k], c->form.space);
-            pc_json_form_end_with(&c->form, before[k], rest[1]);
-            if (optional[i])
-                pc_json_form_end_with(&c->form, before[k], rest[k]);
-        }
-        memcpy(rest, before, sizeof rest);
-    }
-    pc_free(members);
-    pc_free(optional);
-    if (rc == 0) {
-        pc_json_form_text(&c->form, rule, "{");
-        pc_grammar_call(c->form.b, rule, c->form.space);
-        pc_json_form_end_with(&c->form, rule, rest[0]);
-    }
-    return rc;
-}
-
-static int add_type(struct compiler *c, uint32_t rule, const json_t *schema, const char *type)
-{
-    uint32_t min, max;
-    if (strcmp(type, "object") == 0)
-        return add_object(c, rule, schema);
-    if (strcmp(type, "array") == 0)
-        return add_array(c, rule, schema);
-    if (strcmp(type, "string") == 0) {
-        int rc = get_range(c, schema, "minLength", "maxLength", &min, &max);
-        if (rc == 0)
-            pc_json_form_string(&c->form, rule, min, max);
-        return rc;
-    }
-    if (strcmp(type, "number") == 0 || strcmp(type, "integer") == 0) {
-        pc_json_form_end_with(&c->form, rule, *type == 'n' ? c->form.number : c->form.integer);
-    } else if (strcmp(type, "null") == 0) {
-        pc_json_form_text(&c->form, rule, "null");
-        pc_grammar_end(c->form.b, rule);
-    } else if (strcmp(type, "boolean") == 0) {
-        pc_json_form_text(&c->form, rule, "true");
-        pc_grammar_end(c->form.b, rule);
-        pc_json_form_text(&c->form, rule, "false");
-        pc_grammar_end(c->form.b, rule);
-    } else {
-        return pc_error_set(
-            c->err, PACO_EINVAL, "\"type\" at %s is \"%.40s\", which is no type of JSON's", where(c), type);
-    }
-    return 0;
-}
-
-/* The type, where keywords say it without the word. */
-static const char *implied_type(const json_t *schema)
+/* The types that keywords speak of, where none is named. */
+static unsigned implied_types(const json_t *schema)
 {
     static const struct {
-        const char *key, *type;
-    } signs[] = {{"properties", "object"}, {"required", "object"}, {"additionalProperties", "object"},
-        {"items", "array"}, {"prefixItems", "array"}, {"minItems", "array"}, {"maxItems", "array"},
-        {"minLength", "string"}, {"maxLength", "string"}};
+        const char *key;
+        unsigned type;
+    } signs[] = {{"properties", OBJECT}, {"required", OBJECT}, {"additionalProperties", OBJECT},
+        {"patternProperties", OBJECT}, {"propertyNames", OBJECT}, {"items", ARRAY}, {"prefixItems", ARRAY},
+        {"minItems", ARRAY}, {"maxItems", ARRAY}, {"minLength", STRING}, {"maxLength", STRING},
+        {"pattern", STRING}, {"minimum", NUMBER | INTEGER}, {"maximum", NUMBER | INTEGER},
+        {"exclusiveMinimum", NUMBER | INTEGER}, {"exclusiveMaximum", NUMBER | INTEGER},
+        {"multipleOf", NUMBER | INTEGER}};
+    unsigned types = 0;
     for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
         if (json_object_get(schema, signs[i].key))
-            return signs[i].type;
-    return NULL;
+            types |= signs[i].type;
+    return types;
 }
 
-static int add_types(struct compiler *c, uint32_t rule, const json_t *schema)
+static int find_types(struct pc_schema_compiler *c, const struct pc_schema_all *all, unsigned *types)
 {
-    const json_t *type = json_object_get(schema, "type"), *v;
-    const char *implied = implied_type(schema);
-    size_t i;
+    unsigned implied = 0;
+    bool named = false, listed = false;
+    *types = ANY;
+    for (int i = 0; i < all->n; i++) {
+        const json_t *schema = all->v[i].schema, *type = json_object_get(schema, "type"), *v;
+        unsigned mine = 0;
+        size_t k;
+        int rc = 0;
+        implied |= implied_types(schema);
+        listed |= json_object_get(schema, "enum") || json_object_get(schema, "const");
+        if (!type)
+            continue;
+        if (json_is_array(type) && json_array_size(type) > 0) {
+            json_array_foreach(type, k, v) if (rc == 0) rc = get_type(c, v, &mine);
+        } else {
+            rc = get_type(c, type, &mine);
+        }
+        if (rc < 0)
+            return rc;
+        named = true;
+        *types &= mine;
+    }
+    if (!named && !listed && implied)
+        *types = implied;
+    return 0;
+}
+
+static int add_types(
+    struct pc_schema_compiler *c, uint32_t rule, const struct pc_schema_all *all, unsigned types)
+{
+    static const char *const words[] = {"null", "true", "false"};
     int rc = 0;
-    if (json_is_string(type))
-        return add_type(c, rule, schema, json_string_value(type));
-    if (!type && implied)
-        return add_type(c, rule, schema, implied);
-    if (!type) {
+    if (types == ANY && all->n == 0) {
         pc_json_form_end_with(&c->form, rule, c->form.any);
         return 0;
     }
-    if (!json_is_array(type) || json_array_size(type) == 0)
-        return wrong(c, "type", "a name or an array of names", type);
-    json_array_foreach(type, i, v)
-    {
-        if (!json_is_string(v))
-            return wrong(c, "type", "an array of names", v);
-        if (rc == 0)
-            rc = add_type(c, rule, schema, json_string_value(v));
-    }
+    for (int i = 0; i < 3; i++)
+        if (types & (i ? BOOLEAN : NOTHING)) {
+            pc_json_form_text(&c->form, rule, words[i]);
+            pc_grammar_end(c->form.b, rule);
+        }
+    if (types & (NUMBER | INTEGER))
+        rc = pc_schema_add_number(c, rule, all, !(types & NUMBER));
+    if (rc == 0 && types & STRING)
+        rc = pc_schema_add_string(c, rule, all);
+    if (rc == 0 && types & ARRAY)
+        rc = pc_schema_add_array(c, rule, all);
+    if (rc == 0 && types & OBJECT)
+        rc = pc_schema_add_object(c, rule, all);
     return rc;
+}
+
+/* ---- what must hold at once ---- */
+
+int pc_schema_add(struct pc_schema_compiler *c, struct pc_schema_all *all, const json_t *schema, int parent,
+    const char *key)
+{
+    if (json_is_true(schema))
+        return 0;
+    if (json_is_false(schema)) {
+        all->nothing = true;
+        return 0;
+    }
+    if (!json_is_object(schema))
+        return pc_error_set(c->err, PACO_EINVAL, "the schema at %s%s%s is %s; an object is expected", c->path,
+            key || !*c->path ? "/" : "", key ? key : "", pc_json_kind(schema));
+    for (int i = parent; i >= 0; i = all->v[i].parent)
+        if (all->v[i].schema == schema)
+            return pc_error_set(
+                c->err, PACO_ELIMIT, "the schema at %s refers to itself without an end", pc_schema_where(c));
+    for (int i = 0; i < all->n; i++)
+        if (all->v[i].schema == schema)
+            return 0;
+    if (all->n == PC_SCHEMA_MAX_PARTS)
+        return pc_error_set(c->err, PACO_ELIMIT, "more than %d schemas must hold at once at %s",
+            PC_SCHEMA_MAX_PARTS, pc_schema_where(c));
+    all->v[all->n++] = (struct pc_schema_part){schema, parent, false, false};
+    return 0;
+}
+
+static int hex_digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+}
+
+/* One step of a pointer: the key behind *s, with ~0, ~1 and %XX resolved. False when it is too long. */
+static bool read_step(const char **s, char *key, size_t size)
+{
+    size_t n = 0;
+    for (; **s && **s != '/'; ++*s) {
+        const char *p = *s;
+        char ch = *p;
+        if (ch == '~' && (p[1] == '0' || p[1] == '1')) {
+            ch = p[1] == '0' ? '~' : '/';
+            ++*s;
+        } else if (ch == '%' && hex_digit(p[1]) >= 0 && hex_digit(p[2]) >= 0) {
+            ch = (char)(hex_digit(p[1]) * 16 + hex_digit(p[2]));
+            *s += 2;
+        }
+        if (n + 1 == size)
+            return false;
+        key[n++] = ch;
+    }
+    key[n] = '\0';
+    return true;
 }
 
 /* "#/$defs/name" and other pointers into the schema. */
-static int add_ref(struct compiler *c, uint32_t rule, const json_t *ref)
+static int find_ref(const struct pc_schema_compiler *c, const json_t *ref, const json_t **out)
 {
-    if (!json_is_string(ref) || *json_string_value(ref) != '#')
-        return refuse(c, "$ref", "leads out of the schema, where nothing is looked up");
     const json_t *at = c->root;
+    if (!json_is_string(ref) || *json_string_value(ref) != '#')
+        return pc_schema_refuse(c, "$ref", "leads out of the schema, where nothing is looked up");
     const char *s = json_string_value(ref) + 1;
     while (*s == '/' && at) {
-        char key[MAX_PATH];
-        size_t n = 0;
-        for (s++; *s && *s != '/' && n + 1 < sizeof key; s++) {
-            bool escaped = *s == '~' && (s[1] == '0' || s[1] == '1');
-            key[n++] = (char)(escaped ? s[1] == '0' ? '~' : '/' : *s);
-            s += escaped;
-        }
-        key[n] = '\0';
-        at = json_is_object(at) ? json_object_get(at, key) : NULL;
+        char key[PC_SCHEMA_MAX_PATH], *end;
+        s++;
+        if (!read_step(&s, key, sizeof key))
+            at = NULL;
+        else if (json_is_array(at) && *key >= '0' && *key <= '9')
+            at = json_array_get(at, strtoul(key, &end, 10));
+        else
+            at = json_is_object(at) ? json_object_get(at, key) : NULL;
     }
     if (!at || *s)
         return pc_error_set(c->err, PACO_EINVAL, "\"$ref\" at %s leads to \"%.80s\", which is not there",
-            where(c), json_string_value(ref));
-    uint32_t target;
-    int rc = compile(c, at, NULL, &target);
-    if (rc == 0)
-        pc_json_form_end_with(&c->form, rule, target);
-    return rc;
+            pc_schema_where(c), json_string_value(ref));
+    *out = at;
+    return 0;
 }
-
-static const char *const g_silent[] = {"$schema", "$id", "$anchor", "$comment", "$defs", "definitions",
-    "title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "format",
-    "contentEncoding", "contentMediaType", "discriminator", NULL};
-static const char *const g_spoken[] = {"type", "properties", "required", "additionalProperties", "items",
-    "prefixItems", "minItems", "maxItems", "minLength", "maxLength", NULL};
-static const char *const g_alone[] = {"$ref", "const", "enum", "anyOf", "oneOf", "allOf", NULL};
 
 static bool is_among(const char *const *names, const char *key)
 {
@@ -430,92 +323,183 @@ static bool is_among(const char *const *names, const char *key)
     return *names;
 }
 
-/* Which of g_alone decides the form, if one does; the others may not stand beside it, but for the type. */
-static int find_alone(const struct compiler *c, const json_t *schema, const char **alone)
+/* What is understood, and what says nothing about the form. */
+static int check_keywords(const struct pc_schema_compiler *c, const json_t *schema)
 {
-    const char *key, *other = NULL;
+    static const char *const known[] = {"type", "properties", "required", "additionalProperties",
+        "patternProperties", "propertyNames", "items", "prefixItems", "additionalItems", "minItems",
+        "maxItems", "minLength", "maxLength", "pattern", "minimum", "maximum", "exclusiveMinimum",
+        "exclusiveMaximum", "multipleOf", "$ref", "const", "enum", "anyOf", "oneOf", "allOf", "$schema",
+        "$id", "id", "$anchor", "$comment", "$defs", "definitions", "title", "description", "default",
+        "examples", "example", "deprecated", "readOnly", "writeOnly", "format", "contentEncoding",
+        "contentMediaType", "contentSchema", "discriminator", "nullable", NULL};
+    const char *key;
     json_t *v;
-    *alone = NULL;
-    json_object_foreach((json_t *)schema, key, v)
+    json_object_foreach((json_t *)(uintptr_t)schema, key, v)
     {
-        if (is_among(g_alone, key)) {
-            if (*alone)
-                return refuse(c, key, "stands beside another of its kind; one of them is possible");
-            *alone = key;
-        } else if (is_among(g_spoken, key)) {
-            if (strcmp(key, "type") != 0)
-                other = key;
-        } else if (!is_among(g_silent, key)) {
-            return refuse(c, key, "is not a keyword that an answer can be held to here");
-        }
+        bool off = strcmp(key, "uniqueItems") == 0 && json_is_false(v);
+        if (!is_among(known, key) && strncmp(key, "x-", 2) != 0 && !off)
+            return pc_schema_refuse(c, key, "is not a keyword that an answer can be held to here");
     }
-    return *alone && other ? refuse(c, *alone, "cannot stand beside keywords of a type here") : 0;
+    return 0;
 }
 
-static int add_alone(struct compiler *c, uint32_t rule, const json_t *schema, const char *key)
+int pc_schema_flatten(struct pc_schema_compiler *c, struct pc_schema_all *all)
 {
-    const json_t *v = json_object_get(schema, key);
-    if (strcmp(key, "$ref") == 0)
-        return add_ref(c, rule, v);
-    if (strcmp(key, "const") == 0)
-        return add_value(c, rule, v);
-    if (strcmp(key, "enum") == 0)
-        return add_enum(c, rule, v);
-    if (strcmp(key, "allOf") == 0 && json_array_size(v) != 1)
-        return refuse(c, key, "is possible here with one schema in it");
-    return add_any_of(c, rule, key, v);
-}
-
-static int add_schema(struct compiler *c, uint32_t rule, const json_t *schema)
-{
-    const char *alone;
-    if (json_is_true(schema)) {
-        pc_json_form_end_with(&c->form, rule, c->form.any);
-        return 0;
-    }
-    if (json_is_false(schema))
-        return pc_error_set(c->err, PACO_EUNSUPPORTED, "the schema at %s allows nothing", where(c));
-    if (!json_is_object(schema))
-        return pc_error_set(c->err, PACO_EINVAL, "the schema at %s is %s; an object is expected", where(c),
-            pc_json_kind(schema));
-    int rc = find_alone(c, schema, &alone);
-    if (rc < 0)
-        return rc;
-    return alone ? add_alone(c, rule, schema, alone) : add_types(c, rule, schema);
-}
-
-/* The rule of a schema, made when it is first met. key is what leads there from the schema at hand; NULL: a
- * reference. */
-static int compile(struct compiler *c, const json_t *schema, const char *key, uint32_t *rule)
-{
-    for (size_t i = 0; i < c->n_known; i++)
-        if (c->known[i].schema == schema) {
-            *rule = c->known[i].rule;
-            return 0;
-        }
-    if (c->depth == MAX_DEPTH)
-        return pc_error_set(c->err, PACO_ELIMIT, "schemas at %s are more than %d deep", where(c), MAX_DEPTH);
-    // Values without members (true, false) are one object for all: they are met anew each time.
-    *rule = pc_grammar_rule(c->form.b);
-    if (json_is_object(schema)) {
-        int rc = pc_grow(&c->known, &c->known_capacity, c->n_known, sizeof *c->known, "schemas", c->err);
+    for (int i = 0; i < all->n; i++) {
+        const json_t *schema = all->v[i].schema, *ref = json_object_get(schema, "$ref"),
+                     *list = json_object_get(schema, "allOf"), *target, *v;
+        size_t k;
+        int rc = check_keywords(c, schema);
+        if (rc == 0 && ref && (rc = find_ref(c, ref, &target)) == 0)
+            rc = pc_schema_add(c, all, target, i, NULL);
+        if (rc == 0 && list && (!json_is_array(list) || json_array_size(list) == 0))
+            rc = pc_schema_wrong(c, "allOf", "an array that is not empty", list);
+        json_array_foreach(list, k, v) if (rc == 0) rc = pc_schema_add(c, all, v, i, "allOf");
         if (rc < 0)
             return rc;
-        c->known[c->n_known++] = (struct known){schema, *rule};
     }
+    return 0;
+}
+
+/* Whether a part still says something, behind its references and decided choices. */
+static bool speaks(const struct pc_schema_part *p)
+{
+    return implied_types(p->schema) || json_object_get(p->schema, "type") ||
+           json_object_get(p->schema, "enum") || json_object_get(p->schema, "const") ||
+           json_object_get(p->schema, "format") || (json_object_get(p->schema, "anyOf") && !p->any_done) ||
+           (json_object_get(p->schema, "oneOf") && !p->one_done);
+}
+
+/* Leave out what says nothing more: what is the same then is known to be. */
+static void keep_speakers(struct pc_schema_all *all)
+{
+    int to[PC_SCHEMA_MAX_PARTS], n = 0;
+    for (int i = 0; i < all->n; i++) {
+        struct pc_schema_part p = all->v[i];
+        int parent = p.parent < 0 ? -1 : to[p.parent];
+        bool kept = speaks(&p);
+        to[i] = kept ? n : parent;
+        p.parent = parent;
+        if (kept)
+            all->v[n++] = p;
+    }
+    all->n = n;
+}
+
+/* Each branch of the first choice that is open, with all the rest. */
+static int add_choice(
+    struct pc_schema_compiler *c, uint32_t rule, const struct pc_schema_all *all, int at, bool any)
+{
+    const char *key = any ? "anyOf" : "oneOf";
+    const json_t *list = json_object_get(all->v[at].schema, key), *v;
+    uint32_t *seen = NULL;
+    size_t i, n_seen = 0, n = json_array_size(list);
+    int rc = 0;
+    if (!json_is_array(list) || n == 0)
+        return pc_schema_wrong(c, key, "an array that is not empty", list);
+    if (n > MAX_BRANCHES)
+        return pc_error_set(c->err, PACO_ELIMIT, "\"%s\" at %s has %zu branches; at most %d are possible",
+            key, pc_schema_where(c), n, MAX_BRANCHES);
+    if (!(seen = pc_alloc(n, sizeof *seen)))
+        return pc_error_mem(c->err, n * sizeof *seen, "branches");
+    json_array_foreach(list, i, v)
+    {
+        struct pc_schema_all branch = *all;
+        char name[48];
+        uint32_t one;
+        *(any ? &branch.v[at].any_done : &branch.v[at].one_done) = true;
+        snprintf(name, sizeof name, "%s/%zu", key, i);
+        rc = pc_schema_add(c, &branch, v, at, name);
+        if (rc == 0)
+            rc = pc_schema_compile(c, &branch, name, &one);
+        if (rc < 0)
+            break;
+        size_t k = 0;
+        while (k < n_seen && seen[k] != one)
+            k++;
+        if (k == n_seen) {
+            seen[n_seen++] = one;
+            pc_json_form_end_with(&c->form, rule, one);
+        }
+    }
+    pc_free(seen);
+    return rc;
+}
+
+static int add_all(struct pc_schema_compiler *c, uint32_t rule, const struct pc_schema_all *all)
+{
+    unsigned types;
+    for (int i = 0; i < all->n; i++) {
+        const struct pc_schema_part *p = &all->v[i];
+        if (json_object_get(p->schema, "anyOf") && !p->any_done)
+            return add_choice(c, rule, all, i, true);
+        if (json_object_get(p->schema, "oneOf") && !p->one_done)
+            return add_choice(c, rule, all, i, false);
+    }
+    int rc = find_types(c, all, &types);
+    for (int i = 0; rc == 0 && i < all->n; i++)
+        if (json_object_get(all->v[i].schema, "const") || json_object_get(all->v[i].schema, "enum"))
+            return add_listed(c, rule, all, all->v[i].schema, types);
+    return rc < 0 ? rc : add_types(c, rule, all, types);
+}
+
+/* The rule of what was compiled before, or a new one. */
+static int find_known(
+    struct pc_schema_compiler *c, const struct pc_schema_all *all, uint32_t *rule, bool *is_new)
+{
+    struct {
+        uintptr_t schema, done;
+    } key[PC_SCHEMA_MAX_PARTS];
+    size_t known = c->known.n;
+    uint32_t number;
+    memset(key, 0, sizeof key);
+    for (int i = 0; i < all->n; i++) {
+        key[i].schema = (uintptr_t)all->v[i].schema;
+        key[i].done = (uintptr_t)all->v[i].any_done * 2 + all->v[i].one_done;
+    }
+    if (known == MAX_KNOWN)
+        return pc_error_set(c->err, PACO_ELIMIT, "there are more than %d schemas", MAX_KNOWN);
+    int rc = pc_grow(&c->rules, &c->rules_capacity, known, sizeof *c->rules, "schemas", c->err);
+    if (rc == 0)
+        rc = pc_intern(&c->known, key, (size_t)all->n * sizeof *key, &number, c->err);
+    if (rc < 0)
+        return rc;
+    *is_new = number == known;
+    if (*is_new)
+        c->rules[number] = pc_grammar_rule(c->form.b);
+    *rule = c->rules[number];
+    return 0;
+}
+
+int pc_schema_compile(
+    struct pc_schema_compiler *c, const struct pc_schema_all *given, const char *key, uint32_t *rule)
+{
+    struct pc_schema_all all = *given;
+    bool is_new = false;
+    if (c->depth == MAX_DEPTH)
+        return pc_error_set(
+            c->err, PACO_ELIMIT, "schemas at %s are more than %d deep", pc_schema_where(c), MAX_DEPTH);
     size_t len = strlen(c->path);
     if (key)
         snprintf(c->path + len, sizeof c->path - len, "/%s", key);
     c->depth++;
-    int rc = add_schema(c, *rule, schema);
+    int rc = pc_schema_flatten(c, &all);
+    keep_speakers(&all);
+    if (rc == 0 && all.nothing)
+        *rule = pc_grammar_rule(c->form.b); // without an alternative
+    else if (rc == 0 && (rc = find_known(c, &all, rule, &is_new)) == 0 && is_new)
+        rc = add_all(c, *rule, &all);
     c->depth--;
-    c->path[len] = '\0';
+    if (rc == 0)
+        c->path[len] = '\0';
     return rc;
 }
 
 int pc_json_schema_compile(const json_t *schema, struct pc_grammar **out, struct paco_error *err)
 {
-    struct compiler c = {.root = schema, .err = err};
+    struct pc_schema_compiler c = {.root = schema, .work = PC_AUTOMATON_WORK, .err = err};
+    struct pc_schema_all all = {.n = 0};
     struct pc_grammar_build *b;
     int rc = pc_grammar_begin(&b, err);
     if (rc < 0)
@@ -523,10 +507,75 @@ int pc_json_schema_compile(const json_t *schema, struct pc_grammar **out, struct
     pc_json_form_make(&c.form, b);
     uint32_t root = c.form.any_object;
     if (schema)
-        rc = compile(&c, schema, NULL, &root);
-    pc_free(c.known);
+        rc = pc_schema_add(&c, &all, schema, -1, NULL);
+    if (rc == 0 && schema)
+        rc = pc_schema_compile(&c, &all, NULL, &root);
+    pc_json_form_release(&c.form);
+    pc_interner_release(&c.known);
+    pc_free(c.rules);
     if (rc == 0)
         return pc_grammar_finish(b, root, out, err);
     pc_grammar_drop(b);
+    return rc;
+}
+
+/* ---- what is no JSON ---- */
+
+static int finish_texts(const struct pc_automaton *a, struct pc_grammar **out, struct paco_error *err)
+{
+    struct pc_json_form form;
+    struct pc_grammar_build *b;
+    uint32_t root;
+    int rc = pc_grammar_begin(&b, err);
+    if (rc < 0)
+        return rc;
+    pc_json_form_make(&form, b);
+    rc = pc_json_form_automaton(&form, a, false, &root, err);
+    pc_json_form_release(&form);
+    if (rc == 0)
+        return pc_grammar_finish(b, root, out, err);
+    pc_grammar_drop(b);
+    return rc;
+}
+
+int pc_json_regex_compile(const char *pattern, size_t len, struct pc_grammar **out, struct paco_error *err)
+{
+    struct pc_automaton a = {0};
+    uint64_t work = PC_AUTOMATON_WORK;
+    int rc = pc_pattern_compile(pattern, len, true, &work, &a, err);
+    if (rc == 0)
+        rc = finish_texts(&a, out, err);
+    pc_automaton_release(&a);
+    return rc;
+}
+
+int pc_json_choice_compile(const json_t *choices, struct pc_grammar **out, struct paco_error *err)
+{
+    struct pc_automaton a = {0};
+    uint64_t work = PC_AUTOMATON_WORK;
+    const json_t *v;
+    size_t i, n = json_array_size(choices);
+    if (n == 0)
+        return pc_error_set(err, PACO_EINVAL, "a list of texts that is not empty is expected");
+    struct pc_word *words = pc_alloc(n, sizeof *words);
+    if (!words)
+        return pc_error_mem(err, n * sizeof *words, "choices");
+    int rc = 0;
+    json_array_foreach(choices, i, v)
+    {
+        if (!json_is_string(v) || json_string_length(v) == 0)
+            rc = pc_error_set(err, PACO_EINVAL, "choice %zu is %s; a text is expected", i,
+                json_is_string(v) ? "empty" : pc_json_kind(v));
+        else
+            words[i] = (struct pc_word){json_string_value(v), json_string_length(v)};
+        if (rc < 0)
+            break;
+    }
+    if (rc == 0)
+        rc = pc_automaton_of_words(words, n, &work, &a, err);
+    if (rc == 0)
+        rc = finish_texts(&a, out, err);
+    pc_free(words);
+    pc_automaton_release(&a);
     return rc;
 }

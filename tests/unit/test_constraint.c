@@ -150,6 +150,65 @@ static void knows_the_other_keywords(void **state)
     assert_judged(many, "\"v900", WRONG);
 }
 
+static void knows_patterns_and_formats(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *schema, *text;
+        enum verdict verdict;
+    } cases[] = {
+        {"{\"pattern\":\"^[a-c]{2}\\\\d+$\"}", "\"ab12\"", WHOLE},
+        {"{\"pattern\":\"^[a-c]{2}\\\\d+$\"}", "\"ab\"", WRONG},
+        {"{\"pattern\":\"b|^$\"}", "\"abc\"", WHOLE}, // found anywhere
+        {"{\"pattern\":\"b|^$\"}", "\"\"", WHOLE},
+        {"{\"pattern\":\"b|^$\"}", "\"ac\"", WRONG},
+        {"{\"pattern\":\"^\\\"\\\\\\\\\\\\n\\\\x01\\u00e9$\"}", "\"\\\"\\\\\\n\\u0001\xc3\xa9\"", WHOLE},
+        {"{\"pattern\":\"^[\\u00e9-\\u4e2d]$\"}", "\"\xe4\xb8\xad\"", WHOLE},
+        {"{\"pattern\":\"^[\\u00e9-\\u4e2d]$\"}", "\"\xe4\xb8\xae", WRONG},
+        {"{\"pattern\":\"^[^\\\\ud83d\\\\ude00]$\"}", "\"\xf0\x9f\x98\x80", WRONG},
+        {"{\"pattern\":\"^(?!ab)(?=.*c)[a-c]{3}$\"}", "\"acb\"", WHOLE},
+        {"{\"pattern\":\"^(?!ab)(?=.*c)[a-c]{3}$\"}", "\"abc", WRONG},
+        {"{\"pattern\":\"^a+$\",\"maxLength\":2,\"type\":\"string\"}", "\"aa\"", WHOLE},
+        {"{\"pattern\":\"^a+$\",\"maxLength\":2,\"type\":\"string\"}", "\"aaa", WRONG},
+        {"{\"type\":\"string\",\"format\":\"date\"}", "\"2024-02-29\"", WHOLE},
+        {"{\"type\":\"string\",\"format\":\"date\"}", "\"2100-02-29", WRONG},
+        {"{\"type\":\"string\",\"format\":\"date\"}", "\"2000-02-29\"", WHOLE},
+        {"{\"type\":\"string\",\"format\":\"ipv6\"}", "\"1::2:3\"", WHOLE},
+        {"{\"type\":\"string\",\"format\":\"ipv6\"}", "\"1::2::", WRONG},
+        {"{\"type\":\"string\",\"format\":\"unknown\"}", "\"x\"", WHOLE},
+        {"{\"minimum\":-5,\"maximum\":120,\"type\":\"integer\"}", "-5", WHOLE},
+        {"{\"minimum\":-5,\"maximum\":120,\"type\":\"integer\"}", "-6", WRONG},
+        {"{\"minimum\":-5,\"maximum\":120,\"type\":\"integer\"}", "121", WRONG},
+        {"{\"exclusiveMinimum\":0,\"type\":\"number\"}", "0.00", BEGINS},
+        {"{\"exclusiveMinimum\":0,\"type\":\"number\"}", "0.001", WHOLE},
+        {"{\"exclusiveMinimum\":0,\"type\":\"number\"}", "-", WRONG},
+        {"{\"multipleOf\":0.25,\"maximum\":1,\"type\":\"number\"}", "-0.75", WHOLE},
+        {"{\"multipleOf\":0.25,\"maximum\":1,\"type\":\"number\"}", "0.8", WRONG},
+        {"{\"multipleOf\":7,\"type\":\"integer\"}", "49", WHOLE},
+        {"{\"multipleOf\":7,\"type\":\"integer\"}", "50", BEGINS},
+        {"{\"type\":\"string\",\"enum\":[1,\"a\",\"bcd\"],\"maxLength\":2}", "\"b", WRONG},
+        {"{\"type\":\"string\",\"enum\":[1,\"a\",\"bcd\"],\"maxLength\":2}", "1", WRONG},
+        {"{\"type\":\"string\",\"enum\":[1,\"a\",\"bcd\"],\"maxLength\":2}", "\"a\"", WHOLE},
+        {"{\"properties\":{\"ab\":{}},\"additionalProperties\":{\"type\":\"null\"}}",
+            "{\"a\":null,\"abc\":null}", WHOLE},
+        {"{\"properties\":{\"ab\":{}},\"additionalProperties\":{\"type\":\"null\"}}", "{\"a\":null,\"ab\"",
+            WRONG},
+        {"{\"patternProperties\":{\"^x_\":{\"type\":\"null\"}},\"additionalProperties\":false}",
+            "{\"x_1\":null}", WHOLE},
+        {"{\"patternProperties\":{\"^x_\":{\"type\":\"null\"}},\"additionalProperties\":false}", "{\"y",
+            WRONG},
+        {"{\"required\":[\"a\"]}", "{\"a\":[1]}", WHOLE},
+        {"{\"allOf\":[{\"properties\":{\"a\":{\"minimum\":1}}},{\"properties\":{\"a\":{\"type\":\"integer\"}}"
+         ",\"required\":[\"a\"]}]}",
+            "{\"a\":0", WRONG},
+        {"{\"type\":\"array\",\"items\":[{\"type\":\"null\"}],\"additionalItems\":false}", "[null]", WHOLE},
+        {"{\"prefixItems\":[{},{}],\"maxItems\":1}", "[1]", WHOLE},
+        {"{\"anyOf\":[{\"type\":\"string\"},{\"type\":\"null\"}],\"type\":\"string\"}", "n", WRONG},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_judged(cases[i].schema, cases[i].text, cases[i].verdict);
+}
+
 static void refuses_what_it_cannot_hold_to(void **state)
 {
     (void)state;
@@ -158,25 +217,50 @@ static void refuses_what_it_cannot_hold_to(void **state)
         int code;
         const char *message;
     } cases[] = {
-        {"{\"type\":\"string\",\"pattern\":\"a+\"}", PACO_EUNSUPPORTED,
-            "\"pattern\" at / is not a keyword that an answer can be held to here"},
-        {"{\"properties\":{\"a\":{\"minimum\":1}}}", PACO_EUNSUPPORTED,
-            "\"minimum\" at /properties/a is not"},
+        {"{\"not\":{}}", PACO_EUNSUPPORTED,
+            "\"not\" at / is not a keyword that an answer can be held to here"},
+        {"{\"properties\":{\"a\":{\"uniqueItems\":true}}}", PACO_EUNSUPPORTED,
+            "\"uniqueItems\" at /properties/a is not"},
+        {"{\"pattern\":\"a(b\"}", PACO_EINVAL,
+            "\"pattern\" at /: there is a group that does not end at byte 3"},
+        {"{\"pattern\":\"(a)\\\\1\"}", PACO_EUNSUPPORTED,
+            "\"pattern\" at /: a reference to a group (byte 4) cannot be held to"},
+        {"{\"pattern\":\"(?<=a)\"}", PACO_EUNSUPPORTED, "lookbehind (byte 1)"},
+        {"{\"pattern\":\"\\\\b\"}", PACO_EUNSUPPORTED, "a word boundary (byte 1)"},
+        {"{\"pattern\":\"a(?!b)\"}", PACO_EUNSUPPORTED,
+            "lookahead that is not where the pattern begins (byte 2)"},
+        {"{\"pattern\":\"\\\\p{L}\"}", PACO_EUNSUPPORTED, "a property of Unicode (byte 1)"},
+        {"{\"pattern\":\"*\"}", PACO_EINVAL, "nothing to repeat at byte 0"},
+        {"{\"pattern\":\"[b-a]\"}", PACO_EINVAL, "a range of characters the wrong way round at byte 4"},
+        {"{\"pattern\":\"a{2,1}\"}", PACO_EINVAL, "a count the wrong way round"},
+        {"{\"pattern\":\"a{200000}\"}", PACO_ELIMIT, "is more than 100000"},
+        {"{\"pattern\":1}", PACO_EINVAL, "\"pattern\" at / is an integer; a string is expected"},
+        {"{\"minimum\":\"1\"}", PACO_EINVAL, "\"minimum\" at / is a string; a number is expected"},
+        {"{\"exclusiveMinimum\":true}", PACO_EINVAL,
+            "\"exclusiveMinimum\" at / is a boolean; a number is expected"},
+        {"{\"multipleOf\":0}", PACO_EINVAL, "a number above 0 is expected"},
+        {"{\"multipleOf\":1.2345}", PACO_ELIMIT,
+            "\"multipleOf\" at /: its digits must be a number from 1 to 1000"},
+        {"{\"patternProperties\":{\"(\":{}}}", PACO_EINVAL, "\"patternProperties\" at /: there is a group"},
         {"{\"type\":\"strin\"}", PACO_EINVAL, "\"type\" at / is \"strin\", which is no type of JSON's"},
         {"{\"type\":3}", PACO_EINVAL, "\"type\" at / is an integer; a name or an array of names is expected"},
         {"{\"enum\":[]}", PACO_EINVAL, "an array that is not empty is expected"},
         {"{\"$ref\":\"#/x\"}", PACO_EINVAL, "leads to \"#/x\", which is not there"},
         {"{\"$ref\":\"http://x/y\"}", PACO_EUNSUPPORTED, "leads out of the schema"},
-        {"{\"$ref\":\"#\"}", PACO_ELIMIT, "refers to itself without an end"},
+        {"{\"$ref\":\"#\"}", PACO_ELIMIT, "the schema at / refers to itself without an end"},
         {"{\"anyOf\":[{\"$ref\":\"#\"},{\"type\":\"null\"}]}", PACO_ELIMIT,
             "refers to itself without an end"},
+        {"{\"type\":\"object\",\"properties\":{\"a\":{\"$ref\":\"#\"}},\"required\":[\"a\"]}", PACO_EINVAL,
+            "nothing has this form"},
+        {"{\"allOf\":[{\"type\":\"string\"},{\"type\":\"array\"}]}", PACO_EINVAL, "nothing has this form"},
+        {"{\"type\":\"integer\",\"minimum\":3,\"maximum\":2.5}", PACO_EINVAL, "nothing has this form"},
         {"{\"minItems\":2,\"maxItems\":1}", PACO_EINVAL, "\"minItems\" at / is more than \"maxItems\""},
         {"{\"minItems\":-1}", PACO_EINVAL, "a whole number of 0 or more is expected"},
         {"{\"maxLength\":99999999}", PACO_ELIMIT, "is more than 1048576"},
-        {"{\"required\":[\"a\"]}", PACO_EUNSUPPORTED, "names \"a\", which is not among its properties"},
-        {"{\"allOf\":[{},{}]}", PACO_EUNSUPPORTED, "with one schema in it"},
-        {"{\"anyOf\":[{}],\"properties\":{}}", PACO_EUNSUPPORTED, "cannot stand beside keywords of a type"},
-        {"false", PACO_EUNSUPPORTED, "allows nothing"},
+        {"{\"required\":[3]}", PACO_EINVAL, "\"required\" at / is an integer; an array of names is expected"},
+        {"{\"allOf\":[]}", PACO_EINVAL, "\"allOf\" at / is an array; an array that is not empty is expected"},
+        {"{\"enum\":[{}],\"properties\":{}}", PACO_EUNSUPPORTED, "cannot stand beside what they hold here"},
+        {"false", PACO_EINVAL, "nothing has this form"},
         {"[]", PACO_EINVAL, "the schema at / is an array; an object is expected"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -196,20 +280,40 @@ static void survives_bombs(void **state)
     enum { SIZE = 1 << 22 };
     char *text = malloc(SIZE);
     struct paco_error err = {0};
-    for (int kind = 0; kind < 3; kind++) {
+    for (int kind = 0; kind < 8; kind++) {
         size_t n = 0;
-        if (kind == 0) { // doubling references
+        if (kind == 0) { // doubling references, each with a word of its own
             n += (size_t)sprintf(text + n, "{\"$ref\":\"#/$defs/d0\",\"$defs\":{");
             for (int i = 0; i < 40; i++)
                 n += (size_t)sprintf(text + n,
-                    "\"d%d\":{\"anyOf\":[{\"$ref\":\"#/$defs/d%d\"},{\"$ref\":\"#/$defs/d%d\"}]},", i, i + 1,
-                    i + 1);
-            n += (size_t)sprintf(text + n, "\"d40\":{\"type\":\"null\"}}}");
+                    "\"d%d\":{\"anyOf\":[{\"$ref\":\"#/$defs/d%d\"},{\"minItems\":%d,\"$ref\":\"#/$defs/"
+                    "d%d\"}]},",
+                    i, i + 1, i, i + 1);
+            n += (size_t)sprintf(text + n, "\"d40\":{\"type\":\"array\"}}}");
         } else if (kind == 1) { // many properties
             n += (size_t)sprintf(text + n, "{\"properties\":{");
             for (int i = 0; i < 1500; i++)
                 n += (size_t)sprintf(text + n, "%s\"p%d\":{}", i ? "," : "", i);
             n += (size_t)sprintf(text + n, "}}");
+        } else if (kind == 2) { // states without number
+            n += (size_t)sprintf(text + n, "{\"pattern\":\"(a|b)*a(a|b){30}\"}");
+        } else if (kind == 3) { // counts in counts
+            n += (size_t)sprintf(text + n, "{\"pattern\":\"^(((a{1000}){1000}){1000})$\"}");
+        } else if (kind == 4) { // of nothing
+            n += (size_t)sprintf(text + n, "{\"pattern\":\"((((){99999}){99999}){99999})\"}");
+        } else if (kind == 5) { // much work, many times
+            n += (size_t)sprintf(text + n, "{\"properties\":{");
+            for (int i = 0; i < 900; i++)
+                n += (size_t)sprintf(
+                    text + n, "%s\"p%d\":{\"pattern\":\"%d[a-f]{50}x?[0-9]{50}\"}", i ? "," : "", i, i);
+            n += (size_t)sprintf(text + n, "}}");
+        } else if (kind == 6) { // choices beside choices
+            n += (size_t)sprintf(text + n, "{\"allOf\":[");
+            for (int i = 0; i < 40; i++)
+                n += (size_t)sprintf(text + n,
+                    "%s{\"anyOf\":[{\"title\":\"%d\",\"minLength\":%d},{\"maxLength\":%d}]}", i ? "," : "", i,
+                    i, 99 - i);
+            n += (size_t)sprintf(text + n, "]}");
         } else { // many long values
             n += (size_t)sprintf(text + n, "{\"enum\":[");
             for (int i = 0; i < 2000; i++)
@@ -360,7 +464,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(knows_json),
         cmocka_unit_test(holds_objects_to_their_schema), cmocka_unit_test(knows_the_other_keywords),
-        cmocka_unit_test(refuses_what_it_cannot_hold_to), cmocka_unit_test(survives_bombs),
-        cmocka_unit_test(limits_as_one_by_one), cmocka_unit_test(answers_in_the_form)};
+        cmocka_unit_test(knows_patterns_and_formats), cmocka_unit_test(refuses_what_it_cannot_hold_to),
+        cmocka_unit_test(survives_bombs), cmocka_unit_test(limits_as_one_by_one),
+        cmocka_unit_test(answers_in_the_form)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
