@@ -207,7 +207,7 @@ static void put_end(struct states *s, uint32_t rule)
 static int put_state(struct states *s, uint32_t i)
 {
     const struct pc_auto_state *state = &s->a->states[i];
-    const struct pc_auto_edge *edges = s->a->edges + state->edge;
+    const struct pc_auto_edge *edges = state->n_edges ? s->a->edges + state->edge : NULL;
     uint32_t rule = s->rules[i];
     if (s->quoted && state->accepts && state->n_edges == 1 && edges->to == i && edges->first == 0 &&
         edges->last == PC_LAST_CODE_POINT) { // anything: said so that it is known to be free

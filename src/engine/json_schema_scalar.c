@@ -160,7 +160,9 @@ static int add_bound(const struct pc_schema_compiler *c, const json_t *schema, c
         return 0;
     if (!json_is_number(v))
         return pc_schema_wrong(c, key, "a number", v);
-    pc_decimal_of(&d, v);
+    int rc = pc_decimal_of(&d, v, c->err);
+    if (rc < 0)
+        return rc;
     int order = *has ? pc_decimal_compare(&d, kept) * (lower ? 1 : -1) : 1;
     if (order == 0)
         *is_open |= open;
@@ -177,11 +179,15 @@ static int find_bounds(const struct pc_schema_compiler *c, const struct pc_schem
     *b = (struct bounds){.has_least = false};
     for (int i = 0; i < all->n; i++) {
         const json_t *s = all->v[i].schema;
-        if (add_bound(c, s, "minimum", true, false, b) < 0 ||
-            add_bound(c, s, "maximum", false, false, b) < 0 ||
-            add_bound(c, s, "exclusiveMinimum", true, true, b) < 0 ||
-            add_bound(c, s, "exclusiveMaximum", false, true, b) < 0)
-            return PACO_EINVAL;
+        int rc = add_bound(c, s, "minimum", true, false, b);
+        if (rc == 0)
+            rc = add_bound(c, s, "maximum", false, false, b);
+        if (rc == 0)
+            rc = add_bound(c, s, "exclusiveMinimum", true, true, b);
+        if (rc == 0)
+            rc = add_bound(c, s, "exclusiveMaximum", false, true, b);
+        if (rc < 0)
+            return rc;
     }
     return 0;
 }
@@ -200,9 +206,10 @@ static int add_steps(struct pc_schema_compiler *c, const struct pc_schema_all *a
             continue;
         if (!json_is_number(v) || !(json_number_value(v) > 0))
             return pc_schema_wrong(c, "multipleOf", "a number above 0", v);
-        pc_decimal_of(&step, v);
+        int rc = pc_decimal_of(&step, v, c->err);
         range->step = &step;
-        int rc = pc_number_automaton(range, &c->work, first ? a : &other, c->err);
+        if (rc == 0)
+            rc = pc_number_automaton(range, &c->work, first ? a : &other, c->err);
         if (rc == 0 && !first)
             rc = pc_automaton_both(a, &other, &c->work, c->err);
         pc_automaton_release(&other);
@@ -254,8 +261,9 @@ static int number_fits(
 {
     struct bounds b;
     struct pc_decimal d;
-    pc_decimal_of(&d, value);
-    int rc = find_bounds(c, all, &b);
+    int rc = pc_decimal_of(&d, value, c->err);
+    if (rc == 0)
+        rc = find_bounds(c, all, &b);
     int over = rc == 0 && b.has_least ? pc_decimal_compare(&d, &b.least) : 1,
         under = rc == 0 && b.has_most ? pc_decimal_compare(&d, &b.most) : -1;
     *fits = over >= (b.has_least && b.above) && under <= -(int)(b.has_most && b.below);

@@ -44,7 +44,7 @@ struct maker {
 
 /* ---- decimals ---- */
 
-void pc_decimal_of(struct pc_decimal *d, const json_t *v)
+int pc_decimal_of(struct pc_decimal *d, const json_t *v, struct paco_error *err)
 {
     struct pc_buf b;
     char all[PC_DECIMAL_DIGITS * 2];
@@ -56,7 +56,8 @@ void pc_decimal_of(struct pc_decimal *d, const json_t *v)
         pc_buf_printf(&b, "%lld", (long long)json_integer_value(v));
     else
         pc_json_write_double(&b, json_real_value(v));
-    const char *s = b.data ? b.data : "0";
+    int rc = pc_buf_check(&b, "a number", err);
+    const char *s = rc == 0 ? b.data : "0";
     d->negative = *s == '-';
     for (s += d->negative; *s && *s != 'e'; s++) {
         if (*s == '.')
@@ -81,6 +82,7 @@ void pc_decimal_of(struct pc_decimal *d, const json_t *v)
         d->n--;
     if (d->n == 0)
         d->negative = false;
+    return rc;
 }
 
 static int compare_magnitudes(const struct pc_decimal *a, const struct pc_decimal *b)

@@ -21,8 +21,8 @@ struct pc_decimal {
     uint8_t digits[PC_DECIMAL_DIGITS];
 };
 
-/** v is a number; a real is what its shortest decimal says. */
-void pc_decimal_of(struct pc_decimal *d, const json_t *v);
+/** v is a number; a real is what its shortest decimal says. PACO_EMEM. */
+int pc_decimal_of(struct pc_decimal *d, const json_t *v, struct paco_error *err);
 /** Negative, 0 or positive, as a is less than, equal to or more than b. */
 int pc_decimal_compare(const struct pc_decimal *a, const struct pc_decimal *b);
 

@@ -9,7 +9,7 @@
 /** The conversation of a chat, as the one prompt of call. */
 int pc_call_read_messages(struct pc_call *call, const struct pc_fields *f);
 
-/** response_format, into call->sampler. */
+/** response_format, and what other servers have for it, into call->sampler. */
 int pc_call_read_form(struct pc_call *call, const struct pc_fields *f);
 
 /** `key` of a completion or an embedding: a text, a list of texts, a list of ids, or a list of such lists. */

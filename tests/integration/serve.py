@@ -87,6 +87,11 @@ def answers(s):
                                      {"type": "boolean"}, {"logit_bias": {str(ID["t"]): 5}}, "true"), ("one of some", {"enum": [321, 30]}, {}, "30")):
         r = s.post(CHAT, user("abc", max_tokens=20, **form(schema), **more))[1]
         case(what, r["choices"][0]["message"]["content"] == said and r["choices"][0]["finish_reason"] == "stop", r)
+    for what, field, said in (("a pattern", {"guided_regex": "[xd]y?z{2}"}, "dzz"), ("a choice", {"guided_choice": ["zebra", "dog"]}, "dog"),
+                              ("another server's schema", {"json_schema": {"enum": [30]}}, "30"), ("a form in its own object",
+                              {"structured_outputs": {"choice": ["no"]}}, "no")):
+        r = s.post(CHAT, user("abc", max_tokens=20, **field))[1]
+        case(what, r["choices"][0]["message"]["content"] == said and r["choices"][0]["finish_reason"] == "stop", r)
     drawn = [s.post(TEXT, {"prompt": "a", "temperature": 1.5, "seed": i, "max_tokens": 20, **form({"type": "integer"})})[1] for i in range(9)]
     case("draws within the form", all(isinstance(json.loads(r["choices"][0]["text"]), int) for r in drawn), drawn)
 
@@ -213,6 +218,8 @@ BAD = [  # what, path, body, status, code, param, words
     ("a schema bomb", CHAT, user("a", **form({"$ref": "#/$defs/d0", "$defs": {"d%d" % i: {"anyOf": [{"$ref": "#/$defs/d%d" % (i + 1)}, {"minItems": i}]}
                                                                              for i in range(80)}})), 400, "invalid_schema",
      "response_format.json_schema.schema", "more than 64 deep"),
+    ("a grammar", CHAT, user("a", grammar="root ::= x"), 400, "unsupported_parameter", "grammar", "a JSON schema, a pattern or a list"),
+    ("two forms", CHAT, user("a", guided_regex="a", **form({})), 400, "invalid_value", "guided_regex", "by another field"),
     ("tools", CHAT, user("a", tools=[{"type": "function"}]), 400, "unsupported_parameter", "tools", "tools"),
     ("a suffix", TEXT, {"prompt": "a", "suffix": "b"}, 400, "unsupported_parameter", "suffix", "suffix"),
     ("best_of", TEXT, {"prompt": "a", "best_of": 3}, 400, "unsupported_value", "best_of", "best_of"),

@@ -224,6 +224,58 @@ static void test_refusals(void **state)
         "The model 'nobody' does not exist");
 }
 
+/* Who says by which field what an answer must be; letters_model's tokens are letters. */
+static void test_forms(void **state)
+{
+    (void)state;
+    static const char *const taken_as[] = {"\"guided_regex\":\"ab?\"", "\"regex\":\"ab\"",
+        "\"guided_choice\":[\"ab\",\"cd\"]", "\"guided_json\":{\"type\":\"string\"}",
+        "\"guided_json\":\"{\\\"type\\\":\\\"string\\\"}\"", "\"json_schema\":{}",
+        "\"structured_outputs\":{\"regex\":\"a\"}", "\"structured_outputs\":{\"json_object\":true}",
+        "\"grammar\":\"\",\"guided_grammar\":null,\"response_format\":{\"type\":\"json_object\"}"};
+    char text[400];
+    for (size_t i = 0; i < sizeof taken_as / sizeof *taken_as; i++) {
+        snprintf(text, sizeof text, "{\"prompt\":\"a\",%s}", taken_as[i]);
+        struct pc_call c = taken(PC_CALL_TEXT, text);
+        assert_non_null(c.sampler.grammar);
+        pc_call_release(&c);
+    }
+    struct pc_call c = taken(
+        PC_CALL_TEXT, "{\"prompt\":\"a\",\"response_format\":{\"type\":\"text\"},\"structured_outputs\":{}}");
+    assert_null(c.sampler.grammar);
+    pc_call_release(&c);
+    static const struct {
+        const char *field, *code, *param, *message;
+    } bad[] = {
+        {"\"grammar\":\"root ::= x\"", "unsupported_parameter", "grammar",
+            "a JSON schema, a pattern or a list"},
+        {"\"guided_grammar\":\"x\"", "unsupported_parameter", "guided_grammar", "guided_grammar"},
+        {"\"ebnf\":\"x\"", "unsupported_parameter", "ebnf", "ebnf"},
+        {"\"structured_outputs\":{\"structural_tag\":{}}", "unsupported_parameter",
+            "structured_outputs.structural_tag", "Unsupported"},
+        {"\"structured_outputs\":[]", "invalid_type", "structured_outputs", "an object"},
+        {"\"guided_json\":[]", "invalid_type", "guided_json", "a schema, or the text of one"},
+        {"\"guided_json\":\"{\"", "invalid_schema", "guided_json", "JSON: ends too early"},
+        {"\"guided_json\":\"3\"", "invalid_schema", "guided_json", "an object is expected"},
+        {"\"guided_regex\":3", "invalid_type", "guided_regex", "a string"},
+        {"\"guided_regex\":\"a(\"", "invalid_schema", "guided_regex",
+            "Invalid pattern for 'guided_regex': there is a group that does not end at byte 2"},
+        {"\"guided_regex\":\"a$b\"", "invalid_schema", "guided_regex", "nothing has this form"},
+        {"\"guided_choice\":[]", "invalid_schema", "guided_choice", "not empty"},
+        {"\"guided_choice\":[\"a\",\"\"]", "invalid_schema", "guided_choice", "choice 1 is empty"},
+        {"\"guided_choice\":[\"a\",3]", "invalid_schema", "guided_choice", "choice 1 is an integer"},
+        {"\"guided_choice\":\"a\"", "invalid_type", "guided_choice", "a list of strings"},
+        {"\"guided_regex\":\"a\",\"response_format\":{\"type\":\"json_object\"}", "invalid_value",
+            "guided_regex", "by another field"},
+        {"\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"schema\":{\"not\":{}}}}",
+            "invalid_schema", "response_format.json_schema.schema", "\"not\" at /"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        snprintf(text, sizeof text, "{\"prompt\":\"a\",%s}", bad[i].field);
+        refused(PC_CALL_TEXT, text, 400, bad[i].code, bad[i].param, bad[i].message);
+    }
+}
+
 /* Every allocation fails in turn: 503, and nothing is lost. */
 static void test_torture(void **state)
 {
@@ -231,8 +283,14 @@ static void test_torture(void **state)
     static const char *const texts[] = {"{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\","
                                         "\"text\":\"ab\"}]}],\"stop\":[\"q\"],"
                                         "\"logit_bias\":{\"1\":2}}",
-        "{\"prompt\":[\"ab\",\"c\"],\"stop\":\"q\"}"};
-    for (size_t i = 0; i < 2; i++)
+        "{\"prompt\":[\"ab\",\"c\"],\"stop\":\"q\"}",
+        "{\"prompt\":\"a\",\"guided_json\":{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\","
+        "\"pattern\":\"^(?!b)a\"},"
+        "\"b\":{\"type\":\"number\",\"minimum\":1,\"multipleOf\":2}},\"required\":[\"a\"],"
+        "\"patternProperties\":{\"^x\":{\"enum\":[1]}},"
+        "\"additionalProperties\":{\"anyOf\":[{\"$ref\":\"#\"},{\"type\":\"array\",\"prefixItems\":[{}]}]}}"
+        "}"};
+    for (size_t i = 0; i < 3; i++)
         for (int n = 0;; n++) {
             json_t *root = json_loads(texts[i], 0, NULL);
             struct pc_call c;
@@ -245,7 +303,7 @@ static void test_torture(void **state)
             if (rc == 0)
                 break;
             assert_int_equal(fault.status, 503);
-            assert_true(n < 200);
+            assert_true(n < 3000);
         }
 }
 
@@ -256,6 +314,7 @@ int main(void)
         cmocka_unit_test(test_sampling),
         cmocka_unit_test(test_prompts),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_forms),
         cmocka_unit_test(test_torture),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
