@@ -87,7 +87,7 @@ def answers(s):
                                      {"type": "boolean"}, {"logit_bias": {str(ID["t"]): 5}}, "true"), ("one of some", {"enum": [321, 30]}, {}, "30")):
         r = s.post(CHAT, user("abc", max_tokens=20, **form(schema), **more))[1]
         case(what, r["choices"][0]["message"]["content"] == said and r["choices"][0]["finish_reason"] == "stop", r)
-    for what, field, said in (("a pattern", {"guided_regex": "[xd]y?z{2}"}, "dzz"), ("a choice", {"guided_choice": ["zebra", "dog"]}, "dog"),
+    for what, field, said in (("a pattern", {"guided_regex": "[xd]y?z{2}"}, "dyzz"), ("a choice", {"guided_choice": ["zebra", "dog"]}, "dog"),
                               ("another server's schema", {"json_schema": {"enum": [30]}}, "30"), ("a form in its own object",
                               {"structured_outputs": {"choice": ["no"]}}, "no")):
         r = s.post(CHAT, user("abc", max_tokens=20, **field))[1]

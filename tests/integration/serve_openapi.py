@@ -27,7 +27,7 @@ def routes():
 
 def fields(*files):
     text = "".join(map(read, files))
-    ways = (r'pc_field(?:_\w+)?\(&?\w+, "(\w+)"', r'json_object_get\(\w+, "(\w+)"\)', r'pc_call_read_prompts\(c, &?\w+, "(\w+)"\)')
+    ways = (r'\{"(\w+)", (?:SCHEMA|REGEX|CHOICE|ANY_OBJECT)\}', r'pc_field(?:_\w+)?\(&?\w+, "(\w+)"', r'json_object_get\(\w+, "(\w+)"\)', r'pc_call_read_prompts\(c, &?\w+, "(\w+)"\)')
     return {key for way in ways for key in re.findall(way, text)}
 
 
@@ -120,7 +120,8 @@ def main():
         known = set()
         for name in ("ChatRequest", "CompletionRequest", "EmbeddingRequest", "TokenizeRequest", "DetokenizeRequest"):
             known |= set(schemas[name]["properties"])
-        for inner in (schemas["Message"], schemas["ChatRequest"]["properties"]["stream_options"], schemas["ChatRequest"]["properties"]["response_format"]):
+        chat = schemas["ChatRequest"]["properties"]
+        for inner in (schemas["Message"], chat["stream_options"], chat["response_format"], chat["structured_outputs"]):
             known |= set(inner["properties"])
         known |= {"text", "dimensions", "schema"}  # of a content's part; refused; of a form
         asked = fields("call.c", "call_form.c", "call_prompt.c", "routes.c") | {"prompt"}
