@@ -156,7 +156,7 @@ static int get_type(struct pc_schema_compiler *c, const json_t *v, unsigned *out
     if (!json_is_string(v))
         return pc_schema_wrong(c, "type", "a name or an array of names", v);
     for (unsigned i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcmp(json_string_value(v), names[i]) == 0) {
+        if (strcmp(json_string_value(v), names[i]) == 0 && json_string_length(v) == strlen(names[i])) {
             *out |= 1u << i == NUMBER ? NUMBER | INTEGER : 1u << i;
             return 0;
         }
@@ -309,7 +309,7 @@ static int find_ref(const struct pc_schema_compiler *c, const json_t *ref, const
         else
             at = json_is_object(at) ? json_object_get(at, key) : NULL;
     }
-    if (!at || *s)
+    if (!at || (size_t)(s - json_string_value(ref)) != json_string_length(ref))
         return pc_error_set(c->err, PACO_EINVAL, "\"$ref\" at %s leads to \"%.80s\", which is not there",
             pc_schema_where(c), json_string_value(ref));
     *out = at;

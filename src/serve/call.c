@@ -98,7 +98,7 @@ static int read_bias(struct pc_call *c, const struct pc_fields *f)
         char *end;
         long id = strtol(key, &end, 10);
         double bias = json_number_value(v);
-        if (end == key || *end || id < 0 || id >= c->model->n_vocab)
+        if (*key < '0' || *key > '9' || *end || id < 0 || id >= c->model->n_vocab)
             return pc_fault_set(f->fault, 400, "invalid_value", "logit_bias",
                 "Invalid key in 'logit_bias': '%.40s' is no token id below %d.", key, c->model->n_vocab);
         if (!json_is_number(v))
@@ -297,8 +297,8 @@ static int read_embedding(struct pc_call *c, const struct pc_fields *f)
     c->max_tokens = 0;
     c->n_logprobs = -1;
     int rc = pc_field_text(f, "encoding_format", &encoding, &len);
-    c->base64 = strcmp(encoding, "base64") == 0;
-    if (rc == 0 && !c->base64 && strcmp(encoding, "float") != 0)
+    c->base64 = pc_field_is(pc_field(f, "encoding_format"), "base64");
+    if (rc == 0 && !c->base64 && (strcmp(encoding, "float") != 0 || len != 5))
         return pc_fault_set(f->fault, 400, "invalid_value", "encoding_format",
             "Invalid value for 'encoding_format': 'float' and 'base64' are supported.");
     if (rc == 0 && pc_field(f, "dimensions"))

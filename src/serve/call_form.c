@@ -6,7 +6,6 @@
 #include "serve/call_parts.h"
 
 #include <stdio.h>
-#include <string.h>
 
 enum form { ANY_OBJECT, SCHEMA, REGEX, CHOICE, REFUSED };
 
@@ -109,14 +108,14 @@ static int read_response_format(struct pc_call *c, const struct pc_fields *f)
     if (!json_is_object(format))
         return pc_field_wrong_type(f->fault, "response_format", "an object", format);
     const struct pc_fields in_format = {format, "response_format.", f->fault};
-    const char *type = "";
-    size_t len;
-    int rc = pc_field_text(&in_format, "type", &type, &len);
-    if (rc < 0 || strcmp(type, "text") == 0)
-        return rc;
-    if (strcmp(type, "json_object") == 0)
+    const json_t *type = pc_field(&in_format, "type");
+    if (!json_is_string(type))
+        return pc_field_wrong_type(f->fault, "response_format.type", "a string", type);
+    if (pc_field_is(type, "text"))
+        return 0;
+    if (pc_field_is(type, "json_object"))
         return compile(c, ANY_OBJECT, NULL, "response_format", f->fault);
-    if (strcmp(type, "json_schema") != 0)
+    if (!pc_field_is(type, "json_schema"))
         return pc_fault_set(f->fault, 400, "invalid_value", "response_format.type",
             "Invalid value for 'response_format.type': 'text', 'json_object' and 'json_schema' are "
             "supported.");

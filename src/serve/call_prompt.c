@@ -32,7 +32,7 @@ static int read_role(const json_t *v, const char *param, const char **out, struc
                        "Missing required parameter: '%s'.", param);
     static const char *const roles[] = {"system", "user", "assistant", "developer"};
     for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
-        if (strcmp(json_string_value(v), roles[i]) == 0) {
+        if (pc_field_is(v, roles[i])) {
             *out = i == 3 ? "system" : roles[i]; /* OpenAI's newer name for it */
             return 0;
         }
@@ -49,7 +49,7 @@ static int read_part(const json_t *part, const char *at, size_t i, struct pc_buf
     if (!json_is_object(part))
         return pc_field_wrong_type(fault, param, "an object", part);
     const json_t *type = json_object_get(part, "type"), *text = json_object_get(part, "text");
-    if (!json_is_string(type) || strcmp(json_string_value(type), "text") != 0) {
+    if (!pc_field_is(type, "text")) {
         snprintf(param, sizeof param, "%s[%zu].type", at, i);
         return pc_fault_set(fault, 400, "invalid_value", param,
             "Invalid value for '%s': only parts of type 'text' are supported.", param);

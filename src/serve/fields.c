@@ -84,6 +84,12 @@ int pc_field_text(const struct pc_fields *f, const char *key, const char **out, 
     return 0;
 }
 
+bool pc_field_is(const json_t *v, const char *text)
+{
+    return json_is_string(v) && json_string_length(v) == strlen(text) &&
+           memcmp(json_string_value(v), text, strlen(text)) == 0;
+}
+
 int pc_field_c_string(struct pc_fault *fault, const char *param, const json_t *v, const char **out)
 {
     *out = json_string_value(v);

@@ -20,6 +20,8 @@ int pc_field_int(const struct pc_fields *f, const char *key, int64_t min, int64_
 int pc_field_double(const struct pc_fields *f, const char *key, double min, double max, double *out);
 /** Borrowed; may hold NUL. */
 int pc_field_text(const struct pc_fields *f, const char *key, const char **out, size_t *len);
+/** Whether a value is a text, and this one: a NUL in it is a character like others. */
+bool pc_field_is(const json_t *v, const char *text);
 /** The field, borrowed, or NULL when absent or null. */
 const json_t *pc_field(const struct pc_fields *f, const char *key);
 
