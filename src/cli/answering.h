@@ -11,6 +11,47 @@
 
 enum { PC_MAX_ENDS = 64 };
 
+/* Rows for struct TYPE: how tokens are drawn, in members of struct pc_wishes' types; NAN and -1 where nothing
+ * is said. MAX_T: the highest temperature. LIKE begins what --help says of each. */
+// Designators and member names take no parentheses.
+// NOLINTBEGIN(bugprone-macro-parentheses)
+#define PC_SAMPLING_ROWS(TYPE, TEMPERATURE, TOP_K, TOP_P, MIN_P, PENALTY, MAX_T, TEMPERATURE_HELP, LIKE)     \
+    {.name = "temp",                                                                                         \
+        .aliases = "temperature",                                                                            \
+        .type = PC_OPT_FLOAT,                                                                                \
+        .offset = offsetof(TYPE, TEMPERATURE),                                                               \
+        .arg = "T",                                                                                          \
+        .min = 0,                                                                                            \
+        .max = MAX_T,                                                                                        \
+        .help = TEMPERATURE_HELP},                                                                           \
+        {.name = "top-k",                                                                                    \
+            .type = PC_OPT_INT,                                                                              \
+            .offset = offsetof(TYPE, TOP_K),                                                                 \
+            .arg = "K",                                                                                      \
+            .min = 0,                                                                                        \
+            .max = 1 << 24,                                                                                  \
+            .help = LIKE "sample among the K best (0: all)"},                                                \
+        {.name = "top-p",                                                                                    \
+            .type = PC_OPT_FLOAT,                                                                            \
+            .offset = offsetof(TYPE, TOP_P),                                                                 \
+            .arg = "P",                                                                                      \
+            .min = 0,                                                                                        \
+            .max = 1,                                                                                        \
+            .help = LIKE "sample among the fewest that have probability P together"},                        \
+        {.name = "min-p",                                                                                    \
+            .type = PC_OPT_FLOAT,                                                                            \
+            .offset = offsetof(TYPE, MIN_P),                                                                 \
+            .arg = "P",                                                                                      \
+            .min = 0,                                                                                        \
+            .max = 1,                                                                                        \
+            .help = LIKE "sample among those with P times the best one's probability"},                      \
+    {                                                                                                        \
+        .name = "repeat-penalty", .aliases = "repetition-penalty", .type = PC_OPT_FLOAT,                     \
+        .offset = offsetof(TYPE, PENALTY), .arg = "X", .min = 0, .max = 1e3,                                 \
+        .help = LIKE "hold back what occurred (1: off)"                                                      \
+    }
+// NOLINTEND(bugprone-macro-parentheses)
+
 /** What the user asks for; NAN, -1 and NULL mean that nothing was said. */
 struct pc_wishes {
     const struct pc_model_args *model;

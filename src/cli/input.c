@@ -20,9 +20,10 @@ int pc_read_input(const char *path, struct pc_buf *b, struct paco_error *err)
             rc = pc_buf_check(b, name, err);
             break;
         }
-        n = read(fd, to, CHUNK);
+        n = read(fd, to, CHUNK - 1);
         if (n > 0)
             b->len += (size_t)n;
+        b->data[b->len] = '\0';
         if (n < 0 && errno != EINTR)
             rc = pc_error_os(err, errno, "reading %s", name);
     }

@@ -202,9 +202,9 @@ static int fill_house(const struct pc_house_plan *p, const struct household *bef
     return rc;
 }
 
-int pc_house_open(void *ctx, const struct pc_house *before, struct pc_house *house, struct paco_error *err)
+int pc_house_open(const struct pc_house_plan *p, const struct pc_house *before, struct pc_house *house,
+    struct paco_error *err)
 {
-    const struct pc_house_plan *p = ctx;
     struct household *h = pc_alloc_zero(1, sizeof *h);
     if (!h)
         return pc_error_mem(err, sizeof *h, "models");

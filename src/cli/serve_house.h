@@ -13,10 +13,11 @@ struct pc_house_plan {
     const struct pc_tunes *tunes;
 };
 
-/** The server's `open`, for a struct pc_house_plan. Of what is open already in before, base and fine-tunes
+/** The server's `open`. Of what is open already in before, base and fine-tunes
  * are shared whose files are the same (stamp.h); all else is opened anew, and a base that is takes its
  * fine-tunes with it. Both are in memory together until nobody needs the old: what does not fit is PACO_EMEM,
  * in numbers, before it is loaded. */
-int pc_house_open(void *plan, const struct pc_house *before, struct pc_house *house, struct paco_error *err);
+int pc_house_open(const struct pc_house_plan *plan, const struct pc_house *before, struct pc_house *house,
+    struct paco_error *err);
 
 #endif

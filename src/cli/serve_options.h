@@ -7,6 +7,8 @@
 
 struct pc_serve_args {
     struct pc_model_args model;
+    const char *log;
+    bool log_prompts;
     const char *alias, *host, *key_file, *cert, *cert_key, *cors, *format, *system, *bos;
     struct pc_strings keys, stops, diffs, adapters;
     int64_t port, context, parallel, kv_tokens, n, queue, top_k;

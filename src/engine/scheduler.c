@@ -251,6 +251,8 @@ static void finish_sample(
 {
     void (*on_done)(void *, int32_t, const struct pc_answer *) = o->r.on_done;
     void *ctx = o->r.ctx;
+    struct pc_answer told = *answer;
+    told.n_known = o->n_known;
     assert(!o->done[i_sample]);
     o->done[i_sample] = true;
     s->stats.n_done++;
@@ -262,7 +264,7 @@ static void finish_sample(
         s->n_open--;
     }
     if (on_done)
-        on_done(ctx, i_sample, answer);
+        on_done(ctx, i_sample, &told);
 }
 
 static struct pc_lane *lane_of(struct pc_scheduler *s, const struct pc_open *o)

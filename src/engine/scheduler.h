@@ -42,6 +42,7 @@ struct pc_scheduler_options {
 struct pc_answer {
     const int32_t *ids; /* what was chosen, without the end-of-sequence token or the stop that ended it */
     size_t n, n_chosen; /* n_chosen: that too */
+    size_t n_known;     /* of the prompt's tokens: not computed for this request, but known from others */
     enum pc_stop stop;  /* unless error */
     int32_t eos;        /* the end-of-sequence token that was chosen, or -1 */
     const struct paco_error

@@ -172,6 +172,7 @@ static void count(struct pc_scheduler *s, const struct pc_lane *lane, size_t n_k
 {
     if (lane->of->stem)
         return; /* the prompt was counted when it was read */
+    lane->of->n_known = n_known;
     s->stats.n_prompt += lane->n_prompt;
     s->stats.n_computed += lane->n - n_known;
 }

@@ -15,6 +15,7 @@ struct pc_open {
     struct pc_request r; /* what it points to lies in memory */
     void *memory;
     int32_t n_samples, n_started, n_done;
+    size_t n_known;      /* of the prompt's tokens, when it was begun */
     bool *done;          /* (n_samples) */
     bool reading;        /* a lane computes the prompt for all samples */
     struct pc_seq *stem; /* the prompt, once it is computed; samples fork from it */

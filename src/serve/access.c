@@ -20,32 +20,53 @@ static int digest(const char *text, size_t len, uint8_t out[PC_SHA256_SIZE], str
     return 0;
 }
 
-int pc_access_init(struct pc_server *s, struct paco_error *err)
+int pc_server_set_keys(struct pc_server *s, const char *const *keys, size_t n, struct paco_error *err)
 {
-    s->key_digests = pc_alloc(s->o.n_keys, sizeof *s->key_digests);
-    if (!s->key_digests)
-        return pc_error_mem(err, s->o.n_keys * sizeof *s->key_digests, "keys");
+    uint8_t(*digests)[PC_SHA256_SIZE] = pc_alloc(n, sizeof *digests);
+    if (!digests)
+        return pc_error_mem(err, n * sizeof *digests, "keys");
     int rc = 0;
-    for (size_t i = 0; i < s->o.n_keys && rc == 0; i++)
-        rc = digest(s->o.keys[i], strlen(s->o.keys[i]), s->key_digests[i], err);
+    for (size_t i = 0; i < n && rc == 0; i++)
+        rc = digest(keys[i], strlen(keys[i]), digests[i], err);
+    if (rc == 0) {
+        pthread_mutex_lock(&s->lock);
+        uint8_t(*before)[PC_SHA256_SIZE] = s->key_digests;
+        s->key_digests = digests;
+        s->n_keys = n;
+        pthread_mutex_unlock(&s->lock);
+        digests = before;
+    }
+    pc_free(digests);
     return rc;
 }
 
-bool pc_access_key(const struct pc_server *s, const char *authorization, char *client, size_t client_size)
+/* The number of the key with that digest, from 1; or 0. */
+static unsigned find(struct pc_server *s, const uint8_t theirs[PC_SHA256_SIZE], bool *none)
 {
-    static const char scheme[] = "Bearer ";
-    uint8_t theirs[PC_SHA256_SIZE];
-    bool bearer = authorization && strncasecmp(authorization, scheme, sizeof scheme - 1) == 0;
-    const char *key = bearer ? authorization + sizeof scheme - 1 : "";
-    if (digest(key, strlen(key), theirs, NULL) < 0)
-        return false;
     unsigned found = 0;
-    for (size_t i = 0; i < s->o.n_keys; i++) {
+    pthread_mutex_lock(&s->lock);
+    *none = s->n_keys == 0;
+    for (size_t i = 0; i < s->n_keys; i++) {
         unsigned differs = 0;
-        for (size_t k = 0; k < sizeof theirs; k++)
+        for (size_t k = 0; k < PC_SHA256_SIZE; k++)
             differs |= (unsigned)(theirs[k] ^ s->key_digests[i][k]);
         found |= ((differs - 1) >> 8 & 1) * (unsigned)(i + 1);
     }
+    pthread_mutex_unlock(&s->lock);
+    return found;
+}
+
+bool pc_access_key(struct pc_server *s, const char *authorization, char *client, size_t client_size)
+{
+    static const char scheme[] = "Bearer ";
+    uint8_t theirs[PC_SHA256_SIZE];
+    bool bearer = authorization && strncasecmp(authorization, scheme, sizeof scheme - 1) == 0, none;
+    const char *key = bearer ? authorization + sizeof scheme - 1 : "";
+    if (digest(key, strlen(key), theirs, NULL) < 0)
+        return false;
+    unsigned found = find(s, theirs, &none);
+    if (none)
+        return true;
     if (found && bearer)
         snprintf(client, client_size, "key %u", found);
     return found && bearer;

@@ -12,7 +12,8 @@ struct pc_fault {
     const char *code; /* "model_not_found", ...; static, or NULL */
     char param[96];   /* the field it is about, "messages[0].content", or "" */
     char message[768];
-    int retry_after; /* seconds after which to try again; 0: not said */
+    const char *allow; /* the methods that are for a path, static; NULL: not said */
+    int retry_after;   /* seconds after which to try again; 0: not said */
 };
 
 /** Set it, unless one is set: the first that is found counts. param may be NULL. Returns PACO_EINVAL. */

@@ -6,6 +6,7 @@
 #include "base/host.h"
 #include "base/memory.h"
 #include "serve/listen.h"
+#include "serve/request_log.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -95,11 +96,15 @@ static void on_completed(
         x->link->busy = x->link->whole = false;
         x->link->since = pc_seconds();
     }
+    if (!x->answered)
+        x->status = 499; /* it left before */
     if (!x->turn)
         f->server->metrics.n_requests[x->status / 100 % 6]++;
     pthread_mutex_unlock(&f->server->lock);
     if (x->turn)
         pc_server_leave(f->server, x->turn);
+    else
+        pc_request_log_exchange(x);
     pc_buf_release(&x->body);
     pc_buf_release(&x->reply);
     pc_offer_drop(x->offer);
@@ -128,11 +133,11 @@ const char *pc_exchange_header(const struct pc_exchange *x, const char *name)
 
 static void check_access(struct pc_exchange *x)
 {
-    const struct pc_server *s = x->front->server;
+    struct pc_server *s = x->front->server;
     if (!pc_access_origin(s, pc_exchange_header(x, "Origin"), pc_exchange_header(x, "Host")))
         pc_fault_set(&x->fault, 403, "origin_not_allowed", NULL,
             "Pages of other origins may not ask this server; --cors allows one.");
-    else if (s->o.n_keys > 0 && !(x->route && x->route->open) &&
+    else if (!(x->route && x->route->open) &&
              !pc_access_key(s, pc_exchange_header(x, "Authorization"), x->client, sizeof x->client))
         pc_fault_set(&x->fault, 401, "invalid_api_key", NULL,
             pc_exchange_header(x, "Authorization")
@@ -172,6 +177,7 @@ static struct pc_exchange *begin(
     const union MHD_ConnectionInfo *info = f->mhd->connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     x->link = info ? info->socket_context : NULL;
     snprintf(x->path, sizeof x->path, "%s", url);
+    snprintf(x->method, sizeof x->method, "%s", method);
     name_client(x);
     struct pc_fault none = {0};
     x->route = pc_route_find(method, x->path, &x->tail, &none);
@@ -245,6 +251,8 @@ static void add_headers(struct pc_exchange *x, struct MHD_Response *r, const cha
         mhd->add_header(r, "Access-Control-Allow-Methods", "GET, POST");
         mhd->add_header(r, "Vary", "Origin");
     }
+    if (x->fault.allow)
+        mhd->add_header(r, "Allow", x->fault.allow);
     if (x->fault.status == 401)
         mhd->add_header(r, "WWW-Authenticate", "Bearer");
     if (x->fault.retry_after > 0) {
@@ -264,6 +272,7 @@ static enum MHD_Result send_buffer(
     if (!r)
         return MHD_NO;
     x->status = status;
+    x->answered = true;
     add_headers(x, r, type);
     enum MHD_Result result = mhd->queue_response(x->connection, (unsigned)status, r);
     mhd->destroy_response(r);
@@ -342,6 +351,8 @@ static void submit(struct pc_exchange *x)
     struct pc_turn *t = x->made;
     x->made = NULL;
     t->client = x;
+    t->path = x->route->path;
+    snprintf(t->client_name, sizeof t->client_name, "%s", x->client);
     t->wake = pc_exchange_wake;
     pthread_mutex_lock(&x->front->server->lock);
     if (pc_server_submit(x->front->server, t, x->client, &x->fault) == 0)

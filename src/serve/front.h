@@ -24,6 +24,7 @@ struct pc_exchange {
     const struct pc_route *route; /* NULL: none */
     const char *tail;             /* what follows the route's path: a view into path */
     char path[256];
+    char method[16];
     char client[80];     /* who asks */
     double began, asked; /* asked: when it was asked whether it is there, since it closed its side; or 0 */
     bool knows_interim;  /* an answer may be sent before the answer: HTTP/1.1, and in the clear */
@@ -36,6 +37,7 @@ struct pc_exchange {
     struct pc_offer *offer; /* held: what the request is read and answered by; NULL: not yet */
     struct pc_turn *made;   /* by the route, not yet queued */
     struct pc_turn *turn;   /* NULL: the answer is in reply. Set under the lock */
+    bool answered;          /* an answer began to be sent */
     int status;
     const char *type;                /* of reply */
     const char *const (*headers)[2]; /* instead of the type and the usual ones, up to a NULL name; or NULL */
@@ -62,6 +64,9 @@ const char *pc_exchange_header(const struct pc_exchange *x, const char *name);
 /** Let a connection that rests go on. The server's lock is held. */
 void pc_exchange_wake(void *exchange);
 
+/** Whether who sent the header Accept-Encoding, or none, takes gzip. */
+bool pc_accepts_gzip(const char *accepts);
+
 /** A path, and how it is answered: into reply, or by a turn that is made, or by fault. */
 struct pc_route {
     const char *method, *path;
@@ -75,11 +80,9 @@ const struct pc_route *pc_route_find(
     const char *method, const char *path, const char **tail, struct pc_fault *fault);
 
 /** Whether the key in an Authorization header's value (or NULL) is one of the server's; who that is goes to
- * client. Takes the same time for every wrong key. */
-bool pc_access_key(const struct pc_server *s, const char *authorization, char *client, size_t client_size);
+ * client. So is any where none is asked for. Takes the same time for every wrong key. */
+bool pc_access_key(struct pc_server *s, const char *authorization, char *client, size_t client_size);
 /** Whether pages of origin (or NULL: no page asks) may ask a server that they call host. */
 bool pc_access_origin(const struct pc_server *s, const char *origin, const char *host);
-/** Digests of the keys; PACO_EMEM. */
-int pc_access_init(struct pc_server *s, struct paco_error *err);
 
 #endif

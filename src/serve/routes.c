@@ -7,6 +7,7 @@
 #include "serve/front.h"
 
 #include <string.h>
+#include <strings.h>
 
 extern const char pc_openapi_json[];
 
@@ -278,6 +279,27 @@ static void answer_metrics(struct pc_exchange *x)
         pc_metrics_write_tunes(&x->reply, &x->offer->house);
 }
 
+/* "gzip;q=0" is a refusal. */
+bool pc_accepts_gzip(const char *accepts)
+{
+    static const char name[] = "gzip", spaces[] = " \t";
+    for (const char *at = accepts; at && *at; at += *at == ',') {
+        at += strspn(at, spaces);
+        const char *end = at + strcspn(at, ","), *weight = at + strcspn(at, ",; \t");
+        bool is_gzip =
+            (size_t)(weight - at) == sizeof name - 1 && strncasecmp(at, name, sizeof name - 1) == 0;
+        weight += strspn(weight, spaces);
+        weight += *weight == ';';
+        weight += strspn(weight, spaces);
+        bool zero =
+            strncasecmp(weight, "q=0", 3) == 0 && strspn(weight + 3, ".0") == strcspn(weight + 3, ", \t");
+        if (is_gzip)
+            return !zero;
+        at = end;
+    }
+    return false;
+}
+
 static void answer_page(struct pc_exchange *x)
 {
     const char *known = pc_exchange_header(x, "If-None-Match"),
@@ -287,7 +309,7 @@ static void answer_page(struct pc_exchange *x)
         x->status = 304;
         return;
     }
-    x->packed = accepts && strstr(accepts, "gzip");
+    x->packed = pc_accepts_gzip(accepts);
     pc_buf_add(&x->reply, x->packed ? pc_chat_page.gzip : pc_chat_page.html,
         x->packed ? pc_chat_page.gzip_size : pc_chat_page.html_size);
 }
@@ -317,23 +339,23 @@ static const struct pc_route g_routes[] = {
 const struct pc_route *pc_route_find(
     const char *method, const char *path, const char **tail, struct pc_fault *fault)
 {
-    const char *other = NULL;
-    if (strcmp(method, "HEAD") == 0)
-        method = "GET";
+    const char *other = NULL, *kind = strcmp(method, "HEAD") == 0 ? "GET" : method;
     for (size_t i = 0; i < sizeof g_routes / sizeof *g_routes; i++) {
         const struct pc_route *r = &g_routes[i];
         size_t len = strlen(r->path);
         if (r->prefix ? strncmp(path, r->path, len) != 0 || !path[len] : strcmp(path, r->path) != 0)
             continue;
         *tail = path + len;
-        if (strcmp(method, r->method) == 0)
+        if (strcmp(kind, r->method) == 0)
             return r;
         other = r->method;
     }
-    if (other)
+    if (other) {
         pc_fault_set(
             fault, 405, "method_not_allowed", NULL, "%.16s is not for %.100s: %s is.", method, path, other);
-    else
+        fault->allow = strcmp(other, "GET") == 0 ? "GET, HEAD" : other;
+    } else {
         pc_fault_set(fault, 404, "unknown_url", NULL, "Unknown request URL: %.16s %.200s.", method, path);
+    }
     return NULL;
 }

@@ -3,7 +3,7 @@
 
 #include "base/host.h"
 #include "base/memory.h"
-#include "serve/front.h"
+#include "serve/request_log.h"
 
 #include <time.h>
 
@@ -29,7 +29,7 @@ static void fill_in(struct pc_server_options *o)
 
 static int start(struct pc_server *s, struct paco_error *err)
 {
-    int rc = pc_access_init(s, err);
+    int rc = pc_server_set_keys(s, s->o.keys, s->o.n_keys, err);
     if (rc == 0)
         rc = pc_front_open(s, &s->front, err);
     return rc < 0 ? rc : pc_worker_start(s, err);
@@ -154,13 +154,17 @@ void pc_server_leave(struct pc_server *s, struct pc_turn *t)
     t->has_client = false;
     if (!t->over)
         t->ends = PC_TURN_GONE;
-    bool waits = !t->has_engine && !t->over, gone = !t->has_engine;
+    bool waits = !t->has_engine && !t->over, gone = !t->has_engine, was_computed = t->had_engine;
     if (waits) {
         pc_queue_remove(&s->queue, &t->queued, false);
         s->metrics.n_cancelled++;
     }
     pthread_cond_signal(&s->work);
     pthread_mutex_unlock(&s->lock);
+    if (!was_computed) {
+        pc_fault_set(&t->fault, 499, NULL, NULL, "The client closed the connection.");
+        pc_request_log_turn(t);
+    }
     if (gone)
         pc_turn_free(t);
 }

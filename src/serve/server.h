@@ -47,8 +47,10 @@ struct pc_server_options {
      * and the fine-tunes of that, where nothing changed. Fine-tunes need not be admitted. house->close is
      * called when nobody needs it any more, on any thread, also after a failure that left one. */
     int (*open)(void *ctx, const struct pc_house *before, struct pc_house *house, struct paco_error *err);
-    /** A request is over: a line for a log, without its words. Any thread. May be NULL. */
-    void (*on_request)(void *ctx, const char *line);
+    /** A request is over: a line of JSON for a log (request_log.h), its end included; without the words of
+     * anybody unless log_prompts. Any thread. May be NULL. */
+    void (*on_request)(void *ctx, const char *line, size_t len);
+    bool log_prompts;
 };
 
 enum pc_server_state {
@@ -81,6 +83,9 @@ int pc_server_port(const struct pc_server *s);
 int pc_server_reload(struct pc_server *s, struct paco_error *err);
 /** What became of it, said once: DONE and FAILED, with the error, are NONE afterwards. */
 enum pc_reload pc_server_reloaded(struct pc_server *s, struct paco_error *err);
+
+/** Other keys for requests that come from now on; keys are not needed afterwards. PACO_EMEM. */
+int pc_server_set_keys(struct pc_server *s, const char *const *keys, size_t n, struct paco_error *err);
 
 /** Take nothing new, finish what is there, then end. */
 void pc_server_drain(struct pc_server *s);

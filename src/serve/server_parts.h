@@ -15,7 +15,6 @@ struct pc_front; /* the HTTP side: front.c */
 
 struct pc_server {
     struct pc_server_options o; /* with the defaults filled in */
-    uint8_t (*key_digests)[32]; /* (o.n_keys) */
     int port;
     int64_t started; /* seconds since 1970 */
 
@@ -30,6 +29,8 @@ struct pc_server {
     size_t n_running;
     struct pc_metrics metrics;
     bool must_end;
+    uint8_t (*key_digests)[32]; /* (n_keys) */
+    size_t n_keys;
     struct pc_offer *offer; /* the newest; set before the state is READY, changed by the engine thread */
     struct {
         enum pc_reload state;

@@ -357,6 +357,7 @@ static void on_done(void *ctx, int32_t i_sample, const struct pc_answer *answer)
         fail(t, answer->error);
     s->stop = answer->stop;
     s->n_tokens = answer->n_chosen;
+    p->n_cached = answer->n_known;
     place_echo(p);
     if (!t->fault.status && answer->stop != PC_STOP_CANCELLED)
         end_sample(p, i_sample, answer->eos);

@@ -47,6 +47,7 @@ struct pc_part {
     struct pc_sample *samples;
     int32_t n_left;
     struct pc_notebook echoed; /* the prompt's tokens */
+    size_t n_cached;           /* of the prompt's tokens: known already */
     bool placed;               /* where they end is known */
     float *vector;             /* an embedding (n_wide) so far, or NULL */
     size_t n_shown;            /* hidden states that are in it */
@@ -61,6 +62,8 @@ struct pc_turn {
     size_t n_submitted, n_left;
     struct pc_turn *next, *prev; /* of those the engine thread has */
     char id[40];
+    char client_name[80]; /* who asked, and where: for the log */
+    const char *path;
     int64_t created; /* seconds since 1970 */
     double arrived, first_token, deadline;
     struct pc_fault fault; /* why it failed */
@@ -72,7 +75,7 @@ struct pc_turn {
     bool over;         /* nothing more comes */
     int status;        /* HTTP's, once over; of streams always 200 */
     enum pc_turn_end ends;
-    bool has_client, has_engine;
+    bool has_client, has_engine, had_engine;
     double last_out;   /* when bytes were last put in */
     double held_since; /* of a stream: when the first bytes its client was not woken for were; 0: there are
                           none */

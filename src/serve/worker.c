@@ -9,7 +9,7 @@
 #include "base/cpu.h"
 #include "base/host.h"
 #include "base/memory.h"
-#include "serve/server_parts.h"
+#include "serve/request_log.h"
 
 #include <math.h>
 #include <string.h>
@@ -29,7 +29,7 @@ static struct pc_turn *turn_of(struct pc_queued *q)
     return (struct pc_turn *)q; /* the first member */
 }
 
-/* ---- lists; with the lock held ---- */
+/* ---- what is running; with the lock held ---- */
 
 static void add_running(struct pc_server *s, struct pc_turn *t)
 {
@@ -39,7 +39,7 @@ static void add_running(struct pc_server *s, struct pc_turn *t)
         s->running->prev = t;
     s->running = t;
     s->n_running++;
-    t->has_engine = true;
+    t->has_engine = t->had_engine = true;
 }
 
 static void account(struct pc_server *s, const struct pc_turn *t)
@@ -58,8 +58,11 @@ static void account(struct pc_server *s, const struct pc_turn *t)
         pc_seconds_add(&m->first_token, t->first_token - t->arrived);
 }
 
-static void drop_running(struct pc_server *s, struct pc_turn *t)
+/* The log is not written under the lock: a disk may be slow. */
+static void end_turn(struct pc_server *s, struct pc_turn *t)
 {
+    pc_request_log_turn(t);
+    pthread_mutex_lock(&s->lock);
     *(t->prev ? &t->prev->next : &s->running) = t->next;
     if (t->next)
         t->next->prev = t->prev;
@@ -67,7 +70,9 @@ static void drop_running(struct pc_server *s, struct pc_turn *t)
     pc_queue_done(&s->queue, &t->queued);
     account(s, t);
     t->has_engine = false;
-    if (!t->has_client)
+    bool gone = !t->has_client;
+    pthread_mutex_unlock(&s->lock);
+    if (gone)
         pc_turn_free(t);
 }
 
@@ -122,11 +127,11 @@ static void look_after(struct pc_server *s)
         bool over = t->over;
         enum pc_turn_end end = s->must_end ? PC_TURN_CLOSED : t->ends;
         size_t behind = t->out.len - t->n_taken;
-        if (over)
-            drop_running(s, t);
         pthread_mutex_unlock(&s->lock);
-        if (over)
+        if (over) {
+            end_turn(s, t);
             continue;
+        }
         if (end != PC_TURN_GOES_ON || t->fault.status)
             end_early(s, t, end);
         else if (t->call.stream && (t->paused ? behind < STREAM_GOES_ON : behind > STREAM_PAUSES))

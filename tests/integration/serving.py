@@ -83,11 +83,11 @@ class Server:
         status, _, reply = self.ask("GET", path, None, headers)
         return status, json.loads(reply)
 
-    def stream(self, path, body):
+    def stream(self, path, body, headers=None):
         """The events of a stream, parsed, up to [DONE], which comes as a string; comments are left out."""
         c = self.connect()
         try:
-            c.request("POST", path, json.dumps({**body, "stream": True}).encode(), {"Content-Type": "application/json"})
+            c.request("POST", path, json.dumps({**body, "stream": True}).encode(), {"Content-Type": "application/json", **(headers or {})})
             r = c.getresponse()
             if r.status != 200:
                 raise RuntimeError("status %d: %s" % (r.status, r.read()))

@@ -157,16 +157,35 @@ static void test_fault(void **state)
     pc_buf_release(&b);
 }
 
+/* ---- what a browser takes ---- */
+
+static void test_gzip(void **state)
+{
+    (void)state;
+    static const char *const yes[] = {"gzip", "deflate, gzip, br", "GZIP", "gzip;q=0.5",
+        "br;q=1.0, gzip;q=0.8, *;q=0.1", " gzip ; q=1", "gzip;q=0.001"};
+    static const char *const no[] = {
+        "", "br", "gzip;q=0", "gzip; q=0.000", "gzip;q=0, br", "xgzip", "gzipped", "deflate;q=0"};
+    assert_false(pc_accepts_gzip(NULL));
+    for (size_t i = 0; i < sizeof yes / sizeof *yes; i++)
+        assert_true(pc_accepts_gzip(yes[i]));
+    for (size_t i = 0; i < sizeof no / sizeof *no; i++)
+        assert_false(pc_accepts_gzip(no[i]));
+}
+
 /* ---- keys and origins ---- */
 
 static void test_access(void **state)
 {
     (void)state;
     static const char *const keys[] = {"first", "second"};
-    struct pc_server s = {.o = {.keys = keys, .n_keys = 2}};
+    struct pc_server s = {.lock = PTHREAD_MUTEX_INITIALIZER};
     struct paco_error err = {0};
     char who[40] = "";
-    assert_int_equal(pc_access_init(&s, &err), 0);
+    assert_int_equal(pc_server_set_keys(&s, NULL, 0, &err), 0);
+    assert_true(pc_access_key(&s, NULL, who, sizeof who)); /* none is asked for */
+    assert_string_equal(who, "");
+    assert_int_equal(pc_server_set_keys(&s, keys, 2, &err), 0);
     assert_true(pc_access_key(&s, "Bearer second", who, sizeof who));
     assert_string_equal(who, "key 2");
     assert_true(pc_access_key(&s, "bearer first", who, sizeof who));
@@ -175,6 +194,10 @@ static void test_access(void **state)
     for (size_t i = 0; i < 6; i++)
         assert_false(pc_access_key(&s, wrong[i], who, sizeof who));
     assert_false(pc_access_key(&s, NULL, who, sizeof who));
+    assert_int_equal(pc_server_set_keys(&s, keys + 1, 1, &err), 0);
+    assert_false(pc_access_key(&s, "Bearer first", who, sizeof who));
+    assert_true(pc_access_key(&s, "Bearer second", who, sizeof who));
+    assert_string_equal(who, "key 1");
     pc_free(s.key_digests);
     assert_true(pc_access_origin(&s, NULL, "h:1"));
     assert_true(pc_access_origin(&s, "http://h:1", "h:1"));
@@ -256,6 +279,7 @@ int main(void)
         cmocka_unit_test(test_likeliest),
         cmocka_unit_test(test_notebook),
         cmocka_unit_test(test_fault),
+        cmocka_unit_test(test_gzip),
         cmocka_unit_test(test_access),
         cmocka_unit_test(test_routes),
         cmocka_unit_test(test_listen),
