@@ -146,9 +146,9 @@ def random_schema(r, depth, defs=True):
     if kind < 0.64:
         s = {"type": "array"}
         if r.random() < 0.7:
-            s["items"] = random_schema(r, depth - 1)
+            s["items"] = random_schema(r, depth - 1, defs)
         if r.random() < 0.3:
-            s["prefixItems"] = [random_schema(r, depth - 1) for _ in range(r.randint(1, 3))]
+            s["prefixItems"] = [random_schema(r, depth - 1, defs) for _ in range(r.randint(1, 3))]
         if r.random() < 0.4:
             s["minItems"] = r.randint(0, 3)
         if r.random() < 0.4:
@@ -158,20 +158,20 @@ def random_schema(r, depth, defs=True):
         s = {"type": "object"}
         names = r.sample(NAMES, r.randint(0, 4))
         if names and r.random() < 0.9:
-            s["properties"] = {n: random_schema(r, depth - 1) for n in names}
+            s["properties"] = {n: random_schema(r, depth - 1, defs) for n in names}
         if r.random() < 0.5:
             s["required"] = r.sample(names + ["z"], r.randint(0, len(names)))
         if r.random() < 0.5:
-            s["additionalProperties"] = r.choice([False, True, random_schema(r, depth - 1)])
+            s["additionalProperties"] = r.choice([False, True, random_schema(r, depth - 1, defs)])
         if r.random() < 0.15:
-            s["patternProperties"] = {p: random_schema(r, depth - 1) for p in r.sample(["^a", "b$", "^x_"], r.randint(1, 2))}
+            s["patternProperties"] = {p: random_schema(r, depth - 1, defs) for p in r.sample(["^a", "b$", "^x_"], r.randint(1, 2))}
         if r.random() < 0.1:
             s["propertyNames"] = r.choice([{"pattern": "^[a-z_ ]*$"}, {"maxLength": 4}, {"enum": ["a", "b", "zz"]}])
         return s
     key = r.choice(["anyOf", "allOf", "anyOf", "oneOf"])
-    s = {key: [random_schema(r, depth - 1) for _ in range(r.randint(1, 3))]}
+    s = {key: [random_schema(r, depth - 1, defs) for _ in range(r.randint(1, 3))]}
     if r.random() < 0.4:
-        beside = random_schema(r, depth - 1)
+        beside = random_schema(r, depth - 1, defs)
         s.update(beside if isinstance(beside, dict) and r.random() < 0.5 else {"type": r.choice(["string", "object", "number", ["array", "integer"]])})
     if defs and r.random() < 0.3:
         s[key].append({"$ref": "#/$defs/d"})
