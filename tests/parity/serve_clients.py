@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`paco serve` asked by the programs people have: OpenAI's official clients for Python and JavaScript, and
-lm-evaluation-harness, all as they are released.
+lm-evaluation-harness, all as they are released: what they return, what they raise, and that streams say the same.
 
 The harness runs tasks made up here (choices, free answers, whole texts) three ways: its `hf` model, which is Transformers
 in float32, on a folder that `paco convert` wrote; `local-completions`, which scores by echo and log-probabilities of
@@ -53,6 +53,13 @@ def chats(server, model):
     expect(len({c.message.content for c in several.choices}) > 1, several)
     equal("the same seed", [c.message.content for c in create(**{**asked, "temperature": 1}, n=3, seed=5).choices],
           [c.message.content for c in several.choices])
+    ended = {**asked, "max_tokens": 400}  # the helper takes an answer that was cut for an error
+    with client.chat.completions.stream(**ended) as stream:
+        equal("the client's stream", stream.get_final_completion().choices[0].message.content, create(**ended).choices[0].message.content)
+    apart = [""] * 3
+    for p in create(**{**asked, "temperature": 1}, n=3, seed=5, stream=True):
+        apart[p.choices[0].index] += p.choices[0].delta.content or ""
+    equal("several streamed", apart, [c.message.content for c in several.choices])
     noted = create(**asked, logprobs=True, top_logprobs=2).choices[0].logprobs.content
     equal("tokens", "".join(t.token for t in noted), text)
     expect(all(len(t.top_logprobs) == 2 and t.top_logprobs[0].token == t.token and t.logprob <= 0 for t in noted), noted)
@@ -73,6 +80,55 @@ def completions(server, model):
     expect([c.index for c in several] == [0, 1, 2, 3] and several[0].text == several[1].text != several[2].text, several)
     streamed = create(model=model, prompt="One, two,", max_tokens=4, temperature=0, stream=True)
     equal("streamed", "".join(p.choices[0].text for p in streamed), several[2].text)
+
+
+def forms(server, model):
+    """The client's helper for answers of a schema: it needs pydantic, which comes with it."""
+    from pydantic import BaseModel
+
+    class Colour(BaseModel):
+        name: str
+        warm: bool
+
+    _, client = openai_client(server)
+    said = client.chat.completions.parse(model=model, messages=MESSAGES, response_format=Colour, temperature=0, max_tokens=200).choices[0]
+    expect(said.finish_reason == "stop" and isinstance(said.message.parsed, Colour), said)
+
+
+def at_once(server, model):
+    """The client for asyncio, several requests and a stream side by side."""
+    import asyncio
+    openai, client = openai_client(server)
+    asked = {"model": model, "messages": MESSAGES, "max_tokens": 12, "temperature": 0}
+
+    async def run():
+        async with openai.AsyncOpenAI(base_url=url(server), api_key="none", max_retries=0) as c:
+            whole = await asyncio.gather(*[c.chat.completions.create(**asked) for _ in range(6)])
+            pieces = [p.choices[0].delta.content or "" async for p in await c.chat.completions.create(**asked, stream=True)]
+            return [w.choices[0].message.content for w in whole] + ["".join(pieces)]
+
+    equal("all of them", set(asyncio.run(run())), {client.chat.completions.create(**asked).choices[0].message.content})
+
+
+def busy(gguf):
+    """A full queue is the client's InternalServerError or RateLimitError, and it comes again by itself after Retry-After."""
+    import threading
+    with Server("-m", gguf, "--parallel", "1", "--queue", "1") as s:
+        openai, client = openai_client(s)
+        seen, done = [], []
+
+        def ask(retries):
+            try:
+                done.append(client.with_options(max_retries=retries).completions.create(model=client.models.list().data[0].id, prompt="One, two,", max_tokens=300,
+                                                                                        extra_body={"logit_bias": {"2": -100}}))
+            except (openai.RateLimitError, openai.InternalServerError) as e:
+                seen.append((e.status_code, int(e.response.headers["Retry-After"]) > 0))
+        threads = [threading.Thread(target=ask, args=(0,)) for _ in range(8)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        expect(done and seen and all(status in (429, 503) and says for status, says in seen), (len(done), seen))
 
 
 def errors(server, model):
@@ -111,6 +167,7 @@ def lists_and_embeddings(server, model):
     packed = client.embeddings.create(model=model, input=["sky", "sea"])  # the client asks for base64
     plain = client.embeddings.create(model=model, input=["sky", "sea"], encoding_format="float")
     for a, b in zip(packed.data, plain.data):
+        expect(abs(sum(x * x for x in a.embedding) - 1) < 1e-4, "length")
         expect(len(a.embedding) == 576 and max(abs(x - y) for x, y in zip(a.embedding, b.embedding)) < 1e-6, (a, b))
 
 
@@ -253,13 +310,16 @@ def main():
             raise Skipped(str(e))
         finish()
     with Server("-m", gguf, "--alias", "smollm2") as s:
-        for name, f in (("chats", chats), ("completions", completions), ("errors", errors), ("models and embeddings", lists_and_embeddings)):
+        for name, f in (("chats", chats), ("completions", completions), ("errors", errors), ("models and embeddings", lists_and_embeddings),
+                        ("forms", forms), ("asyncio", at_once)):
             with case("serve: the Python client: " + name):
                 f(s, "smollm2")
         with case("serve: the JavaScript client"):
             javascript(s, "smollm2")
     with case("serve: the Python client: keys"):
         wrong_key(gguf)
+    with case("serve: the Python client: a full queue"):
+        busy(gguf)
     folder = work() / "folder"
     with case("serve: a folder for Transformers"):
         paco("convert", gguf, "--out", folder, "--dtype", "f32")
