@@ -336,6 +336,13 @@ static enum MHD_Result send_turn(struct pc_exchange *x)
     struct pc_turn *t = x->turn;
     if (t->call.stream)
         return begin_stream(x);
+    /* libmicrohttpd reads from a connection that rests in its first call, as soon as that goes on: a side
+     * that was closed meanwhile would end it, answered or not. From the second call on it waits for nothing
+     * but the answer. */
+    if (!x->called_again) {
+        x->called_again = true;
+        return MHD_YES;
+    }
     pthread_mutex_lock(&s->lock);
     bool over = t->over;
     if (!over) {

@@ -32,6 +32,7 @@ struct pc_exchange {
     struct pc_buf body;  /* of the request */
     size_t n_dropped;    /* bytes of a body nobody wants */
     bool suspended;      /* under the lock */
+    bool called_again;   /* there is a turn, and libmicrohttpd asked for its answer before */
 
     struct pc_fault fault;
     struct pc_offer *offer; /* held: what the request is read and answered by; NULL: not yet */

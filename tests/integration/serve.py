@@ -389,6 +389,16 @@ def vanishing(m):
                 told = b"data: [DONE]" in back if stream else b'"completion_tokens":3600' in back
                 case("a client that closed its side and reads: HTTP/%s%s" % (version.decode(), ", a stream" if stream else ""),
                      told or version == b"1.0" and not stream and b" 499 " in back[:15], (back[:80], back[-80:]))
+        raw = json.dumps({"prompt": "abc", "max_tokens": 100, "temperature": 1, "logit_bias": {"2": -100}}).encode()
+        whole = b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (TEXT.encode(), len(raw)) + raw
+        backs = []
+        threads = [threading.Thread(target=lambda: backs.extend(s.raw(whole, half_close=True) for _ in range(10))) for _ in range(6)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        bad = [b for b in backs if b'"completion_tokens":100' not in b and b" 429 " not in b]
+        case("many that closed a side", len(backs) == 60 and not bad, (len(bad), bad[:2]))
         slow = socket.create_connection((s.host, s.port))
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         slow.sendall(head + body)
