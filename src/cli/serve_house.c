@@ -63,6 +63,16 @@ static void plan(const struct pc_serve_args *v, const struct pc_config *c, int32
     o->prefix_size = (uint64_t)o->plan_tokens / 2 / PC_KV_BLOCK * block;
 }
 
+/* Who copies a new model over the old one cuts its file short: what is served must not lie in it. */
+static void keep_whole(struct pc_model *m)
+{
+    struct pc_checkpoint *weights = m->typed     ? m->typed
+                                    : m->adapted ? m->adapted
+                                    : m->sum     ? m->sum
+                                                 : m->source.ck;
+    weights->unmapped = true;
+}
+
 static int fill_base(struct base *b, const struct pc_house_plan *p, const struct pc_wishes *wishes,
     int64_t kv_tokens, struct paco_error *err)
 {
@@ -84,6 +94,7 @@ static int fill_base(struct base *b, const struct pc_house_plan *p, const struct
             "a context of %lld tokens, but there is room for the keys and values of %d",
             (long long)v->context, b->context);
     pc_model_remark_context(p->self, &b->a.model, b->context);
+    keep_whole(&b->a.model);
     rc = pc_engine_open(b->a.model.weights, c, &o, &b->engine, err);
     return rc == 0 ? pc_spelling_new(b->a.tok, &b->spelling, err) : rc;
 }

@@ -167,6 +167,8 @@ static const struct pc_tensor *origin(const struct pc_tensor *t)
 
 const void *pc_tensor_map(const struct pc_tensor *t)
 {
+    if (t->owner->unmapped)
+        return NULL;
     t = origin(t);
     return t->owner->ops->map ? t->owner->ops->map(t) : NULL;
 }

@@ -79,6 +79,7 @@ struct pc_checkpoint {
     struct pc_tensor *tensors; /* state-dict (or file) order */
     size_t n_tensors, capacity;
     struct pc_map by_name;
+    bool unmapped;         /* its tensors are read and never mapped: files may change while they are in use */
     bool borrows_names;    /* of tensors: they are views into what it is made of */
     struct pc_arena arena; /* names and the reader's load-time structures */
     void *impl;
@@ -113,7 +114,7 @@ int pc_tensor_read(
     const struct pc_tensor *t, uint64_t row0, uint64_t n_rows, void *buf, struct paco_error *err);
 
 /** The whole tensor, mapped and aligned to its elements (plain types), valid until its checkpoint is closed;
- * NULL means "not contiguous there, or not aligned": read it instead. */
+ * NULL means "not contiguous there, not aligned, or unmapped": read it instead. */
 const void *pc_tensor_map(const struct pc_tensor *t);
 
 /** Whether pc_tensor_check has anything to compare. */

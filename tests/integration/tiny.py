@@ -32,6 +32,10 @@ def case(what, ok, detail=""):
     return ok
 
 
+def failures_so_far():
+    return failures
+
+
 def finish():
     sys.exit(1 if failures else 0)
 
