@@ -5,6 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
+enum { GIVE_BACK = 1 << 20 }; /* bytes of the smallest block that goes back at once */
 
 static _Atomic int64_t g_fail_after = -1;
 static _Thread_local int t_forbidden;
@@ -109,6 +114,13 @@ char *pc_strdup(const char *s)
 void pc_free(void *p)
 {
     free(p);
+}
+
+void pc_alloc_give_back(void)
+{
+#ifdef __GLIBC__
+    mallopt(M_MMAP_THRESHOLD, GIVE_BACK);
+#endif
 }
 
 struct pc_arena_block {

@@ -48,6 +48,10 @@ char *pc_strdup(const char *s);
 char *pc_strndup(const char *s, size_t len);
 void pc_free(void *p);
 
+/** For a process that lives long: from here on blocks of a megabyte and more go back to the system whenever
+ * they are freed. glibc else keeps ever larger ones (up to 32 MiB) for later, in pieces. */
+void pc_alloc_give_back(void);
+
 /** Test hook: let n more allocations succeed, then fail every one; negative turns it off. */
 void pc_alloc_fail_after(int64_t n);
 /** Test hook: while on, any allocation on the calling thread aborts. Nests. */

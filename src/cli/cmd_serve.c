@@ -90,6 +90,7 @@ static int run(const struct pc_command *self, int argc, char **argv)
         return code;
     struct job j = {.self = self, .v = &v};
     struct paco_error err = {0};
+    pc_alloc_give_back();
     int rc = pc_tunes_parse(&v.diffs, &v.adapters, v.alias, &v.model, &j.tunes, &err);
     if (rc == PACO_EINVAL)
         code = pc_command_misuse(self, "%s", err.message);
