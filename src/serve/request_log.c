@@ -77,22 +77,16 @@ static void put_words(struct pc_buf *b, const struct pc_turn *t)
 void pc_request_log_turn(const struct pc_turn *t)
 {
     const struct pc_server *s = t->server;
-    size_t n_prompt = 0, n_cached = 0, n_answer = 0;
+    const struct pc_turn_tokens n = pc_turn_tokens(t);
     struct pc_buf b;
     if (!s->o.on_request)
         return;
-    for (size_t i = 0; i < t->call.n_prompts; i++) {
-        n_prompt += t->call.prompts[i].ids.n;
-        n_cached += t->parts[i].n_cached;
-        for (int32_t k = 0; k < t->call.n; k++)
-            n_answer += t->parts[i].samples[k].n_tokens;
-    }
     begin(&b, t->client_name, "POST", t->path);
     pc_buf_putc(&b, ',');
     put_text(&b, "model", t->call.model->name, strlen(t->call.model->name));
     put_status(&b, 200, &t->fault);
     pc_buf_printf(&b, ",\"stream\":%s,\"prompt_tokens\":%zu,\"cached_tokens\":%zu,\"completion_tokens\":%zu",
-        t->call.stream ? "true" : "false", n_prompt, n_cached, n_answer);
+        t->call.stream ? "true" : "false", n.prompt, n.cached, n.answer);
     if (t->first_token > 0)
         pc_buf_printf(&b, ",\"first_token_ms\":%.1f", (t->first_token - t->arrived) * 1e3);
     if (s->o.log_prompts)

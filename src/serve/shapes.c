@@ -65,14 +65,11 @@ static size_t index_of(const struct pc_part *p, int32_t i_sample)
 
 static void put_usage(struct pc_buf *b, const struct pc_turn *t)
 {
-    size_t prompt = 0, answer = 0;
-    for (size_t i = 0; i < t->call.n_prompts; i++) {
-        prompt += t->call.prompts[i].ids.n;
-        for (int32_t k = 0; k < t->call.n; k++)
-            answer += t->parts[i].samples[k].n_tokens;
-    }
-    pc_buf_printf(b, "{\"prompt_tokens\":%zu,\"completion_tokens\":%zu,\"total_tokens\":%zu}", prompt, answer,
-        prompt + answer);
+    const struct pc_turn_tokens n = pc_turn_tokens(t);
+    pc_buf_printf(b,
+        "{\"prompt_tokens\":%zu,\"completion_tokens\":%zu,\"total_tokens\":%zu,"
+        "\"prompt_tokens_details\":{\"cached_tokens\":%zu}}",
+        n.prompt, n.answer, n.prompt + n.answer, n.cached);
 }
 
 static const char *reason(const struct pc_sample *s)

@@ -55,6 +55,18 @@ static int make_part(struct pc_turn *t, size_t i, struct paco_error *err)
     return 0;
 }
 
+struct pc_turn_tokens pc_turn_tokens(const struct pc_turn *t)
+{
+    struct pc_turn_tokens n = {0, 0, 0};
+    for (size_t i = 0; i < t->call.n_prompts; i++) {
+        n.prompt += t->call.prompts[i].ids.n;
+        n.cached += t->parts[i].n_cached;
+        for (int32_t k = 0; k < t->call.n; k++)
+            n.answer += t->parts[i].samples[k].n_tokens;
+    }
+    return n;
+}
+
 int pc_turn_new(struct pc_server *server, struct pc_offer *offer, struct pc_call *call, struct pc_turn **out,
     struct paco_error *err)
 {

@@ -85,6 +85,13 @@ struct pc_turn {
     void *client;
 };
 
+/** Tokens of a turn's prompts, of these known before it (not computed for it), and of its answers. */
+struct pc_turn_tokens {
+    size_t prompt, cached, answer;
+};
+
+struct pc_turn_tokens pc_turn_tokens(const struct pc_turn *t);
+
 /** *owned*: pc_turn_free. The call, which was read by offer, moves into it. */
 int pc_turn_new(struct pc_server *server, struct pc_offer *offer, struct pc_call *call, struct pc_turn **out,
     struct paco_error *err);

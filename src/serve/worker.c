@@ -45,14 +45,12 @@ static void add_running(struct pc_server *s, struct pc_turn *t)
 static void account(struct pc_server *s, const struct pc_turn *t)
 {
     double now = pc_seconds();
+    const struct pc_turn_tokens n = pc_turn_tokens(t);
     struct pc_metrics *m = &s->metrics;
     m->n_requests[t->fault.status ? t->fault.status / 100 : 2]++;
     m->n_cancelled += t->ends == PC_TURN_GONE;
-    for (size_t i = 0; i < t->call.n_prompts; i++) {
-        m->n_prompt_tokens += t->call.prompts[i].ids.n;
-        for (int32_t k = 0; k < t->call.n; k++)
-            m->n_answer_tokens += t->parts[i].samples[k].n_tokens;
-    }
+    m->n_prompt_tokens += n.prompt;
+    m->n_answer_tokens += n.answer;
     pc_seconds_add(&m->whole, now - t->arrived);
     if (t->first_token > 0)
         pc_seconds_add(&m->first_token, t->first_token - t->arrived);

@@ -61,7 +61,7 @@ def answers(s):
     choice = r["choices"][0]
     case("a chat", status == 200 and r["object"] == "chat.completion" and choice["message"]["content"] == "defg" and
          choice["message"]["role"] == "assistant" and choice["finish_reason"] == "length" and r["model"] == "counts", r)
-    case("usage", r["usage"] == {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}, r["usage"])
+    case("usage", r["usage"] == {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7, "prompt_tokens_details": {"cached_tokens": 0}}, r["usage"])
     parts = [{"type": "text", "text": "ab"}, {"type": "text", "text": "c"}]
     case("content in parts", s.post(CHAT, {"messages": [{"role": "user", "content": parts}], "temperature": 0, "max_completion_tokens": 2})
          [1]["choices"][0]["message"]["content"] == "de")
