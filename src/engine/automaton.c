@@ -94,7 +94,7 @@ void pc_automaton_release(struct pc_automaton *a)
 int pc_automaton_count(uint64_t *work, uint64_t n, struct paco_error *err)
 {
     if (*work < n)
-        return pc_error_set(err, PACO_ELIMIT, "what strings and numbers may be takes too much work to find");
+        return pc_error_set(err, PACO_ELIMIT, "what it allows takes too much work to find");
     *work -= n;
     return 0;
 }
@@ -379,9 +379,16 @@ bool pc_automaton_accepts(const struct pc_automaton *a, const char *text, size_t
         uint32_t cp, to = NONE;
         size_t n = pc_utf8_decode((const uint8_t *)text + i, len - i, &cp);
         const struct pc_auto_state *s = &a->states[state];
-        for (uint32_t k = 0; k < s->n_edges && n; k++)
-            if (cp >= a->edges[s->edge + k].first && cp <= a->edges[s->edge + k].last)
-                to = a->edges[s->edge + k].to;
+        uint32_t first = s->edge, end = n ? s->edge + s->n_edges : first;
+        while (first < end) {
+            uint32_t middle = first + (end - first) / 2;
+            if (a->edges[middle].last < cp)
+                first = middle + 1;
+            else
+                end = middle;
+        }
+        if (n && first < s->edge + s->n_edges && a->edges[first].first <= cp)
+            to = a->edges[first].to;
         state = to;
         i += n;
     }

@@ -8,7 +8,8 @@
  *     pc_json_form_automaton                   as rules of a grammar.
  *
  * What hostile schemas can make of them is bounded: by states, by edges, and by the work of all that is made
- * for one schema, which callers count down in *work. What goes beyond is PACO_ELIMIT. */
+ * for one schema, which callers count down in *work, as do those who walk through the schema itself. What
+ * goes beyond is PACO_ELIMIT. */
 #ifndef PC_ENGINE_AUTOMATON_H
 #define PC_ENGINE_AUTOMATON_H
 

@@ -13,6 +13,11 @@ enum {
     MAX_DEPTH = 64,      /* of schemas in schemas */
     MAX_KNOWN = 1 << 13, /* schemas, and of what holds at once */
     MAX_BRANCHES = 1024,
+    /* What is counted as work: schemas are walked through as often as they are referred to. */
+    WORK_PLACE = 1024, /* a place that is compiled */
+    WORK_PART = 256,   /* a schema that holds there */
+    WORK_KEY = 32,     /* a keyword of it */
+    WORK_ITEM = 16,    /* one of a list */
 };
 
 /* ---- words ---- */
@@ -137,8 +142,8 @@ static int add_listed(struct pc_schema_compiler *c, uint32_t rule, const struct 
     for (size_t i = 0; i < (one ? 1 : json_array_size(list)); i++) {
         const json_t *v = one ? one : json_array_get(list, i);
         bool fits = (type_of(v) & types) != 0;
-        int rc = 0;
-        if (fits)
+        int rc = pc_automaton_count(&c->work, WORK_ITEM, c->err);
+        if (rc == 0 && fits)
             rc = pc_schema_fits(c, all, schema, v, &fits);
         if (rc == 0 && fits)
             rc = add_value(c, rule, v);
@@ -350,7 +355,13 @@ int pc_schema_flatten(struct pc_schema_compiler *c, struct pc_schema_all *all)
         const json_t *schema = all->v[i].schema, *ref = json_object_get(schema, "$ref"),
                      *list = json_object_get(schema, "allOf"), *target, *v;
         size_t k;
-        int rc = check_keywords(c, schema);
+        int rc = pc_automaton_count(&c->work,
+            WORK_PART + WORK_KEY * json_object_size(schema) +
+                WORK_ITEM * (json_array_size(list) + json_array_size(json_object_get(schema, "type"))) +
+                json_string_length(ref),
+            c->err);
+        if (rc == 0)
+            rc = check_keywords(c, schema);
         if (rc == 0 && ref && (rc = find_ref(c, ref, &target)) == 0)
             rc = pc_schema_add(c, all, target, i, NULL);
         if (rc == 0 && list && (!json_is_array(list) || json_array_size(list) == 0))
@@ -484,7 +495,9 @@ int pc_schema_compile(
     if (key)
         snprintf(c->path + len, sizeof c->path - len, "/%s", key);
     c->depth++;
-    int rc = pc_schema_flatten(c, &all);
+    int rc = pc_automaton_count(&c->work, WORK_PLACE, c->err);
+    if (rc == 0)
+        rc = pc_schema_flatten(c, &all);
     keep_speakers(&all);
     if (rc == 0 && all.nothing)
         *rule = pc_grammar_rule(c->form.b); // without an alternative

@@ -42,7 +42,9 @@ static int add_name(struct object *o, const char *key, bool required)
 {
     struct pc_schema_compiler *c = o->c;
     uint32_t i;
-    int rc = pc_intern(&o->names, key, strlen(key), &i, c->err);
+    int rc = pc_automaton_count(&c->work, 16 + strlen(key), c->err);
+    if (rc == 0)
+        rc = pc_intern(&o->names, key, strlen(key), &i, c->err);
     if (rc == 0 && i == o->n) {
         if (o->n == MAX_PROPERTIES)
             return pc_error_set(

@@ -288,6 +288,18 @@ static int string_fits(
     return rc;
 }
 
+/* What it takes to compare a value, as work is counted. */
+static uint64_t weigh(const json_t *value)
+{
+    uint64_t n = 4 + json_string_length(value) / 64;
+    const char *key;
+    json_t *v;
+    size_t i;
+    json_array_foreach(value, i, v) n += weigh(v);
+    json_object_foreach((json_t *)(uintptr_t)value, key, v) n += 16 + weigh(v);
+    return n;
+}
+
 int pc_schema_fits(struct pc_schema_compiler *c, const struct pc_schema_all *all, const json_t *from,
     const json_t *value, bool *fits)
 {
@@ -297,6 +309,7 @@ int pc_schema_fits(struct pc_schema_compiler *c, const struct pc_schema_all *all
                              *const numbers[] = {
                                  "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", NULL};
     bool has_strings = false, has_numbers = false;
+    uint64_t weight = weigh(value);
     *fits = true;
     for (int i = 0; i < all->n; i++) {
         const json_t *s = all->v[i].schema, *list = json_object_get(s, "enum"),
@@ -310,10 +323,10 @@ int pc_schema_fits(struct pc_schema_compiler *c, const struct pc_schema_all *all
             return pc_schema_refuse(c, "multipleOf", "cannot stand beside enum or const here");
         has_strings |= has_any(s, strings);
         has_numbers |= has_any(s, numbers);
+        if (pc_automaton_count(&c->work, weight * (s == from ? 1 : 1 + json_array_size(list)), c->err) < 0)
+            return PACO_ELIMIT;
         if (s == from)
             continue;
-        if (pc_automaton_count(&c->work, 8 + json_array_size(list), c->err) < 0)
-            return PACO_ELIMIT;
         json_array_foreach(list, k, v) listed |=
             json_equal((json_t *)(uintptr_t)v, (json_t *)(uintptr_t)value);
         *fits &= listed && (!one || json_equal((json_t *)(uintptr_t)one, (json_t *)(uintptr_t)value));

@@ -8,7 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_PLACES = 1 << 14 };
+enum {
+    MAX_PLACES = 1 << 14,
+    WORK_AT_LEAST = 512, /* of the shortest pattern, as it is counted */
+};
 static const uint32_t AT_BEGIN = UINT32_MAX; /* the last number of the key of the first set */
 static const char WHAT[] = "a pattern's places";
 
@@ -30,6 +33,7 @@ struct states {
     uint32_t *set, *stack; /* (n_places + 1) */
     uint32_t *seen;        /* (n_places) the round in which a place was met */
     size_t n_set;
+    uint64_t n_visited; /* places that were looked at and not counted yet */
     uint32_t round;
     struct pc_automaton *out;
     uint64_t *work;
@@ -119,6 +123,7 @@ static void visit(struct states *s, uint32_t place, bool at_begin, bool at_end, 
     while (n > 0) {
         uint32_t i = s->stack[--n];
         const struct place *p = &s->places[i];
+        s->n_visited++;
         if (s->seen[i] == s->round)
             continue;
         s->seen[i] = s->round;
@@ -168,10 +173,22 @@ static int end_visit(struct states *s, bool at_begin, bool found, uint32_t *numb
 static bool has(const struct states *s, uint32_t set, uint32_t c)
 {
     const struct pc_char_range *r = s->t->ranges + s->t->sets[set].first;
-    for (uint32_t i = 0; i < s->t->sets[set].n && r[i].first <= c; i++)
-        if (c <= r[i].last)
-            return true;
-    return false;
+    uint32_t first = 0, end = s->t->sets[set].n;
+    while (first < end) {
+        uint32_t middle = (first + end) / 2;
+        if (r[middle].last < c)
+            first = middle + 1;
+        else
+            end = middle;
+    }
+    return first < s->t->sets[set].n && r[first].first <= c;
+}
+
+static int count_visited(struct states *s)
+{
+    uint64_t n = s->n_visited;
+    s->n_visited = 0;
+    return pc_automaton_count(s->work, n, s->err);
 }
 
 static bool may_end(struct states *s, const uint32_t *places, size_t n, bool at_begin)
@@ -199,6 +216,8 @@ static int add_edges(struct states *s, const uint32_t *places, size_t n)
         for (size_t i = 0; rc == 0 && i < n; i++)
             if (s->places[places[i]].kind == CHARS && has(s, s->places[places[i]].set, s->bounds[b]))
                 visit(s, s->places[places[i]].next, false, false, &found);
+        if (rc == 0)
+            rc = count_visited(s);
         if (rc < 0 || (s->n_set == 0 && !found))
             continue;
         rc = pc_automaton_count(s->work, s->n_set, s->err);
@@ -232,6 +251,8 @@ static int explore(struct states *s, uint32_t begin)
         }
         n -= at_begin;
         rc = pc_automaton_add_state(s->out, may_end(s, places, n, at_begin), s->err);
+        if (rc == 0)
+            rc = count_visited(s);
         if (rc == 0)
             rc = add_edges(s, places, n);
     }
@@ -301,7 +322,9 @@ int pc_pattern_compile(const char *pattern, size_t len, bool whole, uint64_t *wo
     struct pc_pattern_tree t = {0};
     uint32_t begin, end;
     // Set 0 is any character, for the search.
-    int rc = pc_grow(&t.ranges, &t.ranges_capacity, 0, sizeof *t.ranges, WHAT, err);
+    int rc = pc_automaton_count(work, WORK_AT_LEAST, err);
+    if (rc == 0)
+        rc = pc_grow(&t.ranges, &t.ranges_capacity, 0, sizeof *t.ranges, WHAT, err);
     if (rc == 0)
         rc = pc_grow(&t.sets, &t.sets_capacity, 0, sizeof *t.sets, WHAT, err);
     if (rc == 0) {

@@ -280,7 +280,7 @@ static void survives_bombs(void **state)
     enum { SIZE = 1 << 22 };
     char *text = malloc(SIZE);
     struct paco_error err = {0};
-    for (int kind = 0; kind < 8; kind++) {
+    for (int kind = 0; kind < 9; kind++) {
         size_t n = 0;
         if (kind == 0) { // doubling references, each with a word of its own
             n += (size_t)sprintf(text + n, "{\"$ref\":\"#/$defs/d0\",\"$defs\":{");
@@ -314,6 +314,15 @@ static void survives_bombs(void **state)
                     "%s{\"anyOf\":[{\"title\":\"%d\",\"minLength\":%d},{\"maxLength\":%d}]}", i ? "," : "", i,
                     i, 99 - i);
             n += (size_t)sprintf(text + n, "]}");
+        } else if (kind == 7) { // long values that are nearly those of another list
+            n += (size_t)sprintf(text + n, "{\"allOf\":[");
+            for (int i = 0; i < 4000; i++)
+                n += (size_t)sprintf(text + n, "%s[\"%0300d\",%d]",
+                    i % 2000 ? ","
+                    : i      ? "]},{\"enum\":["
+                             : "{\"enum\":[",
+                    0, i / 2000);
+            n += (size_t)sprintf(text + n, "]}]}");
         } else { // many long values
             n += (size_t)sprintf(text + n, "{\"enum\":[");
             for (int i = 0; i < 2000; i++)

@@ -219,7 +219,18 @@ static void many(void **state)
     send_many(before, "(", "", 2000, "\"}}}}", 400, SCHEMA, "groups are more than 64 deep");
     send_many(before, "(a|b)*", "", 600, "a\"}}}}", TAKEN, "", "");
     send_many(before, "(x+x+)+y", "", 300, "\"}}}}", TAKEN, "", "");
+    snprintf(before, sizeof before, "%s{\"pattern\":\"^(.((){0,1000}){0,14})*a.{11}[", schema);
+    send_many(before, "\\\\u{%zu}", "", 400, "]$\"}}}}", 400, SCHEMA, "too much work");
+    snprintf(before, sizeof before, "%s{\"pattern\":\"", schema);
     send_many(before, "[ab]{1,9}c?", "", 300, "\"}}}}", TAKEN, "", "");
+    snprintf(before, sizeof before, "%s{\"pattern\":\"^a$\",\"enum\":[", schema);
+    send_many(before, "\"b\"", ",", 900000, "]}}}}", 400, SCHEMA, "too much work");
+    snprintf(before, sizeof before,
+        "%s{\"properties\":{\"a\":{\"allOf\":[{\"$ref\":\"#/$defs/"
+        "a\"}],\"anyOf\":[true,true,true,true,true,true,true]}},"
+        "\"$defs\":{\"a\":{\"type\":\"string\",",
+        schema);
+    send_many(before, "\"x-%zu\":0", ",", 200000, "}}}}}}", 400, SCHEMA, "too much work");
     snprintf(before, sizeof before, "%s{\"properties\":{", schema);
     send_many(before, "\"p%zu\":{}", ",", 900, "}}}}}", TAKEN, "", "");
     send_many(before, "\"p%zu\":{}", ",", 100000, "}}}}}", 400, SCHEMA, "more than 1000 properties");
