@@ -124,13 +124,16 @@ class Server:
 
 
 def until(condition, seconds=10):
-    """Whether condition() became true in time. A server that refuses to be asked is asked again."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    """Whether condition() became true in time. A server that refuses to be asked is asked again; and once more in the end, since this
+    process may have been the one that did not run."""
+    end, late = time.monotonic() + seconds, False
+    while True:
         try:
             if condition():
                 return True
         except OSError:
             pass
+        if late:
+            return False
+        late = time.monotonic() > end
         time.sleep(0.02)
-    return False

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Bodies that are meant to hurt: each is refused with the field it is about, or taken for what it says, and
- * soon. What is no JSON at all is refused by the parser, with the byte. */
+ * not in minutes. What is no JSON at all is refused by the parser, with the byte. */
 #include "letters_model.h"
 
 #include "base/json.h"
@@ -44,7 +44,11 @@ static double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-enum { TAKEN = 0, NO_JSON = 1 };
+enum {
+    TAKEN = 0,
+    NO_JSON = 1,
+    ENDLESS = 20, // seconds of a processor; the worst takes .3, those whose work was not counted took minutes
+};
 static int g_n_wrong;
 
 /* What becomes of a body: 0 or NO_JSON or the fault's status, with param and message. */
@@ -62,7 +66,7 @@ static int send(enum pc_call_kind kind, const char *body, size_t len, struct pc_
         pc_call_read(&c, kind, root, &g_house, &g_limits, fault);
     pc_call_release(&c);
     json_decref(root);
-    if (!getenv("PACO_SANITIZED") && !getenv("PACO_EMULATED") && now() - begin > 1)
+    if (!getenv("PACO_SANITIZED") && !getenv("PACO_EMULATED") && now() - begin > ENDLESS)
         fail_msg("%.100s took %.1f s", body, now() - begin);
     return rc < 0 ? NO_JSON : fault->status;
 }
