@@ -257,8 +257,9 @@ const struct pc_option pc_eval_rows[] = {
         .type = PC_OPT_STRING,
         .offset = AT(tokenizer),
         .arg = "MODEL",
-        .help = "with --api: the tokenizer of the model there, so that texts are cut by its tokens (a folder, "
-                "tokenizer.model, tokenizer.json or .gguf file)"},
+        .help =
+            "with --api: the tokenizer of the model there, so that texts are cut by its tokens (a folder, "
+            "tokenizer.model, tokenizer.json or .gguf file)"},
     {0},
 };
 

@@ -418,7 +418,7 @@ static int add_choice(
     {
         struct pc_schema_all branch = *all;
         char name[48];
-        uint32_t one;
+        uint32_t one = 0;
         *(any ? &branch.v[at].any_done : &branch.v[at].one_done) = true;
         snprintf(name, sizeof name, "%s/%zu", key, i);
         rc = pc_schema_add(c, &branch, v, at, name);

@@ -139,7 +139,7 @@ static int add_member(struct object *o, const char *key, uint32_t *out)
     struct pc_schema_all value = {
         .nothing = !o->any_key && !pc_automaton_accepts(&o->keys, key, strlen(key))};
     char name[96];
-    uint32_t rule;
+    uint32_t rule = 0;
     int rc = 0;
     snprintf(name, sizeof name, "properties/%.80s", key);
     for (int i = 0; rc == 0 && i < o->all->n; i++) {
@@ -389,7 +389,7 @@ int pc_schema_add_array(struct pc_schema_compiler *c, uint32_t rule, const struc
 {
     uint32_t item, min, max;
     size_t n = 0;
-    bool said;
+    bool said = false;
     for (int k = 0; k < all->n; k++) {
         const json_t *places = places_of(all->v[k].schema);
         if (places && !json_is_array(places))

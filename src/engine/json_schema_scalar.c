@@ -195,21 +195,22 @@ static int find_bounds(const struct pc_schema_compiler *c, const struct pc_schem
 /* *a becomes its numbers that are multiples of each multipleOf, too; empty before: all of those between
  * bounds. */
 static int add_steps(struct pc_schema_compiler *c, const struct pc_schema_all *all,
-    struct pc_number_range *range, struct pc_automaton *a)
+    const struct pc_number_range *range, struct pc_automaton *a)
 {
     bool first = true;
     for (int i = 0; i < all->n; i++) {
         const json_t *v = json_object_get(all->v[i].schema, "multipleOf");
         struct pc_decimal step;
+        struct pc_number_range stepped = *range;
         struct pc_automaton other = {0};
         if (!v)
             continue;
         if (!json_is_number(v) || !(json_number_value(v) > 0))
             return pc_schema_wrong(c, "multipleOf", "a number above 0", v);
         int rc = pc_decimal_of(&step, v, c->err);
-        range->step = &step;
+        stepped.step = &step;
         if (rc == 0)
-            rc = pc_number_automaton(range, &c->work, first ? a : &other, c->err);
+            rc = pc_number_automaton(&stepped, &c->work, first ? a : &other, c->err);
         if (rc == 0 && !first)
             rc = pc_automaton_both(a, &other, &c->work, c->err);
         pc_automaton_release(&other);
@@ -217,7 +218,6 @@ static int add_steps(struct pc_schema_compiler *c, const struct pc_schema_all *a
             return pc_schema_blame(c, "multipleOf", rc);
         first = false;
     }
-    range->step = NULL;
     return first ? pc_number_automaton(range, &c->work, a, c->err) : 0;
 }
 
@@ -259,7 +259,7 @@ static bool has_any(const json_t *schema, const char *const *keys)
 static int number_fits(
     struct pc_schema_compiler *c, const struct pc_schema_all *all, const json_t *value, bool *fits)
 {
-    struct bounds b;
+    struct bounds b = {.has_least = false};
     struct pc_decimal d;
     int rc = pc_decimal_of(&d, value, c->err);
     if (rc == 0)

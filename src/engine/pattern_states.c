@@ -81,7 +81,7 @@ static int lay_repeat(struct states *s, const struct pc_pattern_node *n, uint32_
 static int lay(struct states *s, uint32_t node, uint32_t next, uint32_t *out)
 {
     const struct pc_pattern_node *n = &s->t->nodes[node];
-    uint32_t other, first = 0, at = next;
+    uint32_t other = 0, first = 0, at = next;
     bool forked = false;
     int rc = 0;
     for (; rc == 0 && n->kind == PC_PATTERN_BOTH; n = &s->t->nodes[n->a]) {
