@@ -16,7 +16,7 @@ import tempfile
 import time
 
 PACO = os.environ.get("PACO") or sys.exit("PACO is not set")
-SANITIZED = bool(os.environ.get("ASAN_OPTIONS") or os.environ.get("UBSAN_OPTIONS"))
+SANITIZED = "PACO_SANITIZED" in os.environ
 EMULATED = bool(os.environ.get("PACO_EMULATED"))
 FORMATS = {"F64": "d", "F32": "f", "F16": "e", "I64": "q", "I32": "i", "U8": "B"}
 failures = 0

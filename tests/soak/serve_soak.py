@@ -29,11 +29,10 @@ from counting import adapter, babbler  # noqa: E402
 from serve_hostile import drop, fill, in_threads, request, slow_reader, slow_writer, torment  # noqa: E402
 from serve_many import diff  # noqa: E402
 from serving import Server, until  # noqa: E402
-from tiny import case, failures_so_far, work  # noqa: E402
+from tiny import SANITIZED, case, failures_so_far, work  # noqa: E402
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 BUSY = (429, 503, 504)  # what a server may say that has too much to do, or whose memory is taken away
-SANITIZED = "PACO_SANITIZED" in os.environ
 GROWTH = 3 << 20  # bytes of resident memory, from a quarter of the time to its end
 QUIET_EVERY = 240  # seconds between two times when all stop
 FORM = {"anyOf": [{"type": "integer"}, {"type": "boolean"}, {"enum": [321, None, 30]}]}
