@@ -179,7 +179,8 @@ def bases():
         s.process.send_signal(signal.SIGHUP)
         s.process.send_signal(signal.SIGTERM)
         held.rest()
-        case("a reload and the end at once", s.process.wait(60) == 0)
+        status = s.process.wait(60)
+        case("a reload and the end at once", status == 0, (status, s.process.stderr.read()))
 
 
 def many(base):
