@@ -53,6 +53,7 @@ static int plan(struct pc_scheduler *s, const struct pc_scheduler_options *o, st
     s->max_rows = s->max_rows > s->max_running ? s->max_rows : s->max_running;
     s->max_prompt_rows = s->max_rows;
     s->max_open = o->max_open ? (size_t)o->max_open : 2 * s->max_running;
+    s->shares_lanes = o->shares_lanes;
     s->open = pc_alloc_zero(s->max_open, sizeof *s->open);
     s->waiting = pc_alloc(s->max_open, sizeof(void *));
     s->lanes = pc_alloc_zero(s->max_running, sizeof *s->lanes);

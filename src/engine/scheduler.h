@@ -36,6 +36,9 @@ struct pc_scheduler_options {
     int32_t max_rows;    /* rows of a step: the engine's */
     int64_t kv_tokens;   /* positions all sequences may come to hold together, planned now: the engine's
                             plan_tokens, or else 512 for each of max_running. One that is larger runs alone */
+    bool shares_lanes;   /* a request of many samples starts no more while it has its part of max_running and
+                            others wait. Without it each starts all of its own before the next: it takes less
+                            memory where nobody hurries */
 };
 
 /** How a sample ended. Borrowed for the call. */

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Which of the waiting are begun, and from what they start.
  *
- * In the order they came, while there are lanes and room for keys and values; who waits for another's prompt
- * lets those behind pass, who waits for room does not, so that nothing large waits for ever. */
+ * In the order they came, while there are lanes and room for keys and values; who waits for another's prompt,
+ * or has its part of the lanes, lets those behind pass, who waits for room does not, so that nothing large
+ * waits for ever. */
 #include "base/memory.h"
 #include "engine/prefix.h"
 #include "engine/scheduler_parts.h"
@@ -231,12 +232,22 @@ static enum verdict begin(struct pc_scheduler *s, struct pc_open *o)
     return verdict;
 }
 
+/* Whether a request has what is due to it of the lanes, with others waiting. Not all that wait have that
+ * while there are free ones. */
+static bool has_its_part(const struct pc_scheduler *s, const struct pc_open *o)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < s->n_running; i++)
+        n += s->running[i]->of == o;
+    return s->shares_lanes && s->n_waiting > 1 && n * s->n_waiting >= s->max_running;
+}
+
 void pc_scheduler_admit(struct pc_scheduler *s)
 {
     size_t i = 0;
     while (i < s->n_waiting && s->n_running < s->max_running) {
         struct pc_open *o = s->waiting[i];
-        enum verdict verdict = o->reading ? WAITS : begin(s, o);
+        enum verdict verdict = o->reading || has_its_part(s, o) ? WAITS : begin(s, o);
         if (verdict == NO_ROOM)
             return;
         if (verdict == WAITS || (verdict == BEGUN && o->reading)) {

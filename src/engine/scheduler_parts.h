@@ -49,6 +49,7 @@ struct pc_donor {
 struct pc_scheduler {
     struct pc_engine *engine;
     size_t max_open, max_running, max_rows;
+    bool shares_lanes;
     size_t max_prompt_rows;      /* rows of prompts in a step that answers are waiting for */
     uint64_t max_pages, n_pages; /* of keys and values: planned, and reserved by sequences of ours */
     bool has_floor;

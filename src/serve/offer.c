@@ -32,7 +32,7 @@ static int open_desk(
     desk->engine = engine;
     desk->n_wide = (size_t)pc_engine_config(engine)->hidden_size;
     pc_engine_arithmetic(engine, desk->arithmetic, sizeof desk->arithmetic);
-    const struct pc_scheduler_options o = {.max_running = max_running};
+    const struct pc_scheduler_options o = {.max_running = max_running, .shares_lanes = true};
     int rc = pc_scheduler_new(engine, &o, &desk->scheduler, err);
     if (rc == 0) {
         desk->n_lanes = pc_scheduler_room(desk->scheduler) / 2; /* twice as many may be open */

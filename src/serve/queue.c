@@ -24,7 +24,7 @@ static struct pc_client *find_client(struct pc_queue *queue, const char *name)
 
 static void drop_client(struct pc_queue *queue, struct pc_client *c)
 {
-    if (c->n_waiting + c->n_running > 0)
+    if (c->n_requests > 0)
         return;
     struct pc_client **at = &queue->clients;
     while (*at != c)
@@ -46,6 +46,7 @@ enum pc_queue_verdict pc_queue_add(struct pc_queue *queue, struct pc_queued *q, 
     *(queue->last ? &queue->last->next : &queue->first) = q;
     queue->last = q;
     queue->n++;
+    c->n_requests++;
     c->n_waiting++;
     return PC_QUEUE_TAKEN;
 }
@@ -68,21 +69,27 @@ void pc_queue_remove(struct pc_queue *queue, struct pc_queued *q, bool runs)
     q->prev = q->next = NULL;
     queue->n--;
     q->client->n_waiting--;
-    q->client->n_running += runs;
-    if (!runs) {
-        drop_client(queue, q->client);
-        q->client = NULL;
-    }
+    if (!runs)
+        pc_queue_done(queue, q);
 }
 
 void pc_queue_turn(struct pc_queue *queue, struct pc_queued *q)
 {
     q->client->last_turn = ++queue->n_turns;
+    q->client->n_running++;
+    q->n_running++;
+}
+
+void pc_queue_prompt_done(struct pc_queued *q)
+{
+    q->client->n_running--;
+    q->n_running--;
 }
 
 void pc_queue_done(struct pc_queue *queue, struct pc_queued *q)
 {
-    q->client->n_running--;
+    q->client->n_requests--;
+    q->client->n_running -= q->n_running;
     drop_client(queue, q->client);
     q->client = NULL;
 }

@@ -14,7 +14,8 @@
 struct pc_client {
     struct pc_client *next;
     char name[80];
-    size_t n_waiting, n_running;
+    size_t n_requests, n_waiting; /* all of them; those in the queue */
+    size_t n_running;             /* prompts under way, of requests in the queue too */
     uint64_t last_turn;
 };
 
@@ -22,6 +23,7 @@ struct pc_client {
 struct pc_queued {
     struct pc_queued *prev, *next;
     struct pc_client *client;
+    size_t n_running; /* prompts of it under way */
 };
 
 /** `{.max = N}` is empty. */
@@ -44,10 +46,12 @@ struct pc_queued *pc_queue_next(const struct pc_queue *queue);
 /** Take it off; runs: it goes on to be computed, until pc_queue_done. */
 void pc_queue_remove(struct pc_queue *queue, struct pc_queued *q, bool runs);
 
-/** A turn was given to q's client: others come before its next. */
+/** A turn was given to q's client, for a prompt of q, which waits or runs: others come before its next. */
 void pc_queue_turn(struct pc_queue *queue, struct pc_queued *q);
+/** And that prompt is done. */
+void pc_queue_prompt_done(struct pc_queued *q);
 
-/** What was removed to run is done. */
+/** What was removed to run is done, with every prompt of it. */
 void pc_queue_done(struct pc_queue *queue, struct pc_queued *q);
 
 #endif

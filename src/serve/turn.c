@@ -376,6 +376,9 @@ static void on_done(void *ctx, int32_t i_sample, const struct pc_answer *answer)
     if (--p->n_left > 0)
         return;
     p->handle = 0;
+    pthread_mutex_lock(&t->server->lock);
+    pc_queue_prompt_done(&t->queued);
+    pthread_mutex_unlock(&t->server->lock);
     if (--t->n_left == 0)
         end_turn(t);
 }

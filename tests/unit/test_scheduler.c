@@ -374,6 +374,38 @@ static void test_samples_share_the_prompt(void **state)
     teardown(&r);
 }
 
+/* A request of many samples leaves lanes to those that come after it: as soon as one of its samples is done,
+ * or else, behind all of them. */
+static void test_samples_share_the_lanes(void **state)
+{
+    (void)state;
+    static struct item items[N_ITEMS];
+    for (int shares = 0; shares < 2; shares++) {
+        struct rig r;
+        setup(&r, (struct pc_engine_options){.n_threads = 1},
+            (struct pc_scheduler_options){.max_running = 2, .shares_lanes = shares});
+        make_items(items);
+        items[0].r.max_tokens = items[1].r.max_tokens = 6;
+        items[0].r.n_samples = 4;
+        items[0].r.sampler.temperature = 1;
+        items[1].r.n_eos = 0;
+        submit(r.s, &items[0], NULL);
+        while (pc_scheduler_stats(r.s).n_decoded == 0)
+            step(r.s);
+        submit(r.s, &items[1], NULL);
+        while (items[1].n_done == 0)
+            step(r.s);
+        if (shares)
+            assert_in_range(items[0].n_done, 2, 3);
+        else
+            assert_int_equal(items[0].n_done, 4);
+        while (pc_scheduler_n_open(r.s))
+            step(r.s);
+        assert_int_equal(items[0].n_done, 4);
+        teardown(&r);
+    }
+}
+
 /* Logits of every position, whatever is known of the prompt, in steps of few that may have them. */
 static void test_logits_of_a_prompt(void **state)
 {
@@ -739,6 +771,7 @@ int main(void)
         cmocka_unit_test(test_company_changes_nothing),
         cmocka_unit_test(test_beginnings_are_computed_once),
         cmocka_unit_test(test_samples_share_the_prompt),
+        cmocka_unit_test(test_samples_share_the_lanes),
         cmocka_unit_test(test_logits_of_a_prompt),
         cmocka_unit_test(test_stops),
         cmocka_unit_test(test_failures),

@@ -55,6 +55,39 @@ static void test_queue_is_fair(void **state)
     assert_int_equal(queue.n, 0);
 }
 
+/* A request of many prompts has as much under way as prompts were begun: it does not count as nothing until
+ * the last of them is. */
+static void test_queue_counts_prompts(void **state)
+{
+    (void)state;
+    struct pc_queue queue = {.max = 16};
+    struct pc_queued prompts, one, two;
+    pc_queue_add(&queue, &one, "one");
+    pc_queue_turn(&queue, &one);
+    pc_queue_remove(&queue, &one, true);
+    pc_queue_add(&queue, &prompts, "many");
+    pc_queue_add(&queue, &two, "one");
+    assert_ptr_equal(pc_queue_next(&queue), &prompts);
+    pc_queue_turn(&queue, &prompts);
+    pc_queue_turn(&queue, &prompts);
+    assert_ptr_equal(pc_queue_next(&queue), &two);
+    pc_queue_turn(&queue, &two);
+    pc_queue_turn(&queue, &two); /* both have two or more under way */
+    pc_queue_prompt_done(&prompts);
+    assert_ptr_equal(pc_queue_next(&queue), &prompts);
+    pc_queue_prompt_done(&two);
+    pc_queue_prompt_done(&two);
+    pc_queue_turn(&queue, &prompts);
+    assert_ptr_equal(pc_queue_next(&queue), &two);
+    pc_queue_remove(&queue, &two, true);
+    pc_queue_done(&queue, &two);
+    assert_int_equal(one.client->n_running, 1);
+    pc_queue_done(&queue, &one);
+    pc_queue_remove(&queue, &prompts, true); /* with one that was not told to be done */
+    pc_queue_done(&queue, &prompts);
+    assert_null(queue.clients);
+}
+
 static void test_queue_is_bounded(void **state)
 {
     (void)state;
@@ -275,6 +308,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_queue_is_fair),
+        cmocka_unit_test(test_queue_counts_prompts),
         cmocka_unit_test(test_queue_is_bounded),
         cmocka_unit_test(test_likeliest),
         cmocka_unit_test(test_notebook),
