@@ -64,7 +64,7 @@ int pc_chat_complain(const struct pc_chat *c, const struct paco_error *err)
 static void say_end(const struct pc_chat *c)
 {
     const char *why = pc_chat_ended(c->answerer);
-    if (strcmp(why, "cancelled") == 0)
+    if (strcmp(why, "cancelled") == 0 && c->interactive)
         pc_command_note(c->self, "stopped; what came stays in the conversation (/undo takes it back)");
     else if (strcmp(why, "context") == 0)
         pc_command_warn(c->self,
@@ -73,10 +73,10 @@ static void say_end(const struct pc_chat *c)
             pc_chat_context(c->answerer));
     else if (strcmp(why, "length") == 0)
         pc_command_note(c->self, "%s",
-            pc_chat_context(c->answerer) ? "the answer was cut off at its most tokens (/set tokens N)"
-                                         : "the answer was cut off at its most tokens, or the server's "
-                                           "context is full (/set tokens N, "
-                                           "/undo, /new)");
+            pc_chat_context(c->answerer)
+                ? "the answer was cut off: it had the most tokens allowed (/set tokens N)"
+                : "the answer was cut off: it had the most tokens allowed, or the "
+                  "server's context is full (/set tokens N, /undo, /new)");
 }
 
 static void say_figures(const struct pc_chat *c)
@@ -91,9 +91,35 @@ static void say_figures(const struct pc_chat *c)
 
 /* ---- turns ---- */
 
+void pc_chat_changed(struct pc_chat *c)
+{
+    c->is_counted = c->is_same = false;
+}
+
+/* Nothing came: there is the former answer again, or else the question is taken back. */
+static int restore(struct pc_chat *c, const char *former, bool stopped)
+{
+    struct paco_error err = {0};
+    if (!former)
+        pc_talk_pop(&c->talk);
+    else if (pc_talk_add(&c->talk, "assistant", former, strlen(former), &err) < 0)
+        return pc_chat_complain(c, &err);
+    if (former)
+        pc_command_note(c->self, "the answer before stays");
+    else if (stopped && c->interactive)
+        pc_command_note(c->self, "stopped; your message was taken back");
+    return 0;
+}
+
+/* On a pipe nobody types the next message: Ctrl-C ends all. So does a reader that left, which main tells. */
+static int stopped_code(const struct pc_chat *c)
+{
+    return ferror(stdout) ? PACO_EIO : c->interactive ? 0 : PACO_ECANCELLED;
+}
+
 /* Answer what is there. What was said before an error or a Ctrl-C stays; a question without any answer does
- * not. */
-static int answer(struct pc_chat *c)
+ * not. former: the answer that another one is to replace, or NULL. */
+static int answer(struct pc_chat *c, const char *former)
 {
     struct pc_buf text;
     struct paco_error err = {0};
@@ -107,12 +133,13 @@ static int answer(struct pc_chat *c)
     bool cancelled = rc == 0 && strcmp(pc_chat_ended(c->answerer), "cancelled") == 0;
     if (rc < 0)
         pc_chat_complain(c, &err);
+    pc_chat_changed(c);
     if (text.len == 0 && (rc < 0 || cancelled)) {
-        pc_talk_pop(&c->talk);
-        if (cancelled)
-            pc_command_note(c->self, "stopped; your message was taken back");
+        int kept = restore(c, former, cancelled);
+        rc = rc < 0 ? rc : kept;
     } else {
         struct paco_error own = {0};
+        c->is_counted = c->is_same = rc == 0;
         if (pc_talk_add(&c->talk, "assistant", text.data ? text.data : "", text.len, &own) < 0)
             rc = pc_chat_complain(c, &own);
         else if (rc == 0)
@@ -120,6 +147,8 @@ static int answer(struct pc_chat *c)
     }
     if (rc == 0)
         say_figures(c);
+    if (rc == 0 && cancelled)
+        rc = stopped_code(c);
     *c->interrupted = 0;
     pc_buf_release(&text);
     return rc;
@@ -130,19 +159,28 @@ int pc_chat_say(struct pc_chat *c, const char *text, size_t len)
     struct paco_error err = {0};
     if (pc_talk_add(&c->talk, "user", text, len, &err) < 0)
         return pc_chat_complain(c, &err);
-    return answer(c);
+    return answer(c, NULL);
 }
 
 int pc_chat_retry(struct pc_chat *c)
 {
-    if (pc_talk_ends_with(&c->talk, "assistant"))
-        pc_talk_pop(&c->talk);
-    if (!pc_talk_ends_with(&c->talk, "user"))
+    struct paco_error err = {0};
+    char *former = NULL;
+    size_t answered = pc_talk_ends_with(&c->talk, "assistant"), n = c->talk.n;
+    if (n <= answered || strcmp(c->talk.v[n - 1 - answered].role, "user") != 0)
         return PACO_ENOENT;
-    if (pc_chat_is_greedy(c->answerer))
+    if (answered) {
+        former = pc_strdup(c->talk.v[n - 1].content);
+        if (!former)
+            return pc_error_mem(&err, 0, "an answer"), pc_chat_complain(c, &err);
+        pc_talk_pop(&c->talk);
+    }
+    if (c->is_same && pc_chat_is_greedy(c->answerer))
         pc_command_note(c->self, "the best token is taken each time, so this is the same answer again; "
                                  "/set temp 0.8 draws");
-    return answer(c);
+    int rc = answer(c, former);
+    pc_free(former);
+    return rc;
 }
 
 /* "/help" is a command; "/etc/passwd holds what?" is not, and "//help" is how to say "/help". */

@@ -150,9 +150,7 @@ static int check_room(const struct pc_chat_answerer *a, size_t n, struct paco_er
         return 0;
     return pc_error_set(err, PACO_ELIMIT,
         "the conversation has %zu tokens with this message, and the context holds %d with the answer: /undo "
-        "takes "
-        "back "
-        "what was said last, /new begins again, -c allows more where the model does",
+        "takes back what was said last, /new begins again, -c allows more where the model does",
         n, a->context);
 }
 
@@ -294,7 +292,7 @@ void pc_chat_describe(const struct pc_chat_answerer *a, struct pc_buf *out)
 {
     char name[600], shown[600];
     if (a->w.api) {
-        pc_printable(a->w.model.model ? a->w.model.model : "its model", name, sizeof name);
+        pc_printable(a->w.model.model ? a->w.model.model : "the model", name, sizeof name);
         pc_buf_printf(out, "%s at %s", name, pc_http_shown_url(a->w.api, shown, sizeof shown));
         return;
     }

@@ -29,10 +29,9 @@ static int help(struct pc_chat *c, const char *arg)
     (void)arg;
     pc_buf_init(&b, 1 << 16);
     pc_chat_commands_help(&b);
-    pc_buf_puts(&b,
-        "A backslash at the end of a line goes on in the next; \"\"\" begins and ends several lines; "
-        "what is pasted is\none message. Ctrl-C stops an answer, Ctrl-D leaves. //word says /word to "
-        "the model.\n");
+    pc_buf_puts(&b, "A backslash at the end of a line goes on in the next; \"\"\" begins and ends\n"
+                    "several lines; what is pasted is one message. Ctrl-C stops an answer, Ctrl-D\n"
+                    "leaves. //word says /word to the model.\n");
     fputs(b.data ? b.data : "", stdout);
     pc_buf_release(&b);
     return 0;
@@ -49,8 +48,11 @@ static int set_system(struct pc_chat *c, const char *arg)
     }
     if (pc_talk_set_system(&c->talk, strcmp(arg, "-") == 0 ? NULL : arg, &err) < 0)
         return pc_chat_complain(c, &err);
-    pc_command_note(c->self, strcmp(arg, "-") == 0 ? "no system message from here on"
-                                                   : "it stands before the whole conversation from here on");
+    pc_chat_changed(c);
+    pc_command_note(c->self, strcmp(arg, "-") == 0
+                                 ? "no system message from here on"
+                                 : "the system message stands before the whole conversation "
+                                   "from here on");
     return 0;
 }
 
@@ -77,6 +79,7 @@ static int set_model(struct pc_chat *c, const char *arg)
             return pc_chat_complain(c, &err);
         pc_chat_answerer_close(c->answerer);
         c->answerer = other;
+        pc_chat_changed(c);
     }
     say_who(c);
     return 0;
@@ -92,6 +95,8 @@ static int set_format(struct pc_chat *c, const char *arg)
         return refuse(c, "no such format: raw, tulu, alpaca, vicuna, chatml, chatml-plain, llama2, llama3");
     if (*arg && pc_chat_set_format(c->answerer, format, &err) < 0)
         return pc_chat_complain(c, &err);
+    if (*arg)
+        pc_chat_changed(c);
     pc_command_note(c->self, "format %s", pc_format_name(pc_chat_format(c->answerer)));
     return 0;
 }
@@ -103,27 +108,30 @@ static const struct setting {
     size_t offset;
     bool is_count;
     double min, max;
+    const char *unset; /* what a model here is then asked with */
 } g_settings[] = {
-    {"temp", offsetof(struct pc_chat_settings, temperature), false, 0, 1e6},
-    {"top-k", offsetof(struct pc_chat_settings, top_k), true, 0, 1 << 24},
-    {"top-p", offsetof(struct pc_chat_settings, top_p), false, 0, 1},
-    {"min-p", offsetof(struct pc_chat_settings, min_p), false, 0, 1},
-    {"repeat-penalty", offsetof(struct pc_chat_settings, repetition_penalty), false, 0, 1e6},
-    {"seed", offsetof(struct pc_chat_settings, seed), true, 0, 9007199254740992.0},
-    {"tokens", offsetof(struct pc_chat_settings, tokens), true, 1, 1 << 24},
+    {"temp", offsetof(struct pc_chat_settings, temperature), false, 0, 1e6, "as the model says"},
+    {"top-k", offsetof(struct pc_chat_settings, top_k), true, 0, 1 << 24, "as the model says"},
+    {"top-p", offsetof(struct pc_chat_settings, top_p), false, 0, 1, "as the model says"},
+    {"min-p", offsetof(struct pc_chat_settings, min_p), false, 0, 1, "as the model says"},
+    {"repeat-penalty", offsetof(struct pc_chat_settings, repetition_penalty), false, 0, 1e6,
+        "as the model says"},
+    {"seed", offsetof(struct pc_chat_settings, seed), true, 0, 9007199254740992.0, "drawn at the start"},
+    {"tokens", offsetof(struct pc_chat_settings, tokens), true, 1, 1 << 24, "as many as fit"},
 };
 enum { N_SETTINGS = sizeof g_settings / sizeof *g_settings };
 
-static void print_settings(const struct pc_chat_settings *s)
+static void print_settings(const struct pc_chat_settings *s, bool api)
 {
     for (size_t i = 0; i < N_SETTINGS; i++) {
         const char *at = (const char *)s + g_settings[i].offset;
         double x = g_settings[i].is_count ? (double)*(const int64_t *)(const void *)at
                                           : *(const double *)(const void *)at;
         if (isnan(x) || (g_settings[i].is_count && x < 0))
-            printf("%-16s (not set: as the model says)\n", g_settings[i].name);
+            printf("%-16s (not set: %s)\n", g_settings[i].name,
+                api ? "as the endpoint says" : g_settings[i].unset);
         else
-            printf("%-16s %g\n", g_settings[i].name, x);
+            printf("%-16s %.15g\n", g_settings[i].name, x);
     }
 }
 
@@ -147,26 +155,33 @@ static int set(struct pc_chat *c, const char *arg)
     struct pc_chat_settings s = c->wishes.settings;
     size_t n = strcspn(arg, " \t");
     if (!*arg) {
-        print_settings(&s);
+        print_settings(&s, c->wishes.api != NULL);
         return 0;
     }
     for (size_t i = 0; i < N_SETTINGS; i++) {
         if (strncmp(g_settings[i].name, arg, n) != 0 || g_settings[i].name[n])
             continue;
         if (!store(&s, &g_settings[i], arg + n + strspn(arg + n, " \t"))) {
-            pc_command_warn(c->self, "/set %s wants a number from %g to %g", g_settings[i].name,
+            pc_command_warn(c->self, "/set %s wants a number from %.15g to %.15g", g_settings[i].name,
                 g_settings[i].min, g_settings[i].max);
             return PACO_EINVAL;
         }
         if (pc_chat_set(c->answerer, &s, &err) < 0)
             return pc_chat_complain(c, &err);
         c->wishes.settings = s;
+        c->is_same = false;
+        pc_command_note(c->self, "%s %s", g_settings[i].name, arg + n + strspn(arg + n, " \t"));
         return 0;
     }
     return refuse(c, "no such setting: temp, top-k, top-p, min-p, repeat-penalty, seed, tokens");
 }
 
 /* ---- the conversation ---- */
+
+static const char *plural(size_t n)
+{
+    return n == 1 ? "" : "s";
+}
 
 static int save(struct pc_chat *c, const char *arg)
 {
@@ -182,7 +197,8 @@ static int save(struct pc_chat *c, const char *arg)
             return refuse(c, "that file exists: /save FILE! replaces it");
         return pc_chat_complain(c, &err);
     }
-    pc_command_note(c->self, "%zu messages saved; generate -f and finetune read them, too", c->talk.n);
+    pc_command_note(c->self, "%zu message%s saved; generate -f and finetune read them, too", c->talk.n,
+        plural(c->talk.n));
     return 0;
 }
 
@@ -193,7 +209,8 @@ static int load(struct pc_chat *c, const char *arg)
         return refuse(c, "/load FILE");
     if (pc_talk_load(&c->talk, arg, &err) < 0)
         return pc_chat_complain(c, &err);
-    pc_command_note(c->self, "%zu messages", c->talk.n);
+    pc_chat_changed(c);
+    pc_command_note(c->self, "%zu message%s", c->talk.n, plural(c->talk.n));
     return 0;
 }
 
@@ -209,7 +226,9 @@ static int undo(struct pc_chat *c, const char *arg)
     (void)arg;
     if (!pc_talk_undo(&c->talk))
         return refuse(c, "nothing was said yet");
-    pc_command_note(c->self, "taken back; %zu messages are left", pc_talk_n_said(&c->talk));
+    pc_chat_changed(c);
+    size_t left = pc_talk_n_said(&c->talk);
+    pc_command_note(c->self, "taken back; %zu message%s left", left, left == 1 ? " is" : "s are");
     return 0;
 }
 
@@ -217,6 +236,7 @@ static int new (struct pc_chat *c, const char *arg)
 {
     (void)arg;
     pc_talk_clear(&c->talk);
+    pc_chat_changed(c);
     pc_command_note(c->self, "a new conversation");
     return 0;
 }
@@ -226,11 +246,12 @@ static int stats(struct pc_chat *c, const char *arg)
     const struct pc_chat_figures *f = pc_chat_figures(c->answerer);
     char rss[32];
     (void)arg;
-    printf("%zu messages", pc_talk_n_said(&c->talk));
-    if (f->n_prompt > 0 && pc_chat_context(c->answerer))
+    size_t said = pc_talk_n_said(&c->talk);
+    printf("%zu message%s", said, plural(said));
+    if (c->is_counted && f->n_prompt > 0 && pc_chat_context(c->answerer))
         printf(", %lld of %d tokens with the last answer", (long long)(f->n_prompt + f->n_output),
             pc_chat_context(c->answerer));
-    else if (f->n_prompt > 0)
+    else if (c->is_counted && f->n_prompt > 0)
         printf(", %lld tokens with the last answer", (long long)(f->n_prompt + f->n_output));
     putchar('\n');
     if (f->n_computed > 0)
@@ -259,8 +280,7 @@ static const struct word g_words[] = {
     {"system", "[TEXT]", "show or set the system message (-: none)", set_system},
     {"model", "[MODEL]", "show who answers, or let another one go on", set_model},
     {"format", "[NAME]", "show or set how the conversation is wrapped", set_format},
-    {"set", "[NAME VALUE]",
-        "show settings, or change one: temp, top-k, top-p, min-p, repeat-penalty, seed, tokens", set},
+    {"set", "[NAME VALUE]", "show settings, or change one of them (temp, seed, tokens, ...)", set},
     {"retry", "", "another answer to the last message", retry},
     {"undo", "", "take back the last message and its answer", undo},
     {"new", "", "begin again; the system message stays", new},

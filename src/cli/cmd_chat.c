@@ -184,6 +184,11 @@ static int run(const struct pc_command *self, int argc, char **argv)
     else if (v.api && (v.model.diff || v.model.adapter))
         code = pc_command_misuse(
             self, "--%s is for models here, not behind --api", v.model.diff ? "diff" : "adapter");
+    else if (v.api && (strcmp(v.format, "auto") != 0 || strcmp(v.bos, "auto") != 0 || v.context))
+        code = pc_command_misuse(self, "--%s is for models here: behind --api it is the endpoint's affair",
+            strcmp(v.format, "auto") != 0 ? "format"
+            : strcmp(v.bos, "auto") != 0  ? "bos"
+                                          : "context");
     else
         code = talk(&c, &v);
     pc_chat_input_close(c.input);

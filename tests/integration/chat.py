@@ -8,6 +8,7 @@ import re
 import select
 import signal
 import stat
+import subprocess
 import time
 
 from counting import ID, V, adapter, babbler, model as counting_model, one_hot
@@ -79,7 +80,7 @@ def on_a_terminal(model):
     ready(t, "and waits for a message")
     t.type("ab\r")
     t.see("cdef", "an answer is written")
-    t.see("cut off at its most tokens")
+    t.see("cut off: it had the most tokens allowed")
     ready(t, "and the next message is waited for")
     t.type("/set tokens 2\r")
     ready(t)
@@ -93,6 +94,18 @@ def on_a_terminal(model):
     t.see("6 messages, ", "/stats counts messages")
     t.see("of 256 tokens", "and tokens")
     ready(t)
+    t.type("/retry\r")
+    t.see("same answer again", "/retry of a greedy model says so")
+    ready(t)
+    t.type("/system s\r")
+    t.see("the system message stands before the whole conversation", "/system")
+    ready(t)
+    t.type("/stats\r")
+    case("/stats counts no tokens of another conversation", "tokens with the last answer" not in ready(t))
+    t.type("/retry\r")
+    case("with another system message it is not the same", "same answer again" not in ready(t))
+    t.type("/system -\r")
+    ready(t)
     t.type("/undo\r")
     t.see("taken back; 4 messages are left", "/undo takes one question and its answer")
     ready(t)
@@ -101,7 +114,7 @@ def on_a_terminal(model):
     ready(t)
     t.type("/help\r")
     t.see("/save FILE", "/help lists commands")
-    ready(t)
+    case("in 80 columns", all(len(line.rstrip()) < 80 for line in ready(t).split("\n")))
     t.type("abc\x03")
     t.see("(Ctrl-D or /quit leaves, /help shows commands)", "Ctrl-C at the prompt only drops the line")
     ready(t)
@@ -186,8 +199,12 @@ def stopping(model):
     t.type("/set tokens 0\r")
     t.see("/set tokens wants a number from 1", "settings have bounds")
     ready(t)
-    t.type("/set temp 1.5\r/set\r")
+    t.type("/set temp 1.5\r/set seed 12345678\r/set\r")
+    t.see("temp 1.5", "a change is said")
     t.see("temp             1.5", "/set shows them")
+    t.see("top-p            (not set: as the model says)", "and what stands for others")
+    t.see("seed             12345678", "in all digits")
+    t.see("tokens           (not set: as many as fit)", "no model says how long an answer is")
     ready(t)
     t.type("\x04")
     case("done", t.end() == 0)
@@ -254,6 +271,8 @@ def through_a_pipe(model):
     case("a NUL", done.returncode == 1 and "NUL" in done.stderr, done)
     for args, part in (([], "who is to answer?"), (["-m", "/nowhere"], "/nowhere"), (["--api", "x", "--diff", "d"], "--diff is for models here"),
                        (["--api", "x", "--adapter", "d"], "--adapter is for models here"),
+                       (["--api", "x", "--format", "tulu"], "--format is for models here"), (["--api", "x", "--bos", "never"], "--bos is for models here"),
+                       (["--api", "x", "-c", "99"], "--context is for models here"),
                        (["--api", "http://h", "--api-key-env", "NOT_SET"], "the environment has no NOT_SET"), (["-m", model, "hello"], "hello")):
         done = paco("chat", *args, input="")
         case("refused: %s" % " ".join(args)[:60], done.returncode in (1, 2) and part in done.stderr, done)
@@ -288,6 +307,26 @@ def as_training_saw_it():
         case("%s: only what is new is computed" % form, all(0 < new < n for n, new in read[-1:]) and read[1][1] < read[1][0], read)
 
 
+def piped_into(model, stop):
+    """A conversation on a pipe that ends in the middle of its first answer, and what it said."""
+    p = subprocess.Popen([PACO, "chat", "-m", model, "--format", "raw", "-c", "90000"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+    p.stdin.write(b"a\na\n")
+    p.stdin.close()
+    p.stdout.read(5)
+    stop(p)
+    out = b"" if p.stdout.closed else p.stdout.read()
+    said = p.stderr.read().decode()
+    return p.wait(), out, said
+
+
+def ends_of_pipes(model):
+    code, out, said = piped_into(model, lambda p: p.send_signal(signal.SIGINT))
+    case("Ctrl-C on a pipe ends it, not one answer", code in (-2, 130) and out.count(b"\n") == 1 and said == "", (code, out[-40:], said))
+    code, _, said = piped_into(model, lambda p: p.stdout.close())
+    case("a reader that left is no reason for words", code in (-13, 141) and said == "", (code, said))
+
+
 def behind_an_endpoint(model):
     api = Api()
 
@@ -307,7 +346,7 @@ def behind_an_endpoint(model):
         done = ask(faults=[fault])
         case("a stream: %s" % fault, done.returncode == 0 and done.stdout == ("all at once\n" if fault == "whole" else "Hello w\u00f6rld\n"), done)
     done = ask(faults=["length"])
-    case("an answer that was cut off says so", "cut off at its most tokens" in done.stderr, done)
+    case("an answer that was cut off says so", "cut off: it had the most tokens allowed" in done.stderr, done)
     done = ask(faults=[503, 429])
     case("busy is asked again", done.returncode == 0 and len(api.asked) == 3, (done, api.asked))
     for fault, part, out in (("break", "127.0.0.1", "Hel\n"), ("no end", None, None), ("error", "the cards caught fire", "Hel\n"), ("nonsense", "{not json", "Hel\n"),
@@ -338,6 +377,13 @@ def behind_an_endpoint(model):
     ready(t)
     t.type("/model other\r")
     t.see("other at http://127.0.0.1", "/model")
+    ready(t)
+    api.faults = [400]
+    t.type("/retry\r")
+    t.see("the answer before stays", "/retry that fails")
+    ready(t)
+    t.type("/stats\r")
+    t.see("2 messages", "takes nothing back")
     ready(t)
     api.delay, api.answer = 0, ["fine", "\x1b[2J", "\u202e", "\u009b"]
     t.type("and now?\r")
@@ -399,7 +445,9 @@ counting = counting_model("counting")
 on_a_terminal(counting)
 several_lines(counting)
 stopping(counting)
-ctrl_c(endless_model())
+endless = endless_model()
+ctrl_c(endless)
+ends_of_pipes(endless)
 control_characters()
 through_a_pipe(counting)
 as_training_saw_it()
