@@ -449,9 +449,14 @@ static int check_required(const struct parse *p)
             first = o;
     if (n > 1)
         return refuse_missing(p, n);
-    return n == 0 ? 0
-                  : pc_error_set(p->err, PACO_EINVAL, "option --%s %s is required: %s", first->name,
-                        first->arg ? first->arg : "", first->help);
+    if (n == 0)
+        return 0;
+    const struct pc_strings *words = &p->args->positional;
+    return words->n == 1
+               ? pc_error_set(p->err, PACO_EINVAL, "option --%s %s is required: did you mean --%s %s",
+                     first->name, first->arg ? first->arg : "", first->name, words->v[0])
+               : pc_error_set(p->err, PACO_EINVAL, "option --%s %s is required: %s", first->name,
+                     first->arg ? first->arg : "", first->help);
 }
 
 int pc_options_parse(const struct pc_option *table, const char *command, int argc, char **argv, void *values,

@@ -60,6 +60,19 @@ static int answer(struct job *j, struct paco_error *err)
     return pc_server_close(w.server, err);
 }
 
+/* Browsers send an origin without a path, not even a slash: what is compared with anything else never is it.
+ */
+static int check_origin(const char *origin, struct paco_error *err)
+{
+    const char *host = origin ? strstr(origin, "://") : NULL;
+    if (!origin || strcmp(origin, "*") == 0 || strcmp(origin, "null") == 0)
+        return 0;
+    if (host && host > origin && host[3] && !host[3 + strcspn(host + 3, "/?#, \t")])
+        return 0;
+    return pc_error_set(err, PACO_EINVAL,
+        "--cors %s: an origin is SCHEME://HOST or SCHEME://HOST:PORT, with nothing behind it", origin);
+}
+
 static int serve(struct job *j, struct paco_error *err)
 {
     const struct pc_serve_args *v = j->v;
@@ -92,6 +105,8 @@ static int run(const struct pc_command *self, int argc, char **argv)
     struct paco_error err = {0};
     pc_alloc_give_back();
     int rc = pc_tunes_parse(&v.diffs, &v.adapters, v.alias, &v.model, &j.tunes, &err);
+    if (rc == 0)
+        rc = check_origin(v.cors, &err);
     if (rc == PACO_EINVAL)
         code = pc_command_misuse(self, "%s", err.message);
     else if (rc == 0)

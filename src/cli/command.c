@@ -166,13 +166,25 @@ int pc_command_parse(const struct pc_command *self, int argc, char **argv, void 
     return -1;
 }
 
+/* A model given without its -m. */
+static bool lacks_model(const struct pc_command *self, const struct pc_args *args)
+{
+    for (size_t i = 0; self->options[i].name; i++)
+        if (self->options[i].short_name == 'm' && strcmp(self->options[i].name, "model") == 0)
+            return args->positional.n == 1 && !args->given[i];
+    return false;
+}
+
 int pc_command_parse_options(
     const struct pc_command *self, int argc, char **argv, void *values, struct pc_args *args)
 {
     int code = pc_command_parse(self, argc, argv, values, args);
     if (code >= 0 || !args->positional.n)
         return code;
-    code = pc_command_misuse(self, "'%s' belongs to no option", args->positional.v[0]);
+    const char *word = args->positional.v[0];
+    bool is_model = lacks_model(self, args);
+    code = pc_command_misuse(self, "'%s' belongs to no option%s%s%s", word,
+        is_model ? ": did you mean -m " : "", is_model ? word : "", is_model ? "?" : "");
     pc_args_release(args);
     return code;
 }

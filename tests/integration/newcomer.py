@@ -28,6 +28,17 @@ def slips(model):
     case("bounds are whole numbers", r.returncode == 2 and "outside 0 to 16777216" in r.stderr, r)
     r = paco("generate", "-m", model, "hello")
     case("a prompt without -p", r.returncode == 2 and "'hello' belongs to no option: give the prompt as -p TEXT" in r.stderr, r)
+    r = paco("serve", model)
+    case("a model without -m, which is needed", r.returncode == 2 and "did you mean --model %s\n" % model in r.stderr, r)
+    r = paco("chat", model)
+    case("a model without -m, which is not always needed", r.returncode == 2 and "belongs to no option: did you mean -m %s?" % model in r.stderr, r)
+    r = paco("chat", "-m", "nosuch.gguf")
+    case("a file's name is no model to pull", r.returncode == 1 and "there is no such directory or file" in r.stderr and "paco pull" not in r.stderr, r)
+    r = paco("chat", "-m", "some/model")
+    case("a name of the hub's is", r.returncode == 1 and "paco pull would get it" in r.stderr, r)
+    for origin in ("https://example.org/", "example.org", "https://a.org,https://b.org", "://a", "http://"):
+        r = paco("serve", "-m", model, "--cors", origin)
+        case("--cors with what no browser sends: %s" % origin, r.returncode == 2 and "SCHEME://HOST" in r.stderr, r)
     r = paco("recover", "base", "diff", "out")
     case("words without their options", r.returncode == 2 and "options --raw MODEL, --diff MODEL and --out DIR are required: "
          "did you mean --raw base --diff diff --out out" in r.stderr, r)

@@ -263,6 +263,8 @@ static void options_say_what_is_wrong(void **state)
     assert_string_equal(err.message, "unknown option --oot (did you mean --out?)");
     assert_int_equal(parse(&a, &rest, &err, 1, "--force"), PACO_EINVAL);
     assert_string_equal(err.message, "option --out DIR is required: where the tuned model goes");
+    assert_int_equal(parse(&a, &rest, &err, 1, "tuned"), PACO_EINVAL);
+    assert_string_equal(err.message, "option --out DIR is required: did you mean --out tuned");
     assert_int_equal(parse(&a, &rest, &err, 1, "--d"), PACO_EINVAL);
     assert_contains(err.message, "ambiguous");
     assert_int_equal(parse(&a, &rest, &err, 2, "--dtype", "f3"), PACO_EINVAL);
