@@ -22,6 +22,7 @@ enum {
     MAX_DROPPED = 64 << 20,   /* bytes of an unwanted body that are read so that its sender hears why */
     MAX_BODIES = 256 << 20,   /* of all requests together */
     STREAM_BLOCK = 16 << 10,
+    MAX_READ_HERE = 16 << 10, /* bytes of a body that take no time to speak of */
 };
 
 /* ---- connections ---- */
@@ -291,6 +292,22 @@ static enum MHD_Result send_fault(struct pc_exchange *x)
     return send_buffer(x, x->fault.status, "application/json", &x->reply);
 }
 
+/* libmicrohttpd reads from a connection that rests in its first call, as soon as that goes on: a side that
+ * was closed meanwhile would end it, answered or not. From the second call on it waits for nothing but the
+ * answer. */
+static bool may_rest(struct pc_exchange *x)
+{
+    bool may = x->called_again;
+    x->called_again = true;
+    return may;
+}
+
+static void rest(struct pc_exchange *x)
+{
+    x->suspended = true;
+    x->front->mhd->suspend(x->connection);
+}
+
 static ssize_t read_stream(void *cls, uint64_t pos, char *buf, size_t max)
 {
     (void)pos;
@@ -307,8 +324,7 @@ static ssize_t read_stream(void *cls, uint64_t pos, char *buf, size_t max)
     if (n == 0 && t->over) {
         result = MHD_CONTENT_READER_END_OF_STREAM;
     } else if (n == 0) {
-        x->suspended = true;
-        x->front->mhd->suspend(x->connection);
+        rest(x);
     }
     if (t->paused)
         pthread_cond_signal(&s->work);
@@ -336,19 +352,12 @@ static enum MHD_Result send_turn(struct pc_exchange *x)
     struct pc_turn *t = x->turn;
     if (t->call.stream)
         return begin_stream(x);
-    /* libmicrohttpd reads from a connection that rests in its first call, as soon as that goes on: a side
-     * that was closed meanwhile would end it, answered or not. From the second call on it waits for nothing
-     * but the answer. */
-    if (!x->called_again) {
-        x->called_again = true;
+    if (!may_rest(x))
         return MHD_YES;
-    }
     pthread_mutex_lock(&s->lock);
     bool over = t->over;
-    if (!over) {
-        x->suspended = true;
-        x->front->mhd->suspend(x->connection);
-    }
+    if (!over)
+        rest(x);
     pthread_mutex_unlock(&s->lock);
     return over ? send_buffer(x, t->status, "application/json", &t->out) : MHD_YES;
 }
@@ -369,6 +378,22 @@ static void submit(struct pc_exchange *x)
         pc_turn_free(t);
 }
 
+/* Have a large request read elsewhere. Returns whether the answer is yet to come. */
+static bool read_aside(struct pc_exchange *x)
+{
+    struct pc_front *f = x->front;
+    if (x->body.len <= MAX_READ_HERE || x->is_read || strcmp(x->route->method, "POST") != 0)
+        return false;
+    if (!may_rest(x))
+        return true;
+    pthread_mutex_lock(&f->server->lock);
+    bool put = pc_reader_put(&f->reader, x);
+    if (put)
+        rest(x);
+    pthread_mutex_unlock(&f->server->lock);
+    return put;
+}
+
 static enum MHD_Result answer(struct pc_exchange *x)
 {
     pthread_mutex_lock(&x->front->server->lock);
@@ -377,10 +402,13 @@ static enum MHD_Result answer(struct pc_exchange *x)
         x->link->whole = true;
     pthread_mutex_unlock(&x->front->server->lock);
     if (!x->fault.status && x->route) {
-        x->route->answer(x);
-        if (x->made)
-            submit(x);
+        if (read_aside(x))
+            return MHD_YES;
+        if (!x->is_read)
+            x->route->answer(x);
     }
+    if (x->made)
+        submit(x);
     if (!x->fault.status && x->reply.failed)
         pc_fault_set(&x->fault, 503, NULL, NULL, "out of memory");
     if (x->fault.status)
@@ -458,6 +486,8 @@ int pc_front_open(struct pc_server *s, struct pc_front **out, struct paco_error 
     if (!f->mhd)
         return PACO_EUNSUPPORTED;
     int rc = pc_listen(s->o.host, &s->port, &f->fd, err);
+    if (rc == 0)
+        rc = pc_reader_start(&f->reader, &s->lock, err);
     return rc < 0 ? rc : start(f, err);
 }
 
@@ -478,6 +508,7 @@ void pc_front_close(struct pc_front *f)
     if (!f)
         return;
     pc_front_quiesce(f);
+    pc_reader_stop(&f->reader);
     if (f->daemon)
         f->mhd->stop_daemon(f->daemon);
     pc_free(f->polls);

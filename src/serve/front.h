@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The HTTP side of a server: connections (front.c), and what each path answers (routes.c). All of it runs on
- * libmicrohttpd's thread, but for ticks and wakes. */
+ * libmicrohttpd's thread, but for ticks and wakes, and what large requests are answered by (reader.c). */
 #ifndef PC_SERVE_FRONT_H
 #define PC_SERVE_FRONT_H
 
@@ -32,7 +32,9 @@ struct pc_exchange {
     struct pc_buf body;  /* of the request */
     size_t n_dropped;    /* bytes of a body nobody wants */
     bool suspended;      /* under the lock */
-    bool called_again;   /* there is a turn, and libmicrohttpd asked for its answer before */
+    bool called_again;   /* all of it is here, and libmicrohttpd asked for the answer before */
+    bool is_read;        /* the route answered; under the lock while a reader has it */
+    struct pc_exchange *next_to_read;
 
     struct pc_fault fault;
     struct pc_offer *offer; /* held: what the request is read and answered by; NULL: not yet */
@@ -46,8 +48,18 @@ struct pc_exchange {
     struct pc_buf reply;
 };
 
+/** Who reads large requests, one after the other. `{0}` does not run. */
+struct pc_reader {
+    pthread_t thread;
+    pthread_mutex_t *lock; /* the server's; the rest is under it */
+    pthread_cond_t work;
+    struct pc_exchange *first, *last;
+    bool runs, must_end;
+};
+
 struct pc_front {
     struct pc_server *server;
+    struct pc_reader reader;
     const struct pc_mhd *mhd;
     struct MHD_Daemon *daemon;
     int fd;
@@ -75,6 +87,14 @@ struct pc_route {
     bool open;   /* no key is needed */
     void (*answer)(struct pc_exchange *x);
 };
+
+/** Begin to read. */
+int pc_reader_start(struct pc_reader *reader, pthread_mutex_t *lock, struct paco_error *err);
+/** Have x's route answer it; x, which rests, is woken with is_read set. What waited longer than a request may
+ * take is a fault instead. With the lock held. False, and nothing is done, once it is to stop. */
+bool pc_reader_put(struct pc_reader *reader, struct pc_exchange *x);
+/** Read what was put, and no more. Not with the lock held. */
+void pc_reader_stop(struct pc_reader *reader);
 
 /** The route of a request, or NULL with the fault. *tail is what follows it. */
 const struct pc_route *pc_route_find(

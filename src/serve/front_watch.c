@@ -57,12 +57,12 @@ static void look_for_gone(struct pc_front *f, double now)
     size_t n = 0, i = 0;
     for (const struct pc_exchange *x = f->exchanges; x && n < (size_t)f->server->o.max_connections;
          x = x->next)
-        if (x->suspended && x->link)
+        if (x->suspended && x->link && x->turn)
             f->polls[n++] = (struct pollfd){.fd = x->link->fd, .events = POLLRDHUP};
     if (n == 0 || poll(f->polls, n, 0) <= 0)
         return;
     for (struct pc_exchange *x = f->exchanges; x && i < n; x = x->next) {
-        if (!x->suspended || !x->link)
+        if (!x->suspended || !x->link || !x->turn)
             continue;
         short seen = f->polls[i++].revents;
         if (seen & (POLLHUP | POLLERR))

@@ -112,6 +112,7 @@ int pc_server_close(struct pc_server *s, struct paco_error *err)
             s->state = PC_SERVER_DRAINING;
         pthread_mutex_unlock(&s->lock);
         pc_front_quiesce(s->front);
+        pc_reader_stop(&s->front->reader);
         send_last(s);
     }
     pc_front_close(s->front);

@@ -9,10 +9,11 @@
  *     }
  *     rc = pc_server_close(s, &err);
  *
- * Three threads. libmicrohttpd's parses requests, makes ids of their texts and sends what there is; the
- * engine thread opens the model, owns scheduler and engine, and turns tokens into text; the caller's looks
- * after both: deadlines, clients that went away, pings. Between the first two stand a bounded queue and, for
- * each request, a bounded buffer of bytes. No request ends the process or takes memory beyond these bounds.
+ * Four threads. libmicrohttpd's parses requests, makes ids of their texts and sends what there is; another
+ * one reads those that are large; the engine thread opens the model, owns scheduler and engine, and turns
+ * tokens into text; the caller's looks after all of them: deadlines, clients that went away, pings. Before
+ * the engine thread stands a bounded queue and, for each request, behind it a bounded buffer of bytes. No
+ * request ends the process or takes memory beyond these bounds.
  */
 #ifndef PC_SERVE_SERVER_H
 #define PC_SERVE_SERVER_H

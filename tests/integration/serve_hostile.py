@@ -8,6 +8,7 @@ requests once."""
 import json
 import os
 import random
+import select
 import socket
 import struct
 import sys
@@ -200,6 +201,26 @@ def malformed_ones(s, want, n, seed):
     print("# %.1f s, %s, then %.2f MB resident" % (took, seen, s.rss() / 1e6), flush=True)
 
 
+def large(s, want):
+    """Requests that take long to read, some of whose clients do not wait: what others ask meanwhile is answered before them."""
+    body = request(json.dumps({"content": "ab c" * 2000000}).encode(), path=b"/tokenize")
+    open_now = [socket.create_connection((s.host, s.port), 60) for _ in range(6)]
+    for c in open_now:
+        c.sendall(body)
+    for c in open_now[1::2]:
+        c.close()
+    answered = 0
+    while answered < 100 and not select.select(open_now[::2], [], [], 0)[0]:
+        answered += s.get("/health")[0] == 200
+    case("others are answered while large requests are read", answered > 3, answered)
+    statuses = []
+    for c in open_now[::2]:
+        with c, c.makefile("rb") as f:
+            statuses.append(read_answer(f)[0])
+    case("and they are, too", statuses == [200] * 3, statuses)
+    case("healthy after large ones", healthy(s, want))
+
+
 def cut_short(s, want, path):
     """Somebody copies another file over the model's."""
     size = os.path.getsize(path)
@@ -239,6 +260,7 @@ def main():
         case("healthy after slow ones", healthy(s, want))
         if not SANITIZED:
             case("memory is flat", s.rss() < before + GROWTH, (before, s.rss()))
+        large(s, want)
         if len(sys.argv) <= 3:
             cut_short(s, want, os.path.join(model, "model.safetensors"))
         case("it ends as it should", s.end() == 0)
