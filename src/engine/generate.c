@@ -215,7 +215,7 @@ static int answer(struct pc_engine *engine, const struct pc_tokenizer *tok, stru
     int rc = decode(engine, seq, sampler, i_row, &out, g, err);
     settle(seq, g);
     if (rc == 0 && g->stop != PC_STOP_TEXT && !out.closed) {
-        if (tok)
+        if (tok && g->stop != PC_STOP_CANCELLED) // half a letter has its other half to come
             rc = pc_decoder_flush(&out.decoder, &out.held, err);
         if (rc == 0)
             release(&out, true, &g->stop);

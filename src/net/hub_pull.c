@@ -83,8 +83,10 @@ static int check_space(const struct pull *p, struct paco_error *err)
         return 0;
     const double unit = need < 1000000000 ? 1e6 : 1e9;
     const char *name = unit == 1e6 ? "MB" : "GB";
-    pc_error_set(err, PACO_ENOSPC, "%.2f %s are to come, but %.2f %s are free there: %.2f %s short",
-        (double)need / unit, name, (double)left / unit, name, (double)(need + SPARE - left) / unit, name);
+    pc_error_set(err, PACO_ENOSPC,
+        "%.2f %s are to come, but %.2f %s are free there, and %.2f %s stay free: %.2f %s short",
+        (double)need / unit, name, (double)left / unit, name, SPARE / unit, name,
+        (double)(need + SPARE - left) / unit, name);
     pc_error_path(err, p->store.hub);
     return PACO_ENOSPC;
 }

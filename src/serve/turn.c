@@ -368,7 +368,8 @@ static void on_done(void *ctx, int32_t i_sample, const struct pc_answer *answer)
     if (answer->error)
         fail(t, answer->error);
     s->stop = answer->stop;
-    s->n_tokens = answer->n_chosen;
+    if (answer->n_chosen > s->n_tokens) // one that was stopped from outside has what was taken until then
+        s->n_tokens = answer->n_chosen;
     p->n_cached = answer->n_known;
     place_echo(p);
     if (!t->fault.status && answer->stop != PC_STOP_CANCELLED)

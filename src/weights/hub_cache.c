@@ -146,8 +146,7 @@ char *pc_hub_cache_find(const char *name, struct paco_error *err)
     if (!model)
         pc_error_mem(err, strlen(hub), "a path");
     else if (!pc_path_is_dir(model))
-        pc_error_set(err, PACO_ENOENT, "'%s' is not in the Hugging Face cache (%s)%s", name, hub,
-            strchr(name, '/') ? "; paco pull would get it from the hub" : "");
+        pc_error_set(err, PACO_ENOENT, "'%s' is not in the Hugging Face cache (%s)", name, hub);
     else
         found = find_snapshot(model, name, revision, err);
     pc_free(model);

@@ -56,9 +56,10 @@ static char *similar_sibling(const char *path)
 static void not_found(const char *name, const struct paco_error *cache, struct paco_error *err)
 {
     char *similar = similar_sibling(name);
-    pc_error_set(err, PACO_ENOENT, "no model '%s': there is no such directory or file%s%.500s%s%s%s", name,
-        cache->code ? "; " : "", cache->message, similar ? " (did you mean '" : "", similar ? similar : "",
-        similar ? "'?)" : "");
+    pc_error_set(err, PACO_ENOENT, "no model '%s': there is no such directory or file%s%.500s%s%s%s%s", name,
+        cache->code ? "; " : "", cache->message,
+        cache->code && strchr(name, '/') ? "; paco pull would get it from the hub" : "",
+        similar ? " (did you mean '" : "", similar ? similar : "", similar ? "'?)" : "");
     pc_free(similar);
 }
 

@@ -9,7 +9,7 @@ import signal
 import socket
 import time
 
-from counting import model
+from counting import babbler, model
 from serving import Server, until
 from tiny import PACO, case, finish, paco, work
 
@@ -112,6 +112,18 @@ def words(m):
     case("a log that cannot be", done.returncode == 1 and "the log" in done.stderr, done)
 
 
+def unfinished(m):
+    """One that leaves in the middle: what it was sent is counted."""
+    path = work("log", "unfinished")
+    with Server("-m", m, "--log", path) as s:
+        events = s.stream(TEXT, {"prompt": "abc", "max_tokens": 1000, "n": 64, "temperature": 1, "logit_bias": {"2": -100}})
+        for _ in range(3):
+            next(events)
+        events.close()
+        case("one that left in the middle", logged(path, 1) and lines(path)[0]["status"] == 499 and lines(path)[0]["completion_tokens"] >= 3, lines(path))
+        case("is in the sums, too", until(lambda: s.metrics()["paco_completion_tokens_total"] == lines(path)[0]["completion_tokens"]), s.metrics())
+
+
 def manager(m, abstract):
     """What systemd would hear."""
     name = "\0paco-test-%d" % os.getpid() if abstract else work("notify")
@@ -167,6 +179,7 @@ def main():
     m = model("counts")
     log(m)
     words(m)
+    unfinished(babbler())
     manager(m, False)
     manager(m, True)
     terminal(m, False)

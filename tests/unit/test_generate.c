@@ -138,10 +138,10 @@ static void test_characters(void **state)
     expect(r, "y", (struct pc_generate_options){.max_tokens = 3}, "z \ufffd", PC_STOP_LENGTH, 3);
 }
 
-static int stop_at_once(void *ctx, const struct pc_progress_event *event)
+static int stop_behind(void *ctx, const struct pc_progress_event *event)
 {
-    (void)ctx;
-    return event->done >= 2;
+    const uint64_t *n = ctx;
+    return event->done >= *n;
 }
 
 static void test_cancel(void **state)
@@ -151,11 +151,16 @@ static void test_cancel(void **state)
     expect(r, "a", (struct pc_generate_options){.max_tokens = 20}, "bcd", PC_STOP_CANCELLED, 3);
     r->stop_after = 0;
     const char *const stops[] = {"cx"};
-    struct pc_progress progress = {.update = stop_at_once};
+    uint64_t n = 2;
+    struct pc_progress progress = {.update = stop_behind, .ctx = &n};
     /* asked between tokens; what was withheld is shown */
     expect(r, "a",
         (struct pc_generate_options){.max_tokens = 20, .stops = stops, .n_stops = 1, .progress = &progress},
         "bc", PC_STOP_CANCELLED, 2);
+    /* half a character, of which more would have come, is not */
+    n = 3;
+    expect(r, "y", (struct pc_generate_options){.max_tokens = 20, .progress = &progress}, "z ",
+        PC_STOP_CANCELLED, 3);
 }
 
 /* A longer prompt that begins the same computes only what is new, and answers the same. */
