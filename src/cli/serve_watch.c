@@ -81,15 +81,17 @@ static void say_lost(struct pc_watch *w)
 
 /* ---- reloads ---- */
 
-static void reload_keys(struct pc_watch *w)
+static void reload_secrets(struct pc_watch *w)
 {
     struct pc_secrets s;
     struct paco_error err = {0};
-    int rc = pc_secrets_read(w->args, &s, &err);
-    if (rc == 0)
-        rc = pc_server_set_keys(w->server, s.keys, s.n_keys, &err);
-    if (rc < 0)
+    if (pc_secrets_read(w->args, &s, &err) < 0)
+        complain(
+            w, w->args->cert ? "keys and certificate stay as they were" : "the keys stay as they were", &err);
+    else if (pc_server_set_keys(w->server, s.keys, s.n_keys, &err) < 0)
         complain(w, "the keys stay as they were", &err);
+    else if (pc_server_set_tls(w->server, s.cert.data, s.cert_key.data, &err) < 0)
+        complain(w, "the certificate stays as it was", &err);
     pc_secrets_release(&s);
 }
 
@@ -102,7 +104,7 @@ static bool reload(struct pc_watch *w)
     pc_service_reloading();
     if (pc_serve_log_reopen(w->log, &err) < 0)
         complain(w, "lines go where they went", &err);
-    reload_keys(w);
+    reload_secrets(w);
     err = (struct paco_error){0};
     if (pc_server_reload(w->server, &err) == 0)
         return true;

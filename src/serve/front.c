@@ -10,7 +10,6 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,48 +17,11 @@
 #include <unistd.h>
 
 enum {
-    HEADER_MEMORY = 32 << 10, /* of a connection: request line and headers fit into half of it */
-    MAX_DROPPED = 64 << 20,   /* bytes of an unwanted body that are read so that its sender hears why */
-    MAX_BODIES = 256 << 20,   /* of all requests together */
+    MAX_DROPPED = 64 << 20, /* bytes of an unwanted body that are read so that its sender hears why */
+    MAX_BODIES = 256 << 20, /* of all requests together */
     STREAM_BLOCK = 16 << 10,
     MAX_READ_HERE = 16 << 10, /* bytes of a body that take no time to speak of */
 };
-
-/* ---- connections ---- */
-
-static void on_link(
-    void *cls, struct MHD_Connection *c, void **context, enum MHD_ConnectionNotificationCode code)
-{
-    struct pc_front *f = cls;
-    struct pc_link *link = *context;
-    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        const union MHD_ConnectionInfo *info = f->mhd->connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
-        link = pc_alloc_zero(1, sizeof *link);
-        *context = link;
-        if (!link || !info)
-            return; /* its requests are refused */
-        link->fd = info->connect_fd;
-        link->since = pc_seconds();
-        int on = 1;
-        setsockopt(link->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        pthread_mutex_lock(&f->server->lock);
-        link->next = f->links;
-        if (f->links)
-            f->links->prev = link;
-        f->links = link;
-        f->n_links++;
-        pthread_mutex_unlock(&f->server->lock);
-    } else if (link) {
-        pthread_mutex_lock(&f->server->lock);
-        *(link->prev ? &link->prev->next : &f->links) = link->next;
-        if (link->next)
-            link->next->prev = link->prev;
-        f->n_links--;
-        pthread_mutex_unlock(&f->server->lock);
-        pc_free(link);
-        *context = NULL;
-    }
-}
 
 /* ---- the life of an exchange ---- */
 
@@ -79,7 +41,7 @@ static void link_exchange(struct pc_exchange *x)
     pthread_mutex_unlock(&f->server->lock);
 }
 
-static void on_completed(
+void pc_exchange_completed(
     void *cls, struct MHD_Connection *c, void **context, enum MHD_RequestTerminationCode code)
 {
     (void)c, (void)code;
@@ -416,7 +378,7 @@ static enum MHD_Result answer(struct pc_exchange *x)
     return x->turn ? send_turn(x) : send_buffer(x, x->status, x->type, &x->reply);
 }
 
-static enum MHD_Result handle(void *cls, struct MHD_Connection *c, const char *url, const char *method,
+enum MHD_Result pc_exchange_handle(void *cls, struct MHD_Connection *c, const char *url, const char *method,
     const char *version, const char *bytes, size_t *len, void **context)
 {
     struct pc_exchange *x = *context;
@@ -436,41 +398,6 @@ static enum MHD_Result handle(void *cls, struct MHD_Connection *c, const char *u
 
 /* ---- opening and closing ---- */
 
-static void say_nothing(void *cls, const char *fmt, va_list args)
-{
-    (void)cls, (void)fmt, (void)args;
-}
-
-static int start(struct pc_front *f, struct paco_error *err)
-{
-    const struct pc_server_options *o = &f->server->o;
-    const struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)(uintptr_t)o->cert},
-        {MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)(uintptr_t)o->cert_key}, {MHD_OPTION_END, 0, NULL}};
-    const struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
-    unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
-#ifdef __linux__
-    flags |= MHD_USE_EPOLL;
-#else
-    flags |= MHD_USE_AUTO;
-#endif
-    if (o->cert && f->mhd->is_feature_supported(MHD_FEATURE_TLS) != MHD_YES)
-        return pc_error_set(err, PACO_EUNSUPPORTED, "this libmicrohttpd was built without TLS");
-    f->daemon = f->mhd->start_daemon(flags | (o->cert ? MHD_USE_TLS : 0), 0, NULL, NULL, handle, f,
-        MHD_OPTION_EXTERNAL_LOGGER, say_nothing, NULL, MHD_OPTION_LISTEN_SOCKET, f->fd,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_MEMORY, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)o->max_connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)o->max_per_address,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(o->idle_seconds < 1 ? 1 : o->idle_seconds),
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, f, MHD_OPTION_NOTIFY_CONNECTION, on_link, f,
-        MHD_OPTION_ARRAY, o->cert ? tls : none, MHD_OPTION_END);
-    if (f->daemon)
-        return 0;
-    return o->cert
-               ? pc_error_set(err, PACO_EINVAL,
-                     "libmicrohttpd does not take this certificate and key (both are PEM files, and belong "
-                     "together)")
-               : pc_error_set(err, PACO_EIO, "libmicrohttpd does not start");
-}
-
 int pc_front_open(struct pc_server *s, struct pc_front **out, struct paco_error *err)
 {
     struct pc_front *f = pc_alloc_zero(1, sizeof *f);
@@ -488,15 +415,14 @@ int pc_front_open(struct pc_server *s, struct pc_front **out, struct paco_error 
     int rc = pc_listen(s->o.host, &s->port, &f->fd, err);
     if (rc == 0)
         rc = pc_reader_start(&f->reader, &s->lock, err);
-    return rc < 0 ? rc : start(f, err);
+    return rc < 0 ? rc : pc_gate_open(f, s->o.cert, s->o.cert_key, err);
 }
 
 void pc_front_quiesce(struct pc_front *f)
 {
     if (f->fd < 0)
         return;
-    if (f->daemon)
-        f->mhd->quiesce_daemon(f->daemon);
+    pc_gate_quiesce(f);
     close(f->fd);
     if (pc_listen_path(f->server->o.host))
         unlink(pc_listen_path(f->server->o.host));
@@ -509,8 +435,7 @@ void pc_front_close(struct pc_front *f)
         return;
     pc_front_quiesce(f);
     pc_reader_stop(&f->reader);
-    if (f->daemon)
-        f->mhd->stop_daemon(f->daemon);
+    pc_gate_close(f);
     pc_free(f->polls);
     pc_free(f);
 }

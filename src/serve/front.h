@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The HTTP side of a server: connections (front.c), and what each path answers (routes.c). All of it runs on
- * libmicrohttpd's thread, but for ticks and wakes, and what large requests are answered by (reader.c). */
+/* The HTTP side of a server: connections (gate.c), requests (front.c), and what each path answers (routes.c).
+ * All of it runs on libmicrohttpd's thread, but for ticks and wakes, and what large requests are answered by
+ * (reader.c). */
 #ifndef PC_SERVE_FRONT_H
 #define PC_SERVE_FRONT_H
 
@@ -61,7 +62,7 @@ struct pc_front {
     struct pc_server *server;
     struct pc_reader reader;
     const struct pc_mhd *mhd;
-    struct MHD_Daemon *daemon;
+    struct pc_gate *gate; /* the newest one (gate.c); the caller's thread's */
     int fd;
     /* Under the server's lock. */
     struct pc_exchange *exchanges;
@@ -70,6 +71,23 @@ struct pc_front {
     uint64_t body_bytes;  /* of all requests */
     struct pollfd *polls; /* room for max_connections */
 };
+
+/** Let connections in, with TLS if there is a certificate, instead of those that were let in before: these go
+ * on as they are. The same certificate changes nothing, nor does none. Errors: PACO_EINVAL when libmicrohttpd
+ * does not take certificate and key; nothing is changed then. This and the next ones are for the caller's
+ * thread, without the lock. */
+int pc_gate_open(struct pc_front *f, const char *cert, const char *key, struct paco_error *err);
+/** Let no more in. */
+void pc_gate_quiesce(struct pc_front *f);
+/** Release what was replaced, once its connections are gone. */
+void pc_gate_tick(struct pc_front *f, double now);
+void pc_gate_close(struct pc_front *f);
+
+/** libmicrohttpd's: a request goes on; it is over. cls is the front. */
+enum MHD_Result pc_exchange_handle(void *cls, struct MHD_Connection *c, const char *url, const char *method,
+    const char *version, const char *bytes, size_t *len, void **context);
+void pc_exchange_completed(
+    void *cls, struct MHD_Connection *c, void **context, enum MHD_RequestTerminationCode code);
 
 /** A header of the request, borrowed, or NULL. */
 const char *pc_exchange_header(const struct pc_exchange *x, const char *name);

@@ -74,6 +74,12 @@ void pc_server_tick(struct pc_server *s)
     pthread_mutex_lock(&s->lock);
     pc_front_tick(s->front, pc_seconds());
     pthread_mutex_unlock(&s->lock);
+    pc_gate_tick(s->front, pc_seconds());
+}
+
+int pc_server_set_tls(struct pc_server *s, const char *cert, const char *cert_key, struct paco_error *err)
+{
+    return s->o.cert && s->front->fd >= 0 ? pc_gate_open(s->front, cert, cert_key, err) : 0;
 }
 
 void pc_server_drain(struct pc_server *s)

@@ -88,6 +88,11 @@ enum pc_reload pc_server_reloaded(struct pc_server *s, struct paco_error *err);
 /** Other keys for requests that come from now on; keys are not needed afterwards. PACO_EMEM. */
 int pc_server_set_keys(struct pc_server *s, const char *const *keys, size_t n, struct paco_error *err);
 
+/** Another certificate, with its key, for connections that come from now on; neither is needed afterwards.
+ * Does nothing without TLS, or once it drains. Errors: PACO_EINVAL when libmicrohttpd does not take them;
+ * PACO_EMEM. The certificate is then what it was. Not beside pc_server_tick. */
+int pc_server_set_tls(struct pc_server *s, const char *cert, const char *cert_key, struct paco_error *err);
+
 /** Take nothing new, finish what is there, then end. */
 void pc_server_drain(struct pc_server *s);
 /** End at once whatever is under way, and release everything. Returns the error that ended it, if one did.

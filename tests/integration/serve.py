@@ -15,7 +15,7 @@ import threading
 
 from counting import ID, V, babbler, model
 from serving import Server, until
-from tiny import SANITIZED, case, finish, paco, work
+from tiny import SANITIZED, case, finish, paco, work, write
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 
@@ -314,11 +314,35 @@ def addresses(m):
     case("no model", done.returncode == 1 and "nothing" in done.stderr, done)
 
 
-def tls(m):
-    cert, key = work("cert.pem"), work("key.pem")
+def certificate(name):
+    """A new certificate and its key, at the same two places whenever it is called with the same name; whether there is one."""
+    cert, key = work(name + ".pem"), work(name + "-key.pem")
     made = subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-keyout", key, "-out", cert,
                            "-days", "2", "-nodes", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"], capture_output=True)
-    if not case("a certificate for TLS", made.returncode == 0, made):
+    return (cert, key) if case("a certificate for TLS", made.returncode == 0, made) else (None, None)
+
+
+def handshake(s):
+    """A connection over TLS, whatever certificate there is."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context.wrap_socket(socket.create_connection((s.host, s.port), 30))
+
+
+def shown(s):
+    """The certificate a new connection gets, as PEM."""
+    with handshake(s) as c:
+        return ssl.DER_cert_to_PEM_cert(c.getpeercert(True)).strip()
+
+
+def text_of(path):
+    with open(path) as f:
+        return f.read().strip()
+
+
+def tls(m):
+    cert, key = certificate("cert")
+    if not cert:
         return
     with Server("-m", m, "--tls-cert", cert, "--tls-key", key) as s:
         with socket.create_connection((s.host, s.port)) as plain:
@@ -330,6 +354,38 @@ def tls(m):
     case("a certificate alone", done.returncode == 2 and "belong together" in done.stderr, done)
     done = paco("serve", "-m", m, "--tls-cert", key, "--tls-key", cert, "--port", 0)
     case("the wrong way round", done.returncode == 2 and "certificate" in done.stderr, done)
+    empty = write(work("empty.pem"), b"")
+    done = paco("serve", "-m", m, "--tls-cert", empty, "--tls-key", empty, "--port", 0)
+    case("an empty certificate is not a wish to go without", done.returncode == 2 and "certificate" in done.stderr, done)
+    tls_reloaded(m, cert, key)
+
+
+def tls_reloaded(m, cert, key):
+    """Another certificate, while somebody holds a connection; then one that is none."""
+    with Server("-m", m, "--tls-cert", cert, "--tls-key", key) as s:
+        first = text_of(cert)
+        case("the certificate", shown(s) == first)
+        with handshake(s) as held:
+            held.sendall(b"POST /v1/completions HTTP/1.0\r\nContent-Length: 64\r\n\r\n")  # its body comes later
+            certificate("cert")
+            s.process.send_signal(signal.SIGHUP)
+            s.hear(": reloaded")
+            second = text_of(cert)
+            case("another one after a hang-up", shown(s) == second != first)
+            held.sendall(json.dumps({"prompt": "abc", "max_tokens": 1}).encode().ljust(64))
+            answer = b"".join(iter(lambda: held.recv(4096), b""))
+            case("who was there before is answered", b" 200 " in answer and b"choices" in answer, answer)
+            for bad in (b"none", b""):
+                write(cert, bad)
+                s.process.send_signal(signal.SIGHUP)
+                line = s.hear("stays as it was")
+                s.hear(": reloaded")
+                case("%r is refused" % bad, "certificate" in line and shown(s) == second, line)
+            certificate("cert")
+            s.process.send_signal(signal.SIGHUP)
+            s.hear(": reloaded")
+            case("and a third one", shown(s) == text_of(cert) != second)
+        case("it ends", s.end() == 0)
 
 
 def company(m):
