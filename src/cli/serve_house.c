@@ -162,12 +162,14 @@ static void list_models(struct household *h, const struct pc_serve_args *v, stru
     const struct base *b = h->base;
     const char *name = v->alias ? v->alias : pc_served_base_name(&v->model, h->name, sizeof h->name);
     h->served[0] = pc_served_of(name, &b->a, b->spelling, v->temp);
+    h->served[0].stamp = b->stamp;
     for (size_t i = 0; i < h->n_tunes; i++) {
         const struct pc_tune *t = h->tunes[i];
         struct pc_served *m = &h->served[1 + i];
         *m = pc_served_of(t->name, &t->a, t->spelling ? t->spelling : b->spelling, v->temp);
         m->variant = t->variant;
         m->parent = name;
+        m->stamp = t->stamp;
         m->size = pc_variant_size(t->variant);
     }
     house->engine = b->engine;

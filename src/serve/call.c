@@ -152,17 +152,18 @@ static int read_sampling(struct pc_call *c, const struct pc_fields *f)
 
 /* ---- where answers end ---- */
 
-static int read_stop(struct pc_call *c, const json_t *v, struct pc_fault *fault)
+static int read_stop(
+    struct pc_call *c, const json_t *v, const char *param, const char *expected, struct pc_fault *fault)
 {
     if (!json_is_string(v))
-        return pc_field_wrong_type(fault, "stop", "a string or a list of strings", v);
+        return pc_field_wrong_type(fault, param, expected, v);
     size_t len = json_string_length(v);
     if (len == 0 || len > PC_CALL_MAX_STOP_SIZE)
-        return pc_fault_set(fault, 400, "invalid_value", "stop",
-            "Invalid value for 'stop': a text of %zu bytes; 1 to %d are expected.", len,
+        return pc_fault_set(fault, 400, "invalid_value", param,
+            "Invalid value for '%s': a text of %zu bytes; 1 to %d are expected.", param, len,
             PC_CALL_MAX_STOP_SIZE);
     const char *text;
-    int rc = pc_field_c_string(fault, "stop", v, &text);
+    int rc = pc_field_c_string(fault, param, v, &text);
     if (rc < 0)
         return rc;
     char *copy = pc_strdup(text);
@@ -185,7 +186,9 @@ static int read_stops(struct pc_call *c, const struct pc_fields *f)
         return pc_fault_set(f->fault, 503, NULL, NULL, "out of memory");
     int rc = 0;
     for (size_t i = 0; i < n && rc == 0; i++)
-        rc = read_stop(c, json_is_array(v) ? json_array_get(v, i) : v, f->fault);
+        rc = json_is_array(v)
+                 ? read_stop(c, json_array_get(v, i), pc_item_name("stop", i).text, "a string", f->fault)
+                 : read_stop(c, v, "stop", "a string or a list of strings", f->fault);
     c->n_stops = c->n_own_stops;
     for (size_t i = 0; i < n_model && rc == 0; i++)
         c->stops[c->n_stops++] = (char *)(uintptr_t)c->model->stops[i];
@@ -249,7 +252,9 @@ static int check_prompt(
 {
     size_t n = c->prompts[i].ids.n;
     int64_t answer = c->kind == PC_CALL_EMBEDDING ? 0 : c->max_tokens >= 0 ? c->max_tokens : 1;
-    const char *param = c->kind == PC_CALL_CHAT ? "messages" : c->kind == PC_CALL_TEXT ? "prompt" : "input";
+    const char *whole = c->kind == PC_CALL_CHAT ? "messages" : c->kind == PC_CALL_TEXT ? "prompt" : "input";
+    const struct pc_item_name item = pc_item_name(whole, i);
+    const char *param = c->n_prompts > 1 ? item.text : whole;
     if (n == 0)
         return pc_fault_set(fault, 400, "invalid_value", param, "'%s' has no tokens.", param);
     if ((int64_t)n + answer <= l->context)

@@ -44,17 +44,17 @@ static int read_role(const json_t *v, const char *param, const char **out, struc
 /* One part of a content: its text. */
 static int read_part(const json_t *part, const char *at, size_t i, struct pc_buf *out, struct pc_fault *fault)
 {
-    char param[96];
-    snprintf(param, sizeof param, "%s[%zu]", at, i);
+    char param[112];
+    const struct pc_item_name name = pc_item_name(at, i);
     if (!json_is_object(part))
-        return pc_field_wrong_type(fault, param, "an object", part);
+        return pc_field_wrong_type(fault, name.text, "an object", part);
     const json_t *type = json_object_get(part, "type"), *text = json_object_get(part, "text");
     if (!pc_field_is(type, "text")) {
-        snprintf(param, sizeof param, "%s[%zu].type", at, i);
+        snprintf(param, sizeof param, "%s.type", name.text);
         return pc_fault_set(fault, 400, "invalid_value", param,
             "Invalid value for '%s': only parts of type 'text' are supported.", param);
     }
-    snprintf(param, sizeof param, "%s[%zu].text", at, i);
+    snprintf(param, sizeof param, "%s.text", name.text);
     if (!json_is_string(text))
         return pc_field_wrong_type(fault, param, "a string", text ? text : json_null());
     const char *words;
@@ -79,19 +79,42 @@ static int read_content(
     return rc;
 }
 
+/* An assistant's turn without a content: it refused, in words of their own, or called tools, which nothing
+ * here can show to a model as it was taught them. */
+static int read_wordless(
+    struct pc_message *m, const json_t *o, const struct pc_item_name *at, struct pc_fault *fault)
+{
+    char param[112];
+    const json_t *refusal = json_object_get(o, "refusal");
+    if (json_array_size(json_object_get(o, "tool_calls")) > 0) {
+        snprintf(param, sizeof param, "%s.tool_calls", at->text);
+        return pc_fault_set(fault, 400, "unsupported_parameter", param,
+            "Unsupported parameter: '%s': calls of tools cannot be part of a conversation here.", param);
+    }
+    if (json_is_string(refusal)) {
+        snprintf(param, sizeof param, "%s.refusal", at->text);
+        return pc_field_c_string(fault, param, refusal, &m->content);
+    }
+    snprintf(param, sizeof param, "%s.content", at->text);
+    return pc_field_wrong_type(fault, param, "a string or a list of content parts", json_null());
+}
+
 static int read_message(struct talk *t, size_t at, const json_t *o, size_t i, struct pc_fault *fault)
 {
-    char param[64];
+    char param[112];
+    const struct pc_item_name name = pc_item_name("messages", i);
     struct pc_message *m = &t->messages[at];
-    snprintf(param, sizeof param, "messages[%zu]", i);
     if (!json_is_object(o))
-        return pc_field_wrong_type(fault, param, "an object", o);
-    snprintf(param, sizeof param, "messages[%zu].role", i);
+        return pc_field_wrong_type(fault, name.text, "an object", o);
+    snprintf(param, sizeof param, "%s.role", name.text);
     int rc = read_role(json_object_get(o, "role"), param, &m->role, fault);
     if (rc < 0)
         return rc;
-    snprintf(param, sizeof param, "messages[%zu].content", i);
-    return read_content(json_object_get(o, "content"), param, &t->joined[at], &m->content, fault);
+    const json_t *content = json_object_get(o, "content");
+    if (strcmp(m->role, "assistant") == 0 && (!content || json_is_null(content)))
+        return read_wordless(m, o, &name, fault);
+    snprintf(param, sizeof param, "%s.content", name.text);
+    return read_content(content, param, &t->joined[at], &m->content, fault);
 }
 
 static int read_talk(struct talk *t, const json_t *list, const char *system, struct pc_fault *fault)
@@ -151,7 +174,8 @@ int pc_call_read_messages(struct pc_call *c, const struct pc_fields *f)
 
 /* ---- texts and ids ---- */
 
-static int encode_text(struct pc_call *c, struct pc_call_prompt *p, const json_t *v, struct pc_fault *fault)
+static int encode_text(
+    struct pc_call *c, struct pc_call_prompt *p, const json_t *v, const char *param, struct pc_fault *fault)
 {
     const struct pc_served *m = c->model;
     struct paco_error err = {0};
@@ -168,7 +192,7 @@ static int encode_text(struct pc_call *c, struct pc_call_prompt *p, const json_t
         p->text = pc_strndup(json_string_value(v), p->len);
         rc = p->text ? 0 : pc_error_mem(&err, p->len, "a prompt");
     }
-    return rc < 0 ? pc_fault_of(fault, "prompt", &err) : 0;
+    return rc < 0 ? pc_fault_of(fault, param, &err) : 0;
 }
 
 static int copy_ids(
@@ -177,12 +201,12 @@ static int copy_ids(
     struct paco_error err = {0};
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *v = json_array_get(list, i);
-        if (!json_is_integer(v))
-            return pc_field_wrong_type(fault, param, "token ids", v);
         json_int_t id = json_integer_value(v);
+        if (!json_is_integer(v))
+            return pc_field_wrong_type(fault, pc_item_name(param, i).text, "a token id", v);
         if (id < 0 || id >= n_vocab)
-            return pc_fault_set(fault, 400, "invalid_value", param,
-                "Invalid value for '%s': token %zu is %lld; the model's vocabulary has %d.", param, i,
+            return pc_fault_set(fault, 400, "invalid_value", pc_item_name(param, i).text,
+                "Invalid value for '%s[%zu]': token %lld; the model's vocabulary has %d.", param, i,
                 (long long)id, n_vocab);
         if (pc_ids_add(&p->ids, (int32_t)id, &err) < 0)
             return pc_fault_of(fault, param, &err);
@@ -194,7 +218,7 @@ static int read_prompt(
     struct pc_call *c, struct pc_call_prompt *p, const json_t *v, const char *param, struct pc_fault *fault)
 {
     if (json_is_string(v))
-        return encode_text(c, p, v, fault);
+        return encode_text(c, p, v, param, fault);
     if (json_is_array(v))
         return copy_ids(p, v, param, c->model->n_vocab, fault);
     return pc_field_wrong_type(
@@ -213,7 +237,9 @@ int pc_call_read_prompts(struct pc_call *c, const struct pc_fields *f, const cha
         return pc_fault_set(f->fault, 400, "invalid_value", key,
             "Invalid value for '%s': %zu prompts; 1 to %d are expected.", key, n, PC_CALL_MAX_PROMPTS);
     int rc = add_prompt(c, n, f->fault);
+    if (!many && rc == 0)
+        return read_prompt(c, c->prompts, v, key, f->fault);
     for (size_t i = 0; i < n && rc == 0; i++)
-        rc = read_prompt(c, &c->prompts[i], many ? json_array_get(v, i) : v, key, f->fault);
+        rc = read_prompt(c, &c->prompts[i], json_array_get(v, i), pc_item_name(key, i).text, f->fault);
     return rc;
 }

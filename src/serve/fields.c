@@ -16,6 +16,13 @@ static struct name name_of(const struct pc_fields *f, const char *key)
     return n;
 }
 
+struct pc_item_name pc_item_name(const char *list, size_t i)
+{
+    struct pc_item_name n;
+    snprintf(n.text, sizeof n.text, "%.70s[%zu]", list, i);
+    return n;
+}
+
 const json_t *pc_field(const struct pc_fields *f, const char *key)
 {
     const json_t *v = json_object_get(f->object, key);

@@ -25,6 +25,12 @@ bool pc_field_is(const json_t *v, const char *text);
 /** The field, borrowed, or NULL when absent or null. */
 const json_t *pc_field(const struct pc_fields *f, const char *key);
 
+/** The name of a list's item: "stop[2]". */
+struct pc_item_name {
+    char text[96];
+};
+struct pc_item_name pc_item_name(const char *list, size_t i);
+
 /** "Invalid type for 'PARAM': expected EXPECTED, but got a string instead." */
 int pc_field_wrong_type(struct pc_fault *fault, const char *param, const char *expected, const json_t *found);
 /** A text as a C string, borrowed; NUL inside of it is refused. v is a string. */

@@ -138,11 +138,11 @@ static int read_ids(const json_t *list, struct pc_ids *ids, struct pc_fault *fau
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *v = json_array_get(list, i);
         if (!json_is_integer(v))
-            return pc_field_wrong_type(fault, "tokens", "token ids", v);
+            return pc_field_wrong_type(fault, pc_item_name("tokens", i).text, "a token id", v);
         json_int_t id = json_integer_value(v);
         if (id < 0 || id > INT32_MAX)
-            return pc_fault_set(fault, 400, "invalid_value", "tokens",
-                "Invalid value for 'tokens': %lld is no token id.", (long long)id);
+            return pc_fault_set(fault, 400, "invalid_value", pc_item_name("tokens", i).text,
+                "Invalid value for 'tokens[%zu]': %lld is no token id.", i, (long long)id);
         if (pc_ids_add(ids, (int32_t)id, &err) < 0)
             return pc_fault_of(fault, "tokens", &err);
     }

@@ -14,6 +14,7 @@ struct pc_served {
     const char *name;
     struct pc_variant *variant; /* NULL: the base itself */
     const char *parent;         /* the name of the base, of what is a variant; else NULL */
+    uint64_t stamp;             /* of the files it was read from: other files, another stamp */
     uint64_t size;              /* bytes that it takes beside the base; of the base 0 */
     int32_t n_vocab;            /* logits of a row */
     const struct pc_tokenizer *tok;

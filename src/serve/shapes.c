@@ -55,7 +55,8 @@ static void put_head(struct pc_buf *b, const struct pc_turn *t)
     pc_buf_printf(b, "{\"id\":\"%s\",\"object\":\"%s\",\"created\":%lld,\"model\":", t->id, object,
         (long long)t->created);
     pc_shape_text(b, t->call.model->name, strlen(t->call.model->name));
-    pc_buf_puts(b, ",\"choices\":[");
+    pc_buf_printf(
+        b, ",\"system_fingerprint\":\"fp_%010llx\",\"choices\":[", (unsigned long long)t->fingerprint);
 }
 
 static size_t index_of(const struct pc_part *p, int32_t i_sample)

@@ -4,8 +4,10 @@
 #include "serve/turn.h"
 
 #include "base/host.h"
+#include "base/map.h"
 #include "base/memory.h"
 #include "engine/stops.h"
+#include "paco/paco.h"
 #include "serve/server_parts.h"
 #include "serve/shapes.h"
 
@@ -67,6 +69,25 @@ struct pc_turn_tokens pc_turn_tokens(const struct pc_turn *t)
     return n;
 }
 
+static uint64_t mix_text(uint64_t hash, const char *text)
+{
+    for (; *text; text++)
+        hash = pc_hash_u64((unsigned char)*text + hash, hash);
+    return hash;
+}
+
+/* OpenAI's word for what answers may depend on beside their request: a client that gave a seed compares them.
+ * The program, its arithmetic, and the files of the base and of the fine-tune, in the form it has in memory.
+ */
+static uint64_t fingerprint(const struct pc_offer *o, const struct pc_served *m)
+{
+    uint64_t hash = mix_text(mix_text(0, paco_version()), o->desk->arithmetic);
+    const uint64_t facts[] = {o->house.models[0].stamp, m->stamp, m->size};
+    for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
+        hash = pc_hash_u64(facts[i] + hash, hash);
+    return hash >> 24;
+}
+
 int pc_turn_new(struct pc_server *server, struct pc_offer *offer, struct pc_call *call, struct pc_turn **out,
     struct paco_error *err)
 {
@@ -80,6 +101,7 @@ int pc_turn_new(struct pc_server *server, struct pc_offer *offer, struct pc_call
     t->arrived = t->last_out = pc_seconds();
     t->deadline = t->arrived + server->o.request_seconds;
     t->created = (int64_t)time(NULL);
+    t->fingerprint = fingerprint(offer, t->call.model);
     t->n_left = t->call.n_prompts;
     t->has_client = true;
     t->status = 200;

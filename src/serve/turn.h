@@ -64,7 +64,8 @@ struct pc_turn {
     char id[40];
     char client_name[80]; /* who asked, and where: for the log */
     const char *path;
-    int64_t created; /* seconds since 1970 */
+    int64_t created;      /* seconds since 1970 */
+    uint64_t fingerprint; /* 40 bits: what computes, and what of */
     double arrived, first_token, deadline;
     struct pc_fault fault; /* why it failed */
     bool paused, ending;

@@ -105,6 +105,15 @@ static void test_chat(void **state)
     assert_int_equal(pc_call_tokens(&c, &g_limits, 0), 8); /* the server's default */
     assert_int_equal(c.n_logprobs, -1);
     pc_call_release(&c);
+    /* An assistant that refused, as OpenAI's clients hand its turn back. */
+    struct pc_call said = taken(PC_CALL_CHAT, "{\"messages\":[{\"role\":\"assistant\",\"content\":\"cd\"}]}");
+    c = taken(PC_CALL_CHAT,
+        "{\"messages\":[{\"role\":\"assistant\",\"content\":null,\"refusal\":\"cd\",\"tool_calls\":[]}]}");
+    assert_int_equal(c.prompts[0].ids.n, said.prompts[0].ids.n);
+    assert_memory_equal(
+        c.prompts[0].ids.v, said.prompts[0].ids.v, c.prompts[0].ids.n * sizeof *c.prompts[0].ids.v);
+    pc_call_release(&said);
+    pc_call_release(&c);
 }
 
 static void test_sampling(void **state)
@@ -168,6 +177,12 @@ static void test_refusals(void **state)
         {PC_CALL_EMBEDDING, "{}", "missing_required_parameter", "input", "'input'"},
         {PC_CALL_CHAT, "{\"messages\":{}}", "invalid_type", "messages", "got an object"},
         {PC_CALL_CHAT, "{\"messages\":[{\"role\":\"user\"}]}", "invalid_type", "messages[0].content", "null"},
+        {PC_CALL_CHAT, "{\"messages\":[{\"role\":\"assistant\",\"content\":null}]}", "invalid_type",
+            "messages[0].content", "null"},
+        {PC_CALL_CHAT, "{\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[{}]}]}",
+            "unsupported_parameter", "messages[0].tool_calls", "calls of tools"},
+        {PC_CALL_CHAT, "{\"messages\":[{\"role\":\"assistant\",\"refusal\":\"a\\u0000\"}]}", "invalid_value",
+            "messages[0].refusal", "NUL"},
         {PC_CALL_CHAT, "{\"messages\":[{\"role\":\"user\",\"content\":[]}]}", "invalid_type",
             "messages[0].content", "content parts"},
         {PC_CALL_CHAT, "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\"}]}]}",
@@ -184,8 +199,10 @@ static void test_refusals(void **state)
         {PC_CALL_CHAT, "{" TALK ",\"n\":1e3}", "invalid_value", "n", "1000; an integer from 1 to 128"},
         {PC_CALL_CHAT, "{" TALK ",\"seed\":1e300}", "invalid_value", "seed", "1e+300"},
         {PC_CALL_CHAT, "{" TALK ",\"seed\":0.5}", "invalid_type", "seed", "an integer"},
-        {PC_CALL_CHAT, "{" TALK ",\"stop\":[\"a\\u0000\"]}", "invalid_value", "stop", "NUL"},
-        {PC_CALL_CHAT, "{" TALK ",\"stop\":[[]]}", "invalid_type", "stop", "got an array"},
+        {PC_CALL_CHAT, "{" TALK ",\"stop\":[\"a\\u0000\"]}", "invalid_value", "stop[0]", "NUL"},
+        {PC_CALL_CHAT, "{" TALK ",\"stop\":[\"b\",[]]}", "invalid_type", "stop[1]", "got an array"},
+        {PC_CALL_CHAT, "{" TALK ",\"stop\":3}", "invalid_type", "stop",
+            "a list of strings, but got an integer"},
         {PC_CALL_CHAT, "{" TALK ",\"logit_bias\":{\"-1\":0}}", "invalid_value", "logit_bias", "'-1'"},
         {PC_CALL_CHAT, "{" TALK ",\"logit_bias\":{\"32\":0}}", "invalid_value", "logit_bias", "below 32"},
         {PC_CALL_CHAT, "{" TALK ",\"logit_bias\":{\"1\":\"a\"}}", "invalid_type", "logit_bias",
@@ -206,8 +223,11 @@ static void test_refusals(void **state)
         {PC_CALL_CHAT, "{\"messages\":[{\"role\":\"user\",\"content\":\"aaaaaaaaaaaaaaaaaaaa\"}]}",
             "context_length_exceeded", "messages", "your messages resulted in 20 tokens"},
         {PC_CALL_TEXT, "{\"prompt\":\"a\",\"echo\":1}", "invalid_type", "echo", "a boolean"},
-        {PC_CALL_TEXT, "{\"prompt\":[\"a\",1]}", "invalid_type", "prompt", "got an integer"},
-        {PC_CALL_TEXT, "{\"prompt\":[1,32]}", "invalid_value", "prompt", "token 1 is 32"},
+        {PC_CALL_TEXT, "{\"prompt\":[\"a\",1]}", "invalid_type", "prompt[1]", "got an integer"},
+        {PC_CALL_TEXT, "{\"prompt\":[1,32]}", "invalid_value", "prompt[1]", "token 32; the"},
+        {PC_CALL_TEXT, "{\"prompt\":[[1],[2,\"a\"]]}", "invalid_type", "prompt[1][1]", "a token id"},
+        {PC_CALL_TEXT, "{\"prompt\":[\"a\",\"aaaaaaaaaaaaaaaaaaaaa\"]}", "context_length_exceeded",
+            "prompt[1]", "your prompt[1] resulted in 21 tokens"},
         {PC_CALL_TEXT, "{\"prompt\":[[]]}", "invalid_value", "prompt", "no tokens"},
         {PC_CALL_TEXT, "{\"prompt\":\"a\",\"best_of\":2}", "unsupported_value", "best_of", "as large as 'n'"},
         {PC_CALL_EMBEDDING, "{\"input\":\"a\",\"encoding_format\":\"hex\"}", "invalid_value",
