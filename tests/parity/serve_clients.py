@@ -163,6 +163,66 @@ def wrong_key(gguf):
         expect(client.with_options(api_key="right").models.list().data, "no models")
 
 
+def keys_anew(gguf):
+    """Keys of a file, over TLS with a certificate made here: what one key may is another's after the file was read again."""
+    import signal
+    keys, cert, secret = work("keys") / "keys", work("keys") / "cert.pem", work("keys") / "key.pem"
+    if not shutil.which("openssl"):
+        raise Skipped("no openssl")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-keyout", secret, "-out", cert, "-days", "2",
+                    "-nodes", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+    keys.write_text("old\n")
+    keys.chmod(0o600)
+    with Server("-m", gguf, "--alias", "smollm2", "--api-key-file", keys, "--tls-cert", cert, "--tls-key", secret) as s:
+        openai, _ = openai_client(s)
+        import httpx2
+        import ssl
+        trust = httpx2.Client(verify=ssl.create_default_context(cafile=str(cert)))
+        client = openai.OpenAI(base_url=url(s).replace("http:", "https:"), api_key="old", max_retries=0, http_client=trust)
+        said = client.chat.completions.create(model="smollm2", messages=MESSAGES, max_tokens=12, temperature=0).choices[0].message.content
+        streamed = client.chat.completions.create(model="smollm2", messages=MESSAGES, max_tokens=12, temperature=0, stream=True)
+        equal("streamed over TLS", "".join(p.choices[0].delta.content or "" for p in streamed if p.choices), said)
+        strangers = openai.OpenAI(base_url=client.base_url, api_key="old", max_retries=0)
+        try:
+            strangers.models.list()
+        except openai.APIConnectionError as e:
+            expect("certificate" in str(e.__cause__).lower(), e.__cause__)
+        else:
+            raise AssertionError("a certificate nobody vouched for was taken")
+        keys.write_text("new\n")
+        s.process.send_signal(signal.SIGHUP)
+        s.hear("reloaded")
+        try:
+            client.models.list()
+        except openai.AuthenticationError as e:
+            equal("the old key", e.code, "invalid_api_key")
+        else:
+            raise AssertionError("the old key still does")
+        equal("the new key", [m.id for m in client.with_options(api_key="new").models.list()], ["smollm2"])
+
+
+def socket_and_talk(gguf):
+    """Over a socket in the file system, and with turns as the client hands them back: whole messages, a refusal among them."""
+    path = work("socket") / "s"
+    with Server("-m", gguf, "--alias", "smollm2", "--host", "unix:%s" % path) as s:
+        openai, _ = openai_client(s)
+        import httpx2
+        client = openai.OpenAI(base_url="http://paco/v1", api_key="none", max_retries=0, http_client=httpx2.Client(transport=httpx2.HTTPTransport(uds=str(path))))
+        create = client.chat.completions.create
+        first = create(model="smollm2", messages=MESSAGES, max_tokens=12, temperature=0).choices[0].message
+        talk = [*MESSAGES, first, {"role": "user", "content": "Another one."}]
+        asked = {"model": "smollm2", "max_tokens": 12, "temperature": 0}
+        again = create(**asked, messages=talk).choices[0].message.content
+        refused = [*MESSAGES, {"role": "assistant", "content": None, "refusal": first.content}, talk[-1]]
+        equal("a refusal is what it said", create(**asked, messages=refused).choices[0].message.content, again)
+        try:
+            create(**asked, messages=[*MESSAGES, {"role": "assistant", "content": None}])
+        except openai.BadRequestError as e:
+            equal("the turn that says nothing", e.param, "messages[1].content")
+        else:
+            raise AssertionError("no error")
+
+
 def lists_and_embeddings(server, model):
     _, client = openai_client(server)
     equal("models", [m.id for m in client.models.list()], [model])
@@ -323,6 +383,10 @@ def main():
         wrong_key(gguf)
     with case("serve: the Python client: a full queue"):
         busy(gguf)
+    with case("serve: the Python client: TLS, and keys read again"):
+        keys_anew(gguf)
+    with case("serve: the Python client: a socket, and turns handed back"):
+        socket_and_talk(gguf)
     folder = work() / "folder"
     with case("serve: a folder for Transformers"):
         paco("convert", gguf, "--out", folder, "--dtype", "f32")
