@@ -353,8 +353,7 @@ static int parse_long(struct parse *p, const char *arg)
     return rc < 0 ? rc : take(p, o, name[len] == '=' ? name + len + 1 : NULL);
 }
 
-/* The value of PACO_COMMAND_OPTION, or PACO_OPTION when command is NULL; its name in either case. */
-static const char *variable(const char *command, const char *option, char name[128])
+const char *pc_option_variable(const char *command, const char *option, char name[128])
 {
     int n = snprintf(name, 128, "PACO_%s%s%s", command ? command : "", command ? "_" : "", option);
     for (int i = 0; i < n && i < 127; i++)
@@ -366,13 +365,13 @@ static const char *variable(const char *command, const char *option, char name[1
 static int take_variable(struct parse *p, const struct pc_option *o)
 {
     char name[128];
-    const char *value = p->command ? variable(p->command, o->name, name) : NULL;
+    const char *value = p->command ? pc_option_variable(p->command, o->name, name) : NULL;
     bool is_general = !value;
-    if (!value && !(value = variable(NULL, o->name, name)))
+    if (!value && !(value = pc_option_variable(NULL, o->name, name)))
         return 0;
     if (is_general && o->type == PC_OPT_CHOICE && !is_choice(o->choices, value)) {
         char own[128];
-        variable(p->command ? p->command : "COMMAND", o->name, own);
+        pc_option_variable(p->command ? p->command : "COMMAND", o->name, own);
         pc_buf_printf(&p->args->remarks,
             "the environment variable %s is '%s', none of %s here, and ignored (%s is for this command "
             "alone)\n",

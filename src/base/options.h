@@ -78,6 +78,10 @@ int pc_options_parse(const struct pc_option *table, const char *command, int arg
     struct pc_args *args, struct paco_error *err);
 void pc_args_release(struct pc_args *args);
 
+/** The value of the environment's PACO_COMMAND_OPTION, or of PACO_OPTION when command is NULL; NULL when it
+ * is empty or not there. Its name in any case. */
+const char *pc_option_variable(const char *command, const char *option, char name[128]);
+
 /** Append a line or more of help per row, wrapped to 100 columns. */
 void pc_options_help(const struct pc_option *table, struct pc_buf *out);
 

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MAX_PATH = 4096 };
+
 struct word {
     const char *name, *args, *help;
     /** arg is what follows, without white space around it. */
@@ -20,6 +22,13 @@ static int refuse(const struct pc_chat *c, const char *text)
 {
     pc_command_warn(c->self, "%s", text);
     return PACO_EINVAL;
+}
+
+/* What a shell would have made of ~/name, for nobody else does. */
+static void expand(const char *name, size_t len, char path[MAX_PATH])
+{
+    const char *home = len > 1 && strncmp(name, "~/", 2) == 0 ? getenv("HOME") : NULL;
+    snprintf(path, MAX_PATH, "%s%.*s", home ? home : "", (int)(home ? len - 1 : len), home ? name + 1 : name);
 }
 
 static int help(struct pc_chat *c, const char *arg)
@@ -71,8 +80,10 @@ static int set_model(struct pc_chat *c, const char *arg)
     struct pc_chat_answerer *other = NULL;
     struct paco_error err = {0};
     struct pc_chat_wishes w = c->wishes;
+    char path[MAX_PATH];
     if (*arg) {
-        w.model.model = arg;
+        expand(arg, strlen(arg), path);
+        w.model.model = path;
         w.model.diff = w.model.adapter = NULL;
         w.format = "auto";
         if (pc_chat_answerer_open(&w, &other, &err) < 0)
@@ -186,10 +197,10 @@ static const char *plural(size_t n)
 static int save(struct pc_chat *c, const char *arg)
 {
     struct paco_error err = {0};
-    char path[4096];
+    char path[MAX_PATH];
     size_t n = strlen(arg);
     bool force = n > 0 && arg[n - 1] == '!';
-    snprintf(path, sizeof path, "%.*s", (int)(n - force), arg);
+    expand(arg, n - force, path);
     if (!*path)
         return refuse(c, "/save FILE (FILE! replaces one that is there)");
     if (pc_talk_save(&c->talk, path, force, &err) < 0) {
@@ -205,9 +216,11 @@ static int save(struct pc_chat *c, const char *arg)
 static int load(struct pc_chat *c, const char *arg)
 {
     struct paco_error err = {0};
+    char path[MAX_PATH];
     if (!*arg)
         return refuse(c, "/load FILE");
-    if (pc_talk_load(&c->talk, arg, &err) < 0)
+    expand(arg, strlen(arg), path);
+    if (pc_talk_load(&c->talk, path, &err) < 0)
         return pc_chat_complain(c, &err);
     pc_chat_changed(c);
     pc_command_note(c->self, "%zu message%s", c->talk.n, plural(c->talk.n));

@@ -28,6 +28,20 @@ static void help_of_parts(const struct pc_command *self, struct pc_buf *out)
     }
 }
 
+/* By an option that the command has. */
+static void help_of_variables(const struct pc_command *self, struct pc_buf *out)
+{
+    const struct pc_option *options =
+        self->options && self->options->name ? self->options : pc_common_options;
+    char own[128], general[128];
+    pc_option_variable(self->name, options->name, own);
+    pc_option_variable(NULL, options->name, general);
+    pc_buf_printf(out,
+        "\nEach option has an environment variable, too: --%s is %s, or %s for all\n"
+        "commands; the option wins.\n",
+        options->name, own, general);
+}
+
 void pc_command_help(const struct pc_command *self, struct pc_buf *out)
 {
     pc_buf_printf(out, "paco %s: %s\n\nusage: paco %s %s\n", self->name, self->summary, self->name,
@@ -44,7 +58,7 @@ void pc_command_help(const struct pc_command *self, struct pc_buf *out)
     pc_buf_puts(out, "\nOptions of every command:\n");
     pc_options_help(pc_common_options, out);
     pc_buf_puts(out, "  -h, --help                  this text\n");
-    pc_buf_puts(out, "\nEach option has an environment variable too: --out is PACO_OUT; the option wins.\n");
+    help_of_variables(self, out);
     if (self->examples)
         pc_buf_printf(out, "\nExamples:\n%s\n", self->examples);
 }

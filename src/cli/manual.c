@@ -149,7 +149,8 @@ static void manual_of_program(struct pc_buf *out)
     }
     pc_buf_puts(out,
         ".SH OPTIONS\nLong options may be cut to an unambiguous prefix. Each has an environment variable: "
-        "\\-\\-out is PACO_OUT; the option wins. NO_COLOR and TERM=dumb are honoured.\n");
+        "\\-\\-out is PACO_OUT, or PACO_RECOVER_OUT for paco recover alone; the option wins. NO_COLOR and "
+        "TERM=dumb are honoured.\n");
     exit_status(out);
 }
 

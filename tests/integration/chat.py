@@ -146,7 +146,7 @@ def messages(t, path):
 
 def several_lines(model):
     path = work("talk.json")
-    t = Terminal("-m", model, "--format", "raw", "-n", "1", "--no-history")
+    t = Terminal("-m", model, "--format", "raw", "-n", "1", "--no-history", HOME=work("home"))
     ready(t)
     t.type("a\\\r")
     t.see("\x1b[?2004h... ", "a backslash goes on in the next line")
@@ -172,6 +172,13 @@ def several_lines(model):
     ready(t)
     t.type("/load %s\r" % path)
     t.see("8 messages", "/load brings it back")
+    ready(t)
+    t.type("/save ~/talk2.json\r")
+    t.see("messages saved")
+    ready(t)
+    case("~ is the home", os.path.exists(work("home") + "/talk2.json") and not os.path.exists("~"))
+    t.type("/load ~/talk2.json\r")
+    t.see("8 messages", "for /load, too")
     ready(t)
     t.type("/load /nowhere/x.json\r")
     t.see("/nowhere/x.json", "a file that is not there leaves the conversation")
