@@ -283,7 +283,9 @@ static ssize_t read_stream(void *cls, uint64_t pos, char *buf, size_t max)
         memcpy(buf, t->out.data + t->n_taken, n);
     t->n_taken += n;
     ssize_t result = (ssize_t)n;
-    if (n == 0 && t->over) {
+    if (n == 0 && t->lost) {
+        result = MHD_CONTENT_READER_END_WITH_ERROR;
+    } else if (n == 0 && t->over) {
         result = MHD_CONTENT_READER_END_OF_STREAM;
     } else if (n == 0) {
         rest(x);
@@ -321,6 +323,10 @@ static enum MHD_Result send_turn(struct pc_exchange *x)
     if (!over)
         rest(x);
     pthread_mutex_unlock(&s->lock);
+    if (over && t->lost) {
+        pc_fault_set(&x->fault, 503, NULL, NULL, "out of memory");
+        return send_fault(x);
+    }
     return over ? send_buffer(x, t->status, "application/json", &t->out) : MHD_YES;
 }
 

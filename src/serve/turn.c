@@ -145,6 +145,8 @@ void pc_turn_free(struct pc_turn *t)
 /* With the lock held. */
 static void put_out(struct pc_turn *t, const char *bytes, size_t len)
 {
+    if (t->lost)
+        return;
     if (t->n_taken == t->out.len) {
         pc_buf_clear(&t->out);
         t->n_taken = 0;
@@ -154,6 +156,7 @@ static void put_out(struct pc_turn *t, const char *bytes, size_t len)
         t->n_taken = 0;
     }
     pc_buf_add(&t->out, bytes, len);
+    t->lost = t->out.failed;
     t->last_out = pc_seconds();
 }
 
@@ -163,13 +166,16 @@ void pc_turn_emit(struct pc_turn *t, const char *bytes, size_t len)
     pthread_mutex_lock(&s->lock);
     if (t->has_client) {
         put_out(t, bytes, len);
-        if (!t->woken)
+        if (!t->woken || t->lost)
             t->wake(t->client);
         else if (t->held_since == 0)
             t->held_since = t->last_out;
         t->woken = true;
     }
+    bool lost = t->lost;
     pthread_mutex_unlock(&s->lock);
+    if (lost)
+        pc_fault_set(&t->fault, 503, NULL, NULL, "out of memory");
 }
 
 void pc_turn_finish(struct pc_turn *t, int status, const char *bytes, size_t len)

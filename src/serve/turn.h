@@ -73,6 +73,7 @@ struct pc_turn {
     /* Under the lock. */
     struct pc_buf out; /* what the client has not taken yet */
     size_t n_taken;    /* of out */
+    bool lost;         /* there was no memory for bytes of it: what follows is not sent either */
     bool over;         /* nothing more comes */
     int status;        /* HTTP's, once over; of streams always 200 */
     enum pc_turn_end ends;
