@@ -203,7 +203,7 @@ def malformed_ones(s, want, n, seed):
 
 def large(s, want):
     """Requests that take long to read, some of whose clients do not wait: what others ask meanwhile is answered before them."""
-    body = request(json.dumps({"content": "ab c" * 2000000}).encode(), path=b"/tokenize")
+    body = request(json.dumps({"content": "ab c" * (200000 if SANITIZED else 2000000)}).encode(), path=b"/tokenize")
     open_now = [socket.create_connection((s.host, s.port), 60) for _ in range(6)]
     for c in open_now:
         c.sendall(body)
@@ -218,7 +218,7 @@ def large(s, want):
         with c, c.makefile("rb") as f:
             statuses.append(read_answer(f)[0])
     case("and they are, too", statuses == [200] * 3, statuses)
-    case("healthy after large ones", healthy(s, want))
+    case("healthy after large ones", until(lambda: idle(s), 120) and healthy(s, want))  # those nobody waits for are read as well
 
 
 def cut_short(s, want, path):
