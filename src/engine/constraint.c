@@ -15,7 +15,7 @@ struct spelt {
     const char *bytes;
     uint32_t len, common; /* bytes; how many of them the one before in order begins with, too */
     int32_t id;
-    bool plain; /* whole characters that any string may hold */
+    uint32_t n_plain; /* characters, all plain (pc_follower_free_run); 0: it has others */
 };
 
 struct pc_spelling {
@@ -45,12 +45,18 @@ static int by_bytes(const void *a, const void *b)
     return x->id < y->id ? -1 : x->id > y->id;
 }
 
-static bool is_plain(const char *bytes, size_t len)
+static uint32_t count_plain(const char *bytes, size_t len)
 {
-    for (size_t i = 0; i < len; i++)
-        if ((uint8_t)bytes[i] < 0x20 || bytes[i] == '"' || bytes[i] == '\\')
-            return false;
-    return pc_utf8_valid((const uint8_t *)bytes, len, NULL);
+    uint32_t n = 0;
+    for (size_t i = 0; i < len; i++) {
+        uint8_t c = (uint8_t)bytes[i];
+        bool ends_line = len - i >= 3 && (memcmp(bytes + i, "\xe2\x80\xa8", 3) == 0 ||
+                                             memcmp(bytes + i, "\xe2\x80\xa9", 3) == 0);
+        if (c < 0x20 || c == '"' || c == '\\' || ends_line)
+            return 0;
+        n += (c & 0xc0) != 0x80;
+    }
+    return pc_utf8_valid((const uint8_t *)bytes, len, NULL) ? n : 0;
 }
 
 static void find_common(struct pc_spelling *s)
@@ -80,7 +86,7 @@ int pc_spelling_new(const struct pc_tokenizer *tok, struct pc_spelling **out, st
         const char *bytes = pc_tokenizer_bytes(tok, (int32_t)i, &len);
         // What is longer than can be tried is never chosen: runs of hundreds of spaces.
         if (bytes && len > 0 && len <= PC_FOLLOWER_DEPTH && !pc_tokenizer_is_special(tok, (int32_t)i))
-            s->v[s->n++] = (struct spelt){bytes, (uint32_t)len, 0, (int32_t)i, is_plain(bytes, len)};
+            s->v[s->n++] = (struct spelt){bytes, (uint32_t)len, 0, (int32_t)i, count_plain(bytes, len)};
     }
     qsort(s->v, s->n, sizeof *s->v, by_bytes);
     find_common(s);
@@ -164,7 +170,8 @@ bool pc_constraint_allows(struct pc_constraint *c, int32_t id)
 static void try_all(struct pc_constraint *c)
 {
     const struct pc_spelling *s = c->spelling;
-    bool any_text = pc_follower_is_free(c->follower), begun = false;
+    uint32_t free_run = pc_follower_free_run(c->follower);
+    bool begun = false;
     size_t fitted = 0; /* bytes of the token tried last: the follower stands behind them */
     size_t common = 0; /* bytes it shares with the one at hand */
     memset(c->allowed, 0, c->n_tokens * sizeof *c->allowed);
@@ -172,7 +179,7 @@ static void try_all(struct pc_constraint *c)
     for (size_t i = 0; i < s->n; i++) {
         const struct spelt *t = &s->v[i];
         common = begun && t->common < common ? t->common : common;
-        if (any_text && t->plain) {
+        if (t->n_plain > 0 && t->n_plain <= free_run) {
             c->allowed[t->id] = true;
             continue;
         }

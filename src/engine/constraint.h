@@ -8,7 +8,8 @@
  *
  * All tokens are tried in the order of their bytes, so that what two of them begin with is tried once and
  * what does not fit is left out with all that begins like it. In the middle of a string nearly every token
- * fits: those that are whole characters without quotes or escapes are told from one of them, 'a'.
+ * fits: those that are whole plain characters are told from how many of these may come (`.{1,200}` and
+ * maxLength, too), and are not tried.
  *
  * A token that is part of a character is allowed where its bytes are. Special tokens spell nothing and never
  * are, but those that end an answer, where it may end. */

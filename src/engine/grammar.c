@@ -121,6 +121,11 @@ void pc_follower_reset(struct pc_follower *f)
     f->levels[0].n_nodes = f->n_nodes;
 }
 
+static bool has(const struct pc_byte_set *set, uint8_t byte)
+{
+    return set->bits[byte >> 6] >> (byte & 63) & 1;
+}
+
 bool pc_follower_step(struct pc_follower *f, uint8_t byte)
 {
     if (f->depth == PC_FOLLOWER_DEPTH)
@@ -133,7 +138,7 @@ bool pc_follower_step(struct pc_follower *f, uint8_t byte)
     for (uint32_t i = 0; i < from->n; i++) {
         const struct node top = f->tops[from->first + i];
         const struct pc_byte_set *set = &f->g->sets[f->g->elements[top.at].what];
-        if (set->bits[byte >> 6] >> (byte & 63) & 1)
+        if (has(set, byte))
             expand(f, to, (struct node){top.at + 1, 0, top.parent}, 0);
     }
     if (f->lost || (to->n == 0 && !to->may_end)) {
@@ -194,19 +199,36 @@ bool pc_follower_may_end(const struct pc_follower *f)
     return f->levels[f->depth].may_end;
 }
 
-bool pc_follower_is_free(const struct pc_follower *f)
+/* No byte inside a character or an escape may be both. */
+static bool begins_character(const struct pc_byte_set *set)
+{
+    return has(set, 'z') && has(set, ' ');
+}
+
+/* Of one way: it stands before a character, whose place to come back to says what may follow. */
+static uint32_t free_run_of(const struct pc_follower *f, const struct node *top)
+{
+    const struct pc_grammar *g = f->g;
+    if (top->parent == NONE || !begins_character(&g->sets[g->elements[top->at].what]))
+        return 0;
+    const struct node *back = &f->nodes[top->parent];
+    const struct pc_element *e = &g->elements[back->at];
+    if (e->kind == PC_ELEMENT_CALL)
+        return e->min;
+    if (e->kind != PC_ELEMENT_REPEAT || e->what != g->free || top->at != g->starts[g->first_of[g->free]])
+        return 0;
+    return e->max == UINT32_MAX ? UINT32_MAX : e->max - back->count + 1; // this one is counted already
+}
+
+uint32_t pc_follower_free_run(const struct pc_follower *f)
 {
     const struct level *level = &f->levels[f->depth];
-    const struct pc_grammar *g = f->g;
-    for (uint32_t i = 0; i < level->n && g->free != NONE; i++) {
-        const struct node *top = &f->tops[level->first + i];
-        if (top->parent == NONE || top->at != g->starts[g->first_of[g->free]])
-            continue;
-        const struct pc_element *e = &g->elements[f->nodes[top->parent].at];
-        if (e->kind == PC_ELEMENT_REPEAT && e->what == g->free && e->max == UINT32_MAX)
-            return true;
+    uint32_t most = 0;
+    for (uint32_t i = 0; i < level->n && f->g->free != NONE; i++) {
+        uint32_t run = free_run_of(f, &f->tops[level->first + i]);
+        most = run > most ? run : most;
     }
-    return false;
+    return most;
 }
 
 int pc_follower_new(struct pc_grammar *g, struct pc_follower **out, struct paco_error *err)

@@ -41,7 +41,7 @@ enum pc_element_kind { PC_ELEMENT_BYTES, PC_ELEMENT_CALL, PC_ELEMENT_REPEAT, PC_
 struct pc_element {
     enum pc_element_kind kind;
     uint32_t what;     /* the set of BYTES, the rule of CALL and REPEAT */
-    uint32_t min, max; /* of REPEAT; max UINT32_MAX: any number */
+    uint32_t min, max; /* of REPEAT; max UINT32_MAX: any number. Of CALL: min is pc_grammar_call_behind's n */
 };
 
 struct pc_grammar_build;
@@ -60,10 +60,13 @@ uint32_t pc_grammar_rule(struct pc_grammar_build *b);
 void pc_grammar_bytes(struct pc_grammar_build *b, uint32_t rule, struct pc_byte_set set);
 void pc_grammar_text(struct pc_grammar_build *b, uint32_t rule, const char *text, size_t len);
 void pc_grammar_call(struct pc_grammar_build *b, uint32_t rule, uint32_t called);
+/** The same, behind the call of a character's rule: n plain characters (pc_follower_free_run) may come from
+ * that character on. */
+void pc_grammar_call_behind(struct pc_grammar_build *b, uint32_t rule, uint32_t called, uint32_t n);
 void pc_grammar_repeat(
     struct pc_grammar_build *b, uint32_t rule, uint32_t repeated, uint32_t min, uint32_t max);
 /** Say that any character but quotes, escapes and controls is what rule matches, by its first alternative if
- * it is ASCII: pc_follower_is_free. */
+ * it is ASCII: pc_follower_free_run. */
 void pc_grammar_set_free(struct pc_grammar_build *b, uint32_t rule);
 /** The alternative is complete; what follows begins the next one. */
 void pc_grammar_end(struct pc_grammar_build *b, uint32_t rule);
@@ -98,7 +101,9 @@ void pc_follower_settle(struct pc_follower *f);
 
 /** Whether the bytes so far are a whole. */
 bool pc_follower_may_end(const struct pc_follower *f);
-/** Whether any number of plain characters may follow, whatever else: in a string without a limit. */
-bool pc_follower_is_free(const struct pc_follower *f);
+/** How many plain characters may follow at least, whichever they are; UINT32_MAX: any number. Plain are those
+ * that stand for themselves in every string and that `.` matches: no quote, no backslash, no control
+ * character below U+0020, neither U+2028 nor U+2029. */
+uint32_t pc_follower_free_run(const struct pc_follower *f);
 
 #endif

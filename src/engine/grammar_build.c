@@ -124,6 +124,11 @@ void pc_grammar_call(struct pc_grammar_build *b, uint32_t rule, uint32_t called)
     add(b, rule, (struct pc_element){.kind = PC_ELEMENT_CALL, .what = called});
 }
 
+void pc_grammar_call_behind(struct pc_grammar_build *b, uint32_t rule, uint32_t called, uint32_t n)
+{
+    add(b, rule, (struct pc_element){.kind = PC_ELEMENT_CALL, .what = called, .min = n});
+}
+
 void pc_grammar_repeat(
     struct pc_grammar_build *b, uint32_t rule, uint32_t repeated, uint32_t min, uint32_t max)
 {

@@ -150,11 +150,14 @@ static int rule_of(
 
 /* ---- states ---- */
 
+enum { LONGEST_RUN = PC_FOLLOWER_DEPTH }; /* no token is longer */
+
 struct states {
     struct pc_json_form *f;
     const struct pc_automaton *a;
     bool quoted;
     uint32_t *rules;     /* (n_states) */
+    uint32_t *runs;      /* (n_states) plain characters that may come, whichever, up to LONGEST_RUN */
     struct range *chars; /* as many as a state may have edges, and one */
     struct paco_error *err;
 };
@@ -177,11 +180,82 @@ static bool is_plain(const struct range *r, size_t n, struct pc_byte_set *set)
     return true;
 }
 
+/* Whether every plain character (pc_follower_free_run) is among ascending ranges. */
+static bool covers_plain(const struct range *r, size_t n)
+{
+    static const struct range plain[] = {
+        {0x20, 0x21}, {0x23, 0x5b}, {0x5d, 0x2027}, {0x202a, 0xd7ff}, {0xe000, PC_LAST_CODE_POINT}};
+    size_t i = 0;
+    for (size_t k = 0; k < sizeof plain / sizeof *plain; k++) {
+        uint32_t next = plain[k].first;
+        while (i < n && r[i].last < next)
+            i++;
+        while (i < n && r[i].first <= next && r[i].last < plain[k].last)
+            next = r[i++].last + 1;
+        if (i == n || r[i].first > next)
+            return false;
+    }
+    return true;
+}
+
+/* The edges of state i that lead where edge k does, of k and those behind it, as s->chars. */
+static size_t collect_chars(struct states *s, const struct pc_auto_edge *edges, uint32_t n_edges, uint32_t k)
+{
+    size_t n = 0;
+    for (uint32_t j = k; j < n_edges; j++)
+        if (edges[j].to == edges[k].to)
+            s->chars[n++] = (struct range){edges[j].first, edges[j].last};
+    return n;
+}
+
+/* The state that all plain characters lead to from state i; UINT32_MAX: there is none. */
+static uint32_t plain_target(struct states *s, uint32_t i)
+{
+    const struct pc_auto_state *state = &s->a->states[i];
+    const struct pc_auto_edge *edges = state->n_edges ? s->a->edges + state->edge : NULL;
+    for (uint32_t k = 0; k < state->n_edges; k++)
+        if (edges[k].first <= 'z' && edges[k].last >= 'z') {
+            uint32_t first = k;
+            for (uint32_t j = k; j-- > 0;)
+                first = edges[j].to == edges[k].to ? j : first;
+            bool all = covers_plain(s->chars, collect_chars(s, edges, state->n_edges, first));
+            return all ? edges[k].to : UINT32_MAX;
+        }
+    return UINT32_MAX;
+}
+
+/* From LONGEST_RUN downwards: states that are n characters before one that is not free have come down to n
+ * after n rounds. */
+static int find_runs(struct states *s)
+{
+    size_t n = s->a->n_states;
+    uint32_t *target = pc_alloc(n, sizeof *target);
+    if (!target)
+        return pc_error_mem(s->err, n * sizeof *target, "an automaton's rules");
+    for (uint32_t i = 0; i < n; i++) {
+        target[i] = plain_target(s, i);
+        s->runs[i] = target[i] == UINT32_MAX ? 0 : LONGEST_RUN;
+    }
+    for (bool changed = true; changed;) {
+        changed = false;
+        for (size_t i = n; i-- > 0;) {
+            uint32_t run = target[i] == UINT32_MAX ? 0 : 1 + s->runs[target[i]];
+            if (run < s->runs[i]) {
+                s->runs[i] = run;
+                changed = true;
+            }
+        }
+    }
+    pc_free(target);
+    return 0;
+}
+
 static int put_edges(struct states *s, uint32_t rule, size_t n, uint32_t to)
 {
     struct pc_json_form *f = s->f;
     struct pc_byte_set set;
     uint32_t called = 0;
+    size_t n_chars = n;
     if (is_plain(s->chars, n, &set)) {
         pc_grammar_bytes(f->b, rule, set);
     } else if (s->quoted && is_all(s->chars, n)) {
@@ -193,7 +267,11 @@ static int put_edges(struct states *s, uint32_t rule, size_t n, uint32_t to)
             return rc;
         pc_grammar_call(f->b, rule, called);
     }
-    pc_json_form_end_with(f, rule, s->rules[to]);
+    if (covers_plain(s->chars, n_chars))
+        pc_grammar_call_behind(f->b, rule, s->rules[to], 1 + s->runs[to]);
+    else
+        pc_grammar_call(f->b, rule, s->rules[to]);
+    pc_grammar_end(f->b, rule);
     return 0;
 }
 
@@ -222,9 +300,8 @@ static int put_state(struct states *s, uint32_t i)
         bool done = false;
         for (uint32_t j = 0; j < k && !done; j++)
             done = edges[j].to == edges[k].to;
-        for (uint32_t j = k; j < state->n_edges && !done; j++)
-            if (edges[j].to == edges[k].to)
-                s->chars[n++] = (struct range){edges[j].first, edges[j].last};
+        if (!done)
+            n = collect_chars(s, edges, state->n_edges, k);
         int rc = done ? 0 : put_edges(s, rule, n, edges[k].to);
         if (rc < 0)
             return rc;
@@ -241,9 +318,13 @@ int pc_json_form_automaton(
     for (size_t i = 0; i < a->n_states; i++)
         most = a->states[i].n_edges > most ? a->states[i].n_edges : most;
     s.rules = pc_alloc(a->n_states, sizeof *s.rules);
+    s.runs = pc_alloc(a->n_states, sizeof *s.runs);
     s.chars = pc_alloc((size_t)most + 1, sizeof *s.chars);
-    int rc =
-        s.rules && s.chars ? 0 : pc_error_mem(err, a->n_states * sizeof *s.rules, "an automaton's rules");
+    int rc = s.rules && s.runs && s.chars
+                 ? 0
+                 : pc_error_mem(err, a->n_states * sizeof *s.rules, "an automaton's rules");
+    if (rc == 0)
+        rc = find_runs(&s);
     for (size_t i = 0; rc == 0 && i < a->n_states; i++)
         s.rules[i] = pc_grammar_rule(f->b);
     for (uint32_t i = 0; rc == 0 && i < a->n_states; i++)
@@ -254,6 +335,7 @@ int pc_json_form_automaton(
         pc_json_form_end_with(f, *rule, s.rules[0]);
     }
     pc_free(s.rules);
+    pc_free(s.runs);
     pc_free(s.chars);
     return rc;
 }

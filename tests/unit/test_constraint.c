@@ -150,6 +150,43 @@ static void knows_the_other_keywords(void **state)
     assert_judged(many, "\"v900", WRONG);
 }
 
+/* How many plain characters may come behind the beginning of a text. */
+static uint32_t free_run(const char *schema, const char *text)
+{
+    struct pc_grammar *g = compile(schema);
+    struct pc_follower *f;
+    struct paco_error err = {0};
+    assert_int_equal(pc_follower_new(g, &f, &err), 0);
+    pc_grammar_unref(g);
+    for (size_t i = 0; text[i]; i++)
+        assert_true(pc_follower_step(f, (uint8_t)text[i]));
+    uint32_t run = pc_follower_free_run(f);
+    pc_follower_free(f);
+    return run;
+}
+
+static void knows_how_much_is_free(void **state)
+{
+    (void)state;
+    static const char three[] = "{\"type\":\"string\",\"minLength\":1,\"maxLength\":3}";
+    static const char dots[] = "{\"type\":\"string\",\"pattern\":\"^.{1,3}$\"}";
+    static const char ascii[] = "{\"type\":\"string\",\"pattern\":\"^[ -~]{1,3}$\"}";
+    static const char begins[] = "{\"type\":\"string\",\"pattern\":\"^ab\"}";
+    assert_int_equal(free_run(NULL, "{\""), UINT32_MAX);
+    assert_int_equal(free_run(NULL, "{\"\\u00"), 0); // inside an escape
+    assert_int_equal(free_run(NULL, "{"), 0);
+    assert_int_equal(free_run(three, "\""), 3);
+    assert_int_equal(free_run(three, "\"\xc3\xa9"), 2);
+    assert_int_equal(free_run(three, "\"\xc3"), 0); // inside a character
+    assert_int_equal(free_run(three, "\"abc"), 0);
+    assert_int_equal(free_run(dots, "\""), 3);
+    assert_int_equal(free_run(dots, "\"ab"), 1);
+    assert_int_equal(free_run(dots, "\"abc"), 0);
+    assert_int_equal(free_run(ascii, "\""), 0); // not those beyond ASCII
+    assert_int_equal(free_run(begins, "\"a"), 0);
+    assert_int_equal(free_run(begins, "\"ab"), UINT32_MAX);
+}
+
 static void knows_patterns_and_formats(void **state)
 {
     (void)state;
@@ -378,9 +415,9 @@ static struct pc_tokenizer *make_tokenizer(void)
 static void limits_as_one_by_one(void **state)
 {
     (void)state;
-    static const char schema[] =
-        "{\"properties\":{\"a\":{\"type\":\"string\"},\"b\":{\"maxLength\":2}},\"required\":[\"a\"],"
-        "\"additionalProperties\":true}";
+    static const char schema[] = "{\"properties\":{\"a\":{\"type\":\"string\",\"maxLength\":3},\"b\":{"
+                                 "\"pattern\":\"^.{1,2}$\"}},\"required\":[\"a\"],"
+                                 "\"additionalProperties\":true}";
     struct pc_tokenizer *tok = make_tokenizer();
     struct pc_grammar *g = compile(schema);
     struct pc_spelling *spelling;
@@ -473,8 +510,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(knows_json),
         cmocka_unit_test(holds_objects_to_their_schema), cmocka_unit_test(knows_the_other_keywords),
-        cmocka_unit_test(knows_patterns_and_formats), cmocka_unit_test(refuses_what_it_cannot_hold_to),
-        cmocka_unit_test(survives_bombs), cmocka_unit_test(limits_as_one_by_one),
-        cmocka_unit_test(answers_in_the_form)};
+        cmocka_unit_test(knows_patterns_and_formats), cmocka_unit_test(knows_how_much_is_free),
+        cmocka_unit_test(refuses_what_it_cannot_hold_to), cmocka_unit_test(survives_bombs),
+        cmocka_unit_test(limits_as_one_by_one), cmocka_unit_test(answers_in_the_form)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
