@@ -2,7 +2,7 @@
 """`paco serve` asked by the programs people have: OpenAI's official clients for Python and JavaScript, and
 lm-evaluation-harness, all as they are released: what they return, what they raise, and that streams say the same.
 
-The harness runs tasks made up here (choices, free answers, whole texts) three ways: its `hf` model, which is Transformers
+The harness runs tasks made up here (choices, words, free answers, whole texts) and some lines of GSM and MMLU, with examples before them, three ways: its `hf` model, which is Transformers
 in float32, on a folder that `paco convert` wrote; `local-completions`, which scores by echo and log-probabilities of
 token ids, against `paco serve --dtype f32` on the same folder; and `local-chat-completions`. Scores must be equal, and
 each log-likelihood within what float32 leaves.
@@ -10,13 +10,15 @@ each log-likelihood within what float32 leaves.
 Stack: clients (today, and what clients.txt names). The JavaScript client is looked for below PACO_PARITY_HOME/clients/js, where
 setup.sh puts it when npm is there.
 """
+import csv
+import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
 
-from common import ROOT, Skipped, binary, case, default_model, equal, expect, finish, note, paco, parity_home, work
+from common import ROOT, Skipped, binary, case, data, default_model, equal, expect, finish, note, paco, parity_home, work
 
 os.environ["PACO"] = str(binary())
 sys.path.insert(0, str(ROOT / "tests" / "integration"))
@@ -294,19 +296,77 @@ metric_list:
   - metric: word_perplexity
   - metric: bits_per_byte
 """),
+    "paco_words": (["text", "word"], """
+doc_to_text: "{{text}}"
+doc_to_target: " {{word}}"
+output_type: loglikelihood
+metric_list:
+  - metric: perplexity
+  - metric: acc
+"""),
+    "paco_gsm": (["question", "answer"], """
+fewshot_split: train
+fewshot_config:
+  sampler: first_n
+num_fewshot: 2
+doc_to_text: "Question: {{question}}\\nAnswer:"
+doc_to_target: " {{answer}}"
+output_type: generate_until
+generation_kwargs:
+  until: ["Question:", "####", "</s>"]
+  do_sample: false
+  max_gen_toks: 32
+metric_list:
+  - metric: exact_match
+"""),
+    "paco_mmlu": (["question", "choices", "answer"], """
+fewshot_split: train
+fewshot_config:
+  sampler: first_n
+num_fewshot: 3
+doc_to_text: "{{question}}\\nA. {{choices[0]}}\\nB. {{choices[1]}}\\nC. {{choices[2]}}\\nD. {{choices[3]}}\\nAnswer:"
+doc_to_choice: ["A", "B", "C", "D"]
+doc_to_target: answer
+output_type: multiple_choice
+metric_list:
+  - metric: acc
+"""),
 }
+
+
+def first_lines(name, n):
+    with open(data(name), encoding="utf-8", newline="") as f:
+        return list(itertools.islice(csv.reader(f) if name.endswith(".csv") else map(json.loads, f), n))
+
+
+def published():
+    """Tasks of published data, as {task: {split: rows}}; none where the data is not there."""
+    try:
+        gsm, shots = first_lines("gsm/test.jsonl", 2), first_lines("gsm/train.jsonl", 4)
+        mmlu = {split: [{"question": q, "choices": c, "answer": "ABCD".index(a)} for q, *c, a in first_lines("mmlu/%s/formal_logic_%s.csv" % (split, split), 4)]
+                for split in ("test", "dev")}
+    except Skipped as e:
+        note("harness: without GSM and MMLU: %s" % e)
+        return {}
+    return {"paco_gsm": {"test": gsm, "train": shots}, "paco_mmlu": {"test": mmlu["test"], "train": mmlu["dev"]}}
 
 
 def write_tasks():
     rows = {"paco_choices": [{"question": q, "choices": c, "answer": i % len(c)} for i, (q, c) in enumerate(CHOICES)],
-            "paco_answers": [{"question": q} for q in ASKED], "paco_texts": [{"text": t} for t in TEXTS]}
+            "paco_answers": [{"question": q} for q in ASKED], "paco_texts": [{"text": t} for t in TEXTS],
+            "paco_words": [{"text": q, "word": c[1]} for q, c in CHOICES]}
+    tasks = {**{name: {"test": r} for name, r in rows.items()}, **published()}
     top = work("tasks")
-    for name, (_, yaml) in TASKS.items():
-        path = top / (name + ".json")
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows[name]))
-        (top / (name + ".yaml")).write_text("task: %s\ndataset_path: json\ndataset_kwargs:\n  data_files:\n    test: %s\ntest_split: test\n%s"
-                                            % (name, path, yaml.lstrip()))
-    return top
+    for name, splits in tasks.items():
+        files = ""
+        for split, lines in splits.items():
+            path = top / ("%s.%s.json" % (name, split))
+            path.write_text("".join(json.dumps(row) + "\n" for row in lines))
+            files += "    %s: %s\n" % (split, path)
+        train = "training_split: train\n" if "train" in splits else ""
+        (top / (name + ".yaml")).write_text("task: %s\ndataset_path: json\ndataset_kwargs:\n  data_files:\n%stest_split: test\n%s%s"
+                                            % (name, files, train, TASKS[name][1].lstrip()))
+    return list(tasks)
 
 
 def harness(kind, arguments, tasks, chat=False):
@@ -336,8 +396,7 @@ def floats(x):
     return [f for y in x for f in floats(y)] if isinstance(x, (list, tuple)) else []
 
 
-def completions_in_harness(folder, server):
-    tasks = list(TASKS)
+def completions_in_harness(folder, server, tasks):
     results, samples = harness("hf", "pretrained=%s,dtype=float32,device=cpu" % folder, tasks)
     ours, our_samples = harness("local-completions", "model=folder,base_url=%s/completions,tokenizer=%s,num_concurrent=4,max_length=2048"
                                 % (url(server), folder), tasks)
@@ -390,10 +449,10 @@ def main():
     folder = work() / "folder"
     with case("serve: a folder for Transformers"):
         paco("convert", gguf, "--out", folder, "--dtype", "f32")
-        write_tasks()
+        tasks = write_tasks()
     with Server("-m", folder, "--dtype", "f32", "-c", "2048") as s:
         with case("serve: lm-evaluation-harness, local-completions"):
-            completions_in_harness(folder, s)
+            completions_in_harness(folder, s, tasks)
         with case("serve: lm-evaluation-harness, local-chat-completions"):
             chats_in_harness(folder, s)
 
