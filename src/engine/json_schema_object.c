@@ -399,11 +399,13 @@ int pc_schema_add_array(struct pc_schema_compiler *c, uint32_t rule, const struc
     int rc = pc_schema_range(c, all, "minItems", "maxItems", &min, &max);
     if (rc == 0)
         rc = add_items(c, all, &item, &said);
-    n = n > max ? max : n;
-    if (rc == 0 && n == 0)
-        pc_json_form_list(&c->form, rule, "[]", item, min, max);
-    if (rc < 0 || n == 0)
+    if (rc != 0)
         return rc;
+    n = n > max ? max : n;
+    if (n == 0) {
+        pc_json_form_list(&c->form, rule, "[]", item, min, max);
+        return 0;
+    }
     rc = add_places(c, rule, all, n);
     if (rc == 0 && max > n && (said || min > n)) {
         uint32_t next = pc_grammar_rule(c->form.b);

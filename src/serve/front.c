@@ -374,9 +374,9 @@ static enum MHD_Result answer(struct pc_exchange *x)
             return MHD_YES;
         if (!x->is_read)
             x->route->answer(x);
+        if (x->made)
+            submit(x);
     }
-    if (x->made)
-        submit(x);
     if (!x->fault.status && x->reply.failed)
         pc_fault_set(&x->fault, 503, NULL, NULL, "out of memory");
     if (x->fault.status)
